@@ -1,0 +1,182 @@
+"""What moves from a source to the store: raw batches before the contract, judged changes after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from headrace.core.schema import Row
+
+Position = str
+"""Where a source stands, opaque to everyone else: text that the source can resume from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Json:
+    """Records as bytes: one JSON object, a JSON array of objects, or one object a line (NDJSON).
+
+    `envelope` says whether `{"op": "delete", "key": ...}` objects are changes rather than records.
+    """
+
+    data: bytes
+    envelope: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Records as Python mappings; `raw`, when given, holds the bytes that each one came from.
+
+    `text` says that all values arrived as text (CSV), so that "3" may become 3 and "" may become NULL.
+    """
+
+    records: Sequence[Mapping[str, Any]]
+    raw: Sequence[bytes] | None = None
+    text: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BadBytes:
+    """A piece of input that is not a record at all (bad encoding, half a line, no JSON): it goes to quarantine."""
+
+    data: bytes
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Rows that are gone at the source: mappings that hold at least the key columns."""
+
+    keys: Sequence[Mapping[str, Any]]
+
+
+Payload = Json | Rows | BadBytes | Keys
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a partition read: payloads in order, and where the source stands after them.
+
+    Attributes
+    ----------
+    payloads
+        In the order in which they happened.
+    position
+        Resume from here once the batch is committed; None when the source cannot resume.
+    origin
+        Where the batch came from, for people: "orders.jsonl:4096", "push:6f1c". A record's source position is
+        `origin` and its index in the batch.
+    source_ts
+        When the source committed the batch, microseconds; None when it does not say.
+    version
+        The source's order of the batch (an LSN, an offset); guards against older changes. None: order of arrival.
+    frontier
+        "Everything that the source had committed up to this instant is in the store once this batch is."
+    snapshot
+        "part": rows of a full copy that is under way; "end": with this batch the copy is complete, and keys of the
+        table that it did not bring are gone at the source; "only": both in one batch. None: ordinary changes.
+    ended
+        The source has said all that it will ever say.
+
+    A batch without payloads is a sign of life: it moves the frontier of an idle source and is not committed.
+    """
+
+    payloads: Sequence[Payload]
+    position: Position | None = None
+    origin: str = ""
+    source_ts: int | None = None
+    version: int | None = None
+    frontier: int | None = None
+    snapshot: Literal["part", "end", "only"] | None = None
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Upserts:
+    """Judged rows to insert or update, in storage form; `extras` holds adopted fields as JSON text, per row."""
+
+    rows: list[Row]
+    extras: list[str | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deletes:
+    """Keys to delete, in storage form; `versions` holds the guard version of each where the table declares one."""
+
+    keys: list[Row]
+    versions: list[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One record that broke its contract, as it goes to quarantine.
+
+    Attributes
+    ----------
+    raw
+        The record's bytes as they arrived (re-encoded JSON where the source has no bytes).
+    rule
+        What was broken: "type", "missing", "gt", "unique", "too_late", a row rule's name, ...
+    column
+        The offending column, or "" when the rule is about the whole record.
+    value
+        The offending value as JSON text, cut to 200 characters.
+    message
+        One sentence for a person.
+    position
+        Where the record stood at its source.
+    """
+
+    raw: bytes
+    rule: str
+    column: str
+    value: str
+    message: str
+    position: str = ""
+
+
+@dataclass(slots=True)
+class Judged:
+    """What a contract made of a batch: changes to apply, violations to keep, counts of what was repaired.
+
+    `rejected` holds violations of rules with `on_violation="reject"`; a push with any is refused as a whole.
+    `max_event_time` is the latest event time among the accepted rows (microseconds), for the watermark.
+    `unknown_fields` counts fields that the record does not declare, by name.
+    """
+
+    changes: list[Upserts | Deletes] = field(default_factory=list["Upserts | Deletes"])
+    violations: list[Violation] = field(default_factory=list[Violation])
+    rejected: list[Violation] = field(default_factory=list[Violation])
+    nulled: int = 0
+    max_event_time: int | None = None
+    unknown_fields: dict[str, int] = field(default_factory=dict[str, int])
+
+    @property
+    def rows(self) -> int:
+        """How many rows and keys are to be applied."""
+        return sum(len(c.rows) if isinstance(c, Upserts) else len(c.keys) for c in self.changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of one submission, once it is committed.
+
+    Attributes
+    ----------
+    txn
+        The commit stamp (microseconds, strictly increasing).
+    accepted
+        Rows upserted, keys deleted or events appended, those included that an older version left without effect.
+    quarantined
+        Records that wait in quarantine.
+    duplicates
+        Events whose key was already there, and rows that an equal or newer version kept out.
+    replayed
+        True when an idempotency key was seen before: the first answer is repeated and nothing was applied.
+    """
+
+    txn: int
+    accepted: int = 0
+    quarantined: int = 0
+    duplicates: int = 0
+    replayed: bool = False

@@ -1,0 +1,57 @@
+"""Typed events that any package may emit, and the protocol of whoever listens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """One transaction of the store became readable."""
+
+    txn: int
+    tables: tuple[str, ...]
+    rows: int
+    quarantined: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something is wrong that a person should see: the subject ("source:items"), what, and what to do.
+
+    `kind` is a short stable word ("source_failed", "column_dropped", "column_retyped", "store_full", ...); a problem
+    is identified by (subject, kind) and lasts until it is `Solved`.
+    """
+
+    subject: str
+    kind: str
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """A problem that is over."""
+
+    subject: str
+    kind: str
+
+
+Event = Committed | Problem | Solved
+
+
+class Recorder(Protocol):
+    """Whoever wants to know. Called on hot paths: must return at once and must not raise."""
+
+    def record(self, event: Event) -> None:
+        """Take note of `event`."""
+        ...
+
+
+class NullRecorder:
+    """Takes no notes."""
+
+    def record(self, event: Event) -> None:
+        """Do nothing."""

@@ -1,0 +1,51 @@
+"""What a user declares about one record: a Pydantic model with a few words more."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pydantic
+from pydantic import BaseModel, ConfigDict
+
+OnViolation = Literal["quarantine", "null", "reject"]
+"""What happens to a record that breaks a rule.
+
+`quarantine`: it waits with its raw bytes until it is replayed or dropped (the default).
+`null`: the offending column is set to NULL and the record is kept; only for columns that allow NULL.
+`reject`: a pushed request is refused as a whole and nothing of it is applied; from a source that has nobody to
+answer, the record is quarantined.
+"""
+
+
+class Record(BaseModel):
+    """One row of a table or one event, as a Pydantic model: the data contract starts here.
+
+    Examples
+    --------
+    >>> class Item(Record):
+    ...     item_id: str
+    ...     price: float = Field(gt=0)
+    >>> Item(item_id="i1", price=2.5).price
+    2.5
+    """
+
+    model_config = ConfigDict(extra="ignore", ser_json_inf_nan="null")
+
+
+def Field(default: Any = ..., *, on_violation: OnViolation = "quarantine", **constraints: Any) -> Any:  # noqa: N802 (Pydantic's own name)
+    """A column with constraints: `pydantic.Field`, plus what to do with a record that breaks them.
+
+    Parameters
+    ----------
+    default
+        The value when the record has none; required when not given.
+    on_violation
+        See `OnViolation`.
+    **constraints
+        Everything that `pydantic.Field` takes: `gt`, `ge`, `lt`, `le`, `min_length`, `max_length`, `pattern`,
+        `description`, ...
+    """
+    extra = dict(constraints.pop("json_schema_extra", None) or {})
+    if on_violation != "quarantine":
+        extra["on_violation"] = on_violation
+    return pydantic.Field(default, json_schema_extra=extra or None, **constraints)

@@ -1,0 +1,98 @@
+"""What the store takes, what it promises, and where views hook into its transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import apsw
+
+from headrace.core.changes import Judged, Position
+from headrace.core.schema import Row, Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """The key that a producer sent along and the SHA-256 of the body that came with it."""
+
+    key: str
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One judged batch on its way into a transaction; the fields are those of `core.changes.Batch`.
+
+    `partition` is "" for what was pushed.
+    """
+
+    table: str
+    judged: Judged
+    partition: str = ""
+    position: Position | None = None
+    source_ts: int | None = None
+    version: int | None = None
+    frontier: int | None = None
+    snapshot: Literal["part", "end", "only"] | None = None
+    idempotency: Idempotency | None = None
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What one transaction does to one table, as a maintainer sees it.
+
+    Attributes
+    ----------
+    schema
+        The table.
+    rows
+        Upserted rows or appended events, in order, in storage form. A key may come more than once.
+    keys
+        Keys (in storage form) of all rows that were upserted or deleted; empty for events.
+    source_ts
+        When these changes happened at their source (microseconds).
+    """
+
+    schema: Schema
+    rows: Sequence[Row]
+    keys: Sequence[Row]
+    source_ts: int
+
+
+class Maintainer(Protocol):
+    """Keeps something derived from tables in step with them, inside the store's transaction.
+
+    Called on the writer thread only, with the writer's connection.
+    """
+
+    @property
+    def name(self) -> str:
+        """The derived table's name."""
+        ...
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        """The tables whose changes it wants."""
+        ...
+
+    def setup(self, db: apsw.Connection) -> None:
+        """Create or migrate its tables, and fill them from the inputs when its definition changed."""
+        ...
+
+    def before(self, db: apsw.Connection, delta: Delta) -> None:
+        """The changes of `delta` are about to be applied: remember what only the old rows tell."""
+        ...
+
+    def after(self, db: apsw.Connection, delta: Delta, *, txn: int) -> None:
+        """The changes of `delta` were applied in this transaction."""
+        ...
+
+    def finish(self, db: apsw.Connection, *, txn: int) -> None:
+        """All changes of this transaction were applied; the commit comes next."""
+        ...
+
+    def housekeep(self, db: apsw.Connection, *, now: int, limit: int) -> int:
+        """Drop what is out of retention, at most about `limit` rows; how many were dropped. Called when idle."""
+        ...
