@@ -1,0 +1,84 @@
+"""What the HTTP and MCP edges need from the rest: a way to read and a way to write. `runtime` implements both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from headrace.context.policy import FreshnessPolicy
+from headrace.context.value import ContextValue
+from headrace.core.changes import Receipt
+
+
+class Reads(Protocol):
+    """Reading context. Safe to call from one event loop; local reads take well under a millisecond."""
+
+    async def read(
+        self,
+        view: str,
+        params: Mapping[str, Any],
+        *,
+        policy: FreshnessPolicy | None = None,
+        max_age: int | None = None,
+    ) -> ContextValue:
+        """One view. `params` values may be text (from a URL): they are converted to the parameter's type.
+
+        Raises `UnknownName`, `BadParameter`, `StaleContext`.
+        """
+        ...
+
+    async def read_many(
+        self,
+        reads: Sequence[tuple[str, Mapping[str, Any]]],
+        *,
+        policy: FreshnessPolicy | None = None,
+        max_age: int | None = None,
+    ) -> list[ContextValue]:
+        """Many views in one snapshot."""
+        ...
+
+    async def get(
+        self,
+        table: str,
+        key: str | Sequence[Any],
+        *,
+        policy: FreshnessPolicy | None = None,
+        max_age: int | None = None,
+    ) -> ContextValue:
+        """The latest row of one key: `rows` holds one row or none."""
+        ...
+
+    def freshness(self) -> dict[str, Any]:
+        """Per table and refreshed view: as_of, age_ms, status, state, promise_ms, counters, problems. JSON-ready."""
+        ...
+
+    def quarantine(
+        self, *, table: str | None = None, rule: str | None = None, limit: int = 100, after: int = 0
+    ) -> list[dict[str, Any]]:
+        """Waiting records, oldest first, without their bytes. JSON-ready."""
+        ...
+
+    def quarantined(self, number: int) -> dict[str, Any]:
+        """One waiting record with its bytes (`raw`: text, or base64 where it is not UTF-8). Raises `UnknownName`."""
+        ...
+
+
+class Writes(Protocol):
+    """Writing: what was pushed, and what is decided about quarantined records."""
+
+    async def push(
+        self, table: str, body: bytes, *, idempotency_key: str | None = None, origin: str = "push"
+    ) -> Receipt:
+        """Judge and commit a pushed body (one JSON object, an array, or NDJSON); returns once it is on disk.
+
+        Raises `UnknownName`, `PushError` and its children, `Backpressure`, `StoreFull`.
+        """
+        ...
+
+    async def replay(self, *, numbers: Sequence[int] | None = None, table: str | None = None) -> dict[str, int]:
+        """Judge quarantined records again and apply those that pass now: {"replayed": n, "still_quarantined": m}."""
+        ...
+
+    async def drop(self, *, numbers: Sequence[int] | None = None, table: str | None = None) -> dict[str, int]:
+        """Drop quarantined records for good: {"dropped": n}."""
+        ...
