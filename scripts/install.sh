@@ -48,4 +48,4 @@ has_venv "$python" || install_venv "$python"
 # An environment made of a Python that has gone, or whose making was interrupted, is made anew.
 "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear "$venv"
 echo "headrace: installing into $venv ($("$venv/bin/python" --version)); the first time takes a minute or two" >&2
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+"$venv/bin/python" -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
