@@ -290,7 +290,7 @@ class ContextReader:
             raise StaleContext(
                 f"{readable.name!r} is {value.status}: as-of age {_age(value)}, and the policy is to refuse",
                 answer=value,
-                hint="read with the policy 'flag' to get it anyway, or look at /freshness for the source that is behind",
+                hint="read with the policy 'flag' to get it anyway; /freshness says which source is behind",
             )
         return value
 

@@ -1,3 +1,4 @@
+import contextlib
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -71,10 +72,8 @@ def test_what_does_not_fit_is_refused_with_its_name_and_an_example(kind: ColumnT
 
 @given(st.sampled_from(list(T)), st.text() | st.integers() | st.floats() | st.booleans() | st.binary() | st.none())
 def test_nothing_else_is_ever_raised(kind: ColumnType, value: object) -> None:
-    try:
+    with contextlib.suppress(BadParameter):
         convert("p", kind, value)
-    except BadParameter:
-        pass
 
 
 @given(st.datetimes(timezones=st.just(UTC)))

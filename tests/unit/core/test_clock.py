@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from headrace.core.clock import SECOND, ScaledClock, SimulatedClock, instant, isoformat, to_datetime
 
-moments = st.datetimes(min_value=datetime(1900, 1, 1), max_value=datetime(2200, 1, 1), timezones=st.just(UTC))
+FIRST, LAST = datetime(1900, 1, 1), datetime(2200, 1, 1)  # noqa: DTZ001 (Hypothesis takes naive bounds)
+moments = st.datetimes(min_value=FIRST, max_value=LAST, timezones=st.just(UTC))
 
 
 @given(moments)
@@ -24,6 +25,10 @@ def test_text_of_an_instant_sorts_like_the_instant() -> None:
     assert sorted(isoformat(at) for at in stamps) == [isoformat(at) for at in stamps]
 
 
+async def yield_once() -> None:
+    await asyncio.get_running_loop().run_in_executor(None, lambda: None)
+
+
 async def test_a_simulated_clock_wakes_tasks_in_order() -> None:
     clock = SimulatedClock(start=0)
     woken: list[str] = []
@@ -33,9 +38,9 @@ async def test_a_simulated_clock_wakes_tasks_in_order() -> None:
         woken.append(name)
 
     tasks = [asyncio.create_task(wait("late", 2)), asyncio.create_task(wait("early", 1))]
-    await asyncio.sleep(0)
+    await yield_once()
     clock.advance(1)
-    await asyncio.sleep(0)
+    await yield_once()
     assert woken == ["early"]
     clock.advance(1)
     await asyncio.gather(*tasks)
