@@ -4,7 +4,7 @@
     >>> city = City(CityPlan(restaurants=3, couriers=5), random.Random(7))
     >>> happened = city.advance(city.now + 60_000_000)
     >>> sorted({write.table for write in happened if isinstance(write, Write)})
-    ['couriers', 'items', 'sales']
+    ['couriers', 'items', 'orders', 'sales']
 
 The city does not know who watches it. Nothing that an agent answers flows back: the customers who make its load order
 from the true menu, and those who ask an agent leave no trace. So one seed makes one city, whoever asks.
