@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import apsw
 
@@ -138,7 +138,9 @@ class ContextReader:
         self._library = library
         self._board = board
         self._clock = clock
-        self._showers = {r: r.shower() for r in (*library.views.values(), *library.tables.values())}
+        self._showers = {
+            (r.name, r.plan is None): r.shower() for r in (*library.views.values(), *library.tables.values())
+        }
         self._deadline = 0.0
         self._db.set_progress_handler(self._over_time, 1_000_000)
 
@@ -209,6 +211,21 @@ class ContextReader:
         await self._wait([readable], policy, max_age)
         return self._answer(readable, bindings, policy, max_age)
 
+    async def get_many(
+        self,
+        table: str,
+        keys: Sequence[Any],
+        *,
+        policy: FreshnessPolicy | None = None,
+        max_age: int | None = None,
+    ) -> ContextValue:
+        """The rows of many keys in one snapshot, in the order of `keys`; keys without a row are left out."""
+        readable = self.table(table)
+        bindings = [self._bind_key(readable, key) for key in keys]
+        await self._wait([readable], policy, max_age)
+        with self._snapshot():
+            return self._answer(readable, bindings, policy, max_age)
+
     def validate(self, readset: ReadSet) -> Validity:
         """Which of these reads no longer hold, all compared in one snapshot."""
         now = self._clock.now()
@@ -264,27 +281,26 @@ class ContextReader:
     def _answer(
         self,
         readable: Readable,
-        bindings: dict[str, Stored],
+        bindings: dict[str, Stored] | Sequence[dict[str, Stored]],
         policy: FreshnessPolicy | None,
         max_age: int | None,
     ) -> ContextValue:
         now = self._clock.now()
         age = self.assess(readable, now, max_age)
-        if readable.needs_now:
-            bindings = {**bindings, "_now": now}
         txn = self._board.committed
-        content = self._fetch(readable, bindings)
-        read = Read(readable.name, bindings, readable.tables, txn, content, readable.width)
-        show = self._showers[readable]
+        many = [bindings] if isinstance(bindings, dict) else bindings
+        reads = tuple(self._read(readable, one, txn, now) for one in many)
+        content = reads[0].content if len(reads) == 1 else [row for read in reads for row in read.content]
+        show = self._showers[readable.name, readable.plan is None]
         value = ContextValue(
             name=readable.name,
             rows=[show(row) for row in content],
             now=now,
             as_of=age.as_of,
             status=age.status,
-            changed=[row[readable.width] for row in content],  # type: ignore[misc]  # hidden column: an instant or NULL
+            changed=[cast("int | None", row[readable.width]) for row in content],
             inputs=age.inputs,
-            readset=ReadSet((read,), self),
+            readset=ReadSet(reads, self),
         )
         if (policy or readable.policy).refuses(value.status):
             raise StaleContext(
@@ -293,6 +309,10 @@ class ContextReader:
                 hint="read with the policy 'flag' to get it anyway; /freshness says which source is behind",
             )
         return value
+
+    def _read(self, readable: Readable, bindings: dict[str, Stored], txn: int, now: int) -> Read:
+        bound = {**bindings, "_now": now} if readable.needs_now else bindings
+        return Read(readable.name, bound, readable.tables, txn, self._fetch(readable, bound), readable.width)
 
     def _fetch(self, readable: Readable, bindings: Mapping[str, Stored]) -> tuple[Row, ...]:
         self._deadline = self._clock.monotonic() + TIME_LIMIT

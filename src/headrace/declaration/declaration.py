@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
-from headrace.context.assess import Promise
-from headrace.context.policy import FreshnessPolicy
 from headrace.contracts.contract import Contract
 from headrace.contracts.infer import default_name, schema_of
 from headrace.contracts.rules import Rule
+from headrace.views.catalog import Catalog
+from headrace.views.plan import plan as plan_view
+
+from headrace.context.assess import Promise
+from headrace.context.policy import FreshnessPolicy
 from headrace.core.durations import Duration, parse_duration
 from headrace.core.errors import DeclarationError
 from headrace.core.records import Record
@@ -20,8 +23,6 @@ from headrace.declaration.place import caller, located
 from headrace.sources.base import Source
 from headrace.sources.push import Push
 from headrace.views.aggregates import Aggregate
-from headrace.views.catalog import Catalog
-from headrace.views.plan import plan as plan_view
 from headrace.views.rollup import Rollup
 
 Columns = str | Sequence[str]
@@ -200,7 +201,7 @@ class Declaration:
         events: Table,
         *,
         by: Columns,
-        windows: Sequence[Duration],
+        windows: Duration | Sequence[Duration],
         tile: Duration | None = None,
         **aggregates: Aggregate,
     ) -> DeclaredRollup:
@@ -237,14 +238,14 @@ class Declaration:
                 f"the rollup {name!r} stands on {events.name!r}, which is a table without event time",
                 hint="declare it with app.events(..., event_time=...), or use a GROUP BY view, which follows updates",
             )
-        rollup = Rollup.declare(
+        rollup = Rollup(
             self._free(name),
             events.schema,
             by=_columns(by),
-            windows=tuple(windows),
+            windows=windows,
             aggregates=aggregates,
             tile=tile,
-            lateness=events.contract.lateness,
+            lateness=events.contract.lateness or 0,
         )
         declared = DeclaredRollup(rollup, caller())
         self.rollups[name] = declared

@@ -12,9 +12,11 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from headrace.context.parameters import unknown_name
 from headrace.contracts.evolution import Evolution
 from headrace.contracts.judge import Judge
+from headrace.store.ingest import Ingest
+
+from headrace.context.parameters import unknown_name
 from headrace.core.changes import Batch, Json, Receipt, Violation
 from headrace.core.clock import Clock
 from headrace.core.errors import PushError, Rejected, SourceError
@@ -31,7 +33,6 @@ from headrace.runtime.replay import Replay
 from headrace.sources.base import Opening
 from headrace.sources.push import Push
 from headrace.store.base import Idempotency, Submission
-from headrace.store.ingest import Ingest
 from headrace.store.problems import Problems
 from headrace.store.sqlite import SqliteStore
 
@@ -90,7 +91,7 @@ class Engine:
             clock=self.clock,
         )
         self.recorder = ProblemRecorder(self.store.problems)
-        self.ingest = Ingest(self.store, clock=self.clock)
+        self.ingest = Ingest(self.store, self.clock)
         self.ingest.start()
         for table in self.app.tables.values():
             self._lanes[table.name] = Lane(
@@ -141,7 +142,7 @@ class Engine:
         submission = Submission(
             table=table, judged=judged, source_ts=now, frontier=now, idempotency=key, size=len(body)
         )
-        receipt = await self.ingest.submit(submission)
+        receipt = await self.ingest.try_submit(submission)
         lane.alive("", now, self.clock.now(), SourceState.RUNNING)
         return receipt
 
@@ -209,7 +210,10 @@ class Engine:
                     return
         lane.recovered("")
         self._starting.discard(table.name)
-        feeds = [Feed(lane, partition, ingest=self.ingest, clock=self.clock) for partition in partitions]
+        feeds = [
+            Feed(lane, partition, ingest=self.ingest, board=self.store.board, clock=self.clock)
+            for partition in partitions
+        ]
         await asyncio.gather(*(feed.run() for feed in feeds))
 
     def _start_refreshes(self) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from headrace.core.changes import Batch
+from headrace.store.board import Board
+from headrace.store.ingest import Ingest
+
+from headrace.core.changes import Batch, Judged, Position, Receipt
 from headrace.core.clock import Clock
 from headrace.core.errors import SourceError
 from headrace.core.frontier import SourceState
 from headrace.runtime.lane import Lane
 from headrace.sources.base import Partition
 from headrace.store.base import Submission
-from headrace.store.ingest import Ingest, Pending
 
 AHEAD = 16
 """Batches that may be on their way into the store at once: enough to fill a group commit while the next is read."""
@@ -21,20 +23,22 @@ AHEAD = 16
 class Feed:
     """Runs one partition until it ends, fails for good or is cancelled."""
 
-    def __init__(self, lane: Lane, partition: Partition, *, ingest: Ingest, clock: Clock) -> None:
+    def __init__(self, lane: Lane, partition: Partition, *, ingest: Ingest, board: Board, clock: Clock) -> None:
         self._lane = lane
         self._partition = partition
         self._name = partition.name
         self._ingest = ingest
+        self._board = board
         self._clock = clock
-        self._pending: deque[tuple[Batch, Pending]] = deque()
+        self._on_the_way: deque[tuple[Batch, asyncio.Future[Receipt]]] = deque()
+        self._committed: deque[tuple[int, Position]] = deque()
         lane.expect(self._name)
 
     async def run(self) -> None:
         """Feed until the source ends. Failures are waited out, unless they are permanent."""
         try:
             while await self._step():
-                pass
+                await self._acknowledge()
         finally:
             await self._partition.close()
 
@@ -50,49 +54,53 @@ class Feed:
             await self._settle(0)
             await self._clock.sleep(self._partition.next_awake())
             return True
-        if batch.payloads or batch.position is not None:
-            await self._submit(batch)
-        else:
-            await self._settle(0)
-            self._alive(batch)
+        await self._take(batch)
         if batch.ended:
             await self._settle(0)
             self._lane.alive(self._name, batch.frontier, self._clock.now(), SourceState.ENDED)
         return not batch.ended
 
-    async def _submit(self, batch: Batch) -> None:
-        judged = self._lane.judged(batch, self._clock.now())
-        pending = await self._ingest.enqueue(
-            Submission(
-                table=self._lane.table,
-                judged=judged,
-                partition=self._name,
-                position=batch.position,
-                source_ts=batch.source_ts,
-                version=batch.version,
-                frontier=batch.frontier,
-                snapshot=batch.snapshot,
-            )
-        )
-        self._pending.append((batch, pending))
-        await self._settle(AHEAD)
+    async def _take(self, batch: Batch) -> None:
+        if batch.payloads or batch.position is not None:
+            judged = self._lane.judged(batch, self._clock.now())
+            submission = submit(self._lane.table, self._name, batch, judged)
+            self._on_the_way.append((batch, await self._ingest.enqueue(submission, durable=False)))
+            await self._settle(AHEAD)
+        else:
+            await self._settle(0)
+            self._alive(batch)
 
     async def _settle(self, leave: int) -> None:
-        """Wait for commits until at most `leave` are under way; commits come in the order of submission."""
-        while self._pending and (len(self._pending) > leave or self._pending[0][1].committed.done()):
-            batch, pending = self._pending.popleft()
-            await pending.committed
+        """Wait for commits until at most `leave` are under way; they come in the order of submission."""
+        while self._on_the_way and (len(self._on_the_way) > leave or self._on_the_way[0][1].done()):
+            batch, answer = self._on_the_way.popleft()
+            receipt = await answer
             self._alive(batch)
             if batch.position is not None:
-                self._acknowledge(batch.position, pending)
+                self._committed.append((receipt.txn, batch.position))
 
-    def _acknowledge(self, position: str, pending: Pending) -> None:
-        def tell(durable: asyncio.Future[object]) -> None:
-            if not durable.cancelled() and durable.exception() is None:
-                asyncio.ensure_future(self._partition.acknowledge(position))  # noqa: RUF006 (may be late or never)
-
-        pending.durable.add_done_callback(tell)
+    async def _acknowledge(self) -> None:
+        """Tell the source what it may forget: what is on disk."""
+        durable, last = self._board.durable, None
+        while self._committed and self._committed[0][0] <= durable:
+            _, last = self._committed.popleft()
+        if last is not None:
+            await self._partition.acknowledge(last)
 
     def _alive(self, batch: Batch) -> None:
         state = SourceState.SNAPSHOT if batch.snapshot == "part" else SourceState.RUNNING
         self._lane.alive(self._name, batch.frontier, self._clock.now(), state)
+
+
+def submit(table: str, partition: str, batch: Batch, judged: Judged) -> Submission:
+    """A judged batch as the store takes it."""
+    return Submission(
+        table=table,
+        judged=judged,
+        partition=partition,
+        position=batch.position,
+        source_ts=batch.source_ts,
+        version=batch.version,
+        frontier=batch.frontier,
+        snapshot=batch.snapshot,
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from headrace.views.plan import ViewClass
+
 from headrace.context.assess import Promise, strictest
 from headrace.context.policy import FLAG, FreshnessPolicy
 from headrace.context.reader import Library, Readable, table_readable
@@ -9,7 +11,6 @@ from headrace.core.schema import TableKind
 from headrace.declaration.declaration import Declaration
 from headrace.declaration.declared import View
 from headrace.store.base import Maintainer
-from headrace.views.plan import ViewClass
 
 
 def build_library(app: Declaration) -> Library:

@@ -37,7 +37,9 @@ class Live:
 
     async def __aenter__(self) -> Live:
         await self.engine.start()
-        self.reads = LocalReads(self.app, data=self.engine.data, clock=self._clock)
+        self.reads = LocalReads(
+            self.app, data=self.engine.folder.path, clock=self._clock, board=self.engine.store.board
+        )
         return self
 
     async def __aexit__(
@@ -90,6 +92,12 @@ class Live:
     ) -> ContextValue:
         """The latest row of one key (a tuple for a composite key): `rows` holds one row or none."""
         return await self.reads.get(table, key, policy=_parse(policy), max_age=_micros(max_age))
+
+    async def get_many(
+        self, table: str, keys: Sequence[Any], *, policy: str | None = None, max_age: Duration | None = None
+    ) -> ContextValue:
+        """The rows of many keys in one snapshot, in the order of `keys`; keys without a row are left out."""
+        return await self.reads.get_many(table, keys, policy=_parse(policy), max_age=_micros(max_age))
 
     async def push(self, table: str, records: Records, *, idempotency_key: str | None = None) -> Receipt:
         """Give records to a table whose source is `Push`; returns once they are on disk.

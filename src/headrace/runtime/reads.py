@@ -96,6 +96,17 @@ class LocalReads:
         """The row of one key; see `ContextReader.get`."""
         return await self._current().get(table, key, policy=policy, max_age=max_age)
 
+    async def get_many(
+        self,
+        table: str,
+        keys: Sequence[Any],
+        *,
+        policy: FreshnessPolicy | None = None,
+        max_age: int | None = None,
+    ) -> ContextValue:
+        """The rows of many keys; see `ContextReader.get_many`."""
+        return await self._current().get_many(table, keys, policy=policy, max_age=max_age)
+
     def validate(self, readset: ReadSet) -> Validity:
         """What changed since these reads."""
         return self._current().validate(readset)

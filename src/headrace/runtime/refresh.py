@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import apsw
+from headrace.store.board import Board
+from headrace.store.ingest import Ingest
+from headrace.views.refresh import Refresher
 
 from headrace.core.clock import SECOND, Clock
 from headrace.core.errors import HeadraceError
 from headrace.core.events import Problem, Recorder, Solved
-from headrace.store.board import Board
-from headrace.store.ingest import Ingest
-from headrace.views.refresh import Refresher
 
 log = logging.getLogger("headrace.refresh")
 
@@ -46,7 +46,7 @@ class RefreshLoop:
         name = self.refresher.name
         as_of = self._as_of()
         try:
-            await self.ingest.execute(self._work(as_of))
+            await self.ingest.execute(self._work(as_of), changed=[name], durable=False)
         except (HeadraceError, apsw.Error) as error:
             log.warning("the view %s could not be refreshed: %s", name, error)
             self.recorder.record(Problem(f"view:{name}", "refresh_failed", str(error), "see the engine's log"))
