@@ -65,9 +65,9 @@ class Bookmark:
 
     @classmethod
     def at(cls, fd: int, path: str, inode: int, offset: int, line: int, *, skipping: bool = False) -> Bookmark:
-        """A bookmark in an open file whose first `offset` bytes count as read."""
+        """A bookmark in an open file whose first `offset` bytes count as read; without a checksum of them."""
         head, mark = _digest(fd, 0, min(offset, HEAD_BYTES)), cls._mark(fd, offset)
-        return cls(path, inode, offset, line, head, mark, checksum(fd, offset), skipping)
+        return cls(path, inode, offset, line, head, mark, skipping=skipping)
 
     def holds(self, fd: int, size: int) -> bool:
         """Whether the open file still begins with what was read."""

@@ -5,24 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from headrace.core.durations import Duration, format_duration, parse_duration
 from headrace.core.errors import DeclarationError
+from headrace.sources import parquet
 from headrace.sources.base import Opening, Partition, Source
-from headrace.sources.folder import Pattern, has_suffix
-from headrace.sources.lines import Format, JsonLines
+from headrace.sources.folder import Pattern
+from headrace.sources.formats import SUFFIXES, FileFormat, Formats, known_format
 from headrace.sources.tail import Tail, started
-
-FileFormat = Literal["jsonl", "csv", "parquet"]
-"""How a file holds its records."""
-
-SUFFIXES: dict[FileFormat, tuple[str, ...]] = {
-    "jsonl": (".jsonl", ".ndjson", ".json", ".log"),
-    "csv": (".csv", ".tsv"),
-    "parquet": (".parquet", ".pq"),
-}
-"""By which names the format of a file is known."""
 
 MAX_LINE = 1 << 20
 """The longest line or CSV record by default, in bytes."""
@@ -98,10 +89,19 @@ class Files(Source):
 
     async def open(self, opening: Opening) -> Sequence[Partition]:
         pattern = await asyncio.to_thread(self._pattern)
+        if (self.format or known_format(self.path)) == "parquet":
+            parquet.load()
+        formats = Formats(
+            self.format,
+            delimiter=self.delimiter,
+            encoding=self.encoding,
+            max_line=self.max_line,
+            envelope=self.envelope,
+        )
         return [
             Tail(
                 pattern,
-                self.format_of,
+                formats,
                 opening.resume.get(Tail.name),
                 opening.clock,
                 follow=self.follow,
@@ -114,13 +114,6 @@ class Files(Source):
         kind = self.format or known_format(self.path) or "each by its suffix"
         return f"files {self.path} ({kind}), {how}"
 
-    def format_of(self, path: str) -> Format | None:
-        """How to read the file at `path`; None when its name does not tell."""
-        kind = self.format or known_format(path)
-        if kind == "jsonl":
-            return JsonLines(max_line=self.max_line, encoding=self.encoding, envelope=self.envelope)
-        return None
-
     def _pattern(self) -> Pattern:
         suffixes = [s for kind, names in SUFFIXES.items() if self.format in (None, kind) for s in names]
         pattern = Pattern(self.path, suffixes)
@@ -130,16 +123,6 @@ class Files(Source):
                 f"the name {self.path} does not tell the format", hint='give format="jsonl", "csv" or "parquet"'
             )
         return pattern
-
-
-def known_format(path: str) -> FileFormat | None:
-    """The format that a name tells.
-
-    >>> known_format("orders.jsonl.1"), known_format("orders.txt")
-    ('jsonl', None)
-    """
-    name = os.path.basename(path)  # noqa: PTH119 (no need of a Path for each file of each pass)
-    return next((kind for kind, suffixes in SUFFIXES.items() if has_suffix(name, suffixes)), None)
 
 
 def _checked_format(value: FileFormat | None) -> FileFormat | None:

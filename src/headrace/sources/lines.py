@@ -30,13 +30,26 @@ class Piece:
 
 
 class Format(Protocol):
-    """How the bytes of a file become payloads. Called in a worker thread."""
+    """How the bytes of a file become payloads. Called in a worker thread.
+
+    Attributes
+    ----------
+    whole
+        Whether a file is one unit, written once: a longer one is another file, not one that was appended to.
+    """
+
+    @property
+    def whole(self) -> bool: ...
 
     def read(self, fd: int, bookmark: Bookmark, *, final: bool) -> Piece | None:
         """What comes next, or None when there is nothing whole.
 
         `final` says that nothing will be appended any more, so that a last line needs no newline.
         """
+        ...
+
+    def close(self) -> None:
+        """Let go of what is held between two reads."""
         ...
 
 
@@ -46,13 +59,14 @@ class Lines:
     def __init__(self, max_line: int) -> None:
         self.max_line = max_line
 
-    def block(self, fd: int, bookmark: Bookmark, *, final: bool) -> bytes | Piece | None:
+    def block(self, fd: int, bookmark: Bookmark, *, final: bool, size: int | None = None) -> bytes | Piece | None:
         """Whole lines that come next, or a piece that passes over a line that is too long."""
-        data = os.pread(fd, min(BLOCK, self.max_line), bookmark.offset)
+        size = min(BLOCK, self.max_line) if size is None else size
+        data = os.pread(fd, size, bookmark.offset)
         if bookmark.skipping:
             return self._skip(fd, bookmark, data)
         end = data.rfind(b"\n") + 1
-        if not end and len(data) == BLOCK and self.max_line > len(data):
+        if not end and len(data) == size and self.max_line > len(data):
             data = os.pread(fd, self.max_line, bookmark.offset)
             end = data.rfind(b"\n") + 1
         if end:
@@ -78,10 +92,15 @@ class Lines:
 class JsonLines:
     """One JSON object a line. Good blocks are passed on as they are: nobody splits lines in Python."""
 
+    whole = False
+
     def __init__(self, *, max_line: int, encoding: str, envelope: bool) -> None:
         self._lines = Lines(max_line)
         self._encoding = encoding
         self._envelope = envelope
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def read(self, fd: int, bookmark: Bookmark, *, final: bool) -> Piece | None:
         block = self._lines.block(fd, bookmark, final=final)
@@ -112,7 +131,7 @@ class JsonLines:
         """Line by line: runs of good lines, and each bad one by itself."""
         payloads: list[Payload] = []
         good: list[bytes] = []
-        for line in _split(data):
+        for line in split_lines(data):
             text = self._decode(line)
             if text is not None:
                 good.append(text)
@@ -138,7 +157,7 @@ def first_lines(data: bytes, limit: int) -> bytes:
     return data[: len(data) - len(rest)]
 
 
-def _split(data: bytes) -> list[bytes]:
+def split_lines(data: bytes) -> list[bytes]:
     """Lines with their newlines; a lone carriage return ends no line."""
     parts = data.split(b"\n")
     last = parts.pop()

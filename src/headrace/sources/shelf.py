@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from headrace.sources.bookmark import HEAD_BYTES, Bookmark
+from headrace.sources.bookmark import HEAD_BYTES, Bookmark, checksum
 from headrace.sources.folder import Found, Identity, Pattern, beside, reading_order
 from headrace.sources.handles import Handles
 
@@ -39,11 +39,12 @@ _CHUNK = 1 << 20
 
 @dataclass(slots=True)
 class Track:
-    """A file that is being followed."""
+    """A file that is being followed; `seen` is its stamp when it was last read as far as it went, at `since`."""
 
     bookmark: Bookmark
     path: str
     seen: tuple[int, int] | None = None
+    since: float = 0.0
 
 
 @dataclass(slots=True)
@@ -200,6 +201,7 @@ class Shelf:
                 offset = min(size, bookmark.offset)
                 lines = bookmark.line if offset == bookmark.offset else 0
                 copy = Bookmark.at(fd, file.path, file.inode, offset, lines, skipping=bookmark.skipping)
+                copy = replace(copy, crc=checksum(fd, offset))
                 self._held.pop(file.identity, None)
                 self.tracks[file.identity] = Track(copy, file.path)
                 return True

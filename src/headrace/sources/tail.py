@@ -6,7 +6,6 @@ import asyncio
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from headrace.core.changes import Batch, Position
@@ -14,12 +13,16 @@ from headrace.core.clock import SECOND, Clock
 from headrace.core.errors import SourceError
 from headrace.sources.bookmark import Bookmark, read_position, write_position
 from headrace.sources.folder import Found, Pattern, unreadable
+from headrace.sources.formats import Formats
 from headrace.sources.handles import Handles
 from headrace.sources.lines import Format, Piece
-from headrace.sources.shelf import GRACE, Shelf
+from headrace.sources.shelf import GRACE, Shelf, Track
 
 ENDED_WAIT = 60.0
 """Seconds between two questions to a source that has ended."""
+
+PATIENCE = 60.0
+"""Seconds without a change after which a half-written file that is one unit (Parquet) counts as broken."""
 
 
 @dataclass(slots=True)
@@ -38,8 +41,8 @@ class Tail:
     ----------
     pattern
         What to read.
-    format_of
-        The format of a file, by its path; None leaves the file out.
+    formats
+        The readers of its files; a file without one is left out.
     position
         Where to resume.
     follow
@@ -53,7 +56,7 @@ class Tail:
     def __init__(
         self,
         pattern: Pattern,
-        format_of: Callable[[str], Format | None],
+        formats: Formats,
         position: Position | None,
         clock: Clock,
         *,
@@ -61,7 +64,7 @@ class Tail:
         poll: int,
     ) -> None:
         self._pattern = pattern
-        self._format_of = format_of
+        self._formats = formats
         self._clock = clock
         self._follow = follow
         self._poll = poll / SECOND
@@ -95,6 +98,7 @@ class Tail:
         # A read that was cancelled still runs in its thread: the lock waits for it.
         with self._lock:
             self._closed = True
+            self._formats.close()
             self._shelf.handles.close()
 
     def _step(self) -> Batch | None:
@@ -129,9 +133,9 @@ class Tail:
 
     def _read(self, file: Found, current: _Pass) -> Batch | None:
         """The next batch of one file; None when it is read as far as it was written when the pass began."""
-        reader = self._format_of(file.path)
+        reader = self._formats.of(file.path)
         track = self._shelf.tracks.get(file.identity)
-        if reader is None or track is None or track.bookmark.done or track.seen == file.stamp:
+        if reader is None or track is None or not self._may_have_more(file, track, reader):
             return None
         try:
             fd = self._shelf.handles.get(file)
@@ -142,10 +146,23 @@ class Tail:
         except OSError as error:
             raise unreadable(file.path, error) from error
 
+    def _may_have_more(self, file: Found, track: Track, reader: Format) -> bool:
+        if file.gone:  # also when all was read: it is let go then
+            return True
+        if track.seen == file.stamp:
+            return reader.whole and not track.bookmark.done and self._out_of_patience(track)
+        if reader.whole and track.bookmark.done and track.bookmark.offset != file.size:
+            self._shelf.began_anew(file.identity)  # written anew: another file
+            return True
+        return not track.bookmark.done
+
+    def _out_of_patience(self, track: Track) -> bool:
+        return self._clock.monotonic() - track.since > PATIENCE
+
     def _read_open(self, file: Found, fd: int, reader: Format) -> Batch | None:
         track = self._shelf.tracks[file.identity]
-        final = file.gone or not self._follow
-        while track.bookmark.offset < file.size:
+        final = file.gone or not self._follow or (reader.whole and track.seen == file.stamp)
+        while track.bookmark.offset < file.size and not track.bookmark.done:
             if not track.bookmark.holds(fd, os.fstat(fd).st_size):
                 self._shelf.began_anew(file.identity)
                 return self._read_open(file, fd, reader)
@@ -156,7 +173,7 @@ class Tail:
             track.bookmark = piece.bookmark
             if piece.payloads:
                 return self._batch(file, before, piece)
-        track.seen = file.stamp
+        track.seen, track.since = file.stamp, self._clock.monotonic()
         if file.gone:
             self._shelf.gone(file.identity)
         return None
