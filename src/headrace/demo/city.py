@@ -101,9 +101,9 @@ class City:
         self.market.open(restaurants)
         self.dispatch.open()
         self._agenda.run(self.plan.start)
+        self.dispatch.switch_on_phones()
         self._ledger.take()  # observers load `tables`; what happened before they came is no news
         self._tidy()
-        self.dispatch.switch_on_phones()
         self._customers.open()
 
     def _tidy(self) -> None:

@@ -50,7 +50,8 @@ class Dispatch:
         """From now on couriers send their positions, spread evenly over the interval."""
         count = len(self.couriers)
         for number, courier in enumerate(self.couriers.values()):
-            first = self._agenda.now + round(self._plan.ping_every * SECOND * number / count)
+            self._ledger.write(self._agenda.now, "couriers", courier.row(self._agenda.now))
+            first = self._agenda.now + round(self._plan.ping_every * SECOND * (number + 1) / count)
             self._agenda.plan(first, self._ping, courier)
 
     def place(self, restaurant: Restaurant, dish: Dish, x: float, y: float) -> Order:

@@ -6,7 +6,6 @@ import os
 import platform
 from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import apsw
 
 from headrace.core.clock import SECOND, isoformat
 from headrace.core.durations import format_duration
+from headrace.core.version import VERSION
 from headrace.demo.figures import Quantiles
 from headrace.demo.plan import CityPlan
 from headrace.demo.score import FAR, Side
@@ -92,7 +92,7 @@ class Scoreboard:
         """Everything, JSON-ready, with definitions, versions and hardware."""
         return {
             "demo": "food-delivery",
-            "version": _version(),
+            "version": VERSION,
             "seed": self.seed,
             "seconds": round(self.seconds, 3),
             "speed": self.speed,
@@ -132,10 +132,3 @@ def _cpu() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _version() -> str:
-    try:
-        return version("headrace")
-    except PackageNotFoundError:  # run from a source tree that is not installed
-        return "unknown"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -42,8 +42,8 @@ def plain_line(board: Scoreboard) -> str:
 def summary(board: Scoreboard) -> RenderableType:
     """What is left on the terminal at the end: the figures with their counts and intervals."""
     note = (
-        f"{board.seconds:.0f} s, {board.events.total():,} events, seed {board.seed}. Brackets: 95 % intervals."
-        f" A real second was {board.speed:g} city seconds, so the live side's real delays count {board.speed:g}-fold."
+        f" One real second was {board.speed:g} city seconds, so every real delay of the live side counts"
+        f" {board.speed:g}-fold here."
     )
     return Group(render(board, ended=True), _intervals(board), Text(note, style=QUIET))
 
@@ -68,8 +68,8 @@ def headline(board: Scoreboard) -> str:
     if ratio is None or batch.of < 50:
         return f"The city is waking up: {batch.of} orders so far ..."
     value, bound = ratio
-    least = "at least " if bound else ""
-    return f"Batch context fails {_one_in(batch)}, live context {_one_in(live)}: {least}{_ratio(value)} as often."
+    fewer = f"at least {_ratio(value)}" if bound else _ratio(value)
+    return f"Failed orders: batch {_one_in(batch)}, live {_one_in(live)}: {fewer} fewer"
 
 
 def _title(board: Scoreboard, ended: bool) -> RenderableType:
@@ -94,12 +94,7 @@ def _table(board: Scoreboard) -> RenderableType:
     table.add_column("What staleness costs")
     table.add_column(Text(f"batch, every {format_duration(board.window)}", style=BATCH), justify="right")
     table.add_column(Text("live", style=LIVE), justify="right")
-    for name, left, right in (
-        ("sold-out dishes recommended", batch.sold_out, live.sold_out),
-        ("orders that failed", batch.failed, live.failed),
-        ("wrong prices shown", batch.wrong_prices, live.wrong_prices),
-        ('wrong on "where is my order?"', batch.wrong, live.wrong),
-    ):
+    for name, left, right in _rates(board):
         table.add_row(name, _rate(left, BATCH), _rate(right, LIVE))
     table.add_row("courier off by, p50 / p95", _spread(batch.errors, BATCH), _spread(live.errors, LIVE))
     table.add_row("age of context, p50 / p99", _ages(batch.ages, BATCH), _ages(live.ages, LIVE))
@@ -107,20 +102,18 @@ def _table(board: Scoreboard) -> RenderableType:
 
 
 def _pulse(board: Scoreboard) -> RenderableType:
-    lines = Table.grid(padding=(0, 2), expand=False)
-    lines.add_row(
-        Text("events", style=QUIET),
-        Text(f"{board.rates[-1] if board.rates else 0:,.0f}/s", style="bold"),
-        Text(sparkline(list(board.rates)[-30:]), style="cyan"),
-        Text(f"{board.events.total():,} in all", style=QUIET),
+    events = Text.assemble(
+        ("events     ", QUIET),
+        (f"{board.rates[-1] if board.rates else 0:>6,.0f}/s  ", "bold"),
+        (sparkline(list(board.rates)[-24:]), "cyan"),
+        (f"  {board.events.total():,} in all", QUIET),
     )
-    lines.add_row(
-        Text("freshness", style=QUIET),
-        Text(f"p50 {_ms(board.freshness.at(0.5))}", style="bold"),
-        Text(f"p99 {_ms(board.freshness.at(0.99))}", style="bold"),
-        Text(f"sent to readable, real time, {len(board.freshness):,} samples", style=QUIET),
+    freshness = Text.assemble(
+        ("freshness  ", QUIET),
+        (f"p50 {_ms(board.freshness.at(0.5))}  p99 {_ms(board.freshness.at(0.99))}", "bold"),
+        (f"  real time, sent to readable, {len(board.freshness):,} samples", QUIET),
     )
-    return Panel(lines, border_style=QUIET, padding=(0, 1))
+    return Panel(Group(events, freshness), border_style=QUIET, padding=(0, 1))
 
 
 def _story(board: Scoreboard) -> RenderableType:
@@ -142,23 +135,24 @@ def _intervals(board: Scoreboard) -> RenderableType:
     table.add_column("95 % intervals")
     table.add_column("batch", justify="right")
     table.add_column("live", justify="right")
-    for name in ("sold_out", "failed", "wrong_prices", "wrong"):
-        batch, live = getattr(board.batch, name), getattr(board.live, name)
-        table.add_row(_NAMES[name], _bracket(batch), _bracket(live))
+    for name, batch, live in _rates(board):
+        table.add_row(name, _bracket(batch), _bracket(live))
     return table
 
 
-_NAMES = {
-    "sold_out": "sold-out dishes recommended",
-    "failed": "orders that failed",
-    "wrong_prices": "wrong prices shown",
-    "wrong": "wrong answers",
-}
+def _rates(board: Scoreboard) -> list[tuple[str, Rate, Rate]]:
+    batch, live = board.batch, board.live
+    return [
+        ("sold-out dishes recommended", batch.sold_out, live.sold_out),
+        ("orders that failed", batch.failed, live.failed),
+        ("wrong prices shown", batch.wrong_prices, live.wrong_prices),
+        ('wrong on "where is my order?"', batch.wrong, live.wrong),
+    ]
 
 
 def _bracket(rate: Rate) -> str:
     low, high = rate.interval()
-    return f"{rate.count:,} of {rate.of:,}  [{low:.2%}, {high:.2%}]"
+    return f"{low:.1%} to {high:.1%}"
 
 
 def _rate(rate: Rate, style: str) -> Text:
@@ -195,13 +189,8 @@ def _ratio(value: float) -> str:
 def _one_in(rate: Rate) -> str:
     if not rate.count:
         return f"none of {rate.of:,}"
-    return f"one order in {rate.of / rate.count:,.0f}"
+    return f"1 in {rate.of / rate.count:,.0f}"
 
 
 def _city_time(board: Scoreboard) -> str:
     return to_datetime(board.city_now or board.plan.start).strftime("%H:%M:%S")
-
-
-def console_width_ok(console: Console) -> bool:
-    """Whether the terminal is wide enough for the table; narrower ones get plain lines."""
-    return console.width >= 70
