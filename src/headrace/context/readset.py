@@ -1,53 +1,127 @@
-"""What an answer depended on, as versions that can be compared later."""
+"""What an answer depended on, and whether that still holds.
+
+A read is kept with the stored rows that it returned, their versions included. It is checked locally: while the tables
+it stands on had no commit since, it holds (one comparison of integers). Otherwise it is read again with the same
+parameters and the same "now", and compared: a row that changed, went, came (a phantom) or moved in the order counts,
+and nothing else does.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Protocol
+
+import msgspec
+
+from headrace.core.schema import Row, Stored
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """One read: a view with its parameters (a predicate) or one key of a table, and the versions it saw.
+    """One read: a view with its parameters (a predicate) or one key of a table, and the versions that it saw.
 
     Attributes
     ----------
     name
         The view or table.
-    params
-        The view's parameters, or the key columns of a table read.
+    bindings
+        What was bound, in storage form; for a table, its key columns.
     inputs
-        The tables that the read stands on; while none of them changed, the read holds.
+        The tables that the read stands on.
     txn
-        The commit stamp of the snapshot that was read.
-    rows
-        Per row that was returned, the versions (commit stamps) of the stored rows it was made of.
-    digest
-        A digest of the returned rows and their versions, so that a row that appears, goes, changes or moves counts.
+        Everything up to this commit stamp was visible.
+    content
+        The rows as stored: the shown columns, then when the row changed, then the versions of the rows it is made of.
+    width
+        How many of the columns are shown.
     """
 
     name: str
-    params: Mapping[str, Any]
+    bindings: Mapping[str, Stored]
     inputs: tuple[str, ...]
     txn: int
-    rows: tuple[tuple[int | None, ...], ...]
-    digest: bytes
+    content: tuple[Row, ...]
+    width: int
+
+    @property
+    def versions(self) -> list[Row]:
+        """Per row, the commit stamps of the stored rows that it was made of."""
+        return [row[self.width + 1 :] for row in self.content]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the rows and their versions, in hexadecimal: the same in every process."""
+        return hashlib.sha256(msgspec.msgpack.encode(self.content)).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A read that no longer holds, and why, in one sentence."""
+    """A read that no longer holds: the rows (shown columns only) that came and that went, and why in one sentence."""
 
     read: Read
     reason: str
+    came: list[Row] = field(default_factory=list[Row])
+    went: list[Row] = field(default_factory=list[Row])
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """Whether a read set holds, and as of when that is known.
+
+    Attributes
+    ----------
+    changed
+        The reads that no longer hold; empty when all do.
+    as_of
+        The minimum frontier over all inputs (microseconds): "unchanged as of then"; None when it is unknown.
+    """
+
+    changed: list[Changed]
+    as_of: int | None
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing changed that the answer was built on."""
+        return not self.changed
+
+    def __bool__(self) -> bool:
+        return self.holds
+
+
+class Validator(Protocol):
+    """Whoever can compare a read set with the present: the reader that made it."""
+
+    def validate(self, readset: ReadSet) -> Validity:
+        """Compare every read with the present, in one snapshot."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class ReadSet:
     """All reads that one answer was built on. Read sets add up: `menu.readset + order.readset`."""
 
-    reads: tuple[Read, ...] = field(default=())
+    reads: tuple[Read, ...] = ()
+    validator: Validator | None = field(default=None, repr=False, compare=False)
 
     def __add__(self, other: ReadSet) -> ReadSet:
-        return ReadSet(self.reads + other.reads)
+        return ReadSet(self.reads + other.reads, self.validator or other.validator)
+
+    def validate(self) -> Validity:
+        """What changed since these reads, if anything. Local and cheap: no source is asked."""
+        if self.validator is None or not self.reads:
+            return Validity([], None)
+        return self.validator.validate(self)
+
+
+def compare(read: Read, current: tuple[Row, ...]) -> Changed | None:
+    """What changed between a read and the same read made again; None when nothing did."""
+    if read.content == current:
+        return None
+    before, after = set(read.content), set(current)
+    came = [row[: read.width] for row in current if row not in before]
+    went = [row[: read.width] for row in read.content if row not in after]
+    if not came and not went:
+        return Changed(read, f"the rows of {read.name!r} changed their order")
+    return Changed(read, f"{read.name!r}: {len(came)} rows came or changed, {len(went)} went or changed", came, went)

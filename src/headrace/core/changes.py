@@ -75,8 +75,16 @@ class Batch:
     snapshot
         "part": rows of a full copy that is under way; "end": with this batch the copy is complete, and keys of the
         table that it did not bring are gone at the source; "only": both in one batch. None: ordinary changes.
+        All batches of one copy carry the same `source_ts`, the instant that the copy shows. A part with another
+        `source_ts` begins a new copy: what an unfinished one brought stays, but does not count for the new one.
     ended
         The source has said all that it will ever say.
+    table
+        The table that the payloads are for, when one partition feeds several (`Source.many`); None: the only one.
+    more
+        The transaction at the source goes on in the partition's next batch: what this batch brings becomes visible
+        together with that one. `position` is None on such a batch and stands on the last one of the transaction,
+        so that a crash between them resumes before the first.
 
     A batch without payloads is a sign of life: it moves the frontier of an idle source and is not committed.
     """
@@ -89,6 +97,8 @@ class Batch:
     frontier: int | None = None
     snapshot: Literal["part", "end", "only"] | None = None
     ended: bool = False
+    table: str | None = None
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,14 +40,14 @@ def parse_duration(value: Duration) -> int:
     elif isinstance(value, int | float) and not isinstance(value, bool):
         micros = round(value * 1_000_000)
     else:
-        micros = _parse_text(value)
+        micros = _parse_text(str(value))
     if micros <= 0:
         raise DeclarationError(f"the duration {value!r} is not positive", hint='write for example "2s" or "7d"')
     return micros
 
 
 def _parse_text(text: str) -> int:
-    compact = str(text).strip().replace(" ", "")
+    compact = text.strip().replace(" ", "")
     parts = _PART.findall(compact)
     if not parts or "".join(number + unit for number, unit in parts) != compact:
         raise DeclarationError(

@@ -10,6 +10,7 @@
     |   |-- StoreFull         the disk is full; nothing was lost, nothing was acknowledged
     |   |-- MigrationRefused  the declaration changed in a way that stored rows cannot follow
     |-- Backpressure          the queue is full; try again after `retry_after` seconds
+    |-- Unavailable           the process that would do it is not there now; try again after `retry_after` seconds
     |-- ReadError             a read cannot be answered
     |   |-- UnknownName       no such table, view or parameter
     |   |-- BadParameter      a parameter's value does not fit its type
@@ -100,6 +101,14 @@ class Backpressure(HeadraceError):
     """The queue before the store is full. Try again after `retry_after` seconds."""
 
     def __init__(self, message: str, *, retry_after: float, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class Unavailable(HeadraceError):
+    """The engine process cannot be reached now (starting, restarting, gone). Try again after `retry_after` seconds."""
+
+    def __init__(self, message: str, *, retry_after: float = 1.0, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.retry_after = retry_after
 

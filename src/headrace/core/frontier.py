@@ -8,6 +8,7 @@ was something to say; one that is stalled or failed is known to be behind.
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -95,6 +96,26 @@ def judge(frontier: Frontier, now: int, promise: int | None, expect: int | None 
     return Status.FRESH if promise is None else Status.STALE
 
 
+def merge(partitions: Sequence[Frontier]) -> Frontier:
+    """What is known of a table that several partitions feed: it is complete only as far as all of them are.
+
+    >>> merge([Frontier(5, 9), Frontier(7, 8, SourceState.FAILED)])
+    Frontier(at=5, heard=8, state=<SourceState.FAILED: 4>)
+    >>> merge([Frontier(5, 9), Frontier(3, 3, SourceState.ENDED)]).at
+    5
+    """
+    open_ones = [f for f in partitions if f.state is not SourceState.ENDED]
+    if not open_ones:
+        return max(partitions, key=lambda f: f.at or 0, default=Frontier(None, None, SourceState.NEVER))
+    ats = [f.at for f in open_ones]
+    heards = [f.heard for f in open_ones]
+    return Frontier(
+        at=None if None in ats else min(at for at in ats if at is not None),
+        heard=None if None in heards else min(at for at in heards if at is not None),
+        state=max((f.state for f in open_ones), key=_TROUBLE.__getitem__),
+    )
+
+
 def worst(statuses: list[Status]) -> Status:
     """The status of an answer that stands on several inputs: unknown beats stale beats fresh.
 
@@ -105,4 +126,11 @@ def worst(statuses: list[Status]) -> Status:
 
 
 _BEHIND = frozenset({SourceState.STALLED, SourceState.FAILED, SourceState.SNAPSHOT})
+_TROUBLE = {
+    SourceState.RUNNING: 0,
+    SourceState.NEVER: 1,
+    SourceState.SNAPSHOT: 2,
+    SourceState.STALLED: 3,
+    SourceState.FAILED: 4,
+}
 _RANK = {Status.FRESH: 0, Status.STALE: 1, Status.UNKNOWN: 2}

@@ -80,12 +80,17 @@ _STORAGE = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its name, type and whether it may be NULL."""
+    """One column: its name, type and whether it may be NULL.
+
+    `default` is the stored form of the value that a record without it gets; rows that were stored before the column
+    was declared get it too. None: no default, or NULL.
+    """
 
     name: str
     type: ColumnType
     nullable: bool = False
     description: str = ""
+    default: Stored = None
 
 
 class TableKind(enum.StrEnum):

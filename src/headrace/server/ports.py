@@ -82,3 +82,17 @@ class Writes(Protocol):
     async def drop(self, *, numbers: Sequence[int] | None = None, table: str | None = None) -> dict[str, int]:
         """Drop quarantined records for good: {"dropped": n}."""
         ...
+
+
+class Health(Protocol):
+    """How the engine itself is doing. Optional: an edge without one is ready when it can read."""
+
+    async def health(self) -> dict[str, Any]:
+        """{"ready": bool, "reasons": [sentence, ...], "gauges": {name: number}}, JSON-ready.
+
+        `reasons` says why it is not ready: the store is not open, a source has not started. `gauges` are numbers for
+        `/metrics`, such as "queue_depth" (submissions) and "durable_lag_seconds".
+
+        Raises `Unavailable` when the engine cannot be reached.
+        """
+        ...

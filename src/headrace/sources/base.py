@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from headrace.core.changes import Batch, Position
@@ -60,16 +60,24 @@ class Opening:
     Attributes
     ----------
     schema
-        The table that it feeds.
+        The table that it feeds; the first one declared, where it feeds several.
     resume
         The last committed position of each partition, by partition name; empty on the first start.
     clock
         The only clock that the source may use.
+    others
+        The further tables that the source feeds, by name, for sources with `many` only.
     """
 
     schema: Schema
     resume: Mapping[str, Position]
     clock: Clock
+    others: Mapping[str, Schema] = field(default_factory=dict[str, Schema])
+
+    @property
+    def tables(self) -> Mapping[str, Schema]:
+        """Every table that the source feeds, by name."""
+        return {self.schema.name: self.schema, **self.others}
 
 
 class Source(ABC):
@@ -81,9 +89,14 @@ class Source(ABC):
         A short word for people and metrics: "push", "files", "poll", "generator".
     expect
         The source should give a sign of life at least this often (microseconds); None: the table's promise.
+    many
+        Whether one object may feed several tables. Such a source is opened once for all tables that were declared
+        with it, its positions belong to the source and not to a table, and each batch names its `table`; a frontier
+        counts for all of its tables.
     """
 
     kind: ClassVar[str]
+    many: ClassVar[bool] = False
     expect: int | None = None
 
     @abstractmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import apsw
 
@@ -24,7 +24,8 @@ class Idempotency:
 class Submission:
     """One judged batch on its way into a transaction; the fields are those of `core.changes.Batch`.
 
-    `partition` is "" for what was pushed.
+    `partition` is "" for what was pushed. `replays` holds the numbers of quarantined records that were judged again to
+    make this submission: they leave quarantine in the transaction that applies it.
     """
 
     table: str
@@ -37,6 +38,7 @@ class Submission:
     snapshot: Literal["part", "end", "only"] | None = None
     idempotency: Idempotency | None = None
     size: int = 0
+    replays: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ class Delta:
     schema
         The table.
     rows
-        Upserted rows or appended events, in order, in storage form. A key may come more than once.
+        Upserted rows or appended events, in order, in storage form. A key may come more than once, and a row may be
+        one that a newer version keeps out. Events whose key is there already are left out after they were applied.
     keys
         Keys (in storage form) of all rows that were upserted or deleted; empty for events.
     source_ts
@@ -95,4 +98,13 @@ class Maintainer(Protocol):
 
     def housekeep(self, db: apsw.Connection, *, now: int, limit: int) -> int:
         """Drop what is out of retention, at most about `limit` rows; how many were dropped. Called when idle."""
+        ...
+
+
+@runtime_checkable
+class Forgetful(Protocol):
+    """A maintainer that keeps notes in memory between `before` and `finish`, and must drop them on a rollback."""
+
+    def discard(self) -> None:
+        """The transaction is rolled back (disk full, a row that cannot be stored) and may be tried again: forget it."""
         ...

@@ -1,0 +1,1 @@
+"""What all benchmarks share: the machine's facts, child processes, peers, open-loop load, figures and the table."""

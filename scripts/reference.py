@@ -1,0 +1,241 @@
+"""Writes docs/reference from the code, so that it cannot say anything else.
+
+python scripts/reference.py            write the pages
+python scripts/reference.py --check    say which pages are not current, and exit with 1
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = ROOT / "docs" / "reference"
+NOTE = "<!-- Written by scripts/reference.py from the code: change the code, then run `make reference`. -->\n"
+
+
+# Docstrings ----------------------------------------------------------------------------------------------------------
+
+_SECTION = re.compile(r"^(\w[\w ]*)\n-{3,}\n", re.MULTILINE)
+
+
+def markdown(docstring: str | None) -> str:
+    """A docstring with NumPy sections as Markdown."""
+    text = inspect.cleandoc(docstring or "")
+    pieces = _SECTION.split(text)
+    parts = [_prose(pieces[0])]
+    for name, body in zip(pieces[1::2], pieces[2::2], strict=True):
+        parts.append(f"**{name}**\n\n" + (_prose(body) if name == "Examples" else _entries(body)))
+    return "\n\n".join(part.strip() for part in parts if part.strip())
+
+
+def _prose(text: str) -> str:
+    """Text with its doctests and indented drawings fenced."""
+    blocks = re.split(r"\n\s*\n", text.strip("\n"))
+    return "\n\n".join(_fenced(block) for block in _joined(blocks))
+
+
+def _joined(blocks: list[str]) -> Iterator[str]:
+    """Indented blocks that follow each other are one drawing."""
+    pending: list[str] = []
+    for block in blocks:
+        if block.startswith("    "):
+            pending.append(block)
+            continue
+        if pending:
+            yield "\n\n".join(pending)
+            pending = []
+        yield block
+    if pending:
+        yield "\n\n".join(pending)
+
+
+def _fenced(block: str) -> str:
+    if block.startswith(">>>"):
+        return f"```pycon\n{block}\n```"
+    if block.startswith("    "):
+        return f"```text\n{inspect.cleandoc(block)}\n```"
+    return block
+
+
+def _entries(text: str) -> str:
+    """`name` lines with indented descriptions, as a list."""
+    items: list[tuple[str, list[str]]] = []
+    for line in text.strip("\n").splitlines():
+        if line and not line.startswith(" "):
+            items.append((line, []))
+        elif items:
+            items[-1][1].append(line.strip())
+    return "\n".join(f"- `{name}`" + (": " + " ".join(filter(None, words)) if words else "") for name, words in items)
+
+
+# Pages ---------------------------------------------------------------------------------------------------------------
+
+
+def python_page() -> str:
+    """Every public name of the package."""
+    package = importlib.import_module("headrace")
+    parts = [NOTE, "# Python\n", markdown(package.__doc__)]
+    for name in package.__all__:
+        value = getattr(package, name)
+        if inspect.ismodule(value):
+            parts.append(f"## `headrace.{name}`\n\n{markdown(value.__doc__)}")
+            parts += [_object(f"headrace.{name}.{inner}", getattr(value, inner), "###") for inner in value.__all__]
+        else:
+            parts.append(_object(f"headrace.{name}", value, "##"))
+    return "\n\n".join(parts) + "\n"
+
+
+def _object(path: str, value: Any, heading: str) -> str:
+    name = path.rpartition(".")[2]
+    if not callable(value):
+        return f"{heading} `{path}`\n\n```python\n{name} = {value!r}\n```"
+    parts = [f"{heading} `{path}`", _signature(name, value), markdown(_own_doc(value))]
+    if inspect.isclass(value):
+        parts += [_method(name, key, member) for key, member in _public_members(value)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _public_members(cls: type) -> Iterator[tuple[str, Any]]:
+    """Methods and properties that this package defines, its own and inherited ones."""
+    for key in dict.fromkeys(
+        key for base in cls.__mro__ for key in vars(base) if base.__module__.startswith("headrace")
+    ):
+        member = inspect.getattr_static(cls, key)
+        if not key.startswith("_") and isinstance(member, property | staticmethod | classmethod | Callable):
+            yield key, member
+
+
+def _method(owner: str, name: str, member: Any) -> str:
+    if isinstance(member, property):
+        return f"#### `{owner}.{name}`\n\n{markdown(member.__doc__)}"
+    function = inspect.unwrap(member.__func__ if isinstance(member, staticmethod | classmethod) else member)
+    return f"#### `{owner}.{name}`\n\n{_signature(name, function)}\n\n{markdown(function.__doc__)}"
+
+
+def _own_doc(value: Any) -> str:
+    return (value.__doc__ or "") if not inspect.isclass(value) or "__doc__" in vars(value) else ""
+
+
+def _signature(name: str, value: Any) -> str:
+    try:
+        signature = inspect.signature(value)
+    except ValueError:
+        return ""
+    kept = [parameter for parameter in signature.parameters.values() if parameter.name not in ("self", "cls")]
+    text = name + str(signature.replace(parameters=kept))
+    text = re.sub(
+        r"'([^']*)'", lambda match: match[1] if "[" in match[1] or match[1].isidentifier() else match[0], text
+    )
+    text = re.sub(r"\b(?:headrace|collections|typing|pathlib)(?:\.\w+)*\.(?=[A-Z])", "", text)
+    return f"```python\n{_wrapped(text)}\n```"
+
+
+def _wrapped(signature: str) -> str:
+    """A long signature, one parameter a line."""
+    if len(signature) <= 100:
+        return signature
+    head, _, rest = signature.partition("(")
+    depth, parts, word = 0, [], ""
+    body, _, tail = rest.rpartition(")")
+    for character in body:
+        depth += character in "([{"
+        depth -= character in ")]}"
+        if character == "," and depth == 0:
+            parts.append(word.strip())
+            word = ""
+        else:
+            word += character
+    return f"{head}(\n" + "".join(f"    {part},\n" for part in [*parts, word.strip()]) + f"){tail}"
+
+
+def cli_page() -> str:
+    """Every command and option."""
+    main = importlib.import_module("headrace.cli").main
+    return "\n".join([NOTE, "# Command line\n", *_command(main, ["headrace"])])
+
+
+def _command(command: click.Command, path: list[str]) -> Iterator[str]:
+    context = click.Context(command, info_name=" ".join(path))
+    yield f"{'#' * min(len(path) + 1, 4)} `{' '.join(path)}`\n"
+    yield "```text\n" + " ".join([*path, *command.collect_usage_pieces(context)]) + "\n```\n"
+    yield _help(command.help or "") + "\n"
+    options = [param for param in command.params if isinstance(param, click.Option) and "--debug" not in param.opts]
+    if options:
+        yield "| option | meaning |\n|---|---|"
+        yield from (_option(option) for option in options)
+        yield ""
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            yield from _command(command.commands[name], [*path, name])
+
+
+def _help(text: str) -> str:
+    blocks = re.split(r"\n\s*\n", inspect.cleandoc(text))
+    return "\n\n".join(
+        "```text\n" + block.removeprefix("\b\n") + "\n```" if block.startswith("\b") else block for block in blocks
+    )
+
+
+def _option(option: click.Option) -> str:
+    names = ", ".join(f"`{name}`" for name in option.opts + option.secondary_opts)
+    metavar = "" if option.is_flag else f" `{option.metavar or option.type.name.upper()}`"
+    notes = [(option.help or "").replace("|", "\\|")]
+    if option.show_default and option.default not in (None, ()):
+        notes.append(f"Default: `{option.default}`.")
+    if option.envvar:
+        notes.append(f"Environment: `{option.envvar}`.")
+    return f"| {names}{metavar} | {' '.join(notes)} |"
+
+
+def errors_page() -> str:
+    """The error tree, with what each error means and how HTTP answers."""
+    errors = importlib.import_module("headrace.core.errors")
+    problems = importlib.import_module("headrace.core.problems")
+    parts = [NOTE, "# Errors\n", markdown(errors.__doc__)]
+    parts.append("| error | HTTP status | problem type |\n|---|---|---|")
+    parts[-1] += "".join(
+        f"\n| `{kind.error.__name__}` | {kind.status} | `{problems.PREFIX}{kind.name}` |" for kind in problems.KINDS
+    )
+    for value in vars(errors).values():
+        if inspect.isclass(value) and issubclass(value, Exception):
+            parts.append(f"## `{value.__name__}`\n\n{markdown(value.__doc__)}")
+    return "\n\n".join(parts) + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "python.md": python_page,
+    "cli.md": cli_page,
+    "errors.md": errors_page,
+}
+
+
+def stale() -> list[str]:
+    """The pages that do not say what the code says."""
+    return [name for name, page in PAGES.items() if _read(REFERENCE / name) != page()]
+
+
+def _read(path: Path) -> str:
+    return path.read_text() if path.is_file() else ""
+
+
+def main(arguments: list[str]) -> None:
+    """Write or check."""
+    if "--check" in arguments:
+        if found := stale():
+            sys.exit(f"not current: {', '.join(found)}; run: make reference")
+        return
+    REFERENCE.mkdir(parents=True, exist_ok=True)
+    for name, page in PAGES.items():
+        (REFERENCE / name).write_text(page())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,117 @@
+"""The face of the package: declare an app, run it in this process, load it from a file."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from headrace.core.clock import Clock, SystemClock
+from headrace.core.errors import DeclarationError
+from headrace.declaration.declaration import Declaration
+from headrace.portal import SyncPortal
+from headrace.runtime.live import Live
+
+
+class App(Declaration):
+    """An AI app's data: declared once, then fed, served and watched.
+
+    Examples
+    --------
+    >>> import headrace as hr
+    >>> app = hr.App("food-delivery")
+    >>> class Item(hr.Record):
+    ...     item_id: str
+    ...     restaurant_id: str
+    ...     price: float = hr.Field(gt=0)
+    ...     stock: int = hr.Field(ge=0)
+    >>> items = app.table(Item, key="item_id", index=["restaurant_id"], freshness="2s")
+    >>> menu = app.view("menu", "SELECT item_id, price FROM items WHERE restaurant_id = :restaurant_id AND stock > 0")
+    """
+
+    @asynccontextmanager
+    async def run(self, *, data: str | Path = ".headrace", clock: Clock | None = None) -> AsyncIterator[Live]:
+        """Run the app in this process: read its sources, keep its views, answer reads.
+
+        Parameters
+        ----------
+        data
+            The folder of the live store; made if it is not there.
+        clock
+            What time it is; the machine's clock if not given.
+
+        Raises
+        ------
+        StoreLocked
+            Another process runs on this folder.
+        MigrationRefused
+            The declaration changed in a way that the stored rows cannot follow.
+        """
+        async with Live(self, data=Path(data), clock=clock or SystemClock()) as live:
+            yield live
+
+    @contextmanager
+    def run_sync(self, *, data: str | Path = ".headrace", clock: Clock | None = None) -> Iterator[Any]:
+        """The same for code that is not async: `with app.run_sync() as live: live.menu(restaurant_id="r7")`."""
+        with SyncPortal(lambda: self.run(data=data, clock=clock)) as live:
+            yield live
+
+
+def load_app(target: str | Path) -> App:
+    """The one `App` of a Python file (`app.py`), of a module (`package.module`), or a named one (`app.py:app`).
+
+    Raises
+    ------
+    DeclarationError
+        When there is no such file, no app in it, or more than one; and whatever its declarations raise.
+    """
+    place, _, name = str(target).partition(":")
+    module = _load_file(Path(place)) if place.endswith(".py") else _load_module(place)
+    found = {key: value for key, value in vars(module).items() if isinstance(value, App)}
+    if name:
+        if name in found:
+            return found[name]
+        raise DeclarationError(f"{place} has no app {name!r}", hint=f"it has: {', '.join(found) or 'none'}")
+    apps = {id(app): app for app in found.values()}
+    if len(apps) != 1:
+        raise DeclarationError(
+            f"{place} has {len(apps)} apps, and one is needed",
+            hint='write app = headrace.App("name")' if not apps else f"say which: {place}:{next(iter(found))}",
+        )
+    return next(iter(apps.values()))
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise DeclarationError(
+            f"there is no file {str(path)!r}", hint="give the path of the file that declares the app"
+        )
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:  # so that the app file can import its neighbours, as if it were run
+        sys.path.insert(0, folder)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise DeclarationError(f"{str(path)!r} is not a Python file", hint="give a file that ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # Pydantic looks annotations up in the module of the class
+    spec.loader.exec_module(module)
+    return module
+
+
+def _load_module(name: str) -> ModuleType:
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and name.startswith(error.name):
+            raise DeclarationError(
+                f"there is no module {name!r}", hint="give the path of a file, app.py, or an importable module"
+            ) from None
+        raise

@@ -1,0 +1,45 @@
+"""`headrace freshness`: how old everything is, at a running server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from headrace.cli.remote import Remote, remote_options
+from headrace.cli.screen import json_option, print_json, print_table, show_age
+
+COLUMNS = ("name", "status", "age", "promise", "source", "accepted", "quarantined", "late")
+
+
+@click.command
+@remote_options
+@json_option
+def freshness(url: str, api_key: str | None, as_json: bool) -> None:
+    """Show how old each table and view is, what was promised, and what is wrong.
+
+    The age is the as-of age: everything that the source had committed that long ago is in the store. "unknown" means
+    that the source is silent, so nobody knows whether it had something to say.
+    """
+    found = Remote(url, api_key).get("/freshness")
+    if as_json:
+        print_json(found)
+        return
+    rows = [_row(name, one) for name, one in {**found["tables"], **found.get("views", {})}.items()]
+    print_table(rows, COLUMNS)
+    for problem in found.get("problems", ()):
+        click.echo(f"{problem['subject']}: {problem['message']}" + (f" ({problem['hint']})" if problem["hint"] else ""))
+
+
+def _row(name: str, one: Mapping[str, Any]) -> dict[str, Any]:
+    counters = one.get("counters") or {}
+    promise = one.get("promise_ms")
+    return {
+        "name": name,
+        "status": one["status"],
+        "age": show_age(one["age_ms"]),
+        "promise": None if promise is None else show_age(promise),
+        "source": " ".join(word for word in (one.get("source"), one.get("state")) if word),
+        **{counter: counters.get(counter) for counter in ("accepted", "quarantined", "late")},
+    }

@@ -1,0 +1,348 @@
+"""Answering "what, and how old": one reader of the store, in any process.
+
+The order matters: the board is read first and the snapshot opened after, so that the snapshot holds at least what the
+board claims. The writer does it the other way round: first the commit, then the board.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import apsw
+
+from headrace.context.assess import (
+    Assessment,
+    Promise,
+    assess_refreshed,
+    assess_table,
+    combine,
+    strictest,
+)
+from headrace.context.parameters import check_names, convert, unknown_name
+from headrace.context.policy import FreshnessPolicy
+from headrace.context.readset import Read, ReadSet, Validity, compare
+from headrace.context.value import ContextValue, InputAge
+from headrace.core.clock import Clock
+from headrace.core.errors import BadParameter, ReadError, StaleContext
+from headrace.core.frontier import Status
+from headrace.core.schema import SHOWERS, Column, Row, Schema, Stored
+from headrace.store.board import Board
+from headrace.store.connection import open_reader
+from headrace.views.plan import ViewPlan
+
+POLL = 0.002
+"""Seconds between two looks at the board while a read waits for freshness."""
+
+TIME_LIMIT = 10.0
+"""Seconds after which a read is given up: a view that scans millions of rows must not hold up all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """One view or table, ready to be read.
+
+    Attributes
+    ----------
+    plan
+        The view's plan; None for a table.
+    tables
+        The tables below it, those under other views included.
+    refreshed
+        The refreshed views below it (and itself, if it is one).
+    promise
+        The view's own promise; its inputs' promises hold where it has none.
+    policy
+        What to do when it is not fresh.
+    """
+
+    name: str
+    statement: str
+    columns: tuple[Column, ...]
+    parameters: tuple[Column, ...]
+    tables: tuple[str, ...]
+    refreshed: tuple[str, ...]
+    needs_now: bool
+    promise: int | None
+    policy: FreshnessPolicy
+    plan: ViewPlan | None = None
+
+    @property
+    def width(self) -> int:
+        """How many columns are shown."""
+        return len(self.columns)
+
+    def shower(self) -> Callable[[Row], dict[str, Any]]:
+        """A function from a stored row to the mapping that a user sees."""
+        names = tuple(column.name for column in self.columns)
+        special = [(c.name, SHOWERS[c.type]) for c in self.columns if c.type in SHOWERS]
+        if not special:
+            return lambda row: dict(zip(names, row, strict=False))
+
+        def show(row: Row) -> dict[str, Any]:
+            shown = dict(zip(names, row, strict=False))
+            for name, convert_value in special:
+                if shown[name] is not None:
+                    shown[name] = convert_value(shown[name])
+            return shown
+
+        return show
+
+
+def table_readable(schema: Schema, promise: Promise) -> Readable:
+    """How one key of a table is read."""
+    columns = ", ".join(f'"{name}"' for name in schema.names)
+    where = " AND ".join(f'"{name}" = :{name}' for name in schema.key)
+    return Readable(
+        name=schema.name,
+        statement=f'SELECT {columns}, _source_ts, _txn FROM "{schema.name}" WHERE {where}',
+        columns=schema.columns,
+        parameters=tuple(schema.column(name) for name in schema.key),
+        tables=(schema.name,),
+        refreshed=(),
+        needs_now=False,
+        promise=promise.freshness,
+        policy=promise.policy or strictest([]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """Everything that can be read, and what was promised for it."""
+
+    views: Mapping[str, Readable]
+    tables: Mapping[str, Readable]
+    promises: Mapping[str, Promise]
+
+
+class ContextReader:
+    """Reads views and rows with their ages. One per thread; local reads take tens of microseconds.
+
+    Parameters
+    ----------
+    path
+        The store's database file.
+    library
+        What can be read.
+    board
+        The engine's board: frontiers and last commits.
+    clock
+        What time it is.
+    """
+
+    def __init__(self, path: Path, library: Library, *, board: Board, clock: Clock) -> None:
+        self._db = open_reader(path)
+        self._library = library
+        self._board = board
+        self._clock = clock
+        self._showers = {
+            (r.name, r.plan is None): r.shower() for r in (*library.views.values(), *library.tables.values())
+        }
+        self._deadline = 0.0
+        self._db.set_progress_handler(self._over_time, 1_000_000)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+    def view(self, name: str) -> Readable:
+        """The view `name`, or `UnknownName`."""
+        try:
+            return self._library.views[name]
+        except KeyError:
+            raise unknown_name("view", name, self._library.views) from None
+
+    def table(self, name: str) -> Readable:
+        """The keyed table `name`, or `UnknownName`."""
+        try:
+            return self._library.tables[name]
+        except KeyError:
+            raise unknown_name("keyed table", name, self._library.tables) from None
+
+    async def read(
+        self,
+        view: str,
+        params: Mapping[str, Any],
+        *,
+        policy: FreshnessPolicy | None = None,
+        max_age: int | None = None,
+    ) -> ContextValue:
+        """The rows of a view for these parameters, with their ages.
+
+        Raises
+        ------
+        UnknownName, BadParameter
+            No such view, or parameters that do not fit.
+        StaleContext
+            The policy refuses what is not fresh.
+        """
+        readable = self.view(view)
+        bindings = self._bind(readable, params)
+        await self._wait([readable], policy, max_age)
+        return self._answer(readable, bindings, policy, max_age)
+
+    async def read_many(
+        self,
+        reads: Sequence[tuple[str, Mapping[str, Any]]],
+        *,
+        policy: FreshnessPolicy | None = None,
+        max_age: int | None = None,
+    ) -> list[ContextValue]:
+        """Several views in one snapshot: what one of them shows, the others know of as well."""
+        prepared = [(readable := self.view(name), self._bind(readable, params)) for name, params in reads]
+        await self._wait([readable for readable, _ in prepared], policy, max_age)
+        with self._snapshot():
+            return [self._answer(readable, bindings, policy, max_age) for readable, bindings in prepared]
+
+    async def get(
+        self,
+        table: str,
+        key: Any,
+        *,
+        policy: FreshnessPolicy | None = None,
+        max_age: int | None = None,
+    ) -> ContextValue:
+        """The row of one key: no row or one. A composite key is a sequence in the order of its declaration."""
+        readable = self.table(table)
+        bindings = self._bind_key(readable, key)
+        await self._wait([readable], policy, max_age)
+        return self._answer(readable, bindings, policy, max_age)
+
+    async def get_many(
+        self,
+        table: str,
+        keys: Sequence[Any],
+        *,
+        policy: FreshnessPolicy | None = None,
+        max_age: int | None = None,
+    ) -> ContextValue:
+        """The rows of many keys in one snapshot, in the order of `keys`; keys without a row are left out."""
+        readable = self.table(table)
+        bindings = [self._bind_key(readable, key) for key in keys]
+        await self._wait([readable], policy, max_age)
+        with self._snapshot():
+            return self._answer(readable, bindings, policy, max_age)
+
+    def validate(self, readset: ReadSet) -> Validity:
+        """Which of these reads no longer hold, all compared in one snapshot."""
+        now = self._clock.now()
+        tables = {table for read in readset.reads for table in read.inputs}
+        ages = {t: assess_table(self._board, t, self._library.promises[t], now) for t in tables}
+        suspects = [read for read in readset.reads if self._touched(read)]
+        changed = []
+        if suspects:
+            with self._snapshot():
+                changed = [found for read in suspects if (found := compare(read, self._again(read))) is not None]
+        return Validity(changed, combine(ages).as_of)
+
+    def table_age(self, table: str, now: int) -> InputAge:
+        """How old a table is at `now`, measured against its own promise."""
+        return assess_table(self._board, table, self._library.promises[table], now)
+
+    def assess(self, readable: Readable, now: int, max_age: int | None = None) -> Assessment:
+        """How old an answer of `readable` is at `now`."""
+        limit = max_age if max_age is not None else (readable.promise if readable.plan else None)
+        ages = {t: assess_table(self._board, t, self._library.promises[t], now, limit) for t in readable.tables}
+        for name in readable.refreshed:
+            inner = self._library.views[name]
+            below = combine({t: ages[t] for t in inner.tables})
+            promise = limit if limit is not None else inner.promise
+            ages[name] = assess_refreshed(self._board, name, below, promise, now)
+        return combine(ages)
+
+    def _bind(self, readable: Readable, params: Mapping[str, Any]) -> dict[str, Stored]:
+        check_names(params, (p.name for p in readable.parameters), readable.name)
+        return {p.name: convert(p.name, p.type, params[p.name]) for p in readable.parameters}
+
+    def _bind_key(self, readable: Readable, key: Any) -> dict[str, Stored]:
+        values: Sequence[Any] = key if isinstance(key, list | tuple) else (key,)
+        if len(values) != len(readable.parameters):
+            names = ", ".join(p.name for p in readable.parameters)
+            raise BadParameter(
+                f"the key of {readable.name!r} has {len(readable.parameters)} columns, {len(values)} values were given",
+                hint=f"give, in this order: {names}",
+            )
+        return {p.name: convert(p.name, p.type, v) for p, v in zip(readable.parameters, values, strict=True)}
+
+    async def _wait(self, readables: list[Readable], policy: FreshnessPolicy | None, max_age: int | None) -> None:
+        wait = max(policy.wait if policy else r.policy.wait for r in readables) if readables else 0
+        if not wait:
+            return
+        until = self._clock.monotonic() + wait / 1_000_000
+        while self._clock.monotonic() < until:
+            now = self._clock.now()
+            if all(self.assess(r, now, max_age).status is Status.FRESH for r in readables):
+                return
+            await self._clock.sleep(POLL)
+
+    def _answer(
+        self,
+        readable: Readable,
+        bindings: dict[str, Stored] | Sequence[dict[str, Stored]],
+        policy: FreshnessPolicy | None,
+        max_age: int | None,
+    ) -> ContextValue:
+        now = self._clock.now()
+        age = self.assess(readable, now, max_age)
+        txn = self._board.committed
+        many = [bindings] if isinstance(bindings, dict) else bindings
+        reads = tuple(self._read(readable, one, txn, now) for one in many)
+        content = reads[0].content if len(reads) == 1 else [row for read in reads for row in read.content]
+        show = self._showers[readable.name, readable.plan is None]
+        value = ContextValue(
+            name=readable.name,
+            rows=[show(row) for row in content],
+            now=now,
+            as_of=age.as_of,
+            status=age.status,
+            changed=[cast("int | None", row[readable.width]) for row in content],
+            inputs=age.inputs,
+            readset=ReadSet(reads, self),
+        )
+        if (policy or readable.policy).refuses(value.status):
+            raise StaleContext(
+                f"{readable.name!r} is {value.status}: as-of age {_age(value)}, and the policy is to refuse",
+                answer=value,
+                hint="read with the policy 'flag' to get it anyway; /freshness says which source is behind",
+            )
+        return value
+
+    def _read(self, readable: Readable, bindings: dict[str, Stored], txn: int, now: int) -> Read:
+        bound = {**bindings, "_now": now} if readable.needs_now else bindings
+        return Read(readable.name, bound, readable.tables, txn, self._fetch(readable, bound), readable.width)
+
+    def _fetch(self, readable: Readable, bindings: Mapping[str, Stored]) -> tuple[Row, ...]:
+        self._deadline = self._clock.monotonic() + TIME_LIMIT
+        try:
+            return tuple(self._db.execute(readable.statement, bindings))
+        except apsw.InterruptError:
+            raise ReadError(
+                f"reading {readable.name!r} took longer than {TIME_LIMIT:g} s and was given up",
+                hint="`headrace explain` shows which index is missing; or declare the view with refresh=",
+            ) from None
+
+    def _over_time(self) -> bool:
+        return self._clock.monotonic() > self._deadline
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("COMMIT")
+
+    def _touched(self, read: Read) -> bool:
+        readable = self._library.views.get(read.name) or self._library.tables[read.name]
+        return bool(readable.refreshed) or any(self._board.last_change(t) > read.txn for t in read.inputs)
+
+    def _again(self, read: Read) -> tuple[Row, ...]:
+        readable = self._library.views.get(read.name) or self._library.tables[read.name]
+        return self._fetch(readable, read.bindings)
+
+
+def _age(value: ContextValue) -> str:
+    return "unknown" if value.age_ms is None else f"{value.age_ms:.0f} ms"

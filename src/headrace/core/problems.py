@@ -1,0 +1,120 @@
+"""Errors on a wire: the problem document of an error (RFC 9457), and the error of a problem document.
+
+HTTP answers, the bridge between processes and the remote client speak the same documents, so that an error raised in
+the engine arrives in a client as the same class with the same hint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from headrace.core import errors
+from headrace.core.errors import HeadraceError
+
+PREFIX = "urn:headrace:problem:"
+"""What every problem type begins with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How one class of errors is named and numbered."""
+
+    error: type[HeadraceError]
+    name: str
+    title: str
+    status: int
+
+
+KINDS: tuple[Kind, ...] = (
+    Kind(errors.UnknownName, "unknown-name", "No such name", 404),
+    Kind(errors.BadParameter, "bad-parameter", "A parameter does not fit", 400),
+    Kind(errors.StaleContext, "stale-context", "The context is not fresh", 503),
+    Kind(errors.ReadError, "read-error", "The read cannot be answered", 400),
+    Kind(errors.TooLarge, "too-large", "The body is too large", 413),
+    Kind(errors.Rejected, "rejected", "The contract rejects the body", 422),
+    Kind(errors.IdempotencyConflict, "idempotency-conflict", "The idempotency key was used with another body", 409),
+    Kind(errors.PushError, "push-error", "The body cannot be taken", 400),
+    Kind(errors.Backpressure, "backpressure", "Too much at once", 429),
+    Kind(errors.Unavailable, "unavailable", "The engine cannot be reached", 503),
+    Kind(errors.StoreFull, "store-full", "The disk is full", 507),
+    Kind(errors.StoreLocked, "store-locked", "Another process writes to this store", 503),
+    Kind(errors.MigrationRefused, "migration-refused", "The stored rows cannot follow the declaration", 500),
+    Kind(errors.StoreError, "store-error", "The store cannot be used", 503),
+    Kind(errors.SqlError, "sql-error", "The SQL is outside the subset", 400),
+    Kind(errors.DeclarationError, "declaration-error", "The declaration cannot be true", 400),
+    Kind(errors.ContractError, "contract-error", "The contract does not hold", 400),
+    Kind(errors.SourceError, "source-error", "The source cannot be read", 502),
+    Kind(errors.MissingExtra, "missing-extra", "An optional part is not installed", 501),
+    Kind(HeadraceError, "error", "Something went wrong", 500),
+)
+"""Most specific first: the first kind whose class fits names the error."""
+
+_BY_NAME = {kind.name: kind for kind in KINDS}
+
+
+def to_problem(error: HeadraceError) -> dict[str, Any]:
+    """The problem document of `error`: type, title, status, detail, hint and what the class carries.
+
+    >>> to_problem(errors.UnknownName("no view 'menus'", hint="did you mean 'menu'?"))["status"]
+    404
+    """
+    kind = next(kind for kind in KINDS if isinstance(error, kind.error))
+    document: dict[str, Any] = {
+        "type": PREFIX + kind.name,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": error.message,
+    }
+    if error.hint:
+        document["hint"] = error.hint
+    if isinstance(error, errors.Rejected):
+        document["violations"] = error.violations
+    if isinstance(error, errors.Backpressure | errors.Unavailable):
+        document["retry_after"] = error.retry_after
+    if isinstance(error, errors.StaleContext) and error.answer is not None:
+        document["answer"] = _ages(error.answer)
+    return document
+
+
+def from_problem(document: Mapping[str, Any]) -> HeadraceError:
+    """The error that a problem document tells of; an unknown type becomes a plain `HeadraceError`.
+
+    >>> from_problem({"type": "urn:headrace:problem:too-large", "detail": "5 MB"})
+    TooLarge('5 MB')
+    """
+    kind = _BY_NAME.get(str(document.get("type", "")).removeprefix(PREFIX))
+    detail = str(document.get("detail") or document.get("title") or "the server answered with an error")
+    build = _BUILDERS.get(kind.name) if kind else None
+    if build is not None:
+        return build(detail, document)
+    return (kind.error if kind else HeadraceError)(detail, hint=str(document.get("hint", "")))
+
+
+def _ages(answer: Any) -> dict[str, Any]:
+    """How old the refused answer would have been, without its rows: nobody should use them by accident."""
+    if isinstance(answer, Mapping):
+        given: dict[str, Any] = dict(answer)  # pyright: ignore[reportUnknownArgumentType]
+    else:
+        given = answer.to_dict()
+    return {name: given[name] for name in ("as_of", "age_ms", "status", "inputs") if name in given}
+
+
+_Builder = Callable[[str, Mapping[str, Any]], HeadraceError]
+
+_BUILDERS: dict[str, _Builder] = {
+    "rejected": lambda detail, doc: errors.Rejected(
+        detail, violations=list(doc.get("violations", ())), hint=doc.get("hint", "")
+    ),
+    "backpressure": lambda detail, doc: errors.Backpressure(
+        detail, retry_after=float(doc.get("retry_after", 1.0)), hint=doc.get("hint", "")
+    ),
+    "unavailable": lambda detail, doc: errors.Unavailable(
+        detail, retry_after=float(doc.get("retry_after", 1.0)), hint=doc.get("hint", "")
+    ),
+    "stale-context": lambda detail, doc: errors.StaleContext(
+        detail, answer=doc.get("answer"), hint=doc.get("hint", "")
+    ),
+    "missing-extra": lambda detail, doc: HeadraceError(detail, hint=doc.get("hint", "")),
+}

@@ -1,0 +1,46 @@
+"""Where in the user's file something was declared."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import ParamSpec, TypeVar
+
+from headrace.core.errors import DeclarationError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_PACKAGE = str(Path(__file__).resolve().parent.parent)
+
+
+def caller() -> str:
+    """`file:line` of the nearest frame outside this package; "" when there is none.
+
+    >>> caller() == ""  # a doctest has no file of its own
+    False
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith(_PACKAGE) and not name.startswith("<frozen"):
+            return f"{name}:{frame.f_lineno}"
+        frame = frame.f_back
+    return ""
+
+
+def located(declare: Callable[P, T]) -> Callable[P, T]:
+    """Make a declaring method name the user's line in every `DeclarationError` that it raises."""
+
+    @functools.wraps(declare)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return declare(*args, **kwargs)
+        except DeclarationError as error:
+            error.where = error.where or caller()
+            raise
+
+    return wrapper

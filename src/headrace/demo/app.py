@@ -1,0 +1,99 @@
+"""A food-delivery app's live context: where its data comes from, what a good record is, and what its agents read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import headrace as hr
+
+
+class Restaurant(hr.Record):
+    restaurant_id: str
+    name: str
+    zone: str
+    x: float
+    y: float
+
+
+class Item(hr.Record):
+    item_id: str
+    restaurant_id: str
+    name: str
+    price: float = hr.Field(gt=0)
+    stock: int = hr.Field(ge=0)
+    changed_at: datetime
+
+
+class Promotion(hr.Record):
+    item_id: str
+    discount: float = hr.Field(ge=0, lt=1)
+    changed_at: datetime
+
+
+class Order(hr.Record):
+    order_id: str
+    restaurant_id: str
+    item_id: str
+    state: Literal["placed", "accepted", "cooking", "picked_up", "delivered", "cancelled"]
+    courier_id: str | None
+    x: float
+    y: float
+    placed_at: datetime
+    changed_at: datetime
+
+
+class Courier(hr.Record):
+    courier_id: str
+    x: float
+    y: float
+    seen_at: datetime
+
+
+class Sale(hr.Record):
+    sale_id: str
+    item_id: str
+    price: float = hr.Field(gt=0)
+    sold_at: datetime
+
+
+RECOMMEND = """
+    SELECT i.item_id, i.name, r.name AS restaurant, i.stock, p.orders_15m,
+           i.price * (1 - COALESCE(d.discount, 0)) AS price
+    FROM restaurants r
+    JOIN items i ON i.restaurant_id = r.restaurant_id
+    LEFT JOIN popular p ON p.item_id = i.item_id
+    LEFT JOIN promotions d ON d.item_id = i.item_id
+    WHERE r.zone = :zone AND i.stock > 0
+    ORDER BY p.orders_15m DESC, i.item_id
+    LIMIT 8
+"""
+
+ORDER_STATUS = """
+    SELECT o.order_id, o.state, r.name AS restaurant, o.courier_id,
+           c.x AS courier_x, c.y AS courier_y, c.seen_at, o.x AS home_x, o.y AS home_y
+    FROM orders o
+    JOIN restaurants r ON r.restaurant_id = o.restaurant_id
+    LEFT JOIN couriers c ON c.courier_id = o.courier_id
+    WHERE o.order_id = :order_id
+"""
+
+
+def food_delivery(list_restaurants: Callable[[], Iterable[dict[str, object]]], promotions: Path) -> hr.App:
+    """The app: restaurants from any Python iterator, promotions from a file that grows, the rest pushed."""
+    app = hr.App("food-delivery")
+
+    app.table(Restaurant, key="restaurant_id", index=["zone"], source=hr.sources.Generator(list_restaurants))
+    app.table(Promotion, key="item_id", changed_at="changed_at", source=hr.sources.Files(promotions))
+    app.table(Item, key="item_id", index=["restaurant_id"], changed_at="changed_at", freshness="1m")
+    app.table(Order, key="order_id", changed_at="changed_at", freshness="1m")
+    app.table(Courier, key="courier_id", changed_at="seen_at", freshness="30s")
+
+    sales = app.events(Sale, key="sale_id", event_time="sold_at", keep="1h", freshness="1m")
+    app.rollup("popular", sales, by="item_id", windows=["15m"], orders=hr.count())
+
+    app.view("recommend", RECOMMEND, description="What sells best in a zone right now and can still be had.")
+    app.view("order_status", ORDER_STATUS, description="Where one order is: its state, its courier, its way to go.")
+    return app

@@ -1,0 +1,134 @@
+"""Sends what the city writes to where the app reads it: pushes for most tables, a growing file for promotions.
+
+Every table has its own sender that takes all rows that are waiting, sends them, and takes the next only when those are
+on disk. So rows of one table stay in order, and batches grow by themselves when the engine is busy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from headrace.core.clock import isoformat
+from headrace.core.errors import SourceError
+from headrace.demo.clock import CityClock
+from headrace.demo.happenings import KEYS, CityRow
+from headrace.demo.reading import Service
+from headrace.demo.scoreboard import Scoreboard
+from headrace.demo.wire import INSTANTS, records
+from headrace.demo.world import World
+
+PUSHED = ("items", "orders", "couriers", "sales")
+LOOK_EVERY = 0.005
+"""Seconds between two looks into an empty outbox."""
+SIGN_OF_LIFE = 0.2
+"""Seconds after which a sender with nothing to say pushes an empty array, so that quiet is not taken for dead."""
+SAMPLE_EVERY = 0.1
+"""Seconds between two rows of one table that are watched until they can be read."""
+POLL = 0.001
+"""Seconds between two reads of a watched row: the resolution of the freshness figures."""
+GIVE_UP = 10.0
+
+
+class Feeder:
+    """The city's producers.
+
+    Parameters
+    ----------
+    promotions
+        The file that promotions are appended to, one JSON object a line.
+    """
+
+    def __init__(
+        self, world: World, service: Service, clock: CityClock, board: Scoreboard, *, promotions: Path
+    ) -> None:
+        self._world = world
+        self._service = service
+        self._clock = clock
+        self._board = board
+        self._promotions = promotions
+
+    async def load(self) -> None:
+        """Bring the app to what is on the city's books before the run begins; returns once it can be read.
+
+        Raises
+        ------
+        SourceError
+            When the app did not follow within ten seconds.
+        """
+        last = {table: rows[-1] for table, rows in self._world.outboxes.items() if rows and table != "sales"}
+        for table in PUSHED:
+            rows = self._world.take(table)
+            await self._service.push(table, records(table, rows))
+            self._board.loaded += len(rows)
+        self._board.loaded += self._append_promotions()
+        self._board.loaded += len(self._world.take("restaurants"))  # the app iterates over these itself
+        for table, row in last.items():
+            if not await self._readable(table, row):
+                raise SourceError(
+                    f"the demo's table {table!r} was not read within {GIVE_UP:g} s",
+                    hint="the machine may be too busy; try again, or a slower city with --speed 20",
+                    source=table,
+                )
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        async with asyncio.TaskGroup() as senders:
+            for table in PUSHED:
+                senders.create_task(self._send(table, senders))
+            senders.create_task(self._send_promotions())
+
+    async def _send(self, table: str, watchers: asyncio.TaskGroup) -> None:
+        last = sampled = self._clock.monotonic()
+        while True:
+            rows = self._world.take(table)
+            began = self._clock.monotonic()
+            if not rows and began - last < SIGN_OF_LIFE:
+                await self._clock.sleep(LOOK_EVERY)
+                continue
+            if rows and table != "sales" and began - sampled >= SAMPLE_EVERY:  # sales have no key to read them by
+                sampled = began
+                watchers.create_task(self._watch(table, rows[-1], self._clock.now()))
+            await self._service.push(table, records(table, rows))
+            last = began
+            self._board.events[table] += len(rows)
+
+    async def _send_promotions(self) -> None:
+        while True:
+            self._board.events["promotions"] += self._append_promotions()
+            await self._clock.sleep(LOOK_EVERY)
+
+    def _append_promotions(self) -> int:
+        rows = self._world.take("promotions")
+        if rows:
+            with self._promotions.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(record) + "\n" for record in records("promotions", rows))
+        return len(rows)
+
+    async def _watch(self, table: str, row: CityRow, sent: int) -> None:
+        """Read the row's key until the row, or a newer one, is there; note how long that took."""
+        if not await self._readable(table, row):
+            self._board.unseen += 1
+            return
+        now = self._clock.now()
+        self._board.freshness.add(self._clock.real_ms(now - sent))
+        self._board.change_to_readable.add(self._clock.real_ms(now - row[INSTANTS[table][-1]]))
+
+    async def _readable(self, table: str, row: CityRow) -> bool:
+        """Wait until `row`, or a newer one of its key, can be read; False when that takes too long."""
+        deadline = self._clock.monotonic() + GIVE_UP
+        while self._clock.monotonic() < deadline:
+            found = (await self._service.get(table, row[KEYS[table]])).rows
+            if found and _as_new(table, found[0], row):
+                return True
+            await self._clock.sleep(POLL)
+        return False
+
+
+def _as_new(table: str, found: Mapping[str, Any], row: CityRow) -> bool:
+    columns = INSTANTS[table]
+    # RFC 3339 in UTC with microseconds: the order of the text is that of time.
+    return not columns or found[columns[-1]] >= isoformat(row[columns[-1]])

@@ -1,0 +1,180 @@
+"""Runs the demo: a city, an app that follows it, two sides of agents, and a screen."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live as LiveScreen
+
+from headrace.core.durations import Duration, parse_duration
+from headrace.demo.app import ORDER_STATUS, RECOMMEND
+from headrace.demo.city import City, CityPlan
+from headrace.demo.clock import CityClock
+from headrace.demo.feeder import Feeder
+from headrace.demo.interview import Interview
+from headrace.demo.reading import Service
+from headrace.demo.scoreboard import Scoreboard
+from headrace.demo.screen import plain_line, render, summary
+from headrace.demo.twin import Twin
+from headrace.demo.wire import PROMOTIONS
+from headrace.demo.world import World
+
+DEFAULT_SECONDS = 60.0
+TICK = 0.005
+"""Seconds between two looks at the city."""
+FRAME = 0.25
+"""Seconds between two frames of the screen."""
+LINE_EVERY = 5.0
+"""Seconds between two lines where there is no terminal."""
+
+Opener = Callable[[Path, CityClock, City], AbstractAsyncContextManager[Service]]
+"""Opens the running app on a folder."""
+
+
+def run_demo(
+    seconds: float | None = None,
+    json_path: Path | str | None = None,
+    seed: int = 7,
+    batch: Duration = "5m",
+    speed: float = 60.0,
+    plain: bool = False,
+    data: Path | str | None = None,
+    *,
+    plan: CityPlan | None = None,
+    console: Console | None = None,
+    opener: Opener | None = None,
+) -> Scoreboard:
+    """Run the demo and return its figures; ends after `seconds` or at Ctrl-C, with a summary either way.
+
+    Parameters
+    ----------
+    seconds
+        Real seconds to run; a minute if not given.
+    json_path
+        Where to write the figures as JSON.
+    seed
+        Fixes the city: what happens in it and what is asked. How fast the app follows is whatever it is.
+    batch
+        How often the batch twin is reloaded, in city time.
+    speed
+        City seconds per real second.
+    plain
+        Lines instead of a screen; always so where there is no terminal.
+    data
+        The folder of the live store; a temporary one, removed at the end, if not given.
+    plan
+        The city; the default one if not given.
+    opener
+        Opens what the live side reads; the real app if not given.
+
+    Raises
+    ------
+    DeclarationError
+        When `batch` is not a duration.
+    """
+    console = console or Console()
+    plan = plan or CityPlan()
+    board = Scoreboard(plan, seed=seed, speed=speed, window=parse_duration(batch))
+    with _folder(data) as folder:
+        show = Show(board, folder, console, opener=opener or _real_app(), plain=plain or not console.is_terminal)
+        asyncio.run(show.run(DEFAULT_SECONDS if seconds is None else seconds))
+    console.print(summary(board))
+    if json_path is not None:
+        Path(json_path).write_text(json.dumps(board.to_dict(), indent=2) + "\n", encoding="utf-8")
+    return board
+
+
+def _real_app() -> Opener:
+    from headrace.demo.service import open_service  # the server is imported only by who runs it
+
+    return open_service
+
+
+class Show:
+    """One run of the demo on one folder."""
+
+    def __init__(self, board: Scoreboard, folder: Path, console: Console, *, opener: Opener, plain: bool) -> None:
+        self._board = board
+        self._folder = folder
+        self._console = console
+        self._opener = opener
+        self._plain = plain
+
+    async def run(self, seconds: float) -> None:
+        """Run for `seconds` real seconds or until interrupted."""
+        city = City(self._board.plan, random.Random(self._board.seed))
+        clock = CityClock(city.now, self._board.speed)
+        async with self._opener(self._folder, clock, city) as service:
+            twin = Twin({"recommend": RECOMMEND, "order_status": ORDER_STATUS}, clock.now)
+            world = World(city, twin, clock, window=self._board.window)
+            feeder = Feeder(world, service, clock, self._board, promotions=self._folder / PROMOTIONS)
+            await feeder.load()
+            interview = Interview(world, self._board, batch=twin, live=service)
+            clock.go()
+            async with asyncio.TaskGroup() as group:
+                sending = group.create_task(feeder.run())
+                asking = group.create_task(self._ask(world, interview, clock))
+                await self._watch(world, clock, seconds)
+                asking.cancel()
+                sending.cancel()
+
+    async def _ask(self, world: World, interview: Interview, clock: CityClock) -> None:
+        while True:
+            world.catch_up()
+            await interview.answer_waiting()
+            await clock.sleep(TICK)
+
+    async def _watch(self, world: World, clock: CityClock, seconds: float) -> None:
+        """Keep time and the screen until the end or an interrupt."""
+        board, began = self._board, clock.monotonic()
+        stop, last, line_due = _on_interrupt(), 0, 0.0
+        with self._screen() as screen:
+            while board.seconds < seconds and not stop.is_set():
+                await clock.sleep(min(FRAME, seconds - board.seconds))
+                now = clock.monotonic() - began
+                board.rates.append((board.events.total() - last) / (now - board.seconds))
+                board.seconds, last, board.city_now = now, board.events.total(), world.city.now
+                if screen is not None:
+                    screen.update(render(board), refresh=True)
+                elif now >= line_due:
+                    self._console.print(plain_line(board), soft_wrap=True, highlight=False)
+                    line_due += LINE_EVERY
+
+    def _screen(self) -> AbstractContextManager[LiveScreen | None]:
+        if self._plain:
+            return nullcontext()
+        return LiveScreen(console=self._console, auto_refresh=False, screen=True)
+
+
+def _on_interrupt() -> asyncio.Event:
+    """An event that the first Ctrl-C or SIGTERM sets, so that the run ends with its summary; a second one kills."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def interrupted() -> None:
+        stop.set()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Windows has no such handlers, and only the main thread may set them: there Ctrl-C ends without a summary.
+        with suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.add_signal_handler(number, interrupted)
+    return stop
+
+
+@contextmanager
+def _folder(data: Path | str | None) -> Iterator[Path]:
+    if data is not None:
+        Path(data).mkdir(parents=True, exist_ok=True)
+        yield Path(data)
+    else:
+        with tempfile.TemporaryDirectory(prefix="headrace-demo-") as folder:
+            yield Path(folder)

@@ -1,0 +1,238 @@
+"""The writing half of a running app: sources, contracts, the store's writer, refreshed views and quarantine decisions.
+
+There is one engine per data folder; readers (`runtime.reads`) may be many and in other processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from headrace.contracts.evolution import Evolution
+from headrace.contracts.judge import Judge
+from headrace.store.ingest import Ingest
+
+from headrace.context.parameters import unknown_name
+from headrace.core.changes import Batch, Json, Receipt, Violation
+from headrace.core.clock import Clock
+from headrace.core.errors import PushError, Rejected, SourceError
+from headrace.core.events import Event, Problem
+from headrace.core.frontier import SourceState
+from headrace.declaration.declaration import Declaration
+from headrace.declaration.declared import Table
+from headrace.runtime.feed import Feed
+from headrace.runtime.folder import Folder
+from headrace.runtime.lane import Lane
+from headrace.runtime.library import base_tables, maintainers, refreshed_views
+from headrace.runtime.refresh import RefreshLoop
+from headrace.runtime.replay import Replay
+from headrace.sources.base import Opening
+from headrace.sources.push import Push
+from headrace.store.base import Idempotency, Submission
+from headrace.store.problems import Problems
+from headrace.store.sqlite import SqliteStore
+
+log = logging.getLogger("headrace.engine")
+
+
+class ProblemRecorder:
+    """Turns problem events into the store's list of problems."""
+
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
+
+    def record(self, event: Event) -> None:
+        """Take note of a problem that began or ended."""
+        if isinstance(event, Problem):
+            self._problems.record(event)
+        elif hasattr(event, "kind"):
+            self._problems.solve(event.subject, event.kind)
+
+
+class Engine:
+    """Feeds the store of one app.
+
+    Parameters
+    ----------
+    app
+        The declaration.
+    data
+        The folder of the store.
+    clock
+        What time it is.
+    """
+
+    def __init__(self, app: Declaration, *, data: Path, clock: Clock) -> None:
+        self.app = app
+        self.folder = Folder(data)
+        self.clock = clock
+        self._tasks: list[asyncio.Task[None]] = []
+        self._lanes: dict[str, Lane] = {}
+        self._starting: set[str] = set()
+
+    async def start(self) -> None:
+        """Open the store, begin to write, begin to open every source.
+
+        Raises
+        ------
+        StoreLocked, MigrationRefused, StoreError
+            The store cannot be written by this process and this declaration.
+        """
+        self.folder.create()
+        self.store = SqliteStore.open(
+            self.folder.database,
+            [table.schema for table in self.app.tables.values()],
+            maintainers(self.app),
+            views=refreshed_views(self.app),
+            clock=self.clock,
+        )
+        self.recorder = ProblemRecorder(self.store.problems)
+        self.ingest = Ingest(self.store, self.clock)
+        self.ingest.start()
+        for table in self.app.tables.values():
+            self._lanes[table.name] = Lane(
+                table.name,
+                Judge(table.contract),
+                Evolution(table.contract),
+                board=self.store.board,
+                recorder=self.recorder,
+                watermark=self.store.board.watermark(table.name),
+            )
+        self._starting = {table.name for table in self.app.tables.values() if not isinstance(table.source, Push)}
+        for name in sorted(self._starting):
+            self._spawn(self._feed(self.app.tables[name]), f"feed:{name}")
+        self._start_refreshes()
+
+    async def stop(self, timeout: float = 10.0) -> None:
+        """Stop the sources, write and sync what was taken, close the store."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.ingest.stop(timeout)
+        self.store.close()
+
+    async def push(
+        self, table: str, body: bytes, *, idempotency_key: str | None = None, origin: str = "push"
+    ) -> Receipt:
+        """Judge and commit a pushed body; returns once it is on disk. An empty array is a sign of life.
+
+        Raises
+        ------
+        UnknownName
+            No such table.
+        PushError
+            The table's source is not `Push`, or the body is no JSON at all.
+        Rejected
+            A rule with `on_violation="reject"` was violated: nothing was applied.
+        Backpressure, StoreFull, IdempotencyConflict
+        """
+        lane = self._pushable(table)
+        now = self.clock.now()
+        judged = lane.judged(Batch(payloads=(Json(body),), origin=origin), now)
+        if judged.rejected:
+            raise _rejected(table, judged.rejected)
+        if not judged.changes and not judged.violations and idempotency_key is None:
+            lane.alive("", now, now, SourceState.RUNNING)
+            return Receipt(txn=self.store.board.committed)
+        key = None if idempotency_key is None else Idempotency(idempotency_key, hashlib.sha256(body).digest())
+        submission = Submission(
+            table=table, judged=judged, source_ts=now, frontier=now, idempotency=key, size=len(body)
+        )
+        receipt = await self.ingest.try_submit(submission)
+        lane.alive("", now, self.clock.now(), SourceState.RUNNING)
+        return receipt
+
+    async def replay(self, *, numbers: Sequence[int] | None = None, table: str | None = None) -> dict[str, int]:
+        """Judge quarantined records again and apply those that pass now; the others keep waiting.
+
+        Returns `{"replayed": n, "still_quarantined": m}`. Without `numbers` and `table`, all are tried.
+        """
+        return await Replay(self._lanes, self.ingest, self.clock).run(numbers=numbers, table=table)
+
+    async def drop(self, *, numbers: Sequence[int] | None = None, table: str | None = None) -> dict[str, int]:
+        """Drop quarantined records for good. Returns `{"dropped": n}`.
+
+        Raises
+        ------
+        PushError
+            Neither `numbers` nor `table` was given: dropping everything must be said table by table.
+        """
+        if numbers is None and table is None:
+            raise PushError("nothing says what to drop", hint="give the numbers of the records, or a table")
+        return {"dropped": await self.ingest.drop_quarantined(numbers=numbers, table=table)}
+
+    async def health(self) -> dict[str, Any]:
+        """Whether the engine is ready, why not, and numbers for `/metrics`."""
+        reasons = [f"the source of {name!r} has not started" for name in sorted(self._starting)]
+        return {"ready": not reasons, "reasons": reasons, "gauges": self.ingest.gauges()}
+
+    def _pushable(self, table: str) -> Lane:
+        declared = self.app.tables.get(table)
+        if declared is None:
+            raise unknown_name("table", table, self.app.tables)
+        if not isinstance(declared.source, Push):
+            raise PushError(
+                f"{table!r} is fed by its source ({declared.source.kind}), not by pushes",
+                hint="declare it with source=sources.Push() to push to it",
+            )
+        return self._lanes[table]
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or task.exception() is None:
+            return
+        error = task.exception()
+        log.error("%s ended with an error that it should have handled", task.get_name(), exc_info=error)
+        self.recorder.record(
+            Problem(task.get_name(), "stopped", f"{type(error).__name__}: {error}", "restart; and please report this")
+        )
+
+    async def _feed(self, table: Table) -> None:
+        """Open one table's source, again and again until it opens, and run its partitions."""
+        resume = self.store.positions(table.name)
+        opening = Opening(schema=table.schema, resume=resume, clock=self.clock)
+        lane = self._lanes[table.name]
+        while True:
+            try:
+                partitions = await table.source.open(opening)
+                break
+            except SourceError as error:
+                if not await lane.failed("", error, self.clock):
+                    self._starting.discard(table.name)
+                    return
+        lane.recovered("")
+        self._starting.discard(table.name)
+        feeds = [
+            Feed(lane, partition, ingest=self.ingest, board=self.store.board, clock=self.clock)
+            for partition in partitions
+        ]
+        await asyncio.gather(*(feed.run() for feed in feeds))
+
+    def _start_refreshes(self) -> None:
+        for view in self.app.views.values():
+            if view.plan.refresher is not None:
+                tables = base_tables(self.app, view.name)
+                loop = RefreshLoop(
+                    view.plan.refresher, tables, self.ingest, self.store.board, self.clock, self.recorder
+                )
+                self._spawn(loop.run(), f"refresh:{view.name}")
+
+
+def _rejected(table: str, violations: Sequence[Violation]) -> Rejected:
+    shown = [
+        {"position": v.position, "rule": v.rule, "column": v.column, "value": v.value, "message": v.message}
+        for v in violations[:100]
+    ]
+    return Rejected(
+        f"{len(violations)} records for {table!r} break a rule that rejects; nothing of the request was applied",
+        violations=shown,
+        hint=violations[0].message,
+    )

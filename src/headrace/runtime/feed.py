@@ -1,0 +1,106 @@
+"""One partition's way into the store: ask it, judge what it gives, submit, and acknowledge what is on disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from headrace.store.board import Board
+from headrace.store.ingest import Ingest
+
+from headrace.core.changes import Batch, Judged, Position, Receipt
+from headrace.core.clock import Clock
+from headrace.core.errors import SourceError
+from headrace.core.frontier import SourceState
+from headrace.runtime.lane import Lane
+from headrace.sources.base import Partition
+from headrace.store.base import Submission
+
+AHEAD = 16
+"""Batches that may be on their way into the store at once: enough to fill a group commit while the next is read."""
+
+
+class Feed:
+    """Runs one partition until it ends, fails for good or is cancelled."""
+
+    def __init__(self, lane: Lane, partition: Partition, *, ingest: Ingest, board: Board, clock: Clock) -> None:
+        self._lane = lane
+        self._partition = partition
+        self._name = partition.name
+        self._ingest = ingest
+        self._board = board
+        self._clock = clock
+        self._on_the_way: deque[tuple[Batch, asyncio.Future[Receipt]]] = deque()
+        self._committed: deque[tuple[int, Position]] = deque()
+        lane.expect(self._name)
+
+    async def run(self) -> None:
+        """Feed until the source ends. Failures are waited out, unless they are permanent."""
+        try:
+            while await self._step():
+                await self._acknowledge()
+        finally:
+            await self._partition.close()
+
+    async def _step(self) -> bool:
+        """Ask once and take what comes; False when it was the last time."""
+        try:
+            batch = await self._partition.next_batch()
+        except SourceError as error:
+            await self._settle(0)
+            return await self._lane.failed(self._name, error, self._clock)
+        self._lane.recovered(self._name)
+        if batch is None:
+            await self._settle(0)
+            await self._clock.sleep(self._partition.next_awake())
+            return True
+        await self._take(batch)
+        if batch.ended:
+            await self._settle(0)
+            self._lane.alive(self._name, batch.frontier, self._clock.now(), SourceState.ENDED)
+        return not batch.ended
+
+    async def _take(self, batch: Batch) -> None:
+        if batch.payloads or batch.position is not None:
+            judged = self._lane.judged(batch, self._clock.now())
+            submission = submit(self._lane.table, self._name, batch, judged)
+            self._on_the_way.append((batch, await self._ingest.enqueue(submission, durable=False)))
+            await self._settle(AHEAD)
+        else:
+            await self._settle(0)
+            self._alive(batch)
+
+    async def _settle(self, leave: int) -> None:
+        """Wait for commits until at most `leave` are under way; they come in the order of submission."""
+        while self._on_the_way and (len(self._on_the_way) > leave or self._on_the_way[0][1].done()):
+            batch, answer = self._on_the_way.popleft()
+            receipt = await answer
+            self._alive(batch)
+            if batch.position is not None:
+                self._committed.append((receipt.txn, batch.position))
+
+    async def _acknowledge(self) -> None:
+        """Tell the source what it may forget: what is on disk."""
+        durable, last = self._board.durable, None
+        while self._committed and self._committed[0][0] <= durable:
+            _, last = self._committed.popleft()
+        if last is not None:
+            await self._partition.acknowledge(last)
+
+    def _alive(self, batch: Batch) -> None:
+        state = SourceState.SNAPSHOT if batch.snapshot == "part" else SourceState.RUNNING
+        self._lane.alive(self._name, batch.frontier, self._clock.now(), state)
+
+
+def submit(table: str, partition: str, batch: Batch, judged: Judged) -> Submission:
+    """A judged batch as the store takes it."""
+    return Submission(
+        table=table,
+        judged=judged,
+        partition=partition,
+        position=batch.position,
+        source_ts=batch.source_ts,
+        version=batch.version,
+        frontier=batch.frontier,
+        snapshot=batch.snapshot,
+    )

@@ -1,0 +1,131 @@
+"""An app running in this process: an engine that writes and a reader that answers, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from headrace.context.policy import FreshnessPolicy
+from headrace.context.value import ContextValue
+from headrace.core.changes import Receipt
+from headrace.core.clock import Clock
+from headrace.core.durations import Duration, parse_duration
+from headrace.core.records import Record
+from headrace.core.schema import to_json
+from headrace.declaration.declaration import Declaration
+from headrace.runtime.engine import Engine
+from headrace.runtime.reads import LocalReads
+
+Records = Record | Mapping[str, Any] | Sequence[Record | Mapping[str, Any]]
+
+
+class Live:
+    """A running app. Each view is a method: `await live.menu(restaurant_id="r7")`.
+
+    The remote client (`headrace.connect`) and the synchronous one (`App.run_sync`) have the same face.
+    """
+
+    def __init__(self, app: Declaration, *, data: Path, clock: Clock) -> None:
+        self.app = app
+        self.engine = Engine(app, data=data, clock=clock)
+        self.reads: LocalReads
+        self._clock = clock
+
+    async def __aenter__(self) -> Live:
+        await self.engine.start()
+        self.reads = LocalReads(
+            self.app, data=self.engine.folder.path, clock=self._clock, board=self.engine.store.board
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.reads.close()
+        await self.engine.stop()
+
+    def __getattr__(self, view: str) -> Callable[..., Awaitable[ContextValue]]:
+        if view.startswith("_"):
+            raise AttributeError(view)
+
+        async def read(**params: Any) -> ContextValue:
+            return await self.read(view, **params)
+
+        return read
+
+    async def read(
+        self, view: str, /, *, _policy: str | None = None, _max_age: Duration | None = None, **params: Any
+    ) -> ContextValue:
+        """The rows of a view, with their ages.
+
+        Parameters
+        ----------
+        _policy
+            A freshness policy for this call: "serve", "flag", "wait 200ms else refuse", "refuse".
+        _max_age
+            A promise for this call, in place of the declared ones.
+        **params
+            The view's parameters.
+
+        Raises
+        ------
+        UnknownName, BadParameter, StaleContext
+        """
+        return await self.reads.read(view, params, policy=_parse(_policy), max_age=_micros(_max_age))
+
+    async def read_many(
+        self,
+        reads: Sequence[tuple[str, Mapping[str, Any]]],
+        *,
+        policy: str | None = None,
+        max_age: Duration | None = None,
+    ) -> list[ContextValue]:
+        """Several views in one snapshot: `[("menu", {"restaurant_id": "r7"}), ("order", {"order_id": "o1"})]`."""
+        return await self.reads.read_many(reads, policy=_parse(policy), max_age=_micros(max_age))
+
+    async def get(
+        self, table: str, key: Any, *, policy: str | None = None, max_age: Duration | None = None
+    ) -> ContextValue:
+        """The latest row of one key (a tuple for a composite key): `rows` holds one row or none."""
+        return await self.reads.get(table, key, policy=_parse(policy), max_age=_micros(max_age))
+
+    async def get_many(
+        self, table: str, keys: Sequence[Any], *, policy: str | None = None, max_age: Duration | None = None
+    ) -> ContextValue:
+        """The rows of many keys in one snapshot, in the order of `keys`; keys without a row are left out."""
+        return await self.reads.get_many(table, keys, policy=_parse(policy), max_age=_micros(max_age))
+
+    async def push(self, table: str, records: Records, *, idempotency_key: str | None = None) -> Receipt:
+        """Give records to a table whose source is `Push`; returns once they are on disk.
+
+        A record is a `Record`, or a mapping; `{"op": "delete", "key": ...}` deletes.
+
+        Raises
+        ------
+        Rejected, Backpressure, StoreFull, IdempotencyConflict
+        """
+        many = [records] if isinstance(records, Record | Mapping) else list(records)
+        return await self.engine.push(table, _encode(many), idempotency_key=idempotency_key)
+
+    def freshness(self) -> dict[str, Any]:
+        """Per table and refreshed view: as-of, age, status, source state, counters, problems."""
+        return self.reads.freshness()
+
+
+def _parse(policy: str | None) -> FreshnessPolicy | None:
+    return None if policy is None else FreshnessPolicy.parse(policy)
+
+
+def _micros(duration: Duration | None) -> int | None:
+    return None if duration is None else parse_duration(duration)
+
+
+def _encode(records: Sequence[Record | Mapping[str, Any]]) -> bytes:
+    try:
+        return msgspec.json.encode([r.model_dump(mode="json") if isinstance(r, Record) else r for r in records])
+    except (TypeError, ValueError):
+        return to_json([r.model_dump(mode="json") if isinstance(r, Record) else r for r in records]).encode()

@@ -1,0 +1,115 @@
+"""What a reader asks for beside the data: a freshness policy, a greatest age, a read-set token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from headrace.context.policy import FreshnessPolicy
+from headrace.core.durations import format_duration, parse_duration
+from headrace.core.errors import BadParameter, DeclarationError
+
+POLICY_HEADER = b"headrace-policy"
+MAX_AGE_HEADER = b"headrace-max-age"
+CONTROLS = ("_policy", "_max_age", "_readset")
+"""Query parameters that are ours; names with a leading underscore are reserved, so no view has them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """How a read is wanted: `policy` and `max_age` (microseconds) override the view's own where they are given."""
+
+    policy: FreshnessPolicy | None = None
+    max_age: int | None = None
+    readset: bool = False
+
+    @classmethod
+    def of(cls, headers: Mapping[bytes, bytes], controls: Mapping[str, str], *, max_wait: int) -> Ask:
+        """From headers and query controls; a query control beats its header. Raises `BadParameter`."""
+        policy = controls.get("_policy") or _text(headers.get(POLICY_HEADER))
+        max_age = controls.get("_max_age") or _text(headers.get(MAX_AGE_HEADER))
+        if policy is None and max_age is None and "_readset" not in controls:
+            return _PLAIN
+        return cls(parse_policy(policy, max_wait), parse_max_age(max_age), flag(controls.get("_readset")))
+
+
+_PLAIN = Ask()
+
+
+@lru_cache(maxsize=256)
+def parse_policy(text: str | None, max_wait: int) -> FreshnessPolicy | None:
+    """The policy of a text from a client. Raises `BadParameter` also when the wait is over `max_wait` microseconds."""
+    if text is None:
+        return None
+    try:
+        policy = FreshnessPolicy.parse(text)
+    except DeclarationError as error:
+        raise BadParameter(error.message, hint=error.hint) from error
+    if policy.wait > max_wait:
+        raise BadParameter(
+            f"a wait of {format_duration(policy.wait)} is too long",
+            hint=f"this server waits at most {format_duration(max_wait)}",
+        )
+    return policy
+
+
+@lru_cache(maxsize=256)
+def parse_max_age(text: str | None) -> int | None:
+    """Microseconds of a greatest age: "2s", "250ms", or a plain number of seconds. Raises `BadParameter`."""
+    if text is None:
+        return None
+    try:
+        return parse_duration(float(text) if text.replace(".", "", 1).isdecimal() else text)
+    except DeclarationError as error:
+        raise BadParameter(error.message, hint=error.hint) from error
+
+
+def flag(text: str | None) -> bool:
+    """Whether a query flag is set: "1", "true" or "yes"."""
+    return text is not None and text.lower() in {"1", "true", "yes"}
+
+
+def parse_query(query: bytes) -> tuple[dict[str, str], dict[str, str]]:
+    """The parameters and the controls of a query string, each at most once. Raises `BadParameter`.
+
+    Written by hand because it is on the path of every read: three times as fast as `urllib.parse.parse_qsl`.
+
+    >>> parse_query(b"restaurant_id=r7&_policy=wait+1s")
+    ({'restaurant_id': 'r7'}, {'_policy': 'wait 1s'})
+    """
+    params: dict[str, Any] = {}
+    controls: dict[str, str] = {}
+    for part in query.split(b"&"):
+        if not part:
+            continue
+        raw_name, _, raw_value = part.partition(b"=")
+        name, value = _unquote(raw_name), _unquote(raw_value)
+        into = params
+        if name[:1] == "_":
+            into = controls
+            if name not in CONTROLS:
+                raise BadParameter(f"there is no parameter {name!r}", hint=f"those of ours are {', '.join(CONTROLS)}")
+        if name in into:
+            raise BadParameter(f"the parameter {name!r} is given twice", hint="give it once")
+        into[name] = value
+    return params, controls
+
+
+def _unquote(raw: bytes) -> str:
+    if b"+" in raw:
+        raw = raw.replace(b"+", b" ")
+    if b"%" in raw:
+        raw = unquote_to_bytes(raw)
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise BadParameter(f"the query holds bytes that are not UTF-8: {raw[:40]!r}", hint="encode it as UTF-8") from (
+            error
+        )
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if not value else value.decode("latin-1")

@@ -1,0 +1,56 @@
+"""What the processes of a server are made of. `headrace.runtime` fills this; tests fill it with memory."""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from headrace.core.errors import DeclarationError
+from headrace.server.catalog import Catalog
+from headrace.server.ports import Health, Reads, Writes
+
+DEFAULT = "headrace.runtime:composition"
+"""Where the processes find their composition, as `module:name`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The one writing side of an app, running."""
+
+    writes: Writes
+    health: Health | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A reading side of an app, open."""
+
+    reads: Reads
+    catalog: Catalog
+
+
+class Composition(Protocol):
+    """Builds the sides of an app. Each process loads the app file itself: nothing of the user's is ever pickled."""
+
+    def load(self, app_file: str) -> Any:
+        """The declared app of a file (or `file.py:name`). Raises `DeclarationError`."""
+        ...
+
+    def engine(self, app: Any, data: str | None) -> AbstractAsyncContextManager[Engine]:
+        """Open the store for writing, start the sources; on exit drain, fsync and close. `data`: the data folder."""
+        ...
+
+    def reader(self, app: Any, data: str | None) -> AbstractAsyncContextManager[Reader]:
+        """Open the store for reading."""
+        ...
+
+
+def find(path: str) -> Composition:
+    """The composition at `module:name`."""
+    module, _, name = path.partition(":")
+    try:
+        return cast("Composition", getattr(importlib.import_module(module), name))
+    except (ImportError, AttributeError) as error:
+        raise DeclarationError(f"there is no composition at {path!r}: {error}", hint="write module:name") from error

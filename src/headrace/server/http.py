@@ -1,0 +1,116 @@
+"""The HTTP edge as one ASGI application over the ports of reading and writing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from headrace.core.clock import Clock, SystemClock
+from headrace.core.errors import HeadraceError
+from headrace.server.answers import to_json
+from headrace.server.body import Refused
+from headrace.server.catalog import Catalog
+from headrace.server.contexts import Contexts
+from headrace.server.failures import Failures
+from headrace.server.front import Front
+from headrace.server.metrics import Meter
+from headrace.server.ports import Health, Reads, Writes
+from headrace.server.probes import Probes
+from headrace.server.problem import Problem
+from headrace.server.pushes import Pushes
+from headrace.server.quarantines import Quarantines
+from headrace.server.settings import Settings
+
+
+def create_app(
+    reads: Reads,
+    writes: Writes,
+    catalog: Catalog,
+    settings: Settings | None = None,
+    *,
+    health: Health | None = None,
+    meter: Meter | None = None,
+    clock: Clock | None = None,
+) -> Front:
+    """The ASGI application of one HTTP worker.
+
+    Parameters
+    ----------
+    reads, writes, health
+        The ports to the rest; `health` is optional.
+    catalog
+        What is offered.
+    settings
+        Limits and keys; the defaults serve this machine only.
+    meter
+        Where requests are counted; memory of this process if not given.
+
+    Raises
+    ------
+    DeclarationError
+        The settings would let anybody on the network in.
+    """
+    chosen = settings or Settings()
+    chosen.check()
+    counted = meter or Meter()
+    routes: list[BaseRoute] = [
+        Route("/", _index(catalog), methods=["GET"]),
+        *Contexts(reads, catalog, chosen).routes(),
+        *Pushes(writes, catalog, chosen).routes(),
+        *Quarantines(reads, writes, catalog, chosen).routes(),
+        *Probes(reads, health, counted).routes(),
+    ]
+    time = clock or SystemClock()
+    failures = Failures(time)
+
+    async def unforeseen(request: Request, error: Exception) -> Response:
+        return failures.report(error, request.scope).response()
+
+    rest = Starlette(routes=routes, exception_handlers={**_HANDLERS, Exception: unforeseen})
+    rest.router.redirect_slashes = False
+    return Front(rest, reads, catalog, chosen, failures=failures, meter=counted, clock=time)
+
+
+def _index(catalog: Catalog) -> Callable[[Request], Awaitable[Response]]:
+    body = to_json(
+        {
+            "app": catalog.app,
+            "views": sorted(catalog.views),
+            "tables": sorted(catalog.tables),
+            "see": ["/openapi.json", "/freshness", "/quarantine", "/metrics"],
+        }
+    )
+
+    async def index(_request: Request) -> Response:
+        return Response(body, media_type="application/json")
+
+    return index
+
+
+async def _known(_request: Request, error: Exception) -> Response:
+    return Problem.of(cast("HeadraceError", error)).response()
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    return cast("Refused", error).problem.response()
+
+
+async def _framework(_request: Request, error: Exception) -> Response:
+    """What Starlette says by itself: no such path, no such method."""
+    given = cast("HTTPException", error)
+    headers = tuple((name.lower().encode(), value.encode()) for name, value in (given.headers or {}).items())
+    name, title, hint = _TITLES.get(given.status_code, ("http", given.detail, ""))
+    return Problem(given.status_code, name, title, given.detail, hint, headers=headers).response()
+
+
+_TITLES = {
+    404: ("no-such-path", "There is nothing at this path", "GET / lists what there is"),
+    405: ("method-not-allowed", "That method is not allowed here", "the Allow header names those that are"),
+}
+_HANDLERS = {HeadraceError: _known, Refused: _refused, HTTPException: _framework}

@@ -1,0 +1,134 @@
+"""Requests counted by route and status, with a latency histogram, in memory that all workers of one server share.
+
+Each worker writes to its own file of 64-bit cells; whoever answers `/metrics` adds the files up. A worker that is
+restarted goes on in the file of its predecessor, so counters never go back while the server runs.
+"""
+
+from __future__ import annotations
+
+import mmap
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+ROUTES = (
+    "/context/{view}",
+    "/context",
+    "/tables/{table}/{key}",
+    "/push/{table}",
+    "/freshness",
+    "/quarantine",
+    "/validate",
+    "/mcp",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+    "other",
+)
+STATUSES = (200, 202, 400, 401, 403, 404, 405, 406, 408, 409, 413, 414, 415, 421, 422, 429, 431, 500, 501, 503, 507, 0)
+"""0 counts every other status."""
+BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the latency histogram, seconds."""
+
+_BY_STATUS = {status: index for index, status in enumerate(STATUSES)}
+_BY_PREFIX = {
+    "context": 1,
+    "tables": 2,
+    "push": 3,
+    "freshness": 4,
+    "quarantine": 5,
+    "validate": 6,
+    "mcp": 7,
+    "healthz": 8,
+    "readyz": 9,
+    "metrics": 10,
+    "openapi.json": 11,
+}
+_STRIDE = len(STATUSES) + len(BUCKETS) + 1 + 1
+"""Cells per route: one per status, one per bucket and the one above, and the sum in microseconds."""
+_CELLS = _STRIDE * len(ROUTES)
+_BYTES = _CELLS * 8
+
+
+def route_of(path: str) -> int:
+    """The index in `ROUTES` of a request path.
+
+    >>> ROUTES[route_of("/context/menu")], ROUTES[route_of("/context")], ROUTES[route_of("/x")]
+    ('/context/{view}', '/context', 'other')
+    """
+    if path.startswith("/context/"):
+        return 0
+    return _BY_PREFIX.get(path[1:].partition("/")[0], len(ROUTES) - 1)
+
+
+class Meter:
+    """Counts the requests of one worker. `file` is shared with the other workers; None: memory of this process."""
+
+    def __init__(self, file: Path | None = None) -> None:
+        self.file = file
+        self._map = _map(file)
+        self._cells = memoryview(self._map).cast("Q")
+
+    def count(self, path: str, status: int, seconds: float) -> None:
+        """One request was answered."""
+        cells = self._cells
+        base = route_of(path) * _STRIDE
+        cells[base + _BY_STATUS.get(status, len(STATUSES) - 1)] += 1
+        cells[base + len(STATUSES) + bisect_left(BUCKETS, seconds)] += 1
+        cells[base + _STRIDE - 1] += int(seconds * 1e6)
+
+    def totals(self) -> list[int]:
+        """The cells of all workers of this server, added up."""
+        if self.file is None:
+            return list(self._cells)
+        sums = [0] * _CELLS
+        for path in sorted(self.file.parent.glob("requests-*.cells")):
+            with memoryview(path.read_bytes()[:_BYTES].ljust(_BYTES, b"\0")).cast("Q") as cells:
+                sums = [total + cell for total, cell in zip(sums, cells, strict=True)]
+        return sums
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._cells.release()
+        self._map.close()
+
+
+def _map(file: Path | None) -> mmap.mmap:
+    if file is None:
+        return mmap.mmap(-1, _BYTES)
+    file.touch(mode=0o600)
+    with file.open("r+b") as handle:
+        handle.truncate(_BYTES)
+        return mmap.mmap(handle.fileno(), _BYTES)
+
+
+def worker_file(folder: Path, worker: int) -> Path:
+    """Where worker number `worker` counts."""
+    return folder / f"requests-{worker}.cells"
+
+
+def render_requests(totals: Sequence[int]) -> Iterator[str]:
+    """The lines of the Prometheus text format for request counts and latencies."""
+    yield "# HELP headrace_requests_total Requests answered, by route and status."
+    yield "# TYPE headrace_requests_total counter"
+    for index, route in enumerate(ROUTES):
+        counts = totals[index * _STRIDE : index * _STRIDE + len(STATUSES)]
+        for status, count in zip(STATUSES, counts, strict=True):
+            if count:
+                yield f'headrace_requests_total{{route="{route}",status="{status or "other"}"}} {count}'
+    yield "# HELP headrace_request_seconds How long answers took."
+    yield "# TYPE headrace_request_seconds histogram"
+    for index, route in enumerate(ROUTES):
+        cells = totals[index * _STRIDE + len(STATUSES) : (index + 1) * _STRIDE]
+        if any(cells):
+            yield from _histogram(route, cells)
+
+
+def _histogram(route: str, cells: Sequence[int]) -> Iterator[str]:
+    running = 0
+    for bound, count in zip((*BUCKETS, "+Inf"), cells[:-1], strict=True):
+        running += count
+        yield f'headrace_request_seconds_bucket{{route="{route}",le="{bound}"}} {running}'
+    yield f'headrace_request_seconds_sum{{route="{route}"}} {cells[-1] / 1e6}'
+    yield f'headrace_request_seconds_count{{route="{route}"}} {running}'

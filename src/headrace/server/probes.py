@@ -1,0 +1,131 @@
+"""`/healthz`, `/readyz`, `/freshness` and `/metrics`: is it alive, can it serve, how old is what it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from headrace.core.errors import HeadraceError
+from headrace.core.frontier import SourceState, Status
+from headrace.server.answers import to_json
+from headrace.server.metrics import Meter, render_requests
+from headrace.server.ports import Health, Reads
+
+_EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Probes:
+    """Tells machines how the server is doing."""
+
+    def __init__(self, reads: Reads, health: Health | None, meter: Meter) -> None:
+        self._reads = reads
+        self._health = health
+        self._meter = meter
+
+    def routes(self) -> list[Route]:
+        """The routes that this object serves."""
+        return [
+            Route("/healthz", self.alive, methods=["GET"]),
+            Route("/readyz", self.ready, methods=["GET"]),
+            Route("/freshness", self.freshness, methods=["GET"]),
+            Route("/metrics", self.metrics, methods=["GET"]),
+        ]
+
+    async def alive(self, _request: Request) -> Response:
+        """The process answers: nothing more is promised."""
+        return _json({"status": "alive"})
+
+    async def ready(self, _request: Request) -> Response:
+        """200 when reads and writes can be served, else 503 with the reasons."""
+        reasons = await self._reasons()
+        return _json({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
+
+    async def freshness(self, _request: Request) -> Response:
+        """How old each table and refreshed view is."""
+        return _json(self._reads.freshness())
+
+    async def metrics(self, _request: Request) -> Response:
+        """Everything countable, in the Prometheus text format."""
+        lines = list(render_requests(self._meter.totals()))
+        lines += render_freshness(self._reads.freshness())
+        lines += render_gauges(await self._engine())
+        return Response("\n".join(lines) + "\n", media_type=_EXPOSITION)
+
+    async def _reasons(self) -> list[str]:
+        try:
+            self._reads.freshness()
+        except HeadraceError as error:
+            return [error.message]
+        engine = await self._engine()
+        return [] if engine.get("ready", True) else list(engine.get("reasons") or ["the engine is not ready"])
+
+    async def _engine(self) -> dict[str, Any]:
+        if self._health is None:
+            return {}
+        try:
+            return await self._health.health()
+        except HeadraceError as error:
+            return {"ready": False, "reasons": [error.message], "gauges": {}}
+
+
+def render_gauges(engine: Mapping[str, Any]) -> Iterator[str]:
+    """The engine's own numbers."""
+    yield "# HELP headrace_engine_ready Whether the engine can be reached and is ready."
+    yield "# TYPE headrace_engine_ready gauge"
+    yield f"headrace_engine_ready {int(engine.get('ready', True))}"
+    for name, value in sorted(engine.get("gauges", {}).items()):
+        yield f"# TYPE headrace_{name} gauge"
+        yield f"headrace_{name} {value}"
+
+
+_COUNTERS = ("accepted", "deleted", "quarantined", "late", "duplicates")
+
+
+def render_freshness(freshness: Mapping[str, Any]) -> Iterator[str]:
+    """Ages, states and counters per table, as `Reads.freshness` gives them."""
+    tables = {name: cast("Mapping[str, Any]", one) for name, one in freshness.items() if isinstance(one, Mapping)}
+    yield "# HELP headrace_as_of_age_seconds Now minus the instant up to which the table is complete."
+    yield "# TYPE headrace_as_of_age_seconds gauge"
+    for name, one in tables.items():
+        if one.get("age_ms") is not None:
+            yield f'headrace_as_of_age_seconds{{table="{_escape(name)}"}} {one["age_ms"] / 1000}'
+    yield from _one_hot("headrace_freshness_status", "status", "Fresh, stale or unknown.", tables, _STATUSES)
+    yield from _one_hot("headrace_source_state", "state", "What the source is doing.", tables, _STATES)
+    for counter in _COUNTERS:
+        yield f"# HELP headrace_records_{counter}_total Records {counter}, per table."
+        yield f"# TYPE headrace_records_{counter}_total counter"
+        for name, one in tables.items():
+            counters = cast("Mapping[str, Any]", one.get("counters") or {})
+            if counter in counters:
+                yield f'headrace_records_{counter}_total{{table="{_escape(name)}"}} {counters[counter]}'
+
+
+_STATUSES = tuple(status.value for status in Status)
+_STATES = tuple(state.name.lower() for state in SourceState)
+
+
+def _one_hot(
+    metric: str, field: str, words: str, tables: Mapping[str, Mapping[str, Any]], values: tuple[str, ...]
+) -> Iterator[str]:
+    """One series per possible value, 1 for the present one: what alert rules can count on."""
+    yield f"# HELP {metric} {words}"
+    yield f"# TYPE {metric} gauge"
+    for name, one in tables.items():
+        if one.get(field) is None:
+            continue
+        for value in values:
+            yield f'{metric}{{table="{_escape(name)}",{field}="{value}"}} {int(str(one[field]) == value)}'
+
+
+def _escape(label: str) -> str:
+    return label.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _json(data: Any, *, status: int = 200) -> Response:
+    return Response(
+        to_json(data), status_code=status, media_type="application/json", headers={"cache-control": "no-store"}
+    )

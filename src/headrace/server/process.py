@@ -1,0 +1,172 @@
+"""The child processes of a server: the engine, an HTTP worker, or both in one.
+
+A child is started as `python -m headrace.server.process`. Its standard input brings one line of JSON, its *charge*
+(keys stay out of argument lists that way), and then stays open: its end says that the parent is gone. The child
+answers with one line on the descriptor named in the charge once it serves, or with the problem that keeps it from it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from headrace.core.errors import HeadraceError
+from headrace.core.problems import to_problem
+from headrace.server.composition import Composition, find
+from headrace.server.settings import Settings
+
+log = logging.getLogger("headrace.server")
+
+Role = Literal["engine", "worker", "single"]
+CANNOT_START = 78
+"""Exit status of a child that was charged with something that cannot work (EX_CONFIG of sysexits.h)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What a child is told.
+
+    Attributes
+    ----------
+    role
+        "engine", "worker" or "single" (both in one process).
+    app, data, composition
+        The app file, the data folder (None: the app's own), and where the composition is.
+    folder
+        The private folder of this server: the engine's socket and the workers' counters.
+    number
+        Which worker.
+    listen
+        Descriptor of the listening socket; None for the engine.
+    report
+        Descriptor to report on.
+    """
+
+    role: Role
+    app: str
+    data: str | None
+    composition: str
+    settings: Settings
+    folder: str
+    number: int
+    listen: int | None
+    report: int
+
+
+def engine_socket(folder: Path) -> Path:
+    """Where the engine listens."""
+    return folder / "engine.sock"
+
+
+def main() -> int:
+    """Run one child until it is told to stop; the exit status."""
+    charge = msgspec.json.decode(sys.stdin.buffer.readline(), type=Charge)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    # Ctrl-C reaches the whole group; the parent says when it is time.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        _run(charge)
+    except HeadraceError as error:
+        _report(charge, to_problem(error))
+        return CANNOT_START
+    return 0
+
+
+def _run(charge: Charge) -> None:
+    if sys.platform == "win32":
+        asyncio.run(_serve(charge))
+        return
+    import uvloop
+
+    uvloop.run(_serve(charge))
+
+
+async def _serve(charge: Charge) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_reader(0, _parent_gone, loop, stop)
+    composition = find(charge.composition)
+    app = composition.load(charge.app)
+    await _ROLES[charge.role](charge, composition, app, stop)
+
+
+def _parent_gone(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    if not os.read(0, 1024):
+        loop.remove_reader(0)
+        stop.set()
+
+
+async def _engine(charge: Charge, composition: Composition, app: Any, stop: asyncio.Event) -> None:
+    from headrace.server.wire import serve_writes
+
+    path = engine_socket(Path(charge.folder))
+    async with (
+        composition.engine(app, charge.data) as engine,
+        serve_writes(engine.writes, path, health=engine.health, max_frame=frame_limit(charge.settings)),
+    ):
+        _report(charge, {"ready": True})
+        await stop.wait()
+
+
+async def _worker(charge: Charge, composition: Composition, app: Any, stop: asyncio.Event) -> None:
+    from headrace.server.http import create_app
+    from headrace.server.listening import serve
+    from headrace.server.metrics import Meter, worker_file
+    from headrace.server.wire import RemoteWrites
+
+    folder = Path(charge.folder)
+    writes = RemoteWrites(engine_socket(folder), max_frame=frame_limit(charge.settings))
+    meter = Meter(worker_file(folder, charge.number))
+    async with composition.reader(app, charge.data) as reader, AsyncExitStack() as stack:
+        stack.push_async_callback(writes.close)
+        asgi = create_app(reader.reads, writes, reader.catalog, charge.settings, health=writes, meter=meter)
+        await serve(asgi, charge.settings, _listen(charge), stop, ready=lambda: _report(charge, {"ready": True}))
+
+
+async def _single(charge: Charge, composition: Composition, app: Any, stop: asyncio.Event) -> None:
+    from headrace.server.http import create_app
+    from headrace.server.listening import serve
+
+    async with composition.engine(app, charge.data) as engine, composition.reader(app, charge.data) as reader:
+        asgi = create_app(reader.reads, engine.writes, reader.catalog, charge.settings, health=engine.health)
+        await serve(asgi, charge.settings, _listen(charge), stop, ready=lambda: _report(charge, {"ready": True}))
+
+
+_Run = Callable[[Charge, Composition, Any, asyncio.Event], Awaitable[None]]
+_ROLES: dict[Role, _Run] = {"engine": _engine, "worker": _worker, "single": _single}
+
+
+def frame_limit(settings: Settings) -> int:
+    """The largest frame between worker and engine: the largest body and some room."""
+    return settings.max_body + 1024 * 1024
+
+
+def _listen(charge: Charge) -> socket.socket:
+    if charge.listen is None:
+        raise HeadraceError("the worker was given no socket to listen on", hint="start it through the supervisor")
+    return socket.socket(fileno=charge.listen)
+
+
+def _report(charge: Charge, document: dict[str, Any]) -> None:
+    """Tell the parent, who may be gone."""
+    try:
+        os.write(charge.report, msgspec.json.encode(document) + b"\n")
+        os.close(charge.report)
+    except OSError as error:
+        log.warning("the parent process cannot be told %s: %s", document, error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

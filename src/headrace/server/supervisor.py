@@ -1,0 +1,345 @@
+"""One server as a small family of processes: a parent, one engine that writes, and HTTP workers that read.
+
+The parent holds the listening socket, starts the engine and then the workers, and starts again whichever ends. While
+the engine is away, workers go on reading; ages grow, and pushes are answered 503 until it is back.
+
+To stop (SIGTERM or SIGINT):
+
+1. the parent closes its listening socket, workers stop accepting and finish requests in flight;
+2. when the last worker has ended, the engine is told to stop: it finishes what was pushed, fsyncs, closes;
+3. the parent removes the server's folder and ends with 0.
+
+A second signal, or the timeout, kills what is left: nothing that was acknowledged is lost, because it is on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headrace.core.clock import Clock, SystemClock
+from headrace.core.errors import HeadraceError
+from headrace.core.problems import from_problem
+from headrace.server.composition import DEFAULT
+from headrace.server.listening import address, bind
+from headrace.server.process import Charge, Role
+from headrace.server.restarts import Restarts
+from headrace.server.settings import Settings
+from headrace.server.watch import changed, stamps
+
+log = logging.getLogger("headrace.server")
+
+_POLL = 0.4
+"""Seconds between two looks at the files of an app that is being developed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to serve.
+
+    Attributes
+    ----------
+    app
+        The app file, or `file.py:name`.
+    data
+        The data folder; None: the app's own.
+    reload
+        One process for everything, started again when the app's files change.
+    composition
+        Where the child processes find what they are made of, as `module:name`.
+    announce
+        Told the URL once everything serves, and of every reload.
+    """
+
+    app: str
+    settings: Settings
+    data: str | None = None
+    reload: bool = False
+    composition: str = DEFAULT
+    announce: Callable[[str], None] = print
+
+
+def serve(plan: Plan) -> int:
+    """Serve until told to stop; the exit status.
+
+    Raises
+    ------
+    HeadraceError
+        The app cannot be served as declared, or the address cannot be bound.
+    """
+    plan.settings.check()
+    return asyncio.run(Supervisor(plan).run())
+
+
+class Supervisor:
+    """Keeps the processes of one server running."""
+
+    def __init__(self, plan: Plan, *, clock: Clock | None = None) -> None:
+        self._plan = plan
+        self._clock = clock or SystemClock()
+        self._stopping = asyncio.Event()
+        self._hard = asyncio.Event()
+        self._children: list[Child] = []
+
+    async def run(self) -> int:
+        """Start everything, keep it running, and stop it in order; the exit status."""
+        listening = bind(self._plan.settings)
+        # A short path of its own: a Unix socket's path has room for about a hundred bytes.
+        folder = Path(tempfile.mkdtemp(prefix="headrace-"))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signal)
+        try:
+            return await self._family(folder, listening.fileno(), listening.close, address(listening))
+        finally:
+            patience = 0.0 if self._hard.is_set() else 5.0
+            for child in reversed(self._children):
+                await child.stop(patience)
+            listening.close()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+            shutil.rmtree(folder, ignore_errors=True)
+
+    async def _family(self, folder: Path, fd: int, close: Callable[[], None], url: str) -> int:
+        if self._plan.reload:
+            groups = [[self._child("single", folder, 0, fd)]]
+        else:
+            workers = [self._child("worker", folder, number, fd) for number in range(self._plan.settings.workers)]
+            groups = [[self._child("engine", folder, 0, None)], workers]
+        keepers: list[list[asyncio.Task[None]]] = []
+        for group in groups:
+            if not await self._begin(group):
+                break
+            keepers.append([asyncio.create_task(self._keep(child)) for child in group])
+        else:
+            self._plan.announce(f"serving {self._plan.app} on {url}")
+            await self._wait_for_end(keepers)
+        self._stopping.set()
+        close()
+        return await self._stop(list(zip(groups, keepers, strict=False)))
+
+    def _child(self, role: Role, folder: Path, number: int, fd: int | None) -> Child:
+        child = Child(self._plan, role, folder, number, fd, self._clock)
+        self._children.append(child)
+        return child
+
+    async def _begin(self, group: list[Child]) -> bool:
+        """Start a group; False when the server was told to stop meanwhile. A child that cannot start is an error."""
+        starting = asyncio.gather(*(child.start() for child in group))
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            return False
+        stopping.cancel()
+        try:
+            starting.result()
+        except HeadraceError as error:
+            # Someone who is writing an app file sees what is wrong and writes on.
+            if not self._plan.reload:
+                raise
+            self._plan.announce(str(error))
+        return True
+
+    async def _wait_for_end(self, keepers: list[list[asyncio.Task[None]]]) -> None:
+        """Until told to stop; an error inside a keeper is one of ours and comes out here."""
+        stopping = asyncio.create_task(self._stopping.wait())
+        every = [task for group in keepers for task in group]
+        await asyncio.wait({stopping, *every}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        for task in every:
+            if task.done():
+                task.result()
+
+    async def _keep(self, child: Child) -> None:
+        """Start a child again whenever it ends, or whenever the app's files change."""
+        restarts = Restarts()
+        while not self._stopping.is_set():
+            fresh = await self._end_or_change(child)
+            if self._stopping.is_set():
+                return
+            if not fresh:
+                wait = restarts.delay(child.lived)
+                log.warning("%s ended with %s; starting it again in %.1f s", child.name, child.status, wait)
+                if await self._stopped_within(wait):
+                    return
+            await self._start_again(child)
+
+    async def _end_or_change(self, child: Child) -> bool:
+        """Wait until the child ends (False) or, in development, a file has changed and the child was stopped (True)."""
+        if not self._plan.reload:
+            await child.wait()
+            return False
+        before = stamps(self._app_file)
+        refused = not child.running
+        while refused or child.running:
+            if await self._stopped_within(_POLL):
+                return True
+            files = changed(before, stamps(self._app_file))
+            if files:
+                self._plan.announce(f"{files[0].name} changed: loading again")
+                await child.stop(self._plan.settings.drain_timeout)
+                return True
+        return False
+
+    @property
+    def _app_file(self) -> Path:
+        path, _, name = self._plan.app.rpartition(":")
+        return Path(path if path and name.isidentifier() else self._plan.app).resolve()
+
+    async def _start_again(self, child: Child) -> None:
+        try:
+            await child.start()
+        except HeadraceError as error:
+            log.error("%s cannot start: %s", child.name, error)
+            if self._plan.reload:
+                self._plan.announce(str(error))
+
+    async def _stopped_within(self, seconds: float) -> bool:
+        """Wait, but not longer than until the server is told to stop; whether it was."""
+        sleeping = asyncio.create_task(self._clock.sleep(seconds))
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({sleeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        sleeping.cancel()
+        stopping.cancel()
+        return self._stopping.is_set()
+
+    async def _stop(self, groups: list[tuple[list[Child], list[asyncio.Task[None]]]]) -> int:
+        """Workers first, the engine last; 0 when all of them went by themselves."""
+        clean = True
+        for children, keepers in reversed(groups):
+            for keeper in keepers:
+                keeper.cancel()
+            stopped = asyncio.gather(*(child.stop(self._plan.settings.drain_timeout + 5) for child in children))
+            hard = asyncio.create_task(self._hard.wait())
+            await asyncio.wait({stopped, hard}, return_when=asyncio.FIRST_COMPLETED)
+            hard.cancel()
+            if not stopped.done():
+                stopped.cancel()
+                return 1
+            clean = clean and all(stopped.result())
+        return 0 if clean else 1
+
+    def _signal(self) -> None:
+        if self._stopping.is_set():
+            self._hard.set()
+        self._stopping.set()
+
+
+class Child:
+    """One child process: started with a charge, and stopped."""
+
+    def __init__(self, plan: Plan, role: Role, folder: Path, number: int, fd: int | None, clock: Clock) -> None:
+        self.name = role if role != "worker" else f"worker {number}"
+        self._plan = plan
+        self._role: Role = role
+        self._folder = folder
+        self._number = number
+        self._fd = fd
+        self._clock = clock
+        self._process: asyncio.subprocess.Process | None = None
+        self._started = 0.0
+        self.lived = 0.0
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.returncode is None
+
+    @property
+    def status(self) -> str:
+        """How it ended, for people."""
+        code = None if self._process is None else self._process.returncode
+        return signal.Signals(-code).name if code is not None and code < 0 else f"status {code}"
+
+    async def start(self) -> None:
+        """Start the process and wait until it serves.
+
+        Raises
+        ------
+        HeadraceError
+            The problem that the child reported, or that it ended without a word.
+        """
+        read_end, write_end = os.pipe()
+        try:
+            passed = [fd for fd in (write_end, self._fd) if fd is not None]
+            self._started = self._clock.monotonic()
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "headrace.server.process", stdin=asyncio.subprocess.PIPE, pass_fds=passed
+            )
+            await self._charge(self._process, write_end)
+        finally:
+            os.close(write_end)
+        report = await _read_line(read_end)
+        if report.get("ready") is True:
+            return
+        await self.wait()
+        if report:
+            raise from_problem(report)
+        raise HeadraceError(f"the {self.name} process ended before it served ({self.status})", hint="see its output")
+
+    async def _charge(self, process: asyncio.subprocess.Process, report: int) -> None:
+        plan = self._plan
+        charge = Charge(
+            self._role,
+            plan.app,
+            plan.data,
+            plan.composition,
+            plan.settings,
+            str(self._folder),
+            self._number,
+            self._fd,
+            report,
+        )
+        if process.stdin is not None:
+            process.stdin.write(msgspec.json.encode(charge) + b"\n")
+            await process.stdin.drain()
+
+    async def wait(self) -> None:
+        """Until the process has ended."""
+        if self._process is not None:
+            await self._process.wait()
+            self.lived = self._clock.monotonic() - self._started
+
+    async def stop(self, timeout: float) -> bool:
+        """Ask the process to end, and kill it after `timeout` seconds; whether it went by itself."""
+        if not self.running or self._process is None:
+            return True
+        self._process.terminate()
+        try:
+            async with asyncio.timeout(timeout):
+                await self.wait()
+        except TimeoutError:
+            log.error("%s did not end within %.0f s: killed", self.name, timeout)
+            await self.kill()
+            return False
+        return True
+
+    async def kill(self) -> None:
+        """End the process at once."""
+        if self.running and self._process is not None:
+            self._process.kill()
+            await self.wait()
+
+
+async def _read_line(fd: int) -> dict[str, Any]:
+    """The one line that a child reports; {} when it ended without one."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(fd, "rb", 0))
+    try:
+        line = await reader.readline()
+    finally:
+        transport.close()
+    return msgspec.json.decode(line, type=dict[str, Any]) if line else {}

@@ -1,0 +1,63 @@
+"""Full copies: while one is under way rows change in place, and at its end the keys that it did not bring are deleted.
+
+A key is not brought when its row was last written before the copy began and the copy did not name it. The keys that a
+copy names are noted in a table beside the live one, except on a first load into an empty table, where none can be
+missing. Rows that ordinary changes write during the copy are newer than its beginning and stay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import apsw
+
+from headrace.core.changes import Upserts
+from headrace.store.base import Submission
+from headrace.store.rows import Stamp, TableRows
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A full copy under way: the commit stamp of its first part, and whether the keys that it brings are noted."""
+
+    started: int
+    compare: bool
+
+
+def begin(db: apsw.Connection, rows: TableRows, submission: Submission, *, txn: int) -> Copy:
+    """The copy that `submission` is a part of, begun now if there is none."""
+    name = rows.schema.name
+    found = db.execute("SELECT started, compare FROM _hr_snapshots WHERE table_name = ?", (name,)).fetchone()
+    if found is not None and submission.snapshot != "only":
+        return Copy(int(found[0]), bool(found[1]))
+    rows.forget_seen(db)
+    copy = Copy(txn, not rows.is_empty(db))
+    db.execute(
+        "INSERT OR REPLACE INTO _hr_snapshots VALUES (?, ?, ?, ?)",
+        (name, txn, copy.compare, submission.position is not None),
+    )
+    return copy
+
+
+def apply_part(db: apsw.Connection, rows: TableRows, change: Upserts, stamp: Stamp, copy: Copy) -> int:
+    """Upsert rows of a copy; rows that are equal to what is stored keep their age. Returns how many took effect."""
+    if copy.compare:
+        rows.note_seen(db, change.rows)
+    ordered_by_batch = stamp.version is not None and rows.schema.version is None
+    return rows.upsert(db, change, stamp, unchanged_stay=copy.compare and not ordered_by_batch)
+
+
+def end(db: apsw.Connection, rows: TableRows, stamp: Stamp, copy: Copy) -> list[tuple[object, ...]]:
+    """The copy is complete: the keys that it did not bring. The caller deletes them in the same transaction."""
+    missing = rows.missing(db, copy.started, stamp.version) if copy.compare else []
+    rows.forget_seen(db)
+    db.execute("DELETE FROM _hr_snapshots WHERE table_name = ?", (rows.schema.name,))
+    return [*missing]
+
+
+def abandon(db: apsw.Connection, tables: dict[str, TableRows]) -> None:
+    """At the start: copies whose source cannot go on in the middle begin again."""
+    for (name,) in db.execute("SELECT table_name FROM _hr_snapshots WHERE NOT resumable").fetchall():
+        if name in tables:
+            tables[name].forget_seen(db)
+        db.execute("DELETE FROM _hr_snapshots WHERE table_name = ?", (name,))

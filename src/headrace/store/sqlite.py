@@ -1,0 +1,395 @@
+"""The live store: one SQLite file that one process writes and many read.
+
+The commit protocol is described, step by step with what a crash after each leaves behind, in
+`docs/design/commit-protocol.md`; the numbers in the comments below are those steps.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar, cast
+
+import apsw
+
+from headrace.core.changes import Position
+from headrace.core.clock import Clock
+from headrace.core.errors import StoreError, StoreFull
+from headrace.core.events import Committed, NullRecorder, Problem, Recorder
+from headrace.core.frontier import SourceState
+from headrace.core.schema import Schema
+from headrace.store import housekeeping, quarantine, snapshot
+from headrace.store.base import Forgetful, Maintainer, Submission
+from headrace.store.board import COUNTERS, Board
+from headrace.store.connection import WriterLock, open_writer, sync_file
+from headrace.store.isolate import without_unstorable
+from headrace.store.migrate import prepare
+from headrace.store.problems import Problems
+from headrace.store.rows import TableRows
+from headrace.store.transaction import Outcome, State, Transaction, Unstorable
+
+T = TypeVar("T")
+
+STEPS = (
+    "begin",
+    "admit",
+    "remember",
+    "apply",
+    "derive",
+    "set_aside",
+    "count",
+    "keep_positions",
+    "commit",
+    "publish",
+    "sync",
+    "publish_durable",
+)
+"""The names that `crash_point` is called with, each right after its step."""
+
+
+def _no_crash(step: str) -> None:
+    """Outside simulations, nothing happens between two steps."""
+
+
+class SqliteStore:
+    """The writer's side of the store. Make one with `SqliteStore.open`; `ingest.Ingest` drives it from threads.
+
+    `commit`, `execute` and `housekeep` must not run at the same time as each other; `flush` may run beside them.
+
+    Attributes
+    ----------
+    path
+        The database file. Beside it: `-wal` and `-shm` (SQLite's), `.lock` (the writer's) and `.board`.
+    board
+        Where readers of all processes learn what is committed, durable and complete.
+    problems
+        What is wrong now.
+    crash_point
+        Called with each step's name after it; simulations put a crash there.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        db: apsw.Connection,
+        lock: WriterLock,
+        schemas: Sequence[Schema],
+        maintainers: Sequence[Maintainer],
+        *,
+        clock: Clock,
+        recorder: Recorder,
+        board: Board,
+        quarantine_limit: int,
+    ) -> None:
+        self.path = path
+        self.board = board
+        self.problems = Problems(recorder)
+        self.schemas = {schema.name: schema for schema in schemas}
+        self.maintainers = tuple(maintainers)
+        self.crash_point: Callable[[str], None] = _no_crash
+        self._db = db
+        self._lock = lock
+        self._clock = clock
+        self._recorder = recorder
+        self._tables = {schema.name: TableRows(schema) for schema in schemas}
+        self._watermarks: dict[str, int] = {}
+        self._quarantine_bytes: dict[str, int] = {}
+        self._quarantine_limit = quarantine_limit
+        self._txn = 0
+        self._wal_fd = -1
+        self._flush_lock = threading.Lock()
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        schemas: Sequence[Schema],
+        maintainers: Sequence[Maintainer] = (),
+        *,
+        clock: Clock,
+        recorder: Recorder | None = None,
+        board: Board | None = None,
+        quarantine_limit: int = quarantine.DEFAULT_LIMIT,
+    ) -> SqliteStore:
+        """Open for writing, creating or migrating what is there.
+
+        Parameters
+        ----------
+        board
+            One that names every table of `schemas`; without it, one in memory.
+        quarantine_limit
+            Bytes of waiting records per table, see `store.quarantine`.
+
+        Raises
+        ------
+        StoreLocked
+            Another process writes to it.
+        MigrationRefused
+            The declaration changed in a way that the stored rows cannot follow.
+        StoreError
+            It cannot be opened.
+        """
+        file = Path(path)
+        lock = WriterLock(file)
+        try:
+            db = open_writer(file)
+            prepare(db, schemas)
+            for maintainer in maintainers:
+                with db:
+                    maintainer.setup(db)
+            store = cls(
+                file,
+                db,
+                lock,
+                schemas,
+                maintainers,
+                clock=clock,
+                recorder=recorder or NullRecorder(),
+                board=board or Board.in_memory(tables=[schema.name for schema in schemas]),
+                quarantine_limit=quarantine_limit,
+            )
+            store._load()
+        except BaseException:
+            lock.release()
+            raise
+        return store
+
+    def close(self) -> None:
+        """Sync, close and let another process write."""
+        if self._lock.path and self._wal_fd != -2:
+            self.flush()
+            if self._wal_fd >= 0:
+                os.close(self._wal_fd)
+            self._wal_fd = -2
+            self._db.close()
+            self._lock.release()
+
+    @property
+    def db(self) -> apsw.Connection:
+        """The writer's connection, for whoever runs on the writer's thread."""
+        return self._db
+
+    @property
+    def txn(self) -> int:
+        """The last commit stamp."""
+        return self._txn
+
+    def commit(self, submissions: Sequence[Submission]) -> list[Outcome]:
+        """Apply `submissions` in one transaction: steps 1 to 10. Readers see them; they are durable after `flush`.
+
+        Returns, per submission, its receipt or the error for which it alone was refused.
+
+        Raises
+        ------
+        StoreFull
+            The disk is full; nothing was applied, and the same call may work later.
+        StoreError
+            The store or a maintainer failed; nothing was applied.
+        """
+        todo = list(submissions)
+        while True:
+            try:
+                return self._attempt(todo)
+            except Unstorable as failure:
+                submission = todo[failure.index]
+                cleaned = without_unstorable(self._db, self._tables[submission.table], submission)
+                if len(cleaned.judged.violations) == len(submission.judged.violations):
+                    raise StoreError(f"a change of {submission.table!r} failed: {failure.cause!r}") from failure.cause
+                todo[failure.index] = cleaned
+
+    def _attempt(self, submissions: Sequence[Submission]) -> list[Outcome]:
+        started = self._clock.monotonic()
+        txn = self._next_txn()
+        state = State(self._tables, self.maintainers, self._watermarks, self._quarantine_bytes, self._quarantine_limit)
+        work = Transaction(self._db, state, submissions, txn)
+        self._in_transaction(lambda: self._steps(work), txn)
+        self._recorder.record(
+            Committed(
+                txn,
+                tuple(work.tables),
+                work.rows,
+                sum(counts["quarantined"] for counts in work.counters.values()),
+                self._clock.monotonic() - started,
+            )
+        )
+        return cast("list[Outcome]", work.outcomes)
+
+    def _steps(self, work: Transaction) -> Callable[[], None]:
+        crash_point = self.crash_point
+        crash_point("begin")  # 1
+        for step in (work.admit, work.remember, work.apply, work.derive, work.set_aside, work.count):  # 2 to 7
+            step()
+            crash_point(step.__name__)
+        self.board.changing(work.tables, work.txn)
+        work.keep_positions()  # 8
+        crash_point("keep_positions")
+        return lambda: self._publish(work)
+
+    def _in_transaction(self, steps: Callable[[], Callable[[], None]], txn: int) -> None:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")  # 1
+            publish = steps()
+            written = self.problems.write(self._db, txn=txn)
+            self._db.execute("COMMIT")  # 9
+        except BaseException as error:
+            self._roll_back()
+            if isinstance(error, apsw.FullError | apsw.IOError):
+                raise self._full(error) from error
+            if isinstance(error, apsw.Error):
+                raise StoreError(f"{self.path} cannot be written: {error}") from error
+            raise
+        self.crash_point("commit")
+        self.problems.written(written)
+        self._txn = txn
+        publish()
+        self.board.publish_commit(txn)  # 10
+        self.crash_point("publish")
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+        for maintainer in self.maintainers:
+            if isinstance(maintainer, Forgetful):
+                maintainer.discard()
+
+    def _full(self, error: Exception) -> StoreFull:
+        hint = "free disk space; ingestion goes on by itself"
+        message = f"{self.path} cannot grow: {error}"
+        self.problems.record(Problem("store", "store_full", message, hint))
+        return StoreFull(message, hint=hint)
+
+    def _publish(self, work: Transaction) -> None:
+        for table, counts in work.counters.items():
+            for counter, value in counts.items():
+                if value:
+                    self.board.add(table, counter, value)
+        for table, at in work.watermarks.items():
+            self._watermarks[table] = at
+            self.board.set_watermark(table, at)
+        for table, size in work.quarantine_bytes.items():
+            self._quarantine_bytes[table] = self._quarantine_bytes.get(table, 0) + size
+        if any(submission.replays for submission in work.submissions):
+            self._weigh_quarantine()
+
+    def execute(self, function: Callable[[apsw.Connection, int], T], *, changed: Sequence[str] = ()) -> T:
+        """Run `function(connection, txn)` in a transaction of its own.
+
+        `changed` names the tables and refreshed views that it writes, for whoever validates read sets.
+
+        Raises
+        ------
+        StoreFull
+            The disk is full; nothing was applied.
+        """
+        txn = self._next_txn()
+        results: list[T] = []
+
+        def steps() -> Callable[[], None]:
+            results.append(function(self._db, txn))
+            self.board.changing(changed, txn)
+            self._db.execute("INSERT OR REPLACE INTO _hr_meta VALUES ('txn', ?)", (txn,))
+            return lambda: None
+
+        self._in_transaction(steps, txn)
+        return results[0]
+
+    def remove_quarantined(self, *, numbers: Sequence[int] | None = None, table: str | None = None) -> int:
+        """Drop waiting records for good; returns how many."""
+        count = self.execute(lambda db, txn: quarantine.remove(db, numbers=numbers, table=table))
+        self._weigh_quarantine()
+        return count
+
+    def flush(self) -> int:
+        """Sync the log: steps 11 and 12. Returns the commit stamp up to which everything is on disk.
+
+        Raises
+        ------
+        StoreError
+            The sync failed. What was written since the last one may be lost although it is readable now, and asking
+            again would say yes wrongly: the engine must stop.
+        """
+        with self._flush_lock:
+            txn = self._txn
+            if txn == self.board.durable:
+                return txn
+            try:
+                if self._wal_fd < 0:
+                    self._wal_fd = self._open_wal()
+                sync_file(self._wal_fd)  # 11
+            except OSError as error:
+                raise StoreError(
+                    f"the log of {self.path} cannot be synced: {error}", hint="check the disk, then start again"
+                ) from error
+            self.crash_point("sync")
+            self.board.publish_durable(txn)  # 12
+            self.crash_point("publish_durable")
+            return txn
+
+    def _open_wal(self) -> int:
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the log's name, too, must survive a power cut
+        finally:
+            os.close(folder)
+        return os.open(self.path.with_name(self.path.name + "-wal"), os.O_RDWR)
+
+    def housekeep(self, *, limit: int = 5_000) -> int:
+        """Drop what is out of retention, at most about `limit` rows of each kind; how many were dropped."""
+        now = self._clock.now()
+        return self.execute(
+            lambda db, txn: housekeeping.purge(
+                db, self._tables, self.maintainers, watermarks=self._watermarks, now=now, limit=limit
+            )
+        )
+
+    def positions(self, table: str) -> Mapping[str, Position]:
+        """Where to resume each partition of the table's source."""
+        rows = self._db.execute("SELECT partition, position FROM _hr_positions WHERE table_name = ?", (table,))
+        return {partition: position for partition, position in rows if position is not None}
+
+    def frontiers(self, table: str) -> Mapping[str, int]:
+        """Up to when each partition of the table's source was complete at its last commit (microseconds)."""
+        rows = self._db.execute("SELECT partition, frontier FROM _hr_positions WHERE table_name = ?", (table,))
+        return {partition: frontier for partition, frontier in rows if frontier is not None}
+
+    def watermark(self, table: str) -> int | None:
+        """The latest event time that was accepted (microseconds); None before the first. Safe from any thread."""
+        return self._watermarks.get(table)
+
+    def counters(self, table: str) -> dict[str, int]:
+        """The table's totals since the store was made."""
+        rows = self._db.execute("SELECT counter, value FROM _hr_counters WHERE table_name = ?", (table,))
+        return {**dict.fromkeys(COUNTERS, 0), **dict(rows)}
+
+    def _next_txn(self) -> int:
+        return max(self._clock.now(), self._txn + 1)
+
+    def _load(self) -> None:
+        found = self._db.execute("SELECT value FROM _hr_meta WHERE name = 'txn'").get
+        self._txn = 0 if found is None else cast("int", found)
+        self._watermarks.update(dict(self._db.execute("SELECT table_name, at FROM _hr_watermarks")))
+        with self._db:
+            self._db.execute("DELETE FROM _hr_problems")
+            snapshot.abandon(self._db, self._tables)
+        for rows in self._tables.values():
+            rows.look_for_tombstones(self._db)
+        self._weigh_quarantine()
+        self._fill_board()
+
+    def _fill_board(self) -> None:
+        """What the last engine knew for certain; whether its sources are alive is for this one to find out."""
+        for table in self._tables:
+            for counter, value in self.counters(table).items():
+                self.board.set_counter(table, counter, value)
+            frontiers = self.frontiers(table).values()
+            state = SourceState.RUNNING if frontiers else SourceState.NEVER
+            self.board.set_frontier(table, min(frontiers, default=None), None, state)
+            if table in self._watermarks:
+                self.board.set_watermark(table, self._watermarks[table])
+        self.board.changing(self._tables, self._txn)
+        self.board.publish_commit(self._txn)
+
+    def _weigh_quarantine(self) -> None:
+        self._quarantine_bytes = {table: quarantine.size(self._db, table) for table in self._tables}

@@ -1,0 +1,324 @@
+"""One transaction of the store: steps 2 to 8 of the commit protocol (`docs/design/commit-protocol.md`)."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import apsw
+
+from headrace.core.changes import Deletes, Receipt, Upserts, Violation
+from headrace.core.errors import Backpressure, HeadraceError, StoreError, UnknownName
+from headrace.core.schema import Row
+from headrace.store import idempotency, quarantine, snapshot
+from headrace.store.base import Delta, Maintainer, Submission
+from headrace.store.rows import Stamp, TableRows
+
+Outcome = Receipt | HeadraceError
+_Call = Callable[[], None]
+
+REFUSALS = (
+    apsw.ConstraintError,
+    apsw.TooBigError,
+    apsw.MismatchError,
+    apsw.RangeError,
+    apsw.BindingsError,
+    TypeError,
+    ValueError,
+    OverflowError,
+)
+"""What SQLite or its binding says of a value that cannot be stored; everything else is about the store itself."""
+
+
+class Unstorable(Exception):
+    """A change of one submission cannot be stored; the transaction is rolled back and done again without it."""
+
+    def __init__(self, index: int, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.index = index
+        self.cause = cause
+
+
+@dataclass(slots=True)
+class _Work:
+    """One submission inside the transaction."""
+
+    index: int
+    submission: Submission
+    stamp: Stamp
+    copy: snapshot.Copy | None = None
+    accepted: int = 0
+    deleted: int = 0
+    duplicates: int = 0
+
+
+@dataclass(slots=True)
+class _Group:
+    """All submissions of one table, in order, and what maintainers are told of them."""
+
+    rows: TableRows
+    works: list[_Work] = field(default_factory=list[_Work])
+    maintainers: list[Maintainer] = field(default_factory=list[Maintainer])
+    delta: Delta | None = None
+    swept: Delta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What transactions need of the store, and what they have changed of it once they are committed."""
+
+    tables: Mapping[str, TableRows]
+    maintainers: Sequence[Maintainer]
+    watermarks: Mapping[str, int]
+    quarantine_bytes: Mapping[str, int]
+    quarantine_limit: int
+
+
+class Transaction:
+    """Applies submissions; between its steps nothing but the open SQLite transaction has changed.
+
+    Attributes
+    ----------
+    outcomes
+        Per submission, its receipt or why it was refused.
+    counters, watermarks, quarantine_bytes
+        What to add to, or set in, the store's memory after the commit.
+    """
+
+    def __init__(self, db: apsw.Connection, state: State, submissions: Sequence[Submission], txn: int) -> None:
+        self.txn = txn
+        self.outcomes: list[Outcome | None] = [None] * len(submissions)
+        self.counters: dict[str, Counter[str]] = {}
+        self.watermarks: dict[str, int] = {}
+        self.quarantine_bytes: Counter[str] = Counter()
+        self._db = db
+        self._state = state
+        self.submissions = submissions
+        self._groups: dict[str, _Group] = {}
+        self._repeats: list[tuple[int, int]] = []
+
+    @property
+    def tables(self) -> list[str]:
+        """The tables that are changed."""
+        return list(self._groups)
+
+    @property
+    def rows(self) -> int:
+        """Rows, keys and events that were applied."""
+        return sum(counts["accepted"] for counts in self.counters.values())
+
+    def admit(self) -> None:
+        """Step 2: answer what was asked before, refuse what cannot be taken, and group the rest by table."""
+        asked: dict[tuple[str, str], int] = {}
+        for index, submission in enumerate(self.submissions):
+            key = submission.idempotency
+            if key is not None:
+                first = asked.setdefault((submission.table, key.key), index)
+                if first != index:
+                    self._repeats.append((index, first))
+                    continue
+            refusal = self._refusal(submission) or idempotency.earlier_answer(self._db, submission)
+            if refusal is not None:
+                self.outcomes[index] = refusal
+            else:
+                self._take(index, submission)
+
+    def _refusal(self, submission: Submission) -> HeadraceError | None:
+        if submission.table not in self._state.tables:
+            return UnknownName(
+                f"no table {submission.table!r} is stored here", hint="restart with the current app file"
+            )
+        if submission.judged.violations or submission.judged.rejected:
+            waiting = self._state.quarantine_bytes.get(submission.table, 0)
+            if waiting >= self._state.quarantine_limit:
+                return Backpressure(
+                    f"the quarantine of {submission.table!r} is full ({waiting:,} bytes wait)",
+                    retry_after=5.0,
+                    hint="replay or drop records with `headrace quarantine`, or raise its limit",
+                )
+        return None
+
+    def _take(self, index: int, submission: Submission) -> None:
+        group = self._groups.get(submission.table)
+        if group is None:
+            rows = self._state.tables[submission.table]
+            interested = [m for m in self._state.maintainers if submission.table in m.inputs]
+            group = self._groups[submission.table] = _Group(rows, maintainers=interested)
+        source_ts = self.txn if submission.source_ts is None else submission.source_ts
+        group.works.append(_Work(index, submission, Stamp(self.txn, source_ts, submission.version)))
+
+    def remember(self) -> None:
+        """Step 3: maintainers look at the rows that are about to change."""
+        for group in self._groups.values():
+            if group.maintainers:
+                group.delta = _delta(group)
+                if group.delta.rows or group.delta.keys:
+                    self._call_before(group, group.delta)
+
+    def apply(self) -> None:
+        """Step 4: upserts, deletes and events; at the end of a full copy, the keys that it did not bring."""
+        for group in self._groups.values():
+            appended: list[Row] = []
+            for work in group.works:
+                try:
+                    self._apply_one(group, work, appended)
+                except REFUSALS as cause:
+                    raise Unstorable(work.index, cause) from cause
+            if group.delta is not None and group.rows.events and len(appended) != len(group.delta.rows):
+                group.delta = Delta(group.rows.schema, appended, (), group.delta.source_ts)
+            self._sweep(group)
+
+    def _apply_one(self, group: _Group, work: _Work, appended: list[Row]) -> None:
+        rows, db = group.rows, self._db
+        if work.submission.snapshot is not None and not rows.events:
+            work.copy = snapshot.begin(db, rows, work.submission, txn=self.txn)
+        for change in work.submission.judged.changes:
+            if isinstance(change, Deletes):
+                work.deleted += rows.delete(db, change, work.stamp)
+                work.accepted += len(change.keys)
+            elif rows.events:
+                new = rows.append(db, change, work.stamp)
+                work.accepted += len(new)
+                work.duplicates += len(change.rows) - len(new)
+                if group.delta is not None:
+                    appended.extend(new)
+            else:
+                effective = self._upsert(rows, change, work)
+                work.accepted += len(change.rows)
+                work.duplicates += len(change.rows) - effective
+
+    def _upsert(self, rows: TableRows, change: Upserts, work: _Work) -> int:
+        if work.copy is not None:
+            return snapshot.apply_part(self._db, rows, change, work.stamp, work.copy)
+        return rows.upsert(self._db, change, work.stamp)
+
+    def _sweep(self, group: _Group) -> None:
+        """Delete what a completed copy did not bring; to maintainers these are deletes like all others."""
+        for work in group.works:
+            if work.copy is None or work.submission.snapshot == "part":
+                continue
+            gone: list[Row] = snapshot.end(self._db, group.rows, work.stamp, work.copy)
+            if gone:
+                delta = Delta(group.rows.schema, (), gone, work.stamp.source_ts)
+                self._call_before(group, delta)
+                work.deleted += group.rows.delete(self._db, Deletes(gone), work.stamp)
+                group.swept = delta
+
+    def derive(self) -> None:
+        """Step 5: maintainers bring what they keep in step."""
+        for group in self._groups.values():
+            for delta in (group.delta, group.swept):
+                if delta is not None and (delta.rows or delta.keys):
+                    for maintainer in group.maintainers:
+                        _guarded(maintainer, "after", lambda m=maintainer, d=delta: m.after(self._db, d, txn=self.txn))
+        for maintainer in self._state.maintainers:
+            if not maintainer.inputs.isdisjoint(self._groups):
+                _guarded(maintainer, "finish", lambda m=maintainer: m.finish(self._db, txn=self.txn))
+
+    def _call_before(self, group: _Group, delta: Delta) -> None:
+        for maintainer in group.maintainers:
+            _guarded(maintainer, "before", lambda m=maintainer: m.before(self._db, delta))
+
+    def set_aside(self) -> None:
+        """Step 6: violations go to quarantine; records that were replayed leave it."""
+        for name, group in self._groups.items():
+            for work in group.works:
+                submission = work.submission
+                bad = _violations(submission)
+                if bad:
+                    took = quarantine.insert(self._db, name, submission.partition, bad, txn=self.txn)
+                    self.quarantine_bytes[name] += took
+                if submission.replays:
+                    quarantine.remove(self._db, numbers=submission.replays)
+
+    def count(self) -> None:
+        """Step 7: counters, watermarks, and the answers that belong to idempotency keys."""
+        for name, group in self._groups.items():
+            totals: Counter[str] = Counter()
+            for work in group.works:
+                self._count_one(work, totals)
+            self.counters[name] = totals
+            changed = [(name, counter, value) for counter, value in totals.items() if value]
+            if changed:
+                self._db.executemany(_COUNT, changed)
+            self._raise_watermark(name, group)
+        for index, first in self._repeats:
+            self.outcomes[index] = self._repeat(index, first)
+
+    def _count_one(self, work: _Work, totals: Counter[str]) -> None:
+        judged = work.submission.judged
+        violations = _violations(work.submission)
+        totals["accepted"] += work.accepted
+        totals["deleted"] += work.deleted
+        totals["duplicates"] += work.duplicates
+        totals["quarantined"] += len(violations)
+        totals["late"] += sum(1 for violation in violations if violation.rule == "too_late")
+        totals["nulled"] += judged.nulled
+        receipt = Receipt(self.txn, work.accepted, len(violations), work.duplicates)
+        self.outcomes[work.index] = receipt
+        idempotency.remember(self._db, work.submission, receipt)
+
+    def _repeat(self, index: int, first: int) -> Outcome | None:
+        answer = idempotency.earlier_answer(self._db, self.submissions[index])
+        return self.outcomes[first] if answer is None else answer
+
+    def _raise_watermark(self, name: str, group: _Group) -> None:
+        times = [t for work in group.works if (t := work.submission.judged.max_event_time) is not None]
+        if times and max(times) > self._state.watermarks.get(name, _BEFORE_ALL):
+            self.watermarks[name] = max(times)
+            self._db.execute("INSERT OR REPLACE INTO _hr_watermarks VALUES (?, ?)", (name, max(times)))
+
+    def keep_positions(self) -> None:
+        """Step 8: where each source stands after what it brought, and the commit stamp itself."""
+        for name, group in self._groups.items():
+            for work in group.works:
+                submission = work.submission
+                if submission.position is not None or submission.frontier is not None:
+                    self._db.execute(
+                        _POSITION, (name, submission.partition, submission.position, submission.frontier, self.txn)
+                    )
+        self._db.execute("INSERT OR REPLACE INTO _hr_meta VALUES ('txn', ?)", (self.txn,))
+
+
+def _violations(submission: Submission) -> list[Violation]:
+    # Whoever could be answered was refused before; from a source, a rejected record waits like any other.
+    judged = submission.judged
+    return judged.violations + judged.rejected if judged.rejected else judged.violations
+
+
+def _delta(group: _Group) -> Delta:
+    rows: list[Row] = []
+    keys: list[Row] = []
+    for work in group.works:
+        for change in work.submission.judged.changes:
+            if isinstance(change, Deletes):
+                keys.extend(change.keys)
+            else:
+                rows.extend(change.rows)
+                if not group.rows.events:
+                    keys.extend(group.rows.keys(change.rows))
+    return Delta(group.rows.schema, rows, keys, min(work.stamp.source_ts for work in group.works))
+
+
+def _guarded(maintainer: Maintainer, what: str, call: _Call) -> None:
+    try:
+        call()
+    except REFUSALS as error:
+        # One of ours, not the rows': without this it would be taken for a row that cannot be stored.
+        raise StoreError(f"{maintainer.name!r} could not be kept in step ({what}): {error!r}") from error
+
+
+def describe_row(columns: Sequence[str], row: Row) -> bytes:
+    """A row as JSON bytes, for quarantine, when the record's own bytes are gone."""
+    values = dict(zip(columns, row, strict=False))
+    return json.dumps(values, default=repr).encode("utf-8", "backslashreplace")
+
+
+_BEFORE_ALL = -(1 << 63)
+_COUNT = """INSERT INTO _hr_counters VALUES (?, ?, ?)
+ON CONFLICT DO UPDATE SET value = value + excluded.value"""
+_POSITION = """INSERT INTO _hr_positions VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+position = coalesce(excluded.position, position), frontier = coalesce(excluded.frontier, frontier),
+updated = excluded.updated"""

@@ -1,0 +1,75 @@
+"""What the store remembers of derived tables: the definition that they were last filled by, and as of when.
+
+One row a rollup or materialised view in `_hr_derived`. A derived table whose definition differs from the declared one
+is rebuilt in `setup`; that is the whole migration of views.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import apsw
+
+_CREATE = """
+CREATE TABLE IF NOT EXISTS _hr_derived(
+    name TEXT PRIMARY KEY,
+    definition TEXT NOT NULL,  -- a digest; a changed one means: rebuild
+    as_of INTEGER,             -- refreshed views: complete up to here, microseconds
+    tables TEXT NOT NULL       -- names of the physical tables, separated by spaces
+) WITHOUT ROWID"""
+
+
+def digest(*parts: str) -> str:
+    """A short stable digest of a definition."""
+    return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:32]
+
+
+def quoted(name: str) -> str:
+    """`name` as an SQL identifier.
+
+    >>> quoted("items")
+    '"items"'
+    """
+    return '"' + name.replace('"', '""') + '"'
+
+
+def stored_definition(db: apsw.Connection, name: str) -> str | None:
+    """The digest that `name` was last filled by; None when it never was."""
+    db.execute(_CREATE)
+    row = db.execute("SELECT definition FROM _hr_derived WHERE name = ?", (name,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def remember(db: apsw.Connection, name: str, definition: str, tables: tuple[str, ...]) -> None:
+    """Note that `name` is now filled by `definition` into `tables`."""
+    db.execute(
+        "INSERT INTO _hr_derived(name, definition, tables) VALUES (?, ?, ?) ON CONFLICT(name) DO UPDATE"
+        " SET definition = excluded.definition, as_of = NULL, tables = excluded.tables",
+        (name, definition, " ".join(tables)),
+    )
+
+
+def drop_tables(db: apsw.Connection, name: str) -> None:
+    """Drop the physical tables of `name` and forget it."""
+    db.execute(_CREATE)
+    row = db.execute("SELECT tables FROM _hr_derived WHERE name = ?", (name,)).fetchone()
+    for table in str(row[0]).split() if row is not None else ():
+        db.execute(f"DROP TABLE IF EXISTS {quoted(table)}")
+    db.execute("DELETE FROM _hr_derived WHERE name = ?", (name,))
+
+
+def derived_names(db: apsw.Connection) -> list[str]:
+    """Names of all derived tables that the store holds, declared or not."""
+    db.execute(_CREATE)
+    return [str(row[0]) for row in db.execute("SELECT name FROM _hr_derived ORDER BY name")]
+
+
+def set_as_of(db: apsw.Connection, name: str, as_of: int | None) -> None:
+    """Note as of when a refreshed view is complete (microseconds)."""
+    db.execute("UPDATE _hr_derived SET as_of = ? WHERE name = ?", (as_of, name))
+
+
+def get_as_of(db: apsw.Connection, name: str) -> int | None:
+    """As of when a refreshed view is complete (microseconds); None: never refreshed, or nobody knows."""
+    row = db.execute("SELECT as_of FROM _hr_derived WHERE name = ?", (name,)).fetchone()
+    return None if row is None or row[0] is None else int(row[0])

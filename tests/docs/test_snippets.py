@@ -1,0 +1,219 @@
+"""The snippets of the documentation do what they say.
+
+What a fenced block is for stands after its language, where renderers do not show it:
+
+    ```python file=app.py     is written to app.py in the page's own folder (any language)
+    ```python run             is run as a script
+    ```console run            lines after `$ ` are run by bash; the lines below are what they print (`...`: anything)
+    ```console run fails      the same, and the last command must fail
+    ```console serve          the command is started and stays; the next block runs once it answers
+    ```console stop           what was started is ended, as by Ctrl-C (`stop kill`: as by kill -9)
+
+A page's blocks run in order in one folder. Python blocks without a word must at least be Python.
+"""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from headrace.core.clock import SystemClock
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w+)(?P<words>[^\n]*)\n(?P<text>.*?)^(?P=indent)```", re.M | re.S)
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+PATIENCE = 30
+"""Seconds for a command, and for a server to answer."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block of a page."""
+
+    line: int
+    language: str
+    words: tuple[str, ...]
+    text: str
+
+    @property
+    def file(self) -> str | None:
+        """Where its text is to be written."""
+        return next((word.removeprefix("file=") for word in self.words if word.startswith("file=")), None)
+
+    @property
+    def runs(self) -> bool:
+        """Whether it does anything."""
+        return bool(self.file or {"run", "serve", "stop"} & set(self.words))
+
+
+def blocks(page: Path) -> list[Block]:
+    """The blocks of a page, in order."""
+    text = page.read_text()
+    return [
+        Block(
+            line=text.count("\n", 0, match.start()) + 1,
+            language=match["language"],
+            words=tuple(match["words"].split()),
+            text=re.sub(rf"^{match['indent']}", "", match["text"], flags=re.M),
+        )
+        for match in FENCE.finditer(text)
+    ]
+
+
+@dataclass
+class Stage:
+    """Where one page's blocks run: a folder, a free port in place of the default one, and what was started."""
+
+    folder: Path
+    port: int
+    started: subprocess.Popen[bytes] | None = None
+    environment: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        shims = self.folder / ".bin"
+        shims.mkdir()
+        shim = shims / "headrace"
+        shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m headrace "$@"\n')
+        shim.chmod(0o755)
+        (shims / "python").symlink_to(sys.executable)
+        self.environment = os.environ | {
+            "PATH": f"{shims}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT / "src"),
+            "HEADRACE_PORT": str(self.port),
+            "HEADRACE_URL": f"http://127.0.0.1:{self.port}",
+            "PYTHONWARNINGS": "error",
+            "COLUMNS": "120",
+        }
+
+    def play(self, block: Block) -> None:
+        """Do what the block says."""
+        text = block.text.replace("127.0.0.1:8787", f"127.0.0.1:{self.port}")
+        if block.file:
+            path = self.folder / block.file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        elif "stop" in block.words:
+            self.stop(signal.SIGKILL if "kill" in block.words else signal.SIGINT)
+        elif "serve" in block.words:
+            self.serve(commands(text)[0][0])
+        elif block.language == "python":
+            self.run([sys.executable, "-c", text], "", fails=False)
+        else:
+            steps = commands(text)
+            for number, (command, expected) in enumerate(steps, 1):
+                fails = "fails" in block.words and number == len(steps)
+                self.run(["bash", "-euo", "pipefail", "-c", command], expected, fails=fails)
+
+    def run(self, command: list[str], expected: str, *, fails: bool) -> None:
+        """Run a command and compare what it prints with what the page shows."""
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        shown = f"{command[-1]}\n--- status {done.returncode}, printed:\n{done.stdout}"
+        assert (done.returncode != 0) == fails, shown
+        if expected:
+            assert doctest.OutputChecker().check_output(expected, done.stdout, FLAGS), f"{shown}--- page:\n{expected}"
+
+    def serve(self, command: str) -> None:
+        """Start a server and wait until it answers."""
+        self.started = subprocess.Popen(["bash", "-c", f"exec {command}"], cwd=self.folder, env=self.environment)
+        clock = SystemClock()
+        deadline = clock.monotonic() + PATIENCE
+        while not self.answers():
+            assert self.started.poll() is None, f"{command} ended with {self.started.returncode}"
+            assert clock.monotonic() < deadline, f"{command} does not answer"
+
+    def answers(self) -> bool:
+        """Whether the server is ready."""
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.port}/readyz", timeout=1).is_success
+        except httpx.TransportError:
+            return False
+
+    def stop(self, number: signal.Signals) -> None:
+        """End what was started."""
+        if self.started is not None:
+            self.started.send_signal(number)
+            self.started.wait(PATIENCE)
+            self.started = None
+
+
+def commands(text: str) -> list[tuple[str, str]]:
+    """The commands of a console block, each with what it prints. A `\\` at the end of a line continues it."""
+    found: list[tuple[str, str]] = []
+    continues = False
+    for line in text.splitlines():
+        if continues:
+            command, expected = found.pop()
+            found.append((f"{command}\n{line.removeprefix('> ')}", expected))
+        elif line.startswith("$ "):
+            found.append((line[2:], ""))
+        elif found:
+            command, expected = found.pop()
+            found.append((command, f"{expected}{line}\n"))
+        continues = line.endswith("\\")
+    return found
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    """A fresh folder and a free port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    stage = Stage(tmp_path, port)
+    yield stage
+    stage.stop(signal.SIGKILL)
+
+
+def needs_curl(page: Path) -> list[pytest.MarkDecorator]:
+    """The marker for pages that use curl."""
+    return [pytest.mark.needs("curl")] if any("curl " in block.text for block in blocks(page)) else []
+
+
+RUNNING = [
+    pytest.param(page, id=str(page.relative_to(ROOT)), marks=needs_curl(page))
+    for page in PAGES
+    if any(block.runs for block in blocks(page))
+]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("page", RUNNING)
+def test_the_snippets_of_a_page_run(page: Path, stage: Stage) -> None:
+    for block in blocks(page):
+        if block.runs:
+            stage.play(block)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_blocks_are_python(page: Path) -> None:
+    for block in blocks(page):
+        if block.language == "python" and page.parent.name != "reference":
+            compile(block.text, f"{page}:{block.line}", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+def test_commands_are_told_from_output() -> None:
+    assert commands("$ echo a \\\n>   b\na b\n$ true\n") == [("echo a \\\n  b", "a b\n"), ("true", "")]

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+ITEM = {"item_id": "i1", "restaurant_id": "r7", "price": 1.0, "stock": 1}
+MAIN = """
+import sys
+from headrace.server.settings import Settings
+from headrace.server.supervisor import Plan, serve
+from headrace.core.errors import HeadraceError
+app, data, workers, reload = sys.argv[1:]
+plan = Plan(app, Settings(port=0, workers=int(workers), drain_timeout=5), data=data, reload=reload == "1",
+            composition="file_composition:composition", announce=lambda text: print(text, flush=True))
+try:
+    sys.exit(serve(plan))
+except HeadraceError as error:
+    sys.exit(str(error))
+"""
+
+
+class Running:
+    def __init__(self, tmp: Path, *, workers: int = 2, reload: bool = False, text: str = "one") -> None:
+        self.data = tmp
+        self.app = tmp / "app.py"
+        self.app.write_text(text)
+        path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", MAIN, str(self.app), str(tmp), str(workers), str(int(reload))],
+            env=os.environ | {"PYTHONPATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def url(self) -> str:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if "serving" in line:
+                return line.split()[-1]
+        raise AssertionError(self.process.stderr.read() if self.process.stderr else "")
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(15)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator:
+    started: list[Running] = []
+
+    def make(**options) -> Running:
+        started.append(Running(tmp_path, **options))
+        return started[-1]
+
+    yield make
+    for one in started:
+        one.close()
+
+
+def eventually(check, *, seconds: float = 10.0):
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return check()
+        except (AssertionError, httpx.TransportError, ValueError):
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+
+
+def test_pushes_cross_to_the_engine_and_are_read_by_workers(start) -> None:
+    server = start()
+    with httpx.Client(base_url=server.url()) as client:
+        assert client.get("/readyz").json() == {"ready": True, "reasons": []}
+        assert client.post("/push/items", json=ITEM).json()["accepted"] == 1
+        assert client.get("/context/menu?restaurant_id=r7").json()["rows"] == [ITEM]
+        assert client.post("/push/items", content=b"x", headers={"content-type": "application/json"}).status_code == 400
+        assert "headrace_queue_depth 0" in client.get("/metrics").text
+    assert server.stop() == 0
+    assert (server.data / "closed").read_text() == "engine\n"
+
+
+def test_reads_go_on_while_the_engine_starts_again(start) -> None:
+    server = start()
+    url = server.url()
+    with httpx.Client(base_url=url) as client:
+        client.post("/push/items", json=ITEM)
+        lost = client.post("/push/items", json=ITEM | {"item_id": "crash"})
+        assert lost.status_code == 503
+        assert lost.headers["retry-after"] == "1"
+        assert "Idempotency-Key" in lost.json()["hint"]
+        assert client.get("/context/menu?restaurant_id=r7").status_code == 200
+        assert eventually(lambda: _ok(client.post("/push/items", json=ITEM))).json()["accepted"] == 1
+    assert server.stop() == 0
+
+
+def test_a_killed_worker_is_started_again(start) -> None:
+    server = start(workers=1)
+    url = server.url()
+    pid = _worker(url)
+    os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: _other(url, pid)) != pid
+    metrics = httpx.get(url + "/metrics").text
+    assert 'headrace_requests_total{route="/context/{view}",status="200"} 2' in metrics
+    assert server.stop() == 0
+
+
+async def test_requests_in_flight_are_finished(start) -> None:
+    server = start(workers=1)
+    url = await asyncio.to_thread(server.url)
+    async with httpx.AsyncClient(base_url=url) as client:
+        read = asyncio.create_task(client.get("/context/menu?restaurant_id=slow"))
+        push = asyncio.create_task(client.post("/push/items", json=ITEM | {"item_id": "slow"}))
+        await asyncio.sleep(0.3)
+        server.process.send_signal(signal.SIGTERM)
+        assert (await read).status_code == 200
+        assert (await push).json()["accepted"] == 1
+    assert await asyncio.to_thread(server.process.wait, 10) == 0
+    assert b"slow" in (server.data / "rows").read_bytes()
+    with pytest.raises(httpx.TransportError):
+        await asyncio.to_thread(httpx.get, url + "/healthz")
+
+
+def test_a_second_signal_ends_at_once(start) -> None:
+    server = start(workers=1)
+    url = server.url()
+    import threading
+
+    reading = threading.Thread(target=lambda: _quietly(url + "/context/menu?restaurant_id=slow"))
+    reading.start()
+    time.sleep(0.2)
+    server.process.send_signal(signal.SIGTERM)
+    time.sleep(0.1)
+    began = time.monotonic()
+    assert server.stop() == 1
+    assert time.monotonic() - began < 0.7
+    reading.join()
+
+
+def test_an_app_that_cannot_be_served_is_said_at_once(start) -> None:
+    server = start(text="broken")
+    assert server.process.wait(10) == 1
+    assert "the app is broken" in server.process.stderr.read()
+
+
+def test_children_end_when_the_parent_is_killed(start) -> None:
+    server = start(workers=1)
+    url = server.url()
+    pids = [_worker(url), int((server.data / "engine.pid").read_text())]
+    server.process.kill()
+    server.process.wait()
+    for pid in pids:
+        eventually(lambda pid=pid: _gone(pid))
+    assert (server.data / "closed").read_text() == "engine\n"
+
+
+def test_a_changed_app_is_loaded_again_and_a_broken_one_waits(start) -> None:
+    server = start(reload=True)
+    url = server.url()
+    assert httpx.get(url).json()["app"] == "one"
+    httpx.post(url + "/push/items", json=ITEM)
+    server.app.write_text("two is longer")
+    eventually(lambda: _equal(httpx.get(url).json()["app"], "two is longer"))
+    assert httpx.get(url + "/context/menu?restaurant_id=r7").json()["rows"] == [ITEM]
+    server.app.write_text("broken")
+    time.sleep(1)
+    server.app.write_text("three")
+    eventually(lambda: _equal(httpx.get(url, timeout=10).json()["app"], "three"))
+    assert server.stop() == 0
+
+
+def _quietly(url: str) -> None:
+    with contextlib.suppress(httpx.TransportError):
+        httpx.get(url)
+
+
+def _worker(url: str) -> int:
+    return int(httpx.get(url + "/context/menu?restaurant_id=pid").json()["rows"][0]["item_id"])
+
+
+def _other(url: str, pid: int) -> int:
+    found = _worker(url)
+    assert found != pid
+    return found
+
+
+def _ok(answer: httpx.Response) -> httpx.Response:
+    assert answer.status_code == 200
+    return answer
+
+
+def _equal(one: object, other: object) -> None:
+    assert one == other
+
+
+def _gone(pid: int) -> None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return
+    assert stat.rsplit(")", 1)[1].split()[0] == "Z"

@@ -1,0 +1,79 @@
+"""A stand-in for the running app: the demo's views over plain SQLite, fed by the same pushes and the same file."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from headrace.core.frontier import Status
+from headrace.demo.app import ORDER_STATUS, RECOMMEND
+from headrace.demo.city import City
+from headrace.demo.clock import CityClock
+from headrace.demo.happenings import KEYS
+from headrace.demo.reading import Service
+from headrace.demo.wire import PROMOTIONS
+
+VIEWS = {"recommend": RECOMMEND, "order_status": ORDER_STATUS}
+POPULAR = "CREATE VIEW popular AS SELECT item_id, COUNT(*) AS orders_15m FROM sales GROUP BY item_id"
+
+
+@dataclass
+class Answer:
+    rows: list[dict[str, Any]]
+    age_ms: float | None = 40.0
+    status: Status = Status.FRESH
+
+
+class StandIn:
+    def __init__(self, promotions: Path, city: City) -> None:
+        self._promotions = promotions.open("a+", encoding="utf-8")
+        self._promotions.seek(0)
+        self._db = apsw.Connection(":memory:")
+        for table in KEYS:
+            columns = ", ".join(city.tables[table][next(iter(city.tables[table]))])
+            self._db.execute(f"CREATE TABLE {table} ({columns}, PRIMARY KEY ({KEYS[table]}))")
+        self._db.execute(POPULAR)
+        self._put("restaurants", list(city.tables["restaurants"].values()))
+        self.pushes = 0
+
+    async def push(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        self.pushes += 1
+        self._put(table, rows)
+
+    async def read(self, view: str, /, **params: Any) -> Answer:
+        return self._ask(VIEWS[view], params)
+
+    async def get(self, table: str, key: str) -> Answer:
+        return self._ask(f"SELECT * FROM {table} WHERE {KEYS[table]} = :key", {"key": key})
+
+    def close(self) -> None:
+        self._promotions.close()
+        self._db.close()
+
+    def _ask(self, sql: str, params: Mapping[str, Any]) -> Answer:
+        self._put("promotions", [json.loads(line) for line in self._promotions])
+        cursor = self._db.execute(sql, params)
+        return Answer([dict(zip([c[0] for c in cursor.get_description()], row, strict=True)) for row in cursor])
+
+    def _put(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        if rows:
+            columns = ", ".join(f":{column}" for column in rows[0])
+            self._db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({columns})", rows)
+
+
+@pytest.fixture
+def stand_in() -> Callable[[Path, CityClock, City], AbstractAsyncContextManager[Service]]:
+    @asynccontextmanager
+    async def opener(folder: Path, clock: CityClock, city: City) -> AsyncIterator[Service]:
+        service = StandIn(folder / PROMOTIONS, city)
+        try:
+            yield service
+        finally:
+            service.close()
+
+    return opener
