@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from headrace.contracts.evolution import Evolution
-from headrace.contracts.judge import Judge
+from headrace.contracts.judge import Judge, unreadable
 from headrace.store.ingest import Ingest
 
 from headrace.context.parameters import unknown_name
 from headrace.core.changes import Batch, Json, Receipt, Violation
-from headrace.core.clock import Clock
+from headrace.core.clock import SECOND, Clock
 from headrace.core.errors import PushError, Rejected, SourceError
 from headrace.core.events import Event, Problem
 from headrace.core.frontier import SourceState
@@ -33,7 +33,9 @@ from headrace.runtime.replay import Replay
 from headrace.sources.base import Opening
 from headrace.sources.push import Push
 from headrace.store.base import Idempotency, Submission
+from headrace.store.board import Board
 from headrace.store.problems import Problems
+from headrace.store.quarantine import remove
 from headrace.store.sqlite import SqliteStore
 
 log = logging.getLogger("headrace.engine")
@@ -87,8 +89,8 @@ class Engine:
             self.folder.database,
             [table.schema for table in self.app.tables.values()],
             maintainers(self.app),
-            views=refreshed_views(self.app),
             clock=self.clock,
+            board=self._create_board,
         )
         self.recorder = ProblemRecorder(self.store.problems)
         self.ingest = Ingest(self.store, self.clock)
@@ -135,6 +137,12 @@ class Engine:
         judged = lane.judged(Batch(payloads=(Json(body),), origin=origin), now)
         if judged.rejected:
             raise _rejected(table, judged.rejected)
+        bad = unreadable(judged)
+        if bad is not None:
+            raise PushError(
+                f"the body for {table!r} is no JSON: {bad.message}",
+                hint="send one JSON object, an array of objects, or one object a line",
+            )
         if not judged.changes and not judged.violations and idempotency_key is None:
             lane.alive("", now, now, SourceState.RUNNING)
             return Receipt(txn=self.store.board.committed)
@@ -163,12 +171,22 @@ class Engine:
         """
         if numbers is None and table is None:
             raise PushError("nothing says what to drop", hint="give the numbers of the records, or a table")
-        return {"dropped": await self.ingest.drop_quarantined(numbers=numbers, table=table)}
+        return {
+            "dropped": await self.ingest.execute(lambda db, _: remove(db, numbers=numbers, table=table))
+        }
 
     async def health(self) -> dict[str, Any]:
         """Whether the engine is ready, why not, and numbers for `/metrics`."""
         reasons = [f"the source of {name!r} has not started" for name in sorted(self._starting)]
-        return {"ready": not reasons, "reasons": reasons, "gauges": self.ingest.gauges()}
+        return {"ready": not reasons, "reasons": reasons, "gauges": self._gauges()}
+
+    def _gauges(self) -> dict[str, float]:
+        rows, size = self.ingest.waiting
+        behind = self.store.board.committed - self.store.board.durable
+        return {"queue_rows": rows, "queue_bytes": size, "durable_lag_seconds": max(behind, 0) / SECOND}
+
+    def _create_board(self) -> Board:
+        return Board.create(self.folder.board, tables=list(self.app.tables), views=refreshed_views(self.app))
 
     def _pushable(self, table: str) -> Lane:
         declared = self.app.tables.get(table)
