@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
+import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,11 @@ class FilePorts(MemoryPorts):
         if self.file.exists() and self.file.stat().st_size != self.size:
             self.size = self.file.stat().st_size
             for line in self.file.read_bytes().splitlines():
-                self._apply(CATALOG.table("items"), [__import__("json").loads(line)], "file")
+                self._apply(CATALOG.table("items"), [json.loads(line)], "file")
 
     async def read(self, view: str, params: Any, **how: Any) -> Any:
         if params.get("restaurant_id") == "slow":
-            await asyncio.sleep(1.0)
+            await self.clock.sleep(1.0)
         if params.get("restaurant_id") == "pid":
             self.rows["items"] = {("pid",): {"restaurant_id": "pid", "item_id": str(os.getpid())}}
         self.refresh()
@@ -39,7 +40,7 @@ class FilePorts(MemoryPorts):
         if b"crash" in body:
             os._exit(9)
         if b"slow" in body:
-            await asyncio.sleep(0.7)
+            await self.clock.sleep(0.7)
         receipt = await super().push(table, body, **how)
         with self.file.open("ab") as out:
             out.write(body.strip() + b"\n")
@@ -63,8 +64,6 @@ class FileComposition:
 
     @asynccontextmanager
     async def reader(self, app: str, data: str | None) -> AsyncIterator[Reader]:
-        from dataclasses import replace
-
         yield Reader(FilePorts(Path(data or "") / "rows"), replace(CATALOG, app=app.strip()))
 
 

@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from headrace.core.clock import SystemClock
+
+CLOCK = SystemClock()
 ITEM = {"item_id": "i1", "restaurant_id": "r7", "price": 1.0, "stock": 1}
 MAIN = """
 import sys
@@ -73,15 +76,19 @@ def start(tmp_path: Path) -> Iterator:
         one.close()
 
 
+def pause(seconds: float) -> None:
+    threading.Event().wait(seconds)
+
+
 def eventually(check, *, seconds: float = 10.0):
-    end = time.monotonic() + seconds
+    end = CLOCK.monotonic() + seconds
     while True:
         try:
             return check()
         except (AssertionError, httpx.TransportError, ValueError):
-            if time.monotonic() > end:
+            if CLOCK.monotonic() > end:
                 raise
-            time.sleep(0.05)
+            pause(0.05)
 
 
 def test_pushes_cross_to_the_engine_and_are_read_by_workers(start) -> None:
@@ -127,7 +134,7 @@ async def test_requests_in_flight_are_finished(start) -> None:
     async with httpx.AsyncClient(base_url=url) as client:
         read = asyncio.create_task(client.get("/context/menu?restaurant_id=slow"))
         push = asyncio.create_task(client.post("/push/items", json=ITEM | {"item_id": "slow"}))
-        await asyncio.sleep(0.3)
+        await CLOCK.sleep(0.3)
         server.process.send_signal(signal.SIGTERM)
         assert (await read).status_code == 200
         assert (await push).json()["accepted"] == 1
@@ -140,16 +147,14 @@ async def test_requests_in_flight_are_finished(start) -> None:
 def test_a_second_signal_ends_at_once(start) -> None:
     server = start(workers=1)
     url = server.url()
-    import threading
-
     reading = threading.Thread(target=lambda: _quietly(url + "/context/menu?restaurant_id=slow"))
     reading.start()
-    time.sleep(0.2)
+    pause(0.2)
     server.process.send_signal(signal.SIGTERM)
-    time.sleep(0.1)
-    began = time.monotonic()
+    pause(0.1)
+    began = CLOCK.monotonic()
     assert server.stop() == 1
-    assert time.monotonic() - began < 0.7
+    assert CLOCK.monotonic() - began < 0.7
     reading.join()
 
 
@@ -179,7 +184,7 @@ def test_a_changed_app_is_loaded_again_and_a_broken_one_waits(start) -> None:
     eventually(lambda: _equal(httpx.get(url).json()["app"], "two is longer"))
     assert httpx.get(url + "/context/menu?restaurant_id=r7").json()["rows"] == [ITEM]
     server.app.write_text("broken")
-    time.sleep(1)
+    pause(1)
     server.app.write_text("three")
     eventually(lambda: _equal(httpx.get(url, timeout=10).json()["app"], "three"))
     assert server.stop() == 0

@@ -6,23 +6,32 @@ from pathlib import Path
 
 import click
 
-from headrace.core.durations import parse_duration
-
 
 @click.command
-@click.option("--seconds", type=click.FloatRange(min=1), help="Stop after this long (real time).")
-@click.option("--json", "report", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here.")
-@click.option("--batch", default="5m", show_default=True, help="How often the batch copy is refreshed (simulated time).")
-@click.option("--speed", type=click.FloatRange(min=1), help="Simulated seconds per real second.")
+@click.option("--seconds", type=click.FloatRange(min=1), help="Stop after this long (real time).  [default: a minute]")
+@click.option("--json", "report", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures to a file.")
+@click.option("--batch", default="5m", show_default=True, help="How often the batch copy is refreshed, in city time.")
+@click.option(
+    "--speed", type=click.FloatRange(min=1), default=60.0, show_default=True, help="City seconds per real second."
+)
 @click.option("--seed", type=int, default=7, show_default=True, help="Another seed, another day in the city.")
 @click.option("--plain", is_flag=True, help="Print lines instead of drawing a screen.")
+@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Keep the live store in this folder.")
 def demo(
-    seconds: float | None, report: Path | None, batch: str, speed: float | None, seed: int, plain: bool
+    seconds: float | None,
+    report: Path | None,
+    batch: str,
+    speed: float,
+    seed: int,
+    plain: bool,
+    data: Path | None,
 ) -> None:
     """Run a food-delivery city, and compare live context with a batch copy of it.
 
     A simulator sells dishes out, starts promotions, takes orders and moves couriers. Two recommenders and two support
-    agents do the same work side by side: one reads a copy that is refreshed every --batch, one reads live. The screen
-    shows what the difference costs.
+    agents do the same work side by side: one reads a copy that is refreshed every --batch, the other reads live. The
+    screen shows what the difference costs. Ctrl-C ends it with a summary.
     """
-    parse_duration(batch)
+    from headrace.demo.run import run_demo
+
+    run_demo(seconds, report, seed, batch, speed, plain, data)

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from headrace.context.readset import ReadSet, Validity
 from headrace.context.value import ContextValue
 from headrace.core.clock import isoformat
 from headrace.core.errors import BadParameter, UnknownName
@@ -20,6 +21,7 @@ from headrace.server.catalog import Catalog, TableInfo
 from headrace.server.ports import Reads
 from headrace.server.problem import Problem
 from headrace.server.settings import Settings
+from headrace.server.tokens import decode_readset
 
 _MEMBERS = frozenset({"reads", "policy", "max_age", "readset"})
 _READ_MEMBERS = frozenset({"view", "params"})
@@ -39,6 +41,7 @@ class Contexts:
         return [
             Route("/context", self.many, methods=["POST"]),
             Route("/tables/{table}/{key:path}", self.row, methods=["GET"]),
+            Route("/validate", self.validate, methods=["POST"]),
         ]
 
     async def many(self, request: Request) -> Response:
@@ -98,6 +101,29 @@ class Contexts:
             return _absent(table, value)
         body, headers = render(value, readset=ask.readset)
         return _raw(body, headers)
+
+    async def validate(self, request: Request) -> Response:
+        """Whether what an answer was built on still holds: `{"readsets": [token, ...]}`."""
+        limit = self._settings.max_body
+        body = decode_object(
+            await read_body(request, limit=limit, timeout=self._settings.body_timeout, types=JSON_TYPES)
+        )
+        only(body, frozenset({"readsets"}))
+        tokens = take(body, "readsets", list, "a list of read-set tokens")
+        if not tokens or len(tokens) > self._settings.max_reads or not all(isinstance(one, str) for one in tokens):
+            raise BadParameter(
+                "'readsets' is not a list of tokens", hint=f"send 1 to {self._settings.max_reads} tokens of answers"
+            )
+        readset = sum((decode_readset(token, self._catalog) for token in tokens), ReadSet())
+        return _json(_verdict(self._reads.validate(readset)))
+
+
+def _verdict(validity: Validity) -> dict[str, Any]:
+    return {
+        "holds": validity.holds,
+        "as_of": None if validity.as_of is None else isoformat(validity.as_of),
+        "changed": [{"name": changed.read.name, "reason": changed.reason} for changed in validity.changed],
+    }
 
 
 def _key(raw_path: bytes, table: TableInfo) -> str | list[str]:

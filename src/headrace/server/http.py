@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import cast
 
 from starlette.applications import Starlette
@@ -13,6 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from headrace.core.clock import Clock, SystemClock
 from headrace.core.errors import HeadraceError
+from headrace.server import mcp
 from headrace.server.answers import to_json
 from headrace.server.body import Refused
 from headrace.server.catalog import Catalog
@@ -72,9 +74,28 @@ def create_app(
     async def unforeseen(request: Request, error: Exception) -> Response:
         return failures.report(error, request.scope).response()
 
-    rest = Starlette(routes=routes, exception_handlers={**_HANDLERS, Exception: unforeseen})
+    transport = _mcp(reads, catalog, chosen, failures)
+    if chosen.mcp:
+        routes.append(Route("/mcp", transport or mcp.Missing()))
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
+        async with AsyncExitStack() as stack:
+            if transport is not None:
+                await stack.enter_async_context(transport.running())
+            yield
+
+    handlers = {**_HANDLERS, Exception: unforeseen}
+    rest = Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
     rest.router.redirect_slashes = False
     return Front(rest, reads, catalog, chosen, failures=failures, meter=counted, clock=time)
+
+
+def _mcp(reads: Reads, catalog: Catalog, settings: Settings, failures: Failures) -> mcp.HttpTransport | None:
+    if not settings.mcp or not mcp.installed():
+        return None
+    server = mcp.build_server(reads, catalog, failures=failures)
+    return mcp.HttpTransport(server, max_body=min(settings.max_body, 4 * 1024 * 1024))
 
 
 def _index(catalog: Catalog) -> Callable[[Request], Awaitable[Response]]:

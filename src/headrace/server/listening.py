@@ -44,7 +44,8 @@ def bind(settings: Settings) -> socket.socket:
 def address(listening: socket.socket) -> str:
     """The URL of a listening socket.
 
-    >>> address(bind(Settings(port=0))).startswith("http://127.0.0.1:")
+    >>> with bind(Settings(port=0)) as listening:
+    ...     address(listening).startswith("http://127.0.0.1:")
     True
     """
     host, port = listening.getsockname()[:2]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from headrace.context.policy import FreshnessPolicy
+from headrace.context.readset import ReadSet, Validity
 from headrace.context.value import ContextValue
 from headrace.core.changes import Receipt
 
@@ -49,7 +50,14 @@ class Reads(Protocol):
         ...
 
     def freshness(self) -> dict[str, Any]:
-        """Per table and refreshed view: as_of, age_ms, status, state, promise_ms, counters, problems. JSON-ready."""
+        """How old everything is, JSON-ready: {"now", "tables": {name: ...}, "views": {name: ...}, "problems": [...]}.
+
+        Per table: as_of, age_ms, status, state, promise_ms, counters; per view: as_of, age_ms, status, inputs.
+        """
+        ...
+
+    def validate(self, readset: ReadSet) -> Validity:
+        """What changed since these reads."""
         ...
 
     def quarantine(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -82,35 +82,34 @@ def render_gauges(engine: Mapping[str, Any]) -> Iterator[str]:
         yield f"headrace_{name} {value}"
 
 
-_COUNTERS = ("accepted", "deleted", "quarantined", "late", "duplicates")
-
-
 def render_freshness(freshness: Mapping[str, Any]) -> Iterator[str]:
-    """Ages, states and counters per table, as `Reads.freshness` gives them."""
-    tables = {name: cast("Mapping[str, Any]", one) for name, one in freshness.items() if isinstance(one, Mapping)}
-    yield "# HELP headrace_as_of_age_seconds Now minus the instant up to which the table is complete."
+    """Ages, states and counters per table, and ages per view, as `Reads.freshness` gives them."""
+    tables: _Ages = freshness["tables"]
+    views: _Ages = freshness["views"]
+    yield "# HELP headrace_as_of_age_seconds Now minus the instant up to which a table or view is complete."
     yield "# TYPE headrace_as_of_age_seconds gauge"
-    for name, one in tables.items():
-        if one.get("age_ms") is not None:
-            yield f'headrace_as_of_age_seconds{{table="{_escape(name)}"}} {one["age_ms"] / 1000}'
+    for kind, ages in (("table", tables), ("view", views)):
+        for name, one in ages.items():
+            if one.get("age_ms") is not None:
+                yield f'headrace_as_of_age_seconds{{{kind}="{_escape(name)}"}} {one["age_ms"] / 1000}'
     yield from _one_hot("headrace_freshness_status", "status", "Fresh, stale or unknown.", tables, _STATUSES)
     yield from _one_hot("headrace_source_state", "state", "What the source is doing.", tables, _STATES)
-    for counter in _COUNTERS:
+    for counter in sorted({name for one in tables.values() for name in one.get("counters", ())}):
         yield f"# HELP headrace_records_{counter}_total Records {counter}, per table."
         yield f"# TYPE headrace_records_{counter}_total counter"
         for name, one in tables.items():
-            counters = cast("Mapping[str, Any]", one.get("counters") or {})
-            if counter in counters:
-                yield f'headrace_records_{counter}_total{{table="{_escape(name)}"}} {counters[counter]}'
+            yield f'headrace_records_{counter}_total{{table="{_escape(name)}"}} {one["counters"].get(counter, 0)}'
+    yield "# HELP headrace_problems Problems that last."
+    yield "# TYPE headrace_problems gauge"
+    yield f"headrace_problems {len(freshness.get('problems', ()))}"
 
 
+_Ages = Mapping[str, Mapping[str, Any]]
 _STATUSES = tuple(status.value for status in Status)
 _STATES = tuple(state.name.lower() for state in SourceState)
 
 
-def _one_hot(
-    metric: str, field: str, words: str, tables: Mapping[str, Mapping[str, Any]], values: tuple[str, ...]
-) -> Iterator[str]:
+def _one_hot(metric: str, field: str, words: str, tables: _Ages, values: tuple[str, ...]) -> Iterator[str]:
     """One series per possible value, 1 for the present one: what alert rules can count on."""
     yield f"# HELP {metric} {words}"
     yield f"# TYPE {metric} gauge"

@@ -41,6 +41,8 @@ class Settings:
         How long a client may take to send its headers, and its body.
     keep_alive
         How long an idle connection is kept.
+    mcp
+        Whether the views are offered as MCP tools at `/mcp` (where the extra is installed).
     drain_timeout
         How long requests in flight may take to finish when the server is told to stop.
     """
@@ -60,6 +62,7 @@ class Settings:
     body_timeout: float = 60.0
     keep_alive: float = 75.0
     drain_timeout: float = 20.0
+    mcp: bool = True
 
     @property
     def loopback(self) -> bool:

@@ -13,10 +13,10 @@ from typing import Any, cast
 import msgspec
 
 from headrace.context.policy import FLAG, FreshnessPolicy
-from headrace.context.readset import Read, ReadSet
+from headrace.context.readset import Changed, Read, ReadSet, Validity
 from headrace.context.value import ContextValue, InputAge
 from headrace.core.changes import Receipt
-from headrace.core.clock import Clock, SystemClock
+from headrace.core.clock import Clock, SystemClock, isoformat
 from headrace.core.errors import (
     BadParameter,
     IdempotencyConflict,
@@ -125,7 +125,9 @@ class MemoryPorts:
         """See `server.ports.Reads`."""
         self._fail()
         info = self.catalog.view(view)
-        return self._answer(view, self.views[view](self, _checked(info, params)), params, policy, max_age)
+        bound = _checked(info, params)
+        bindings = {column.name: bound.get(column.name) for column in info.params}
+        return self._answer(view, self.views[view](self, bound), bindings, policy, max_age)
 
     async def read_many(
         self,
@@ -148,26 +150,28 @@ class MemoryPorts:
         """See `server.ports.Reads`."""
         self._fail()
         parts = (key,) if isinstance(key, str) else tuple(key)
-        row = self.rows[self.catalog.table(table).name].get(parts)
-        return self._answer(table, [row] if row else [], {"key": list(parts)}, policy, max_age)
+        info = self.catalog.table(table)
+        row = self.rows[table].get(parts)
+        bindings = dict(zip(info.key, parts, strict=True))
+        return self._answer(table, [row] if row else [], bindings, policy, max_age)
 
     def freshness(self) -> dict[str, Any]:
         """See `server.ports.Reads`."""
         self._fail()
         now = self.clock.now()
         at = now if self.frontier is None else self.frontier
-        return {
-            name: {
-                "as_of": None,
-                "age_ms": (now - at) / 1000,
-                "status": judge(Frontier(at, at), now, self.promise).value,
-                "state": "running",
-                "promise_ms": self.promise / 1000,
-                "counters": {"accepted": self.accepted, "quarantined": len(self.waiting)},
-                "problems": [],
-            }
-            for name in self.catalog.tables
-        }
+        age: dict[str, Any] = {"as_of": isoformat(at), "age_ms": (now - at) / 1000}
+        age["status"] = judge(Frontier(at, at), now, self.promise).value
+        counters = {"accepted": self.accepted, "quarantined": len(self.waiting)}
+        table = age | {"state": "running", "promise_ms": self.promise / 1000, "counters": counters}
+        views = dict.fromkeys(self.catalog.views, age | {"inputs": table})
+        tables = dict.fromkeys(self.catalog.tables, table)
+        return {"now": isoformat(now), "tables": tables, "views": views, "problems": []}
+
+    def validate(self, readset: ReadSet) -> Validity:
+        """See `server.ports.Reads`: a read holds while nothing was pushed since."""
+        changed = [Changed(read, "something was pushed") for read in readset.reads if read.txn < self._txn]
+        return Validity(changed, self.clock.now())
 
     def quarantine(
         self, *, table: str | None = None, rule: str | None = None, limit: int = 100, after: int = 0
@@ -242,7 +246,8 @@ class MemoryPorts:
         now = self.clock.now()
         at = now if self.frontier is None else self.frontier
         status = judge(Frontier(at, now, SourceState.RUNNING), now, self.promise if max_age is None else max_age)
-        read = Read(name, dict(params), ("items",), self._txn, tuple((self._txn,) for _ in rows), b"")
+        content = tuple((*row.values(), at, self._txn) for row in rows)
+        read = Read(name, dict(params), ("items",), self._txn, content, len(rows[0]) if rows else 0)
         inputs = {"items": InputAge(at, status, "running")}
         value = ContextValue(name, rows, now, at, status, [at for _ in rows], inputs, ReadSet((read,)))
         if (policy or FLAG).refuses(status):
@@ -265,7 +270,7 @@ class MemoryPorts:
     def _quarantine(self, table: str, record: Any, position: str) -> None:
         self._number += 1
         self.waiting[self._number] = {
-            "id": self._number,
+            "number": self._number,
             "table": table,
             "rule": "missing",
             "message": "the record has no key",

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 
+import msgspec
 import pytest
 
 from headrace.core.errors import Backpressure, Rejected, StoreFull, Unavailable
@@ -71,12 +74,39 @@ async def test_policies_by_header_and_by_query(client, ports) -> None:
     assert (await client.get(url, headers={"Headrace-Max-Age": "90"})).json()["status"] == "fresh"
 
 
-async def test_a_read_set_comes_when_asked(client) -> None:
-    from headrace.server.tokens import decode_readset
-
+async def test_a_read_set_comes_when_asked_and_is_compared(client) -> None:
     answer = (await client.get("/context/menu?restaurant_id=r7&_readset=1")).json()
-    assert decode_readset(answer["readset"]).reads[0].name == "menu"
     assert "readset" not in (await client.get("/context/menu?restaurant_id=r7")).json()
+    body = {"readsets": [answer["readset"]]}
+    assert (await client.post("/validate", json=body)).json()["holds"] is True
+    await client.post("/push/items", json=ITEM)
+    verdict = (await client.post("/validate", json=body)).json()
+    assert verdict["holds"] is False
+    assert verdict["changed"][0]["name"] == "menu"
+
+
+def _token(*reads: object) -> str:
+    return base64.urlsafe_b64encode(zlib.compress(msgspec.msgpack.encode(list(reads)))).decode()
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        [],
+        [1],
+        ["x"],
+        ["é"],
+        ["eJw="],
+        [_token(["orders", {}, [], 1, [], 0])],
+        [_token(["menu", {}, ["items"], 1, [], 0])],
+        [_token(["menu", {"restaurant_id": "r7", "most": [1]}, ["items"], 1, [], 0])],
+        [_token(["menu", {"restaurant_id": "r7", "most": 1}, ["sqlite_master"], 1, [], 0])],
+        [_token("x" * 5_000_000)],
+        "x",
+    ],
+)
+async def test_tokens_that_are_not_ours(client, tokens) -> None:
+    assert (await client.post("/validate", json={"readsets": tokens})).status_code == 400
 
 
 async def test_many_reads_at_once(client) -> None:
@@ -216,14 +246,14 @@ async def test_other_methods_are_named(client, method: str, path: str) -> None:
 async def test_the_quarantine_is_listed_shown_and_dropped(client) -> None:
     await client.post("/push/items", json=[{"price": 1}, {"price": 2}])
     page = (await client.get("/quarantine?limit=1")).json()
-    assert page["next"] == page["records"][0]["id"]
+    assert page["next"] == page["records"][0]["number"]
     assert "raw" not in page["records"][0]
     one = (await client.get(f"/quarantine/{page['next']}")).json()
     assert json.loads(one["raw"]) == {"price": 1}
     assert (await client.post("/quarantine/drop", json={})).status_code == 400
-    assert (await client.post("/quarantine/drop", json={"ids": [True]})).status_code == 400
+    assert (await client.post("/quarantine/drop", json={"numbers": [True]})).status_code == 400
     assert (await client.post("/quarantine/replay", json={"table": "items"})).json()["still_quarantined"] == 2
-    assert (await client.post("/quarantine/drop", json={"ids": [page["next"]]})).json() == {"dropped": 1}
+    assert (await client.post("/quarantine/drop", json={"numbers": [page["next"]]})).json() == {"dropped": 1}
     assert (await client.post("/quarantine/drop", json={"all": True})).json() == {"dropped": 1}
 
 

@@ -1,0 +1,64 @@
+"""`headrace serve`: run an app in production."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from headrace.cli.serving import api_keys, note, noted, port_option
+from headrace.cli.target import app_argument, data_folder, data_option
+
+
+@click.command
+@app_argument
+@click.option("--host", default="127.0.0.1", show_default=True, envvar="HEADRACE_HOST", help="Address to listen on.")
+@port_option()
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    envvar="HEADRACE_WORKERS",
+    help="HTTP worker processes; all of them read one store.",
+)
+@data_option
+@click.option(
+    "--api-keys-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    envvar="HEADRACE_API_KEYS_FILE",
+    help="File of API keys, one a line; HEADRACE_API_KEYS holds keys too.",
+)
+@click.option(
+    "--allowed-host", "allowed_hosts", multiple=True, help="A further name under which a proxy calls this server."
+)
+def serve(
+    target: str,
+    host: str,
+    port: int,
+    workers: int,
+    data: Path | None,
+    api_keys_file: Path | None,
+    allowed_hosts: tuple[str, ...],
+) -> None:
+    """Run APP in production: one engine process that writes, and HTTP workers that read beside it.
+
+    SIGTERM (or Ctrl-C) drains: requests in flight are finished, everything taken is on disk, then it ends with 0.
+    An address that other machines can reach is refused unless API keys are set.
+    """
+    from headrace.server.settings import Settings
+    from headrace.server.supervisor import Plan
+    from headrace.server.supervisor import serve as run
+
+    folder = data_folder(target, data)
+
+    def announce(message: str) -> None:
+        note(folder, message)
+        click.echo(message)
+
+    settings = Settings(
+        host=host, port=port, workers=workers, api_keys=api_keys(api_keys_file), allowed_hosts=allowed_hosts
+    )
+    with noted(folder):
+        sys.exit(run(Plan(app=target, settings=settings, data=str(folder), announce=announce)))

@@ -1,0 +1,59 @@
+"""What `headrace dev` and `headrace serve` have in common: one server over one app, and the note of where it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+NOTE = "serving.url"
+"""A file in the data folder that holds the URL of the server that runs on it; gone when it has stopped."""
+
+
+def port_option(default: int = 8787):
+    """The option --port."""
+    return click.option(
+        "--port",
+        type=click.IntRange(0, 65535),
+        default=default,
+        show_default=True,
+        envvar="HEADRACE_PORT",
+        help="Port to listen on; 0 takes any free one.",
+    )
+
+
+@contextmanager
+def noted(folder: Path) -> Iterator[None]:
+    """Remove the note when the server has stopped."""
+    try:
+        yield
+    finally:
+        (folder / NOTE).unlink(missing_ok=True)
+
+
+def note(folder: Path, message: str) -> None:
+    """Write down the URL in what a server announces: "serving app.py on http://127.0.0.1:8787"."""
+    _, found, url = message.rpartition(" on http")
+    if found and folder.is_dir():
+        (folder / NOTE).write_text(f"http{url}\n")
+
+
+def noted_url(folder: Path) -> str | None:
+    """Where the server that runs on this data folder is, if it left a note."""
+    try:
+        return (folder / NOTE).read_text().strip()
+    except OSError:
+        return None
+
+
+def api_keys(file: Path | None) -> tuple[str, ...]:
+    """API keys from the environment and from a file."""
+    from headrace.server.settings import load_keys
+
+    environ = dict(os.environ)
+    if file is not None:
+        environ["HEADRACE_API_KEYS_FILE"] = str(file)
+    return load_keys(environ)
