@@ -11,7 +11,7 @@ from headrace.core.errors import DeclarationError
 from headrace.server.catalog import Catalog
 from headrace.server.ports import Health, Reads, Writes
 
-DEFAULT = "headrace.runtime:composition"
+DEFAULT = "headrace.composition:composition"
 """Where the processes find their composition, as `module:name`."""
 
 
