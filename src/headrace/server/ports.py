@@ -63,7 +63,7 @@ class Reads(Protocol):
     def quarantine(
         self, *, table: str | None = None, rule: str | None = None, limit: int = 100, after: int = 0
     ) -> list[dict[str, Any]]:
-        """Waiting records, oldest first, without their bytes. JSON-ready."""
+        """Waiting records, oldest first, without their bytes. JSON-ready; each has its number as `id`."""
         ...
 
     def quarantined(self, number: int) -> dict[str, Any]:

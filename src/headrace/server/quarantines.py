@@ -19,7 +19,7 @@ _MOST_LISTED = 1000
 _MOST_NUMBERS = 10_000
 _LARGEST = 2**63 - 1
 _FILTERS = frozenset({"table", "rule", "limit", "after"})
-_CHOICES = frozenset({"numbers", "table", "all"})
+_CHOICES = frozenset({"ids", "table", "all"})
 
 
 class Quarantines:
@@ -52,7 +52,7 @@ class Quarantines:
         limit = _number(query.get("limit", "100"), "limit", most=_MOST_LISTED, least=1)
         after = _number(query.get("after", "0"), "after")
         records = self._reads.quarantine(table=table, rule=query.get("rule"), limit=limit, after=after)
-        last = records[-1].get("number") if len(records) == limit else None
+        last = records[-1]["id"] if len(records) == limit else None
         return _json({"records": records, "next": last})
 
     async def one(self, request: Request) -> Response:
@@ -74,19 +74,19 @@ class Quarantines:
         return _json(await self._writes.drop(numbers=numbers, table=table))
 
     async def _chosen(self, request: Request) -> tuple[list[int] | None, str | None]:
-        """Which records: `numbers`, those of a `table`, or `all`; an empty body must not mean all of them."""
+        """Which records: `ids`, those of a `table`, or `all`; an empty body must not mean all of them."""
         limit = min(self._settings.max_body, 1024 * 1024)
         body = decode_object(
             await read_body(request, limit=limit, timeout=self._settings.body_timeout, types=JSON_TYPES)
         )
         only(body, _CHOICES)
-        numbers = _numbers(take(body, "numbers", list, "a list of numbers"))
+        numbers = _numbers(take(body, "ids", list, "a list of numbers"))
         table = take(body, "table", str, "the name of a table")
         if table is not None:
             self._catalog.table(table)
         if numbers is None and table is None and body.get("all") is not True:
             raise BadParameter(
-                "the body chooses no records", hint='send {"numbers": [...]}, {"table": "..."} or {"all": true}'
+                "the body chooses no records", hint='send {"ids": [...]}, {"table": "..."} or {"all": true}'
             )
         return numbers, table
 
@@ -96,9 +96,9 @@ def _numbers(given: Any) -> list[int] | None:
         return None
     listed = cast("list[Any]", given)
     if len(listed) > _MOST_NUMBERS:
-        raise BadParameter(f"{len(listed)} numbers are too many", hint=f"send at most {_MOST_NUMBERS}, or a table")
+        raise BadParameter(f"{len(listed)} ids are too many", hint=f"send at most {_MOST_NUMBERS}, or a table")
     if not all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one <= _LARGEST for one in listed):
-        raise BadParameter("'numbers' is not a list of numbers", hint='send {"numbers": [1, 2]}')
+        raise BadParameter("'ids' is not a list of numbers", hint='send {"ids": [1, 2]}')
     return listed
 
 

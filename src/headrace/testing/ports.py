@@ -270,7 +270,7 @@ class MemoryPorts:
     def _quarantine(self, table: str, record: Any, position: str) -> None:
         self._number += 1
         self.waiting[self._number] = {
-            "number": self._number,
+            "id": self._number,
             "table": table,
             "rule": "missing",
             "message": "the record has no key",

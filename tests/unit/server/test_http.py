@@ -246,14 +246,14 @@ async def test_other_methods_are_named(client, method: str, path: str) -> None:
 async def test_the_quarantine_is_listed_shown_and_dropped(client) -> None:
     await client.post("/push/items", json=[{"price": 1}, {"price": 2}])
     page = (await client.get("/quarantine?limit=1")).json()
-    assert page["next"] == page["records"][0]["number"]
+    assert page["next"] == page["records"][0]["id"]
     assert "raw" not in page["records"][0]
     one = (await client.get(f"/quarantine/{page['next']}")).json()
     assert json.loads(one["raw"]) == {"price": 1}
     assert (await client.post("/quarantine/drop", json={})).status_code == 400
-    assert (await client.post("/quarantine/drop", json={"numbers": [True]})).status_code == 400
+    assert (await client.post("/quarantine/drop", json={"ids": [True]})).status_code == 400
     assert (await client.post("/quarantine/replay", json={"table": "items"})).json()["still_quarantined"] == 2
-    assert (await client.post("/quarantine/drop", json={"numbers": [page["next"]]})).json() == {"dropped": 1}
+    assert (await client.post("/quarantine/drop", json={"ids": [page["next"]]})).json() == {"dropped": 1}
     assert (await client.post("/quarantine/drop", json={"all": True})).json() == {"dropped": 1}
 
 
