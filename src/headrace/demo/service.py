@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from headrace.server.http import create_app
 from headrace.server.listening import address, bind, serve
 from headrace.server.settings import Settings
 
+_TOO_MANY = 429
 _PUSH_HEADERS = {"content-type": "application/json"}
 
 
@@ -56,14 +57,14 @@ class RunningApp:
             The app did not take them.
         """
         answer = await self._http.post(f"/push/{table}", content=msgspec.json.encode(rows), headers=_PUSH_HEADERS)
-        if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
+        if answer.status_code == _TOO_MANY:
             raise Backpressure(f"{table} is full", retry_after=float(answer.headers.get("retry-after", "1")))
         if answer.is_error:
             raise SourceError(f"a push to {table} was answered {answer.status_code}: {answer.text}", source=table)
 
 
 @asynccontextmanager
-async def open_service(folder: Path, clock: CityClock, city: City) -> AsyncIterator[Service]:
+async def open_service(folder: Path, clock: CityClock, city: City) -> AsyncGenerator[Service]:
     """Run the app on `folder`, on the city's clock, and serve it on a free port of the loopback."""
     promotions = folder / PROMOTIONS
     promotions.touch()
