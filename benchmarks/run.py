@@ -16,8 +16,6 @@ import sys
 import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "src")]
-
 from cases import ALL
 from harness import machine, table
 from harness.figures import Result

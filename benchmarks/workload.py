@@ -1,11 +1,11 @@
-"""The data of the benchmarks: the same bytes for us and for the peers, made from a seed with the standard library only."""
+"""The data of the benchmarks: the same bytes for us and the peers, from a seed, with the standard library only."""
 
 from __future__ import annotations
 
 import json
 import random
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 ITEM_COLUMNS = ("item_id", "restaurant_id", "name", "price", "stock", "available")
 """The 6-column record of the ingest benchmark; `item_id` is the key, `restaurant_id` the secondary index."""
@@ -52,7 +52,7 @@ def rfc3339(at: int) -> str:
     '1970-01-01T00:01:30.000001Z'
     """
     seconds, micros = divmod(at, 1_000_000)
-    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
 
 
 def ndjson(lines: Iterator[bytes], size: int) -> list[bytes]:

@@ -28,7 +28,7 @@ def build() -> hr.App:
     """The app."""
     app = hr.App("features")
     for number in range(TABLES):
-        fields = {"entity": (int, ...), **{name: (int, ...) for name in columns(number)}}
+        fields = {"entity": (int, ...), **dict.fromkeys(columns(number), (int, ...))}
         record = pydantic.create_model(f"Features{number}", __base__=hr.Record, **fields)  # type: ignore[call-overload]
         app.table(record, name=f"features_{number}", key="entity", freshness="1h")
     app.view("service_50", joined(5))

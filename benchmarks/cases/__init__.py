@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cases import feast, freshness, ingest, install, memory, readset, rollup, validation, view, window
 from harness.figures import Result
 from harness.setting import Setting
+
+from cases import feast, freshness, ingest, install, memory, readset, rollup, validation, view, window
 
 ALL: dict[str, tuple[str, Callable[[Setting], Result]]] = {
     "ingest": ("JSON to durable, readable rows; beside Pathway's Python connector", ingest.run),

@@ -56,7 +56,7 @@ def _measure(setting: Setting, *, size: int, seconds: int, how: str) -> dict[str
             out, _ = reader.communicate(timeout=60)
         finally:
             reader.kill()
-        return {**sent, **json.loads(out.splitlines()[-1])}
+        return {"pings": pings, **sent, **json.loads(out.splitlines()[-1])}
 
 
 def _add(result: Result, label: str, found: dict[str, Any], *, targets: bool = False) -> None:
@@ -71,4 +71,6 @@ def _add(result: Result, label: str, found: dict[str, Any], *, targets: bool = F
         )
     for name in ("p50", "p99"):
         result.add(f"{label}: sent to durable answer {name}", found["ack_ms"][name], "ms", better="less")
-    result.add(f"{label}: seen of sent", found["seen"] / (found["requests"] * found["seen"] / found["seen"]), "share")
+    result.add(f"{label}: sent, as achieved", found["rate"], "events/s", detail={"statuses": found["statuses"]})
+    if found["seen"] < found["pings"]:
+        result.notes.append(f"{label}: only {found['seen']:,} of {found['pings']:,} were seen")

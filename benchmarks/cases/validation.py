@@ -23,7 +23,7 @@ def run(setting: Setting) -> Result:
         shown = {"peer": found["pydantic"], "peer_name": "Pydantic"}
         result.add(label, found[kind], "us/record", better="less", **shown)
     result.notes.append(
-        f"Batches of {records:,}; six columns, two constraints. Pydantic: model_validate_json line by line, good records,"
-        " without making stored rows of them."
+        f"Batches of {records:,}; six columns, two constraints. Pydantic: model_validate_json line by line,"
+        " good records, without making stored rows of them."
     )
     return result
