@@ -35,7 +35,9 @@ def number(value: float) -> str:
 
 
 def _title(machine: Machine, *, quick: bool) -> str:
-    text = f"{machine.cpu}, {machine.cores} cores, {machine.system}, Python {machine.python}, fsync {machine.fsync_ms} ms"
+    text = (
+        f"{machine.cpu}, {machine.cores} cores, {machine.system}, Python {machine.python}, fsync {machine.fsync_ms} ms"
+    )
     return text + ("; QUICK sizes: not for quoting" if quick else "")
 
 

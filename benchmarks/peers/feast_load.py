@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import feast
@@ -41,7 +41,7 @@ def main(folder: Path, entities: int) -> None:
         list(workload.features(entities, VIEWS * WIDTH)), columns=[f"f{n}" for n in range(VIEWS * WIDTH)]
     )
     rows["entity"] = range(entities)
-    rows["event_timestamp"] = datetime.now(timezone.utc)
+    rows["event_timestamp"] = datetime.now(UTC)
     rows.head(10).to_parquet(folder / "source.parquet")
     source = FileSource(path=str(folder / "source.parquet"), timestamp_field="event_timestamp")
     views = [

@@ -1,6 +1,6 @@
 """Pathway: count and sum per key and minute over JSON events, in its two ways of reading. Prints one line of JSON.
 
-`connector`: bytes that Python holds, through `ConnectorSubject`. `jsonlines`: a file, through its native reader in Rust.
+`connector`: bytes that Python holds, through `ConnectorSubject`. `jsonlines`: a file, read natively in Rust.
 Time is parsed to the minute by Pathway itself, as an event time must be. State lives in memory; nothing goes to disk.
 """
 

@@ -23,9 +23,8 @@ def requests(plan: dict[str, Any]) -> list[bytes]:
     return [post(plan["path"], body.encode()) for body in plan["bodies"]]
 
 
-async def main(path: Path) -> dict[str, Any]:
+async def main(plan: dict[str, Any]) -> dict[str, Any]:
     """Run the plan."""
-    plan = json.loads(path.read_text())
     attack = Attack(
         plan["port"],
         requests(plan),
@@ -46,4 +45,4 @@ async def main(path: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(main(Path(sys.argv[1])))))
+    print(json.dumps(asyncio.run(main(json.loads(Path(sys.argv[1]).read_text())))))

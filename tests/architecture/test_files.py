@@ -11,11 +11,13 @@ import pytest
 LONGEST = 500
 """Lines at which a file is split. The list of exceptions is empty and stays so."""
 
-UNFINISHED = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X|NotImplemented" + r"Error)\b")
+UNFINISHED = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b|raise NotImplemented" + r"Error")
 """Words that hide something unfinished, spelled so that this file does not hold them."""
 
 HOMES = re.compile(r"(?<![\w.])/(?:ho" + r"me|Us" + r"ers|ro" + r"ot)/[\w.]+")
 """Paths that exist on one machine only."""
+
+BROAD = {"Exception", "BaseException"}
 
 CLOCKS = {
     "time": {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "sleep"},
@@ -49,6 +51,27 @@ def test_validation_never_asserts(library: list[Path], root: Path) -> None:
         if isinstance(node, ast.Assert)
     ]
     assert found == [], "`assert` is gone under -O and explains little: raise an error of core/errors.py"
+
+
+def test_a_broad_except_says_why_it_is_a_boundary(library: list[Path], root: Path) -> None:
+    found: list[str] = []
+    for path in library:
+        lines = path.read_text().splitlines()
+        for node in ast.walk(ast.parse("\n".join(lines))):
+            if isinstance(node, ast.ExceptHandler) and _is_broad(node) and not _re_raises(node):
+                around = lines[max(node.lineno - 4, 0) : node.lineno + 1]
+                if not any("#" in line for line in around):
+                    found.append(f"{path.relative_to(root)}:{node.lineno}")
+    assert found == []
+
+
+def _is_broad(handler: ast.ExceptHandler) -> bool:
+    return handler.type is None or (isinstance(handler.type, ast.Name) and handler.type.id in BROAD)
+
+
+def _re_raises(handler: ast.ExceptHandler) -> bool:
+    last = handler.body[-1]
+    return isinstance(last, ast.Raise) and last.exc is None
 
 
 def test_only_the_clock_module_reads_a_clock(library: list[Path], root: Path) -> None:

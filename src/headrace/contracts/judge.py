@@ -63,7 +63,7 @@ class Judge:
     >>> judged.changes[0].rows
     [('i1', 2.5)]
     >>> [(v.rule, v.column, v.value, v.position) for v in judged.violations]
-    [('gt', 'price', '-1.0', 'push:1#1')]
+    [('gt', 'price', '-1', 'push:1#1')]
     """
 
     def __init__(self, contract: Contract) -> None:
@@ -122,8 +122,7 @@ class Judge:
     def _json(self, sitting: _Sitting, payload: Json) -> int:
         body = Body(payload.data)
         envelope = payload.envelope and self._envelopes is not None and may_hold_envelopes(body.data)
-        if not envelope:
-            self._sample_fields(sitting, body)
+        self._sample_fields(sitting, body)
         rows = None if envelope else self._all_at_once(body)
         if rows is None:
             return self._json_items(sitting, body.pieces, envelope=envelope)
@@ -145,7 +144,10 @@ class Judge:
 
         The fast path does not see undeclared fields, and looking for them would cost as much as the decoding.
         """
-        self._count(sitting, self._exact.unknown(body.first()))
+        first = body.first()
+        if self._envelopes is not None and "op" in first:
+            first = first.get("record", {}) if first.get("op") == "upsert" else {}
+        self._count(sitting, self._exact.unknown(first))
 
     def _count(self, sitting: _Sitting, unknown: Mapping[str, Any]) -> None:
         counts = sitting.judged.unknown_fields

@@ -65,12 +65,17 @@ class SupportAgent:
         if not found.rows:
             return Report(None, None, None, found.age_ms)
         order = found.rows[0]
-        moving = order["courier_x"] is not None and order["state"] not in ("delivered", "cancelled")
-        place = (order["courier_x"], order["courier_y"]) if moving else None
-        return Report(order["state"], place, _eta(order), found.age_ms)
+        place = _place(order)
+        return Report(order["state"], place, _eta(order, place), found.age_ms)
 
 
-def _eta(order: dict[str, Any]) -> float | None:
-    if order["state"] != "picked_up" or order["courier_x"] is None:
+def _place(order: dict[str, Any]) -> tuple[float, float] | None:
+    if order["courier_x"] is None or order["state"] in ("delivered", "cancelled"):
         return None
-    return distance(order["courier_x"], order["courier_y"], order["home_x"], order["home_y"]) / PACE
+    return order["courier_x"], order["courier_y"]
+
+
+def _eta(order: dict[str, Any], place: tuple[float, float] | None) -> float | None:
+    if order["state"] != "picked_up" or place is None:
+        return None
+    return distance(*place, order["home_x"], order["home_y"]) / PACE

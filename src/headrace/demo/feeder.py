@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.core.clock import isoformat
-from headrace.core.errors import SourceError
+from headrace.core.errors import Backpressure, SourceError
 from headrace.demo.clock import CityClock
 from headrace.demo.happenings import KEYS, CityRow
 from headrace.demo.reading import Service
@@ -22,8 +22,8 @@ from headrace.demo.wire import INSTANTS, records
 from headrace.demo.world import World
 
 PUSHED = ("items", "orders", "couriers", "sales")
-LOOK_EVERY = 0.005
-"""Seconds between two looks into an empty outbox."""
+SEND_EVERY = 0.02
+"""Seconds between two pushes to one table: what a producer gathers before it sends."""
 SIGN_OF_LIFE = 0.2
 """Seconds after which a sender with nothing to say pushes an empty array, so that quiet is not taken for dead."""
 SAMPLE_EVERY = 0.1
@@ -62,7 +62,7 @@ class Feeder:
         last = {table: rows[-1] for table, rows in self._world.outboxes.items() if rows and table != "sales"}
         for table in PUSHED:
             rows = self._world.take(table)
-            await self._service.push(table, records(table, rows))
+            await self._push(table, rows)
             self._board.loaded += len(rows)
         self._board.loaded += self._append_promotions()
         self._board.loaded += len(self._world.take("restaurants"))  # the app iterates over these itself
@@ -87,19 +87,28 @@ class Feeder:
             rows = self._world.take(table)
             began = self._clock.monotonic()
             if not rows and began - last < SIGN_OF_LIFE:
-                await self._clock.sleep(LOOK_EVERY)
+                await self._clock.sleep(SEND_EVERY)
                 continue
             if rows and table != "sales" and began - sampled >= SAMPLE_EVERY:  # sales have no key to read them by
                 sampled = began
                 watchers.create_task(self._watch(table, rows[-1], self._clock.now()))
-            await self._service.push(table, records(table, rows))
+            await self._push(table, rows)
             last = began
             self._board.events[table] += len(rows)
+            await self._clock.sleep(max(0.0, SEND_EVERY - (self._clock.monotonic() - began)))
+
+    async def _push(self, table: str, rows: list[CityRow]) -> None:
+        """Push until it is taken. Rows of this table wait meanwhile, and their age shows."""
+        while True:
+            try:
+                return await self._service.push(table, records(table, rows))
+            except Backpressure as full:
+                await self._clock.sleep(full.retry_after)
 
     async def _send_promotions(self) -> None:
         while True:
             self._board.events["promotions"] += self._append_promotions()
-            await self._clock.sleep(LOOK_EVERY)
+            await self._clock.sleep(SEND_EVERY)
 
     def _append_promotions(self) -> int:
         rows = self._world.take("promotions")

@@ -7,7 +7,7 @@ import json
 import random
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -171,7 +171,7 @@ def _on_interrupt() -> asyncio.Event:
 
 
 @contextmanager
-def _folder(data: Path | str | None) -> Iterator[Path]:
+def _folder(data: Path | str | None) -> Generator[Path]:
     if data is not None:
         Path(data).mkdir(parents=True, exist_ok=True)
         yield Path(data)

@@ -1,25 +1,42 @@
-"""The app of the demo, running: the engine and its reader in this process, pushes over real HTTP on the loopback."""
+"""The app of the demo, running: engine, reader and HTTP edge in this process; producers push over the loopback."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
+import msgspec
+
+from headrace.composition import catalog
+from headrace.core.errors import Backpressure, SourceError
 from headrace.demo.app import food_delivery
 from headrace.demo.city import City
 from headrace.demo.clock import CityClock
 from headrace.demo.reading import Reading, Service
 from headrace.demo.wire import PROMOTIONS
 from headrace.runtime.live import Live
+from headrace.server.http import create_app
+from headrace.server.listening import address, bind, serve
+from headrace.server.settings import Settings
+
+_TOO_MANY = 429
+_PUSH_HEADERS = {"content-type": "application/json"}
 
 
 class RunningApp:
-    """The running app as the demo's agents and producers see it."""
+    """The running app as the demo's agents and producers see it.
 
-    def __init__(self, live: Live) -> None:
+    Agents read in process, through the context reader; producers push over real HTTP, as a service of another team
+    would.
+    """
+
+    def __init__(self, live: Live, http: httpx.AsyncClient) -> None:
         self._live = live
+        self._http = http
 
     async def read(self, view: str, /, **params: Any) -> Reading:
         """A view, through the context reader."""
@@ -30,15 +47,35 @@ class RunningApp:
         return await self._live.get(table, key)
 
     async def push(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Give rows to a table; returns once they are on disk."""
-        await self._live.push(table, rows)
+        """Give rows to a table; returns once they are on disk.
+
+        Raises
+        ------
+        Backpressure
+            The engine cannot keep up.
+        SourceError
+            The app did not take them.
+        """
+        answer = await self._http.post(f"/push/{table}", content=msgspec.json.encode(rows), headers=_PUSH_HEADERS)
+        if answer.status_code == _TOO_MANY:
+            raise Backpressure(f"{table} is full", retry_after=float(answer.headers.get("retry-after", "1")))
+        if answer.is_error:
+            raise SourceError(f"a push to {table} was answered {answer.status_code}: {answer.text}", source=table)
 
 
 @asynccontextmanager
-async def open_service(folder: Path, clock: CityClock, city: City) -> AsyncIterator[Service]:
-    """Run the app on `folder`, on the city's clock, until the context ends."""
+async def open_service(folder: Path, clock: CityClock, city: City) -> AsyncGenerator[Service]:
+    """Run the app on `folder`, on the city's clock, and serve it on a free port of the loopback."""
     promotions = folder / PROMOTIONS
     promotions.touch()
     app = food_delivery(lambda: list(city.tables["restaurants"].values()), promotions)
-    async with app.run(data=folder / "live", clock=clock) as live:
-        yield RunningApp(live)
+    settings = Settings(port=0, drain_timeout=1.0)
+    async with app.run(data=folder / "live", clock=clock) as live, asyncio.TaskGroup() as group:
+        listening, stop = bind(settings), asyncio.Event()
+        edge = create_app(live.reads, live.engine, catalog(app), settings, clock=clock)
+        group.create_task(serve(edge, settings, listening, stop))
+        try:
+            async with httpx.AsyncClient(base_url=address(listening), timeout=10.0) as http:
+                yield RunningApp(live, http)
+        finally:
+            stop.set()

@@ -181,7 +181,7 @@ def _view(age: Assessment, now: int) -> dict[str, Any]:
 def _shown(record: Quarantined) -> dict[str, Any]:
     shown = asdict(record)
     del shown["raw"]
-    return shown | {"at": isoformat(record.at)}
+    return {"id": shown.pop("number")} | shown | {"at": isoformat(record.at)}
 
 
 def _input(age: InputAge, now: int) -> dict[str, Any]:

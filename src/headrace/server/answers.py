@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from starlette.responses import Response
 
 from headrace.context.value import ContextValue
 from headrace.server.tokens import encode_readset
@@ -41,3 +42,10 @@ def age_headers(value: ContextValue) -> RawHeaders:
 def to_json(data: Any) -> bytes:
     """JSON bytes of plain data."""
     return _encode(data)
+
+
+def json_response(data: Any, *, status: int = 200) -> Response:
+    """A response of plain data that nobody on the way may keep."""
+    return Response(
+        _encode(data), status_code=status, media_type="application/json", headers={"cache-control": "no-store"}
+    )

@@ -8,6 +8,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from starlette.requests import Request
+
 from headrace.context.policy import FreshnessPolicy
 from headrace.core.durations import format_duration, parse_duration
 from headrace.core.errors import BadParameter, DeclarationError
@@ -35,8 +37,24 @@ class Ask:
             return _PLAIN
         return cls(parse_policy(policy, max_wait), parse_max_age(max_age), flag(controls.get("_readset")))
 
+    @classmethod
+    def of_request(cls, request: Request, body: Mapping[str, Any], *, max_wait: int) -> Ask:
+        """From a request without query parameters of its own: members of the body beat the query and the headers."""
+        params, controls = parse_query(request.scope["query_string"])
+        if params:
+            raise BadParameter(f"there is no parameter {next(iter(params))!r}", hint="it does not go into the query")
+        given = {name: body[name] for name in ASK_MEMBERS if body.get(name) is not None}
+        if not isinstance(given.get("policy", ""), str) or not isinstance(given.get("readset", False), bool):
+            raise BadParameter("'policy' is text and 'readset' is true or false", hint='send {"policy": "refuse"}')
+        if isinstance(max_age := given.get("max_age", ""), bool) or not isinstance(max_age, str | int | float):
+            raise BadParameter("'max_age' is not a duration", hint='send text such as "2s", or seconds')
+        merged = controls | {f"_{name}": str(value) for name, value in given.items()}
+        return cls.of(dict(request.scope["headers"]), merged, max_wait=max_wait)
+
 
 _PLAIN = Ask()
+ASK_MEMBERS = frozenset({"policy", "max_age", "readset"})
+"""Members of a body that say how it is to be read."""
 
 
 @lru_cache(maxsize=256)

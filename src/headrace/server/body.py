@@ -73,7 +73,12 @@ def _check_type(request: Request, types: frozenset[str]) -> None:
     )
 
 
-def decode_object(body: bytes) -> dict[str, Any]:
+async def read_object(request: Request, *, limit: int, timeout: float) -> dict[str, Any]:
+    """The JSON object of a request. Raises what `read_body` raises, and `BadParameter`."""
+    return _decode_object(await read_body(request, limit=limit, timeout=timeout, types=JSON_TYPES))
+
+
+def _decode_object(body: bytes) -> dict[str, Any]:
     """The JSON object of a body. Raises `BadParameter`."""
     try:
         data: Any = msgspec.json.decode(body)

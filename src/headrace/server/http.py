@@ -27,6 +27,7 @@ from headrace.server.probes import Probes
 from headrace.server.problem import Problem
 from headrace.server.pushes import Pushes
 from headrace.server.quarantines import Quarantines
+from headrace.server.rows import Rows
 from headrace.server.settings import Settings
 
 
@@ -64,6 +65,7 @@ def create_app(
     routes: list[BaseRoute] = [
         Route("/", _index(catalog), methods=["GET"]),
         *Contexts(reads, catalog, chosen).routes(),
+        *Rows(reads, catalog, chosen).routes(),
         *Pushes(writes, catalog, chosen).routes(),
         *Quarantines(reads, writes, catalog, chosen).routes(),
         *Probes(reads, health, counted).routes(),

@@ -14,7 +14,7 @@ from pathlib import Path
 ROUTES = (
     "/context/{view}",
     "/context",
-    "/tables/{table}/{key}",
+    "/tables/{table}",
     "/push/{table}",
     "/freshness",
     "/quarantine",

@@ -49,6 +49,17 @@ class Reads(Protocol):
         """The latest row of one key: `rows` holds one row or none."""
         ...
 
+    async def get_many(
+        self,
+        table: str,
+        keys: Sequence[Any],
+        *,
+        policy: FreshnessPolicy | None = None,
+        max_age: int | None = None,
+    ) -> ContextValue:
+        """The rows of many keys in one snapshot, in the order of `keys`; keys without a row are left out."""
+        ...
+
     def freshness(self) -> dict[str, Any]:
         """How old everything is, JSON-ready: {"now", "tables": {name: ...}, "views": {name: ...}, "problems": [...]}.
 
@@ -63,7 +74,7 @@ class Reads(Protocol):
     def quarantine(
         self, *, table: str | None = None, rule: str | None = None, limit: int = 100, after: int = 0
     ) -> list[dict[str, Any]]:
-        """Waiting records, oldest first, without their bytes. JSON-ready."""
+        """Waiting records, oldest first, without their bytes. JSON-ready; each has its number as `id`."""
         ...
 
     def quarantined(self, number: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from headrace.core.errors import HeadraceError
 from headrace.core.frontier import SourceState, Status
-from headrace.server.answers import to_json
+from headrace.server.answers import json_response
 from headrace.server.metrics import Meter, render_requests
 from headrace.server.ports import Health, Reads
 
@@ -37,16 +37,16 @@ class Probes:
 
     async def alive(self, _request: Request) -> Response:
         """The process answers: nothing more is promised."""
-        return _json({"status": "alive"})
+        return json_response({"status": "alive"})
 
     async def ready(self, _request: Request) -> Response:
         """200 when reads and writes can be served, else 503 with the reasons."""
         reasons = await self._reasons()
-        return _json({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
+        return json_response({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
 
     async def freshness(self, _request: Request) -> Response:
         """How old each table and refreshed view is."""
-        return _json(self._reads.freshness())
+        return json_response(self._reads.freshness())
 
     async def metrics(self, _request: Request) -> Response:
         """Everything countable, in the Prometheus text format."""
@@ -122,9 +122,3 @@ def _one_hot(metric: str, field: str, words: str, tables: _Ages, values: tuple[s
 
 def _escape(label: str) -> str:
     return label.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-
-
-def _json(data: Any, *, status: int = 200) -> Response:
-    return Response(
-        to_json(data), status_code=status, media_type="application/json", headers={"cache-control": "no-store"}
-    )

@@ -9,8 +9,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from headrace.core.errors import BadParameter
-from headrace.server.answers import to_json
-from headrace.server.body import JSON_TYPES, decode_object, only, read_body, take
+from headrace.server.answers import json_response
+from headrace.server.body import only, read_object, take
 from headrace.server.catalog import Catalog
 from headrace.server.ports import Reads, Writes
 from headrace.server.settings import Settings
@@ -19,7 +19,7 @@ _MOST_LISTED = 1000
 _MOST_NUMBERS = 10_000
 _LARGEST = 2**63 - 1
 _FILTERS = frozenset({"table", "rule", "limit", "after"})
-_CHOICES = frozenset({"numbers", "table", "all"})
+_CHOICES = frozenset({"ids", "table", "all"})
 
 
 class Quarantines:
@@ -52,41 +52,40 @@ class Quarantines:
         limit = _number(query.get("limit", "100"), "limit", most=_MOST_LISTED, least=1)
         after = _number(query.get("after", "0"), "after")
         records = self._reads.quarantine(table=table, rule=query.get("rule"), limit=limit, after=after)
-        last = records[-1].get("number") if len(records) == limit else None
-        return _json({"records": records, "next": last})
+        last = records[-1]["id"] if len(records) == limit else None
+        return json_response({"records": records, "next": last})
 
     async def one(self, request: Request) -> Response:
         """One record with its bytes."""
         number = _number(request.path_params["number"], "the number of the record")
-        return _json(self._reads.quarantined(number))
+        return json_response(self._reads.quarantined(number))
 
     async def replay(self, request: Request) -> Response:
         """Judge records again."""
         numbers, table = await self._chosen(request)
-        return _json(await self._writes.replay(numbers=numbers, table=table))
+        return json_response(await self._writes.replay(numbers=numbers, table=table))
 
     async def drop(self, request: Request) -> Response:
         """Drop records for good."""
         numbers, table = await self._chosen(request)
         if numbers is None and table is None:
             each = [await self._writes.drop(table=name) for name in self._catalog.tables]
-            return _json({"dropped": sum(one["dropped"] for one in each)})
-        return _json(await self._writes.drop(numbers=numbers, table=table))
+            return json_response({"dropped": sum(one["dropped"] for one in each)})
+        return json_response(await self._writes.drop(numbers=numbers, table=table))
 
     async def _chosen(self, request: Request) -> tuple[list[int] | None, str | None]:
-        """Which records: `numbers`, those of a `table`, or `all`; an empty body must not mean all of them."""
-        limit = min(self._settings.max_body, 1024 * 1024)
-        body = decode_object(
-            await read_body(request, limit=limit, timeout=self._settings.body_timeout, types=JSON_TYPES)
+        """Which records: `ids`, those of a `table`, or `all`; an empty body must not mean all of them."""
+        body = await read_object(
+            request, limit=min(self._settings.max_body, 1024 * 1024), timeout=self._settings.body_timeout
         )
         only(body, _CHOICES)
-        numbers = _numbers(take(body, "numbers", list, "a list of numbers"))
+        numbers = _numbers(take(body, "ids", list, "a list of numbers"))
         table = take(body, "table", str, "the name of a table")
         if table is not None:
             self._catalog.table(table)
         if numbers is None and table is None and body.get("all") is not True:
             raise BadParameter(
-                "the body chooses no records", hint='send {"numbers": [...]}, {"table": "..."} or {"all": true}'
+                "the body chooses no records", hint='send {"ids": [...]}, {"table": "..."} or {"all": true}'
             )
         return numbers, table
 
@@ -96,9 +95,9 @@ def _numbers(given: Any) -> list[int] | None:
         return None
     listed = cast("list[Any]", given)
     if len(listed) > _MOST_NUMBERS:
-        raise BadParameter(f"{len(listed)} numbers are too many", hint=f"send at most {_MOST_NUMBERS}, or a table")
+        raise BadParameter(f"{len(listed)} ids are too many", hint=f"send at most {_MOST_NUMBERS}, or a table")
     if not all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one <= _LARGEST for one in listed):
-        raise BadParameter("'numbers' is not a list of numbers", hint='send {"numbers": [1, 2]}')
+        raise BadParameter("'ids' is not a list of numbers", hint='send {"ids": [1, 2]}')
     return listed
 
 
@@ -106,7 +105,3 @@ def _number(text: str, what: str, *, most: int = _LARGEST, least: int = 0) -> in
     if text.isascii() and text.isdecimal() and len(text) < 20 and least <= int(text) <= most:
         return int(text)
     raise BadParameter(f"{what} is not a number from {least} to {most}: {text[:40]!r}", hint="write a whole number")
-
-
-def _json(data: Any) -> Response:
-    return Response(to_json(data), media_type="application/json", headers={"cache-control": "no-store"})

@@ -155,6 +155,20 @@ class MemoryPorts:
         bindings = dict(zip(info.key, parts, strict=True))
         return self._answer(table, [row] if row else [], bindings, policy, max_age)
 
+    async def get_many(
+        self,
+        table: str,
+        keys: Sequence[Any],
+        *,
+        policy: FreshnessPolicy | None = None,
+        max_age: int | None = None,
+    ) -> ContextValue:
+        """See `server.ports.Reads`."""
+        self._fail()
+        wanted = [(key,) if isinstance(key, str) else tuple(key) for key in keys]
+        rows = [row for key in wanted if (row := self.rows[self.catalog.table(table).name].get(key)) is not None]
+        return self._answer(table, rows, {}, policy, max_age)
+
     def freshness(self) -> dict[str, Any]:
         """See `server.ports.Reads`."""
         self._fail()
@@ -270,7 +284,7 @@ class MemoryPorts:
     def _quarantine(self, table: str, record: Any, position: str) -> None:
         self._number += 1
         self.waiting[self._number] = {
-            "number": self._number,
+            "id": self._number,
             "table": table,
             "rule": "missing",
             "message": "the record has no key",

@@ -81,7 +81,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Where an aggregate reads: the tiles table, the side tables by suffix, and the condition on alias `t`."""
+    """Where an aggregate reads: the tiles table, the side tables by suffix, and the condition on alias `_t`."""
 
     tiles: str
     sides: dict[str, str]
@@ -223,7 +223,7 @@ class Count(Aggregate):
 
     def read(self, schema: Schema, reading: Reading) -> str:
         name = quoted(self.partials(schema)[0].name)
-        return f"(SELECT coalesce(sum(t.{name}), 0) FROM {reading.tiles} t WHERE {reading.match})"
+        return f"(SELECT coalesce(sum(_t.{name}), 0) FROM {reading.tiles} _t WHERE {reading.match})"
 
 
 class Sum(Aggregate):
@@ -239,9 +239,9 @@ class Sum(Aggregate):
         return (_sum_partial(schema, self.column or ""),)
 
     def read(self, schema: Schema, reading: Reading) -> str:
-        name = f"t.{quoted(f'_sum_{self.column}')}"
+        name = f"_t.{quoted(f'_sum_{self.column}')}"
         total = f"sum({name})" if self._source(schema) is ColumnType.REAL else exact_sum(name)
-        return f"(SELECT {total} FROM {reading.tiles} t WHERE {reading.match})"
+        return f"(SELECT {total} FROM {reading.tiles} _t WHERE {reading.match})"
 
 
 class Mean(Aggregate):
@@ -259,10 +259,10 @@ class Mean(Aggregate):
 
     def read(self, schema: Schema, reading: Reading) -> str:
         number = quoted(self.partials(schema)[1].name)
-        mean = f"total(t.{quoted(f'_sum_{self.column}')}) / nullif(sum(t.{number}), 0)"
+        mean = f"total(_t.{quoted(f'_sum_{self.column}')}) / nullif(sum(_t.{number}), 0)"
         if self.type(schema) is ColumnType.DURATION:
             mean = f"CAST({mean} AS INTEGER)"
-        return f"(SELECT {mean} FROM {reading.tiles} t WHERE {reading.match})"
+        return f"(SELECT {mean} FROM {reading.tiles} _t WHERE {reading.match})"
 
 
 class Extreme(Aggregate):
@@ -281,7 +281,7 @@ class Extreme(Aggregate):
 
     def read(self, schema: Schema, reading: Reading) -> str:
         name = quoted(f"_{self.kind}_{self.column}")
-        return f"(SELECT {self.kind}(t.{name}) FROM {reading.tiles} t WHERE {reading.match})"
+        return f"(SELECT {self.kind}(_t.{name}) FROM {reading.tiles} _t WHERE {reading.match})"
 
 
 class Maximum(Extreme):
@@ -327,8 +327,8 @@ class Last(Aggregate):
     def read(self, schema: Schema, reading: Reading) -> str:
         name = quoted(f"_last_{self.column}")
         seen = quoted(f"_last_{self.column}_at")
-        found = f"{reading.match} AND t.{seen} IS NOT NULL"
-        return f"(SELECT t.{name} FROM {reading.tiles} t WHERE {found} ORDER BY t._tile DESC LIMIT 1)"
+        found = f"{reading.match} AND _t.{seen} IS NOT NULL"
+        return f"(SELECT _t.{name} FROM {reading.tiles} _t WHERE {found} ORDER BY _t._tile DESC LIMIT 1)"
 
 
 class Distinct(Aggregate):
@@ -349,7 +349,7 @@ class Distinct(Aggregate):
 
     def read(self, schema: Schema, reading: Reading) -> str:
         table = reading.sides[f"values_{self.column}"]
-        return f"(SELECT count(DISTINCT t._value) FROM {table} t WHERE {reading.match})"
+        return f"(SELECT count(DISTINCT _t._value) FROM {table} _t WHERE {reading.match})"
 
 
 class TopK(Aggregate):
@@ -383,8 +383,8 @@ class TopK(Aggregate):
     def read(self, schema: Schema, reading: Reading) -> str:
         table = reading.sides[f"values_{self.column}"]
         best = (
-            f"SELECT t._value AS v, sum(t._n) AS c FROM {table} t WHERE {reading.match}"
-            f" GROUP BY t._value ORDER BY 2 DESC, 1 LIMIT {self.k}"
+            f"SELECT _t._value AS v, sum(_t._n) AS c FROM {table} _t WHERE {reading.match}"
+            f" GROUP BY _t._value ORDER BY 2 DESC, 1 LIMIT {self.k}"
         )
         return f"(SELECT json_group_array(json_object('value', v, 'count', c) ORDER BY c DESC, v) FROM ({best}))"
 
@@ -422,8 +422,8 @@ class Quantile(Aggregate):
     def read(self, schema: Schema, reading: Reading) -> str:
         table = reading.sides[f"bins_{self.column}"]
         bins = (
-            "SELECT t._value AS b, sum(sum(t._n)) OVER (ORDER BY t._value) AS upto, sum(sum(t._n)) OVER () AS n"
-            f" FROM {table} t WHERE {reading.match} GROUP BY t._value"
+            "SELECT _t._value AS b, sum(sum(_t._n)) OVER (ORDER BY _t._value) AS upto, sum(sum(_t._n)) OVER () AS n"
+            f" FROM {table} _t WHERE {reading.match} GROUP BY _t._value"
         )
         value = _bin_value("b")
         if self.type(schema) is ColumnType.DURATION:

@@ -223,12 +223,12 @@ class Rollup:
         """SQL: the key in the row `alias` of the keys table has an event in the longest window. Binds `:_now`."""
         level = max(self.levels, key=lambda level: level.longest)
         match = self._match(level, level.longest, alias)
-        return f"EXISTS (SELECT 1 FROM {quoted(self.tiles_table(level))} t WHERE {match})"
+        return f"EXISTS (SELECT 1 FROM {quoted(self.tiles_table(level))} _t WHERE {match})"
 
     def _match(self, level: Level, length: int, alias: str) -> str:
-        keys = [f"t.{quoted(column)} = {quoted(alias)}.{quoted(column)}" for column in self.by]
+        keys = [f"_t.{quoted(column)} = {quoted(alias)}.{quoted(column)}" for column in self.by]
         edge = f"(:_now - {length}) / {level.width} * {level.width}"
-        return " AND ".join([*keys, f"t._tile > {edge}", "t._tile <= :_now"])
+        return " AND ".join([*keys, f"_t._tile > {edge}", "_t._tile <= :_now"])
 
     def statement(self) -> str:
         """SQL that reads one key, bound by the names of the key columns and `:_now`.

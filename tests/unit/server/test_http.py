@@ -148,6 +148,21 @@ async def test_rows_by_key(client) -> None:
     assert (await client.get("/tables/stock/s%201,i%2C1")).json()["rows"][0]["count"] == 3
 
 
+async def test_rows_of_many_keys(client) -> None:
+    answer = await client.post("/tables/items", json={"keys": ["i1", "none", "a/b,c"], "readset": True})
+    assert [row["item_id"] for row in answer.json()["rows"]] == ["i1", "a/b,c"]
+    assert answer.json()["readset"]
+    stock = await client.post("/tables/stock", json={"keys": [["s 1", "i,1"]]})
+    assert stock.json()["rows"][0]["count"] == 3
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"keys": []}, {"keys": "i1"}, {"keys": [{}]}, {"keys": ["i1"], "x": 1}, {"keys": ["i1"], "policy": 1}]
+)
+async def test_bad_keys(client, body) -> None:
+    assert (await client.post("/tables/items", json=body)).status_code == 400
+
+
 async def test_an_absent_row_says_how_old_the_table_is(client) -> None:
     answer = await client.get("/tables/items/i9")
     assert answer.status_code == 404
@@ -246,14 +261,14 @@ async def test_other_methods_are_named(client, method: str, path: str) -> None:
 async def test_the_quarantine_is_listed_shown_and_dropped(client) -> None:
     await client.post("/push/items", json=[{"price": 1}, {"price": 2}])
     page = (await client.get("/quarantine?limit=1")).json()
-    assert page["next"] == page["records"][0]["number"]
+    assert page["next"] == page["records"][0]["id"]
     assert "raw" not in page["records"][0]
     one = (await client.get(f"/quarantine/{page['next']}")).json()
     assert json.loads(one["raw"]) == {"price": 1}
     assert (await client.post("/quarantine/drop", json={})).status_code == 400
-    assert (await client.post("/quarantine/drop", json={"numbers": [True]})).status_code == 400
+    assert (await client.post("/quarantine/drop", json={"ids": [True]})).status_code == 400
     assert (await client.post("/quarantine/replay", json={"table": "items"})).json()["still_quarantined"] == 2
-    assert (await client.post("/quarantine/drop", json={"numbers": [page["next"]]})).json() == {"dropped": 1}
+    assert (await client.post("/quarantine/drop", json={"ids": [page["next"]]})).json() == {"dropped": 1}
     assert (await client.post("/quarantine/drop", json={"all": True})).json() == {"dropped": 1}
 
 

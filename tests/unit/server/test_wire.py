@@ -139,18 +139,19 @@ async def test_an_engine_that_goes_away_leaves_the_outcome_open(socket_path: Pat
 
 
 async def test_a_silent_engine_is_given_up(socket_path: Path) -> None:
-    held = []
+    gone = asyncio.Event()
 
     async def keep(reader, writer) -> None:
-        held.append(writer)
         await reader.read()
         writer.close()
+        gone.set()
 
     server = await asyncio.start_unix_server(keep, socket_path)
     remote = RemoteWrites(socket_path, timeout=0.05)
     with pytest.raises(Unavailable, match="did not answer"):
         await remote.push("items", ITEM)
     await remote.close()
+    await gone.wait()
     server.close()
 
 

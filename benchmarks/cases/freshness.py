@@ -1,0 +1,76 @@
+"""From right before a push is sent until a reader sees the row, at a fixed rate, durable."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+from harness.figures import Result
+from harness.process import environment, measure
+from harness.serving import served
+from harness.setting import BENCHMARKS, Setting
+
+RATE = 2_000
+POLL = 0.001
+
+
+def run(setting: Setting) -> Result:
+    """One event a request, then 20 events a request; a reader in a process of its own polls every millisecond."""
+    result = Result("freshness")
+    seconds = setting.pick(4, 20)
+    one = _measure(setting, size=1, seconds=seconds, how="store")
+    many = _measure(setting, size=20, seconds=seconds, how="store")
+    over_http = _measure(setting, size=1, seconds=seconds, how="http")
+    _add(result, "one event a request", one, targets=True)
+    _add(result, "20 events a request", many)
+    _add(result, "one event a request, read over HTTP", over_http)
+    result.notes += [
+        f"{RATE:,} events/s, open loop, 32 connections, {seconds} s; one HTTP worker and one engine; polls every"
+        f" {POLL * 1000:g} ms. Server, sender and reader share the machine's cores.",
+        "Visible is not durable: a reader sees a row once it is committed, the sender is answered once it is fsynced.",
+    ]
+    return result
+
+
+def _measure(setting: Setting, *, size: int, seconds: int, how: str) -> dict[str, Any]:
+    folder = setting.folder("freshness")
+    with served("pings", folder / "data") as server:
+        warm = measure("workers/ping_sender.py", server.port, 200, 200, 1, 1)
+        before = warm["answered"] * 200
+        if before != 200:
+            raise RuntimeError(f"the server did not take the first pushes: {warm}")
+    folder = setting.folder("freshness")
+    with served("pings", folder / "data") as server:
+        where = folder / "data" if how == "store" else server.port
+        pings = RATE * seconds
+        command = ["workers/ping_reader.py", how, where, pings, POLL, seconds + 30]
+        reader = subprocess.Popen(
+            [sys.executable, str(BENCHMARKS / command[0]), *map(str, command[1:])],
+            env=environment(),
+            stdout=subprocess.PIPE,
+        )
+        try:
+            sent = measure("workers/ping_sender.py", server.port, RATE, size, seconds, 32)
+            out, _ = reader.communicate(timeout=60)
+        finally:
+            reader.kill()
+        return {"pings": pings, **sent, **json.loads(out.splitlines()[-1])}
+
+
+def _add(result: Result, label: str, found: dict[str, Any], *, targets: bool = False) -> None:
+    for name, target in (("p50", 10.0), ("p99", 60.0)):
+        result.add(
+            f"{label}: sent to readable {name}",
+            found["ms"][name],
+            "ms",
+            target=target if targets else None,
+            better="less",
+            detail=found,
+        )
+    for name in ("p50", "p99"):
+        result.add(f"{label}: sent to durable answer {name}", found["ack_ms"][name], "ms", better="less")
+    result.add(f"{label}: sent, as achieved", found["rate"], "events/s", detail={"statuses": found["statuses"]})
+    if found["seen"] < found["pings"]:
+        result.notes.append(f"{label}: only {found['seen']:,} of {found['pings']:,} were seen")

@@ -1,0 +1,43 @@
+"""Finding the app, and telling what is wrong with its file by the file's own line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from headrace.cli.target import data_folder, load
+from headrace.core.errors import DeclarationError
+
+
+@pytest.mark.parametrize(
+    ("target", "folder"),
+    [("app.py", ".headrace"), ("a/app.py:shop", "a/.headrace"), ("shop.app", ".headrace"), ("shop.app:x", ".headrace")],
+)
+def test_data_lies_beside_the_app_file(target: str, folder: str) -> None:
+    assert data_folder(target, None) == Path(folder)
+    assert data_folder(target, Path("elsewhere")) == Path("elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("import math\n\nmath.sqrt(-1)\n", 3, "ValueError"),
+        ("x = 1\nif x\n", 2, "SyntaxError"),
+        ("\nimport nothing_of_that_name\n", 2, "ModuleNotFoundError"),
+        ("import json\n\ndef f():\n    json.loads('{')\n\nf()\n", 4, "JSONDecodeError"),
+    ],
+)
+def test_what_an_app_file_raises_is_told_by_its_line(tmp_path: Path, text: str, line: int, message: str) -> None:
+    file = tmp_path / "app.py"
+    file.write_text(text)
+    with pytest.raises(DeclarationError, match=message) as caught:
+        load(str(file))
+    assert caught.value.where == f"{file}:{line}"
+
+
+def test_a_file_without_an_app_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "app.py"
+    file.write_text("x = 1\n")
+    with pytest.raises(DeclarationError, match="0 apps"):
+        load(str(file))
