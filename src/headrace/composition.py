@@ -9,6 +9,7 @@ from pathlib import Path
 from headrace.app import App, load_app
 from headrace.core.clock import SystemClock
 from headrace.runtime.engine import Engine
+from headrace.runtime.library import parameters
 from headrace.runtime.reads import LocalReads
 from headrace.server.catalog import Catalog, TableInfo, ViewInfo
 from headrace.server.composition import Engine as EngineSide
@@ -56,7 +57,7 @@ def catalog(app: App) -> Catalog:
     return Catalog(
         app=app.name,
         views={
-            view.name: ViewInfo(view.name, view.description, view.plan.parameters, view.plan.columns)
+            view.name: ViewInfo(view.name, view.description, parameters(view.plan), view.plan.columns)
             for view in app.views.values()
         },
         tables={

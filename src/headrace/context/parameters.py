@@ -6,7 +6,7 @@ import base64
 import binascii
 import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -15,7 +15,7 @@ from uuid import UUID
 from headrace.core.clock import SECOND, instant
 from headrace.core.durations import parse_duration
 from headrace.core.errors import BadParameter, DeclarationError, UnknownName
-from headrace.core.schema import ColumnType, Stored, encode, to_json
+from headrace.core.schema import Column, ColumnType, Stored, encode, to_json
 
 _INTEGERS = range(-(2**63), 2**63)
 
@@ -55,9 +55,9 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> UnknownName:
     return UnknownName(f"there is no {what} {name!r:.100}", hint=hint)
 
 
-def check_names(given: Mapping[str, Any], known: Iterable[str], view: str) -> None:
-    """Refuse parameters that the view does not have, and parameters that are missing."""
-    names = list(known)
+def check_names(given: Mapping[str, Any], parameters: Sequence[Column], view: str) -> None:
+    """Refuse parameters that the view does not have, and parameters that are missing; a nullable one may be."""
+    names = [parameter.name for parameter in parameters]
     extra = [name for name in given if name not in names]
     if extra:
         near = difflib.get_close_matches(extra[0], names, n=1)
@@ -65,7 +65,7 @@ def check_names(given: Mapping[str, Any], known: Iterable[str], view: str) -> No
             f"the view {view!r} has no parameter {extra[0]!r:.100}",
             hint=f"did you mean {near[0]!r}?" if near else f"it takes: {', '.join(names) or 'none'}",
         )
-    missing = [name for name in names if name not in given]
+    missing = [parameter.name for parameter in parameters if not parameter.nullable and parameter.name not in given]
     if missing:
         raise BadParameter(
             f"the view {view!r} needs the parameter {missing[0]!r}", hint=f"give all of: {', '.join(names)}"

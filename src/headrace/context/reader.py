@@ -254,8 +254,8 @@ class ContextReader:
         return combine(ages)
 
     def _bind(self, readable: Readable, params: Mapping[str, Any]) -> dict[str, Stored]:
-        check_names(params, (p.name for p in readable.parameters), readable.name)
-        return {p.name: convert(p.name, p.type, params[p.name]) for p in readable.parameters}
+        check_names(params, readable.parameters, readable.name)
+        return {p.name: convert(p.name, p.type, params.get(p.name)) for p in readable.parameters}
 
     def _bind_key(self, readable: Readable, key: Any) -> dict[str, Stored]:
         values: Sequence[Any] = key if isinstance(key, list | tuple) else (key,)

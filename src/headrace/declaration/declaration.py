@@ -6,14 +6,11 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+from headrace.context.assess import Promise
+from headrace.context.policy import FreshnessPolicy
 from headrace.contracts.contract import Contract
 from headrace.contracts.infer import default_name, schema_of
 from headrace.contracts.rules import Rule
-from headrace.views.catalog import Catalog
-from headrace.views.plan import plan as plan_view
-
-from headrace.context.assess import Promise
-from headrace.context.policy import FreshnessPolicy
 from headrace.core.durations import Duration, parse_duration
 from headrace.core.errors import DeclarationError
 from headrace.core.records import Record
@@ -23,6 +20,8 @@ from headrace.declaration.place import caller, located
 from headrace.sources.base import Source
 from headrace.sources.push import Push
 from headrace.views.aggregates import Aggregate
+from headrace.views.catalog import Catalog
+from headrace.views.plan import plan as plan_view
 from headrace.views.rollup import Rollup
 
 Columns = str | Sequence[str]

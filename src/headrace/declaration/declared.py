@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from headrace.contracts.contract import Contract
-from headrace.views.plan import ViewPlan
-from headrace.views.rollup import Rollup
-
 from headrace.context.assess import Promise
 from headrace.context.policy import FreshnessPolicy
+from headrace.contracts.contract import Contract
 from headrace.core.schema import Schema
 from headrace.sources.base import Source
+from headrace.views.plan import ViewPlan
+from headrace.views.rollup import Rollup
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,11 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from headrace.contracts.evolution import Evolution
-from headrace.contracts.judge import Judge, unreadable
-from headrace.store.ingest import Ingest
+import apsw
 
 from headrace.context.parameters import unknown_name
+from headrace.contracts.evolution import Evolution
+from headrace.contracts.judge import Judge, unreadable
 from headrace.core.changes import Batch, Json, Receipt, Violation
 from headrace.core.clock import SECOND, Clock
 from headrace.core.errors import PushError, Rejected, SourceError
@@ -27,16 +27,19 @@ from headrace.declaration.declared import Table
 from headrace.runtime.feed import Feed
 from headrace.runtime.folder import Folder
 from headrace.runtime.lane import Lane
-from headrace.runtime.library import base_tables, maintainers, refreshed_views
+from headrace.runtime.library import all_tables, maintainers, refreshed_views
 from headrace.runtime.refresh import RefreshLoop
 from headrace.runtime.replay import Replay
 from headrace.sources.base import Opening
 from headrace.sources.push import Push
 from headrace.store.base import Idempotency, Submission
 from headrace.store.board import Board
+from headrace.store.connection import open_reader
+from headrace.store.ingest import Ingest
 from headrace.store.problems import Problems
 from headrace.store.quarantine import remove
 from headrace.store.sqlite import SqliteStore
+from headrace.views.refresh import Refresher
 
 log = logging.getLogger("headrace.engine")
 
@@ -74,6 +77,7 @@ class Engine:
         self.clock = clock
         self._tasks: list[asyncio.Task[None]] = []
         self._lanes: dict[str, Lane] = {}
+        self._connections: list[apsw.Connection] = []
         self._starting: set[str] = set()
 
     async def start(self) -> None:
@@ -107,7 +111,7 @@ class Engine:
         self._starting = {table.name for table in self.app.tables.values() if not isinstance(table.source, Push)}
         for name in sorted(self._starting):
             self._spawn(self._feed(self.app.tables[name]), f"feed:{name}")
-        self._start_refreshes()
+        await self._start_refreshes()
 
     async def stop(self, timeout: float = 10.0) -> None:
         """Stop the sources, write and sync what was taken, close the store."""
@@ -115,6 +119,8 @@ class Engine:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.ingest.stop(timeout)
+        for db in self._connections:
+            db.close()
         self.store.close()
 
     async def push(
@@ -171,9 +177,7 @@ class Engine:
         """
         if numbers is None and table is None:
             raise PushError("nothing says what to drop", hint="give the numbers of the records, or a table")
-        return {
-            "dropped": await self.ingest.execute(lambda db, _: remove(db, numbers=numbers, table=table))
-        }
+        return {"dropped": await self.ingest.execute(lambda db, _: remove(db, numbers=numbers, table=table))}
 
     async def health(self) -> dict[str, Any]:
         """Whether the engine is ready, why not, and numbers for `/metrics`."""
@@ -234,14 +238,35 @@ class Engine:
         ]
         await asyncio.gather(*(feed.run() for feed in feeds))
 
-    def _start_refreshes(self) -> None:
+    async def _start_refreshes(self) -> None:
         for view in self.app.views.values():
-            if view.plan.refresher is not None:
-                tables = base_tables(self.app, view.name)
-                loop = RefreshLoop(
-                    view.plan.refresher, tables, self.ingest, self.store.board, self.clock, self.recorder
-                )
-                self._spawn(loop.run(), f"refresh:{view.name}")
+            refresher = view.plan.refresher
+            if refresher is None:
+                continue
+            stored = await self.ingest.execute(lambda db, _, r=refresher: _set_up(r, db))
+            self.store.board.set_view_as_of(view.name, stored)
+            loop = RefreshLoop(
+                refresher,
+                tables=all_tables(self.app, view.name),
+                below=tuple(name for name in view.plan.refreshed if name != view.name),
+                db=self._reader(),
+                ingest=self.ingest,
+                board=self.store.board,
+                clock=self.clock,
+                recorder=self.recorder,
+            )
+            self._spawn(loop.run(), f"refresh:{view.name}")
+
+    def _reader(self) -> apsw.Connection:
+        db = open_reader(self.folder.database)
+        self._connections.append(db)
+        return db
+
+
+def _set_up(refresher: Refresher, db: apsw.Connection) -> int | None:
+    """Make a refreshed view's table where needed; as of when it stands."""
+    refresher.setup(db)
+    return refresher.as_of(db)
 
 
 def _rejected(table: str, violations: Sequence[Violation]) -> Rejected:

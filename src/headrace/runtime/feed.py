@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from headrace.store.board import Board
-from headrace.store.ingest import Ingest
-
 from headrace.core.changes import Batch, Judged, Position, Receipt
 from headrace.core.clock import Clock
 from headrace.core.errors import SourceError
@@ -15,6 +12,8 @@ from headrace.core.frontier import SourceState
 from headrace.runtime.lane import Lane
 from headrace.sources.base import Partition
 from headrace.store.base import Submission
+from headrace.store.board import Board
+from headrace.store.ingest import Ingest
 
 AHEAD = 16
 """Batches that may be on their way into the store at once: enough to fill a group commit while the next is read."""

@@ -6,14 +6,13 @@ import logging
 
 from headrace.contracts.evolution import Evolution
 from headrace.contracts.judge import Judge
-from headrace.store.board import Board
-
 from headrace.core.changes import Batch, Judged
 from headrace.core.clock import Clock
 from headrace.core.errors import SourceError
 from headrace.core.events import Problem, Recorder, Solved
 from headrace.core.frontier import Frontier, SourceState, merge
 from headrace.runtime.backoff import Backoff
+from headrace.store.board import Board
 
 log = logging.getLogger("headrace.source")
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from headrace.views.plan import ViewClass
-
 from headrace.context.assess import Promise, strictest
 from headrace.context.policy import FLAG, FreshnessPolicy
 from headrace.context.reader import Library, Readable, table_readable
-from headrace.core.schema import TableKind
+from headrace.core.schema import Column, TableKind
 from headrace.declaration.declaration import Declaration
 from headrace.declaration.declared import View
 from headrace.store.base import Maintainer
+from headrace.views.plan import ViewClass, ViewPlan
+from headrace.views.tiles import RollupMaintainer
 
 
 def build_library(app: Declaration) -> Library:
     """All views and keyed tables of an app, with their promises and policies."""
-    views: dict[str, Readable] = {}
-    for view in app.views.values():
-        views[view.name] = _view_readable(app, view, views)
     return Library(
-        views=views,
+        views={view.name: _view_readable(app, view) for view in app.views.values()},
         tables={
             table.name: table_readable(table.schema, table.promise)
             for table in app.tables.values()
@@ -29,33 +26,37 @@ def build_library(app: Declaration) -> Library:
     )
 
 
-def base_tables(app: Declaration, name: str) -> tuple[str, ...]:
-    """The tables that `name` (a table, rollup or view) stands on, in order of first mention."""
-    if name in app.tables:
-        return (name,)
-    if name in app.rollups:
-        return (app.rollups[name].rollup.events.name,)
-    found = (table for inner in app.views[name].plan.inputs for table in base_tables(app, inner))
-    return tuple(dict.fromkeys(found))
-
-
-def _view_readable(app: Declaration, view: View, earlier: dict[str, Readable]) -> Readable:
+def _view_readable(app: Declaration, view: View) -> Readable:
     plan = view.plan
-    tables = base_tables(app, view.name)
-    below = [name for inner in plan.inputs if inner in earlier for name in earlier[inner].refreshed]
     own = [view.name] if plan.kind is ViewClass.REFRESHED else []
+    tables = all_tables(app, view.name)
     return Readable(
         name=view.name,
         statement=plan.statement,
         columns=plan.columns,
-        parameters=plan.parameters,
+        parameters=parameters(plan),
         tables=tables,
-        refreshed=tuple(dict.fromkeys([*below, *own])),
+        refreshed=tuple(dict.fromkeys([*plan.refreshed, *own])),
         needs_now=plan.needs_now,
         promise=view.freshness,
         policy=view.policy or strictest([_policy(app.tables[t].promise) for t in tables]),
         plan=plan,
     )
+
+
+def parameters(plan: ViewPlan) -> tuple[Column, ...]:
+    """The parameters of a view as columns; a nullable one may be left out."""
+    return tuple(Column(p.name, p.type, p.nullable) for p in plan.params)
+
+
+def all_tables(app: Declaration, name: str) -> tuple[str, ...]:
+    """The tables and streams that `name` (a table, rollup or view) stands on, those under refreshed views included."""
+    if name in app.tables:
+        return (name,)
+    if name in app.rollups:
+        return (app.rollups[name].rollup.events.name,)
+    found = (table for inner in app.views[name].plan.inputs for table in all_tables(app, inner))
+    return tuple(dict.fromkeys(found))
 
 
 def _policy(promise: Promise) -> FreshnessPolicy:
@@ -69,6 +70,6 @@ def refreshed_views(app: Declaration) -> list[str]:
 
 def maintainers(app: Declaration) -> list[Maintainer]:
     """Everything that is kept in step inside the store's transaction: rollups, then views by affected groups."""
-    rollups = [declared.rollup.maintainer() for declared in app.rollups.values()]
+    rollups = [RollupMaintainer(declared.rollup) for declared in app.rollups.values()]
     groups = [view.plan.maintainer for view in app.views.values() if view.plan.maintainer is not None]
     return [*rollups, *groups]

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import apsw
-from headrace.store.board import Board
-from headrace.store.ingest import Ingest
-from headrace.views.refresh import Refresher
 
 from headrace.core.clock import SECOND, Clock
 from headrace.core.errors import HeadraceError
 from headrace.core.events import Problem, Recorder, Solved
+from headrace.store.board import Board
+from headrace.store.ingest import Ingest
+from headrace.views.refresh import Refresher
 
 log = logging.getLogger("headrace.refresh")
 
@@ -23,11 +22,14 @@ log = logging.getLogger("headrace.refresh")
 class RefreshLoop:
     """One refreshed view's loop.
 
-    A view that takes longer than its interval is refreshed back to back, and its age says so; it never piles up.
+    The query runs on a reader's connection in a thread, so that neither writes nor reads wait for it. A view that takes
+    longer than its interval is refreshed back to back, and its age says so; it never piles up.
     """
 
     refresher: Refresher
     tables: tuple[str, ...]
+    below: tuple[str, ...]
+    db: apsw.Connection
     ingest: Ingest
     board: Board
     clock: Clock
@@ -42,11 +44,14 @@ class RefreshLoop:
             await self.clock.sleep(max(rest, 0.001))
 
     async def once(self) -> None:
-        """One refresh. The as-of is taken before anything is read."""
-        name = self.refresher.name
-        as_of = self._as_of()
+        """One refresh. The as-of is taken before the snapshot is opened."""
+        name, now = self.refresher.name, self.clock.now()
+        as_of = self._as_of(now)
         try:
-            await self.ingest.execute(self._work(as_of), changed=[name], durable=False)
+            rows = await asyncio.to_thread(self.refresher.read, self.db, now=now)
+            await self.ingest.execute(
+                lambda db, _: self.refresher.write(db, rows, as_of=as_of), changed=[name], durable=False
+            )
         except (HeadraceError, apsw.Error) as error:
             log.warning("the view %s could not be refreshed: %s", name, error)
             self.recorder.record(Problem(f"view:{name}", "refresh_failed", str(error), "see the engine's log"))
@@ -54,18 +59,8 @@ class RefreshLoop:
         self.board.set_view_as_of(name, as_of)
         self.recorder.record(Solved(f"view:{name}", "refresh_failed"))
 
-    def _as_of(self) -> int | None:
-        now = self.clock.now()
+    def _as_of(self, now: int) -> int | None:
         stamps = [self.board.frontier(table).as_of(now) for table in self.tables]
+        stamps += [self.board.view_as_of(view) for view in self.below]
         known = [at for at in stamps if at is not None]
         return min(known) if known and len(known) == len(stamps) else None
-
-    def _work(self, as_of: int | None) -> Callable[[apsw.Connection, int], None]:
-        return lambda db, txn: self.refresher.run(db, txn=txn, as_of=as_of)
-
-
-async def cancel(tasks: list[asyncio.Task[None]]) -> None:
-    """Cancel tasks and wait until they are gone."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -6,13 +6,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import apsw
-from headrace.store.ingest import Ingest
-from headrace.store.quarantine import Quarantined, get, waiting
 
 from headrace.core.changes import Judged
 from headrace.core.clock import Clock
 from headrace.runtime.lane import Lane
 from headrace.store.base import Submission
+from headrace.store.ingest import Ingest
+from headrace.store.quarantine import Quarantined, get, waiting
 
 PAGE = 1_000
 """Records judged and committed at a time."""

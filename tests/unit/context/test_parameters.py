@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from headrace.context.parameters import check_names, convert
 from headrace.core.clock import SECOND, instant
 from headrace.core.errors import BadParameter
-from headrace.core.schema import ColumnType
+from headrace.core.schema import Column, ColumnType
 
 T = ColumnType
 
@@ -82,8 +82,10 @@ def test_an_instant_survives_its_text(moment: datetime) -> None:
 
 
 def test_unknown_and_missing_names_are_told() -> None:
+    known = [Column("restaurant_id", T.TEXT), Column("limit", T.INTEGER, nullable=True)]
     with pytest.raises(BadParameter, match="has no parameter 'restaurant'") as caught:
-        check_names({"restaurant": 1}, ["restaurant_id"], "menu")
+        check_names({"restaurant": 1}, known, "menu")
     assert "restaurant_id" in caught.value.hint
     with pytest.raises(BadParameter, match="needs the parameter 'restaurant_id'"):
-        check_names({}, ["restaurant_id"], "menu")
+        check_names({}, known, "menu")
+    check_names({"restaurant_id": "r7"}, known, "menu")
