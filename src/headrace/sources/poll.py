@@ -18,6 +18,9 @@ from headrace.sources.url import masked, secrets_of
 CHUNK = 2_000
 """Rows that are fetched, and so held in memory, at once."""
 
+RETRY = 5.0
+"""Seconds after a failed poll until the next one, at most: a rare poll does not wait for its next turn."""
+
 
 class Poll(Source):
     """The rows of a query, every so often, from any database that SQLAlchemy knows (extra `sql`).
@@ -146,6 +149,7 @@ class PollPartition:
             rows = result.take()
         except SQLAlchemyError as error:
             self._drop_result()
+            self._due = self._clock.monotonic() + min(RETRY, self._source.every / SECOND)
             raise self._failure(error) from None
         last = not result.more
         if last:
