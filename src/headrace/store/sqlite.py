@@ -25,7 +25,7 @@ from headrace.store.base import Forgetful, Maintainer, Submission
 from headrace.store.board import COUNTERS, Board
 from headrace.store.connection import BUSY_MS, PAGE_SIZE, WriterLock, open_writer, sync_file
 from headrace.store.isolate import without_unstorable
-from headrace.store.migrate import prepare
+from headrace.store.migrate import prepare, reset
 from headrace.store.problems import Problems
 from headrace.store.rows import TableRows
 from headrace.store.transaction import Outcome, State, Transaction, Unstorable
@@ -169,6 +169,23 @@ class SqliteStore:
             self._wal_fd = -2
             self._db.close()
             self._lock.release()
+
+    @staticmethod
+    def reset(path: str | os.PathLike[str], table: str) -> bool:
+        """Forget everything about `table`, so that its source is read from the start; False: nothing was stored.
+
+        Raises
+        ------
+        StoreLocked
+            An engine runs on it.
+        """
+        with WriterLock(Path(path)):
+            db = open_writer(Path(path))
+            try:
+                prepare(db, [])
+                return reset(db, table)
+            finally:
+                db.close()
 
     @property
     def db(self) -> apsw.Connection:
