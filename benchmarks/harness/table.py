@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from rich.console import Console
 from rich.table import Table
 
@@ -11,7 +13,7 @@ from harness.machine import Machine
 
 def show(results: list[Result], machine: Machine, *, quick: bool) -> None:
     """Print all results."""
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=140)
     table = Table(title=_title(machine, quick=quick), title_justify="left", caption_justify="left")
     for heading in ("benchmark", "figure"):
         table.add_column(heading, overflow="fold")

@@ -31,9 +31,10 @@ def spoil(line: bytes, number: int) -> bytes:
 
 
 def measure(judge: Judge, bodies: list[bytes], records: int, violations: int) -> float:
-    """Microseconds a record."""
-    began = time.perf_counter()
-    for body in bodies:
+    """Microseconds a record; the first body warms up."""
+    began = 0.0
+    for number, body in enumerate([bodies[0], *bodies]):
+        began = time.perf_counter() if number == 1 else began
         judged = judge.judge(Batch(payloads=(Json(body, envelope=False),), origin="bench"), now=0, watermark=None)
         if len(judged.violations) != violations or judged.rows != records - violations:
             raise SystemExit(f"{len(judged.violations)} violations and {judged.rows} rows; expected {violations}")

@@ -147,7 +147,8 @@ def isoformat(at: int) -> str:
     >>> isoformat(1_500_000)
     '1970-01-01T00:00:01.500000Z'
     """
-    return to_datetime(at).strftime("%Y-%m-%dT%H:%M:%S.%f") + "Z"
+    # Not strftime: it writes the year 999 with three digits.
+    return to_datetime(at).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

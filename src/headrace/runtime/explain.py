@@ -19,7 +19,7 @@ from headrace.core.durations import format_duration
 from headrace.core.schema import Schema, TableKind
 from headrace.declaration.declaration import Declaration
 from headrace.declaration.declared import DeclaredRollup, Table, View
-from headrace.runtime.library import base_tables, build_library, maintainers
+from headrace.runtime.library import base_tables, maintainers
 from headrace.store.schema import is_stored, names, quote
 from headrace.store.sqlite import SqliteStore
 
@@ -120,16 +120,15 @@ def _rollup(declared: DeclaredRollup) -> Explanation:
 
 
 def _views(app: Declaration, db: apsw.Connection) -> Iterator[Explanation]:
-    library = build_library(app)
     for view in app.views.values():
-        statement = library.views[view.name].statement
+        statement = view.plan.statement
         tables = [app.tables[name].schema for name in base_tables(app, view.name)]
         yield Explanation(
             view.name,
             "view",
             _computed(view),
             tuple(view.plan.inputs),
-            _promises(app, view, str(library.views[view.name].policy)),
+            _promises(app, view),
             tuple(_steps(db, statement)),
             tuple(_lacking(db, statement, [schema for schema in tables if is_stored(schema)])),
             view.where,
@@ -142,14 +141,15 @@ def _computed(view: View) -> str:
     return f"{view.plan.kind.value}{every}"
 
 
-def _promises(app: Declaration, view: View, policy: str) -> dict[str, str]:
-    facts = {"parameters": ", ".join(f"{column.name} {column.type.value}" for column in view.plan.parameters) or "none"}
+def _promises(app: Declaration, view: View) -> dict[str, str]:
+    facts = {"why": view.plan.why}
+    facts["parameters"] = ", ".join(f"{one.name} {one.type.value}" for one in view.plan.params) or "none"
     promises = [app.tables[name].promise.freshness for name in base_tables(app, view.name)]
     known = [promise for promise in promises if promise is not None]
     promise = view.freshness if view.freshness is not None else min(known, default=None)
     if promise is not None:
         facts["promise"] = format_duration(promise)
-    return facts | {"policy": policy}
+    return facts if view.policy is None else facts | {"policy": str(view.policy)}
 
 
 def _steps(db: apsw.Connection, statement: str) -> Iterator[str]:

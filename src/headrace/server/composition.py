@@ -1,4 +1,4 @@
-"""What the processes of a server are made of. `headrace.runtime` fills this; tests fill it with memory."""
+"""What the processes of a server are made of. `headrace.composition` has the real one; tests bring their own."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Bookmark:
     Attributes
     ----------
     path
-        Where the file was last seen.
+        Where the pattern last matched it; its name there tells its format, wherever it was rotated to.
     inode
         Its number in the file system.
     offset

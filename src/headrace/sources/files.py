@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from headrace.core.durations import Duration, format_duration, parse_duration
-from headrace.core.errors import DeclarationError
+from headrace.core.errors import DeclarationError, SourceError
 from headrace.sources import parquet
 from headrace.sources.base import Opening, Partition, Source
 from headrace.sources.folder import Pattern
@@ -119,8 +119,11 @@ class Files(Source):
         pattern = Pattern(self.path, suffixes)
         started(pattern, follow=self.follow)
         if not pattern.is_set and self.format is None and known_format(self.path) is None:
-            raise DeclarationError(
-                f"the name {self.path} does not tell the format", hint='give format="jsonl", "csv" or "parquet"'
+            raise SourceError(
+                f"the name {self.path} does not tell the format",
+                hint='give format="jsonl", "csv" or "parquet"; if it is a folder, create it first',
+                source=self.kind,
+                permanent=True,
             )
         return pattern
 

@@ -69,7 +69,9 @@ class Pattern:
         self.path = path
         self._suffixes = tuple(suffixes)
         self.is_glob = bool(_MAGIC.search(path)) and not Path(path).exists()
-        self.is_set = self.is_glob or Path(path).is_dir()
+        # Asked once: a folder that is away for a while must not be taken for a file.
+        self._is_folder = Path(path).is_dir()
+        self.is_set = self.is_glob or self._is_folder
 
     @property
     def exists(self) -> bool:
@@ -83,7 +85,7 @@ class Pattern:
         if self.is_glob:
             fixed = list(_until_magic(plain.parts))
             return Path(*fixed) if fixed else Path()
-        return plain if plain.is_dir() else plain.parent
+        return plain if self._is_folder else plain.parent
 
     def files(self) -> list[Found]:
         """The files that are there now, in the order in which they are to be read.
@@ -113,7 +115,7 @@ class Pattern:
     def _paths(self) -> Iterator[str]:
         if self.is_glob:
             names: Iterable[str] = glob.glob(self.path, recursive=True)  # noqa: PTH207 (Path.glob cannot take "a/**/b*" as one text)
-        elif Path(self.path).is_dir():
+        elif self._is_folder:
             with os.scandir(self.path) as entries:
                 names = [entry.path for entry in entries if has_suffix(entry.name, self._suffixes)]
         else:

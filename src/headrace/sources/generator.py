@@ -33,6 +33,9 @@ class Generator(Source):
     `Batch`es, or `(record, position)` pairs. What is there is delivered at once; a blocking iterator runs in a thread
     of its own and blocks nobody.
 
+    `None` says "still here, nothing to say": it moves the frontier, and it lets a blocking iterator be closed, which
+    happens between two items. One that blocks for good keeps its thread until the process ends.
+
     Resuming: when the function takes a parameter `position`, it is called with the last committed position (None on
     the first start) and must continue right after it; it yields `(record, position)` pairs, or batches with a
     position. Without it the function starts from its beginning after a restart: for a table by key that changes
@@ -46,7 +49,7 @@ class Generator(Source):
         The iterator yields something at least this often; the table's freshness promise if not given.
     idle_is_complete
         True: while the iterator yields nothing there is nothing to say, so the frontier moves on with the clock.
-        False: silence may mean trouble (the iterator reads a network), so only what is yielded moves the frontier.
+        False: silence may mean trouble (the iterator reads a network), so only a `None` moves the frontier.
 
     Raises
     ------
@@ -93,6 +96,7 @@ class GeneratorPartition:
         self._pump: Pump | None = None
         self._ended = False
         self._beat = 0
+        self._emptied: int | None = None
         self._count = 0
         self._wait = SHORTEST
 
@@ -103,10 +107,12 @@ class GeneratorPartition:
         # Both are read before the buffer is: whatever was yielded by then is in what is taken now.
         before, finished = self._clock.now(), pump.finished
         batch = self._drain(pump, before)
+        if not pump.buffer:
+            self._emptied = before
         if batch is not None:
-            self._beat, self._wait = before, SHORTEST
+            self._wait = SHORTEST
             return batch
-        return await self._finish(pump, before) if finished else self._idle(before)
+        return await self._finish(pump, before) if finished else None
 
     def next_awake(self) -> float:
         wait, self._wait = self._wait, min(self._wait * 2, LONGEST)
@@ -127,7 +133,7 @@ class GeneratorPartition:
         except Exception as error:  # boundary to user code
             raise self._failure(error) from error
         if isinstance(items, AsyncIterator):
-            self._pump = TaskPump(cast("AsyncIterator[Any]", items))
+            self._pump = TaskPump(items)
         else:
             self._pump = ThreadPump(items, name=f"headrace-generator-{_name(self._source.fn)}")
         return self._pump
@@ -140,18 +146,25 @@ class GeneratorPartition:
                 pump.buffer.popleft()
                 pump.made_room()
                 return self._passed(item)
-            if taken.count and not _is_plain(item):
+            if taken.count and item is not None and not _is_plain(item):
                 break  # what was yielded before a batch, or before a mistake, is delivered first
             taken.add(pump.buffer.popleft(), self._source)
-        if taken.count == 0:
-            return None
         pump.made_room()
+        frontier = None if pump.buffer else self._frontier(before, alive=taken.alive)
+        if taken.count == 0:
+            return self._idle(before, frontier)
         origin = f"generator:{self._count}"
         self._count += taken.count
         if taken.position is not None:
             self._position = taken.position
-        complete = self._source.idle_is_complete and not pump.buffer
-        return Batch(taken.payloads(), taken.position, origin, frontier=before if complete else None)
+        return Batch(taken.payloads(), taken.position, origin, frontier=frontier)
+
+    def _frontier(self, before: int, *, alive: bool) -> int | None:
+        """Complete up to when, now that everything that was yielded is taken."""
+        if self._source.idle_is_complete:
+            return before
+        # A `None` was yielded after the last look that found nothing left, and nobody knows how long after.
+        return self._emptied if alive else None
 
     def _passed(self, batch: Batch) -> Batch:
         if batch.position is not None:
@@ -159,11 +172,11 @@ class GeneratorPartition:
         self._count += 1
         return batch
 
-    def _idle(self, before: int) -> Batch | None:
-        if not self._source.idle_is_complete or before - self._beat < HEARTBEAT:
+    def _idle(self, before: int, frontier: int | None) -> Batch | None:
+        if frontier is None or before - self._beat < HEARTBEAT:
             return None
         self._beat = before
-        return Batch((), frontier=before)
+        return Batch((), frontier=frontier)
 
     async def _finish(self, pump: Pump, before: int) -> Batch:
         await pump.stop()
@@ -190,16 +203,20 @@ class _Taken:
 
     def __init__(self) -> None:
         self.count = 0
+        self.alive = False
         self.position: Position | None = None
         self._payloads: list[Payload] = []
         self._records: list[Mapping[str, Any]] = []
 
     def add(self, item: Any, source: Generator) -> None:
+        if item is None:
+            self.alive = True
+            return
         self.count += 1
         if not _is_plain(item):
             raise SourceError(
                 f"the generator {_name(source.fn)} yielded {item!r:.100}, which is not a record",
-                hint="yield Record instances, mappings, payloads, batches or (record, position as text)",
+                hint="yield Record instances, mappings, payloads, batches, None or (record, position as text)",
                 source=source.kind,
                 permanent=True,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -48,7 +49,7 @@ class Parquet:
         # What the library raises on damaged bytes are ArrowException and OSError: both end in quarantine.
         try:
             reading = self._resume(fd, bookmark)
-            rows = next(reading.batches, [])
+            rows = next(reading.batches, None) or []
         except (self._arrow.lib.ArrowException, OSError) as error:
             self.close()
             return self._left_out(fd, bookmark, str(error))
@@ -86,8 +87,8 @@ class Parquet:
 def load() -> Any:
     """`pyarrow`, with its part for Parquet; raises `MissingExtra` where it is not installed."""
     try:
-        import pyarrow
-        import pyarrow.parquet
+        pyarrow = importlib.import_module("pyarrow")
+        importlib.import_module("pyarrow.parquet")
     except ModuleNotFoundError as error:
         raise MissingExtra("reading Parquet files", extra="parquet") from error
     return pyarrow

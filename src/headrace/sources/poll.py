@@ -9,14 +9,18 @@ from typing import Any, ClassVar
 from urllib.parse import unquote
 
 from headrace.core.changes import Batch, Position, Rows
-from headrace.core.clock import SECOND, Clock
+from headrace.core.clock import Clock
 from headrace.core.durations import Duration, format_duration, parse_duration
 from headrace.core.errors import DeclarationError, MissingExtra, SourceError
 from headrace.sources.base import Opening, Partition, Source
+from headrace.sources.pace import Pace
 from headrace.sources.url import masked, secrets_of
 
 CHUNK = 2_000
 """Rows that are fetched, and so held in memory, at once."""
+
+RETRY = 5.0
+"""Seconds after a failed poll until the next one, at most: a rare poll does not wait for its next turn."""
 
 
 class Poll(Source):
@@ -98,7 +102,7 @@ class PollPartition:
         self._engine = engine
         self._clock = clock
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="headrace-poll")
-        self._due = clock.monotonic()
+        self._pace = Pace(source.every, clock)
         self._began = 0
         self._result: _Result | None = None
         self._number = 0
@@ -110,13 +114,13 @@ class PollPartition:
         return cls(source, await asyncio.to_thread(_engine, source), clock)
 
     async def next_batch(self) -> Batch | None:
-        if self._closed or (self._result is None and self._clock.monotonic() < self._due):
+        if self._closed or (self._result is None and self._pace.rest):
             return None
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._step)
 
     def next_awake(self) -> float:
-        return 0.0 if self._result is not None else max(0.0, self._due - self._clock.monotonic())
+        return 0.0 if self._result is not None else self._pace.rest
 
     async def acknowledge(self, position: Position) -> None:
         """Nothing to forget: the next poll reads everything again."""
@@ -146,6 +150,7 @@ class PollPartition:
             rows = result.take()
         except SQLAlchemyError as error:
             self._drop_result()
+            self._pace.retry(RETRY)
             raise self._failure(error) from None
         last = not result.more
         if last:
@@ -155,7 +160,7 @@ class PollPartition:
     def _begin(self) -> _Result:
         # Before the query: what was committed by then is in its answer.
         self._began = self._clock.now()
-        self._due = self._clock.monotonic() + self._source.every / SECOND
+        self._pace.begin()
         self._number += 1
         self._result = _Result(self._engine, self._source)
         return self._result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -16,7 +17,7 @@ JOIN_SECONDS = 2.0
 """How long a closing thread pump waits for the iterator to return; one that hangs is left behind as a daemon."""
 
 
-class Pump:
+class Pump(ABC):
     """What both pumps share: the buffer, and how the iterator ended.
 
     The buffer has one producer and one consumer; `deque` makes single appends and pops safe between them.
@@ -27,13 +28,13 @@ class Pump:
         self.finished = False
         self.error: Exception | None = None
 
+    @abstractmethod
     def made_room(self) -> None:
         """The consumer took something: a producer that waits for room may go on."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def stop(self) -> None:
         """End the iteration and let go of the thread or task."""
-        raise NotImplementedError
 
 
 class TaskPump(Pump):
@@ -52,7 +53,7 @@ class TaskPump(Pump):
                 if len(self.buffer) >= LIMIT:
                     self._room.clear()
                     await self._room.wait()
-        except Exception as error:  # boundary to user code: kept with its traceback, raised by the partition
+        except Exception as error:  # noqa: BLE001 (boundary to user code: kept, and raised by the partition)
             self.error = error
         finally:
             self.finished = True
@@ -88,7 +89,7 @@ class ThreadPump(Pump):
                     self._wait_for_room()
                 if self._stopping:
                     break
-        except Exception as error:  # boundary to user code: kept with its traceback, raised by the partition
+        except Exception as error:  # noqa: BLE001 (boundary to user code: kept, and raised by the partition)
             self.error = error
         finally:
             self._close_items()

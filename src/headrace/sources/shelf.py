@@ -59,6 +59,7 @@ class _Held:
 class _Truncated:
     """How far a file was read before it was truncated, and when that was seen (seconds, monotonic)."""
 
+    original: Identity
     bookmark: Bookmark
     since: float
 
@@ -73,7 +74,7 @@ class Shelf:
         self._now = 0.0
         self._aside: list[Bookmark] = list(bookmarks)
         self._restored = frozenset(self._aside)
-        self._truncated: dict[Identity, _Truncated] = {}
+        self._truncated: list[_Truncated] = []
         self._held: dict[Identity, _Held] = {}
 
     @property
@@ -98,7 +99,7 @@ class Shelf:
         listed = {file.identity: file for file in pattern.files()}
         rotated = self._rotated(listed)
         for file in [*rotated, *listed.values()]:
-            self._check(file)
+            self._check(file, listed=file.identity in listed)
         unknown = [file for file in listed.values() if file.identity not in self.tracks]
         for file in unknown:
             self._recognise(file)
@@ -116,9 +117,9 @@ class Shelf:
     def began_anew(self, identity: Identity) -> None:
         """The file does not hold what was read of it any more: it was truncated."""
         track = self.tracks[identity]
-        self._truncated[identity] = _Truncated(track.bookmark, self._now)
+        self._truncated.append(_Truncated(identity, track.bookmark, self._now))
         self._put_aside(track.bookmark)
-        self._start(identity, track.path)
+        self._start(identity, track.bookmark.path)
 
     def _rotated(self, listed: dict[Identity, Found]) -> list[Found]:
         """Known files that the pattern does not match any more."""
@@ -139,12 +140,14 @@ class Shelf:
                 del files[file.identity]
         return sorted(files.values(), key=lambda file: reading_order(file.path))
 
-    def _check(self, file: Found) -> None:
+    def _check(self, file: Found, *, listed: bool) -> None:
         """Step 1: a known file that changed must still hold what was read."""
         track = self.tracks.get(file.identity)
         if track is None:
             return
         track.path = file.path
+        if listed and track.bookmark.path != file.path:
+            track.bookmark = replace(track.bookmark, path=file.path)
         if file.stamp == track.seen or track.bookmark.offset == 0:
             return
         fd = self.handles.get(file)
@@ -164,7 +167,7 @@ class Shelf:
         if by_path:
             for bookmark in candidates:  # the inode is the same and the content is not: truncated while we were away
                 if bookmark in self._restored:
-                    self._truncated[file.identity] = _Truncated(bookmark, self._now)
+                    self._truncated.append(_Truncated(file.identity, bookmark, self._now))
             for bookmark in self._aside:
                 # Under HEAD_BYTES, two files may hold the same by chance (one line of a log, say).
                 same = bookmark.path == file.path and bookmark.offset >= HEAD_BYTES
@@ -192,11 +195,11 @@ class Shelf:
 
     def _adopt_copy(self, file: Found, fd: int, size: int, held: _Held | None) -> bool:
         """Whether it is a copy of a file that was truncated: what was read of that one is not read again here."""
-        for original, truncated in self._truncated.items():
+        for truncated in self._truncated:
             bookmark = truncated.bookmark
             # Shorter than what was read: the original grew on after the copy was made. Its content is gone, but the
             # two were compared while it was there.
-            shorter = held is not None and held.original == original and size <= bookmark.offset
+            shorter = held is not None and held.original == truncated.original and size <= bookmark.offset
             if shorter or bookmark.copied_to(fd, size):
                 offset = min(size, bookmark.offset)
                 lines = bookmark.line if offset == bookmark.offset else 0
@@ -220,7 +223,7 @@ class Shelf:
 
     def _adopt(self, file: Found, bookmark: Bookmark) -> bool:
         self._aside.remove(bookmark)
-        self.tracks[file.identity] = Track(replace(bookmark, path=file.path, inode=file.inode), file.path)
+        self.tracks[file.identity] = Track(replace(bookmark, inode=file.inode), file.path)
         return True
 
     def _start(self, identity: Identity, path: str) -> None:
@@ -233,7 +236,7 @@ class Shelf:
 
     def _forget(self) -> None:
         del self._aside[:-ASIDE]
-        self._truncated = {i: t for i, t in self._truncated.items() if self._now - t.since < COPIED_WITHIN}
+        self._truncated = [t for t in self._truncated if self._now - t.since < COPIED_WITHIN]
 
 
 def _equal(one: int, other: int, size: int) -> bool:

@@ -9,13 +9,14 @@ from collections import deque
 from dataclasses import dataclass
 
 from headrace.core.changes import Batch, Position
-from headrace.core.clock import SECOND, Clock
+from headrace.core.clock import Clock
 from headrace.core.errors import SourceError
 from headrace.sources.bookmark import Bookmark, read_position, write_position
 from headrace.sources.folder import Found, Pattern, unreadable
 from headrace.sources.formats import Formats
 from headrace.sources.handles import Handles
 from headrace.sources.lines import Format, Piece
+from headrace.sources.pace import Pace
 from headrace.sources.shelf import GRACE, Shelf, Track
 
 ENDED_WAIT = 60.0
@@ -67,25 +68,24 @@ class Tail:
         self._formats = formats
         self._clock = clock
         self._follow = follow
-        self._poll = poll / SECOND
+        self._pace = Pace(poll, clock)
         self._shelf = Shelf(
             [] if position is None else read_position(position), Handles(), grace=GRACE if follow else 0.0
         )
         self._pass: _Pass | None = None
-        self._due = clock.monotonic()
         self._ended = False
         self._closed = False
         self._lock = threading.Lock()
 
     async def next_batch(self) -> Batch | None:
-        if self._ended or (self._pass is None and self._clock.monotonic() < self._due):
+        if self._ended or (self._pass is None and self._pace.rest):
             return None
         return await asyncio.to_thread(self._step)
 
     def next_awake(self) -> float:
         if self._ended:
             return ENDED_WAIT
-        return 0.0 if self._pass is not None else max(0.0, self._due - self._clock.monotonic())
+        return 0.0 if self._pass is not None else self._pace.rest
 
     async def acknowledge(self, position: Position) -> None:
         """Nothing to forget: the files belong to someone else."""
@@ -117,7 +117,7 @@ class Tail:
     def _begin(self) -> _Pass:
         # The clock is read before the folder is: what was written by then is seen.
         began = self._clock.now()
-        self._due = self._clock.monotonic() + self._poll
+        self._pace.begin()
         files = self._shelf.look(self._pattern, now=self._clock.monotonic())
         self._pass = _Pass(began, deque(files), clean=not self._shelf.waits)
         return self._pass
@@ -133,8 +133,8 @@ class Tail:
 
     def _read(self, file: Found, current: _Pass) -> Batch | None:
         """The next batch of one file; None when it is read as far as it was written when the pass began."""
-        reader = self._formats.of(file.path)
         track = self._shelf.tracks.get(file.identity)
+        reader = None if track is None else self._formats.of(track.bookmark.path)
         if reader is None or track is None or not self._may_have_more(file, track, reader):
             return None
         try:

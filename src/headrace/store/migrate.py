@@ -2,7 +2,7 @@
 
 | the declaration now has            | what happens                                                              |
 |------------------------------------|---------------------------------------------------------------------------|
-| a new column, optional or defaulted | it is added; rows that carry it in `_extra` get their value, others the default |
+| a new column, optional or defaulted | added; rows take it from `_extra`, or the default |
 | a new column, required             | the same if every stored row has a value in `_extra`; otherwise refused   |
 | a column less                      | it stays behind, unused, and is NULL in new rows                          |
 | an index more or less              | it is created or dropped                                                  |
@@ -150,17 +150,15 @@ def _fill_from_extra(db: apsw.Connection, schema: Schema, column: Column) -> Non
     path = "$." + '"' + column.name + '"'
     kinds = _JSON_KINDS.get(column.type)
     if kinds is None:
-        return  # needs more than a copy to be right (timestamps, bytes): the row keeps it in _extra until it comes again
+        return  # its stored form is not its JSON form (a timestamp): it stays in _extra until the row comes again
     marks = ", ".join("?" for _ in kinds)
     db.execute(
         f"UPDATE {table} SET {name} = json_extract(_extra, ?) WHERE json_type(_extra, ?) IN ({marks})",
         (path, path, *kinds),
     )
     if schema.adopt:
-        db.execute(
-            f"UPDATE {table} SET _extra = NULLIF(json_remove(_extra, ?), '{{}}') WHERE json_type(_extra, ?) IN ({marks})",
-            (path, path, *kinds),
-        )
+        rest = "NULLIF(json_remove(_extra, ?), '{}')"
+        db.execute(f"UPDATE {table} SET _extra = {rest} WHERE json_type(_extra, ?) IN ({marks})", (path, path, *kinds))
 
 
 _JSON_KINDS: dict[ColumnType, tuple[str, ...]] = {

@@ -64,7 +64,7 @@ def _create_events(schema: Schema) -> str:
 
 def _columns(schema: Schema) -> str:
     columns = [_column(column) for column in schema.columns]
-    return ", ".join(columns + ["_extra TEXT"] if schema.adopt else columns)
+    return ", ".join([*columns, "_extra TEXT"] if schema.adopt else columns)
 
 
 def _column(column: Column) -> str:
@@ -86,9 +86,8 @@ def indexes(schema: Schema) -> dict[str, str]:
         for name in [f"{schema.name}__by_{'_'.join(columns)}"]
     }
     if schema.kind is TableKind.EVENTS and schema.key:
-        made[f"{schema.name}__key"] = (
-            f"CREATE UNIQUE INDEX {quote(schema.name + '__key')} ON {table} ({names(schema.key)})"
-        )
+        name = f"{schema.name}__key"
+        made[name] = f"CREATE UNIQUE INDEX {quote(name)} ON {table} ({names(schema.key)})"
     return made
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import apsw
 
 from headrace.core.changes import Upserts
+from headrace.core.schema import Row
 from headrace.store.base import Submission
 from headrace.store.rows import Stamp, TableRows
 
@@ -47,12 +48,12 @@ def apply_part(db: apsw.Connection, rows: TableRows, change: Upserts, stamp: Sta
     return rows.upsert(db, change, stamp, unchanged_stay=copy.compare and not ordered_by_batch)
 
 
-def end(db: apsw.Connection, rows: TableRows, stamp: Stamp, copy: Copy) -> list[tuple[object, ...]]:
+def end(db: apsw.Connection, rows: TableRows, stamp: Stamp, copy: Copy) -> list[Row]:
     """The copy is complete: the keys that it did not bring. The caller deletes them in the same transaction."""
     missing = rows.missing(db, copy.started, stamp.version) if copy.compare else []
     rows.forget_seen(db)
     db.execute("DELETE FROM _hr_snapshots WHERE table_name = ?", (rows.schema.name,))
-    return [*missing]
+    return missing
 
 
 def abandon(db: apsw.Connection, tables: dict[str, TableRows]) -> None:

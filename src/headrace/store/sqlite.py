@@ -23,9 +23,9 @@ from headrace.core.schema import Schema
 from headrace.store import housekeeping, quarantine, snapshot
 from headrace.store.base import Forgetful, Maintainer, Submission
 from headrace.store.board import COUNTERS, Board
-from headrace.store.connection import WriterLock, open_writer, sync_file
+from headrace.store.connection import BUSY_MS, PAGE_SIZE, WriterLock, open_writer, sync_file
 from headrace.store.isolate import without_unstorable
-from headrace.store.migrate import prepare
+from headrace.store.migrate import prepare, reset
 from headrace.store.problems import Problems
 from headrace.store.rows import TableRows
 from headrace.store.transaction import Outcome, State, Transaction, Unstorable
@@ -84,6 +84,7 @@ class SqliteStore:
         quarantine_limit: int,
     ) -> None:
         self.path = path
+        self._wal = path.with_name(path.name + "-wal")
         self.board = board
         self.problems = Problems(recorder)
         self.schemas = {schema.name: schema for schema in schemas}
@@ -100,6 +101,8 @@ class SqliteStore:
         self._txn = 0
         self._wal_fd = -1
         self._flush_lock = threading.Lock()
+        self._log_pages = 0
+        db.set_wal_hook(self._note_log)
 
     @classmethod
     def open(
@@ -151,6 +154,7 @@ class SqliteStore:
                 quarantine_limit=quarantine_limit,
             )
             store._load()
+            store.flush()
         except BaseException:
             lock.release()
             raise
@@ -165,6 +169,23 @@ class SqliteStore:
             self._wal_fd = -2
             self._db.close()
             self._lock.release()
+
+    @staticmethod
+    def reset(path: str | os.PathLike[str], table: str) -> bool:
+        """Forget everything about `table`, so that its source is read from the start; False: nothing was stored.
+
+        Raises
+        ------
+        StoreLocked
+            An engine runs on it.
+        """
+        with WriterLock(Path(path)):
+            db = open_writer(Path(path))
+            try:
+                prepare(db, [])
+                return reset(db, table)
+            finally:
+                db.close()
 
     @property
     def db(self) -> apsw.Connection:
@@ -242,9 +263,9 @@ class SqliteStore:
             raise
         self.crash_point("commit")
         self.problems.written(written)
-        self._txn = txn
         publish()
         self.board.publish_commit(txn)  # 10
+        self._txn = txn  # from here on the flusher may sync it
         self.crash_point("publish")
 
     def _roll_back(self) -> None:
@@ -333,7 +354,27 @@ class SqliteStore:
             os.fsync(folder)  # the log's name, too, must survive a power cut
         finally:
             os.close(folder)
-        return os.open(self.path.with_name(self.path.name + "-wal"), os.O_RDWR)
+        return os.open(self._wal, os.O_RDWR)
+
+    @property
+    def log_size(self) -> int:
+        """Bytes of the write-ahead log that are in use."""
+        return self._log_pages * PAGE_SIZE
+
+    def _note_log(self, db: apsw.Connection, name: str, pages: int) -> int:
+        self._log_pages = pages
+        return apsw.SQLITE_OK
+
+    def restart_log(self) -> bool:
+        """Copy the log into the database and begin it anew; False while a reader still looks at it."""
+        self._db.set_busy_timeout(0)
+        try:
+            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+        except (apsw.BusyError, apsw.LockedError, apsw.FullError, apsw.IOError):
+            return False  # nothing is lost: the log still holds everything
+        finally:
+            self._db.set_busy_timeout(BUSY_MS)
+        return True
 
     def housekeep(self, *, limit: int = 5_000) -> int:
         """Drop what is out of retention, at most about `limit` rows of each kind; how many were dropped."""

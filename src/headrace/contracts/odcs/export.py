@@ -220,7 +220,7 @@ def json_type(annotation: Any) -> str:
         return str(annotation.__name__)
     if origin in (list, dict, set, frozenset):
         return f"{origin.__name__}[{', '.join(json_type(arg) for arg in args)}]"
-    if isinstance(annotation, type) and hasattr(annotation, "__annotations__"):
+    if isinstance(annotation, type) and hasattr(annotation, "__annotations__") and annotation is not Any:
         return "dict[str, Any]"
     return "Any"
 

@@ -1,0 +1,407 @@
+"""The way into the store: a bounded queue, a writer thread that commits what is queued, a flusher that syncs behind it.
+
+    submit -> queue -> writer: one transaction for all that waits -> flusher: one sync for all that is committed
+
+
+The two threads overlap: while one group is synced the next is applied. Callers stay on their event loops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import apsw
+
+from headrace.core.changes import Receipt
+from headrace.core.clock import Clock
+from headrace.core.errors import Backpressure, HeadraceError, StoreError, StoreFull
+from headrace.store.base import Submission
+from headrace.store.checkpoint import Checkpointer
+from headrace.store.sqlite import SqliteStore
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much may wait, and how much goes into one transaction.
+
+    Attributes
+    ----------
+    rows, size
+        The queue is full when this many rows or bytes wait; one submission always fits into an empty queue.
+    group
+        Rows in one transaction, about: submissions are not split.
+    linger
+        Seconds that a small group (under `small` rows) waits for company. Each transaction costs about 0.1 ms.
+    retry
+        Seconds between attempts while the disk is full.
+    housekeep
+        Seconds between rounds of housekeeping.
+    """
+
+    rows: int = 200_000
+    size: int = 256 << 20
+    group: int = 50_000
+    small: int = 500
+    linger: float = 0.002
+    retry: float = 1.0
+    housekeep: float = 2.0
+
+
+@dataclass(slots=True)
+class _Item:
+    """Something for the writer: a submission, or a function to run in a transaction of its own."""
+
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+    durable: bool
+    submission: Submission | None = None
+    function: Callable[[apsw.Connection, int], Any] | None = None
+    changed: Sequence[str] = ()
+    rows: int = 1
+    size: int = 0
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What to tell whoever waits for an item."""
+
+    item: _Item
+    result: Any = None
+    error: BaseException | None = None
+
+
+class Ingest:
+    """Drives a store from its own threads. Start with `start`, end with `stop`.
+
+    Parameters
+    ----------
+    store
+        An open store; from `start` to the end of `stop` only this object may write through it.
+    clock
+        For housekeeping's rhythm.
+
+    Examples
+    --------
+        ingest = Ingest(store, clock)
+        ingest.start()
+        receipt = await ingest.submit(submission)     # on disk
+        await ingest.stop()
+    """
+
+    def __init__(self, store: SqliteStore, clock: Clock, limits: Limits | None = None) -> None:
+        self.store = store
+        self.limits = limits or Limits()
+        self._clock = clock
+        self._checkpointer = Checkpointer(store)
+        self._changed = threading.Condition()
+        self._queue: deque[_Item] = deque()
+        self._rows = 0
+        self._size = 0
+        self._room: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
+        self._unsynced: list[_Answer] = []
+        self._taken: list[_Item] = []
+        self._syncing: list[_Answer] = []
+        self._stopping = False
+        self._full = False
+        self._failure: BaseException | None = None
+        self._committed = threading.Condition()
+        self._writer_done = False
+        self._threads = [
+            threading.Thread(target=self._run, args=(work,), name=f"headrace-{name}", daemon=True)
+            for name, work in (("writer", self._write), ("flusher", self._flush))
+        ]
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+        self._checkpointer.start()
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """Rows and bytes in the queue."""
+        return self._rows, self._size
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why ingestion stopped for good; None while it runs."""
+        return self._failure
+
+    async def submit(self, submission: Submission, *, durable: bool = True) -> Receipt:
+        """Wait for room in the queue, then until the submission is on disk (or only committed, if not `durable`).
+
+        Raises
+        ------
+        HeadraceError
+            This submission was refused (`IdempotencyConflict`, `Backpressure` of a full quarantine, ...).
+        StoreError
+            Ingestion has stopped.
+        """
+        return await (await self.enqueue(submission, durable=durable))
+
+    async def enqueue(self, submission: Submission, *, durable: bool = True) -> asyncio.Future[Receipt]:
+        """Wait for room in the queue; the future is the answer of `submit`. Order of calls is order of commits."""
+        while True:
+            with self._changed:
+                self._check_open()
+                if self._fits(submission):
+                    return self._put_submission(submission, durable)
+                loop = asyncio.get_running_loop()
+                room: asyncio.Future[None] = loop.create_future()
+                self._room.append((loop, room))
+            await room
+
+    def try_submit(self, submission: Submission, *, durable: bool = True) -> asyncio.Future[Receipt]:
+        """As `enqueue`, from an event loop, without waiting.
+
+        Raises
+        ------
+        Backpressure
+            The queue is full, or the disk is.
+        """
+        with self._changed:
+            self._check_open()
+            if self._full or not self._fits(submission):
+                raise Backpressure(
+                    "the disk is full" if self._full else f"{self._rows:,} rows wait to be stored",
+                    retry_after=self.limits.retry,
+                    hint="send again later, or slower",
+                )
+            return self._put_submission(submission, durable)
+
+    async def execute(
+        self, function: Callable[[apsw.Connection, int], T], *, changed: Sequence[str] = (), durable: bool = True
+    ) -> T:
+        """Run `function(connection, txn)` on the writer's thread in a transaction of its own, in its turn.
+
+        `changed` names the tables and refreshed views that it writes. What it raises is raised here, rolled back.
+        """
+        loop = asyncio.get_running_loop()
+        item = _Item(loop, loop.create_future(), durable, function=function, changed=changed)
+        with self._changed:
+            self._check_open()
+            self._put(item)
+        return cast("T", await item.future)
+
+    async def stop(self, timeout: float = 30.0) -> None:
+        """Take nothing more, commit and sync what waits, end the threads. The store stays open.
+
+        Raises
+        ------
+        StoreError
+            It did not end within `timeout` seconds (the disk is full, or hangs); what waited was not acknowledged.
+        """
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._make_room()
+        for thread in self._threads:
+            await _join(thread, timeout)
+        self._checkpointer.stop()
+        await _join(self._checkpointer.thread, timeout)
+        if any(thread.is_alive() for thread in self._threads):
+            error = StoreError(f"ingestion did not end within {timeout:g} s", hint="see the problems of the store")
+            self._fail(error)
+            raise error
+
+    def _check_open(self) -> None:
+        if self._failure is not None:
+            raise StoreError(f"ingestion has stopped: {self._failure}", hint="restart the engine") from self._failure
+        if self._stopping:
+            raise StoreError("ingestion is stopping", hint="send again when the engine is back")
+
+    def _fits(self, submission: Submission) -> bool:
+        if not self._queue:
+            return True
+        rows = self._rows + submission.judged.rows
+        return rows <= self.limits.rows and self._size + submission.size <= self.limits.size
+
+    def _put_submission(self, submission: Submission, durable: bool) -> asyncio.Future[Receipt]:
+        loop = asyncio.get_running_loop()
+        rows = submission.judged.rows + len(submission.judged.violations)
+        item = _Item(loop, loop.create_future(), durable, submission=submission, rows=rows, size=submission.size)
+        self._put(item)
+        return item.future
+
+    def _put(self, item: _Item) -> None:
+        self._queue.append(item)
+        self._rows += item.rows
+        self._size += item.size
+        if len(self._queue) == 1 or self._rows >= self.limits.small:
+            self._changed.notify()
+
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:  # a boundary: a thread that dies unseen would leave everyone waiting
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        with self._changed, self._committed:
+            if self._failure is None:
+                self._failure = error
+            self._stopping = True
+            lost = [*self._taken, *self._queue, *(answer.item for answer in [*self._unsynced, *self._syncing])]
+            self._queue.clear()
+            self._unsynced.clear()
+            self._rows = self._size = 0
+            self._changed.notify_all()
+            self._committed.notify_all()
+        reason = StoreError(f"ingestion has stopped: {error}", hint="restart the engine; nothing of this was answered")
+        _deliver([_Answer(item, error=reason) for item in lost])
+        self._make_room()
+
+    def _write(self) -> None:
+        """The writer's thread."""
+        due = self._clock.monotonic()
+        while True:
+            group = self._next_group()
+            if group:
+                self._commit(group)
+                self._make_room()
+            elif self._stopping:
+                break
+            if self._clock.monotonic() - due >= self.limits.housekeep:
+                self._housekeep()
+                due = self._clock.monotonic()
+        with self._committed:
+            self._writer_done = True
+            self._committed.notify_all()
+
+    def _next_group(self) -> list[_Item]:
+        with self._changed:
+            if not self._queue and not self._stopping:
+                self._changed.wait(self.limits.housekeep)
+            if not self._queue:
+                return []
+            if self._rows < self.limits.small and not self._stopping:
+                self._changed.wait_for(lambda: self._rows >= self.limits.small or self._stopping, self.limits.linger)
+            self._taken = self._take()
+            return self._taken
+
+    def _take(self) -> list[_Item]:
+        group: list[_Item] = []
+        rows = 0
+        while self._queue and rows < self.limits.group:
+            if group and (self._queue[0].function is not None or group[-1].function is not None):
+                break
+            item = self._queue.popleft()
+            group.append(item)
+            rows += item.rows
+            self._rows -= item.rows
+            self._size -= item.size
+        return group
+
+    def _commit(self, group: list[_Item]) -> None:
+        while True:
+            try:
+                answers = self._apply(group)
+                break
+            except StoreFull:
+                self._wait_for_space()
+        if self._full:
+            self._full = False
+            self.store.problems.solve("store", "store_full")
+        with self._committed:
+            if self._failure is not None:
+                return
+            self._taken = []
+            now = [answer for answer in answers if answer.error is not None or not answer.item.durable]
+            self._unsynced += [answer for answer in answers if answer.error is None and answer.item.durable]
+            self._committed.notify()
+        _deliver(now)
+        self._checkpointer.between_transactions()
+
+    def _apply(self, group: list[_Item]) -> list[_Answer]:
+        if group[0].function is not None:
+            return [self._call(group[0], group[0].function)]
+        submissions = [item.submission for item in group if item.submission is not None]
+        outcomes = self.store.commit(submissions)
+        return [
+            _Answer(item, error=outcome) if isinstance(outcome, HeadraceError) else _Answer(item, outcome)
+            for item, outcome in zip(group, outcomes, strict=True)
+        ]
+
+    def _call(self, item: _Item, function: Callable[[apsw.Connection, int], Any]) -> _Answer:
+        try:
+            return _Answer(item, self.store.execute(function, changed=item.changed))
+        except StoreFull:
+            raise
+        except Exception as error:  # a boundary: the caller's function, rolled back, and the caller's error
+            return _Answer(item, error=error)
+
+    def _wait_for_space(self) -> None:
+        """Whoever asks without waiting is turned away meanwhile; everyone else waits."""
+        self._full = True
+        with self._changed:
+            self._changed.wait_for(lambda: self._failure is not None, self.limits.retry)
+        if self._failure is not None:
+            raise StoreError("ingestion was stopped while the disk was full")
+
+    def _housekeep(self) -> None:
+        try:
+            self.store.housekeep()
+        except StoreFull:
+            self._full = True  # deletes need log space too; the next commit finds out whether there is some
+
+    def _make_room(self) -> None:
+        with self._changed:
+            waiting = list(self._room)
+            self._room.clear()
+        for loop, future in waiting:
+            _call_soon(loop, lambda f=future: None if f.done() else f.set_result(None))
+
+    def _flush(self) -> None:
+        """The flusher's thread."""
+        while True:
+            with self._committed:
+                self._committed.wait_for(lambda: bool(self._unsynced) or self._writer_done or self._failure is not None)
+                if self._failure is not None:
+                    return
+                self._syncing, self._unsynced = self._unsynced, []
+                done = self._writer_done and not self._syncing
+            self.store.flush()
+            answers, self._syncing = self._syncing, []
+            _deliver(answers)
+            if done:
+                return
+
+
+async def _join(thread: threading.Thread, timeout: float) -> None:
+    if thread.ident is not None:
+        await asyncio.to_thread(thread.join, timeout)
+
+
+def _deliver(answers: Sequence[_Answer]) -> None:
+    """Complete the futures, with one wake-up for each event loop."""
+    loops: dict[int, list[_Answer]] = {}
+    for answer in answers:
+        loops.setdefault(id(answer.item.loop), []).append(answer)
+    for group in loops.values():
+        _call_soon(group[0].item.loop, lambda g=group: _complete(g))
+
+
+def _complete(answers: Sequence[_Answer]) -> None:
+    for answer in answers:
+        future = answer.item.future
+        if future.done():
+            continue
+        if answer.error is not None:
+            future.set_exception(answer.error)
+        else:
+            future.set_result(answer.result)
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:
+    try:
+        loop.call_soon_threadsafe(call)
+    except RuntimeError:
+        # The loop is closed: whoever waited is gone. What was committed stays.
+        return

@@ -1,0 +1,173 @@
+"""The ingest threads against a real file: order, grouping, durability, backpressure, a full disk, a thread that dies."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import apsw
+import pytest
+
+from headrace.core.changes import Judged, Upserts
+from headrace.core.clock import SystemClock
+from headrace.core.errors import Backpressure, IdempotencyConflict, StoreError
+from headrace.core.schema import Column, ColumnType, Schema, TableKind
+from headrace.store.base import Idempotency, Submission
+from headrace.store.ingest import Ingest, Limits
+from headrace.store.sqlite import SqliteStore
+
+ITEMS = Schema(
+    "items",
+    TableKind.TABLE,
+    (Column("id", ColumnType.TEXT), Column("stock", ColumnType.INTEGER)),
+    key=("id",),
+)
+
+
+def items(*rows: tuple[str, int], **fields: object) -> Submission:
+    return Submission("items", Judged([Upserts(list(rows))]), **fields)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    store = SqliteStore.open(tmp_path / "live.db", [ITEMS], clock=SystemClock())
+    yield store
+    store.close()
+
+
+async def test_submissions_are_durable_when_answered_and_in_order(store: SqliteStore) -> None:
+    ingest = Ingest(store, SystemClock())
+    ingest.start()
+    receipts = await asyncio.gather(*(ingest.submit(items((f"i{n % 7}", n))) for n in range(200)))
+    assert store.board.durable >= max(receipt.txn for receipt in receipts)
+    assert [receipt.txn for receipt in receipts] == sorted(receipt.txn for receipt in receipts)
+    assert len({receipt.txn for receipt in receipts}) < 50
+    await ingest.stop()
+    assert store.db.execute("SELECT id, stock FROM items").fetchall() == [
+        (f"i{k}", max(n for n in range(200) if n % 7 == k)) for k in range(7)
+    ]
+
+
+async def test_an_error_of_one_submission_is_its_own(store: SqliteStore) -> None:
+    ingest = Ingest(store, SystemClock())
+    ingest.start()
+    first = await ingest.submit(items(("a", 1), idempotency=Idempotency("k", b"1")))
+    results = await asyncio.gather(
+        ingest.submit(items(("a", 2), idempotency=Idempotency("k", b"2"))),
+        ingest.submit(items(("b", 3))),
+        ingest.submit(items(("a", 9), idempotency=Idempotency("k", b"1"))),
+        return_exceptions=True,
+    )
+    assert isinstance(results[0], IdempotencyConflict)
+    assert results[1].accepted == 1  # type: ignore[union-attr]
+    assert results[2].replayed  # type: ignore[union-attr]
+    assert results[2].txn == first.txn  # type: ignore[union-attr]
+    await ingest.stop()
+    assert store.db.execute("SELECT * FROM items WHERE id = 'a'").fetchone()[1] == 1  # type: ignore[index]
+
+
+async def test_a_full_queue_pushes_back_and_then_has_room(store: SqliteStore) -> None:
+    ingest = Ingest(store, SystemClock(), Limits(rows=10))
+    first = ingest.try_submit(items(*((f"i{n}", n) for n in range(8))))
+    with pytest.raises(Backpressure) as refused:
+        ingest.try_submit(items(*((f"j{n}", n) for n in range(8))))
+    assert refused.value.retry_after > 0
+    waiting = asyncio.ensure_future(ingest.submit(items(*((f"j{n}", n) for n in range(8)))))
+    ingest.start()
+    assert (await first).accepted == 8
+    assert (await waiting).accepted == 8
+    await ingest.stop()
+
+
+async def test_one_submission_larger_than_the_queue_still_fits(store: SqliteStore) -> None:
+    ingest = Ingest(store, SystemClock(), Limits(rows=10))
+    ingest.start()
+    receipt = await asyncio.wait_for(ingest.submit(items(*((f"i{n}", n) for n in range(5_000)))), 10)
+    assert receipt.accepted == 5_000
+    await ingest.stop()
+
+
+async def test_execute_runs_in_a_transaction_of_its_own_and_hands_back_its_error(store: SqliteStore) -> None:
+    ingest = Ingest(store, SystemClock())
+    ingest.start()
+    await ingest.submit(items(("a", 1)))
+
+    def take(db: apsw.Connection, txn: int) -> int:
+        db.execute("UPDATE items SET stock = stock - 1, _txn = ?", (txn,))
+        return db.changes()
+
+    def fail(db: apsw.Connection, txn: int) -> None:
+        db.execute("DELETE FROM items")
+        raise ZeroDivisionError
+
+    assert await ingest.execute(take, changed=["items"]) == 1
+    with pytest.raises(ZeroDivisionError):
+        await ingest.execute(fail)
+    assert (await ingest.submit(items(("b", 1)))).accepted == 1
+    await ingest.stop()
+    assert store.db.execute("SELECT id, stock FROM items").fetchall() == [("a", 0), ("b", 1)]
+
+
+async def test_a_full_disk_pauses_and_goes_on(store: SqliteStore) -> None:
+    ingest = Ingest(store, SystemClock(), Limits(retry=0.02))
+    pages = store.db.execute("PRAGMA page_count").get
+    store.db.execute(f"PRAGMA max_page_count = {pages}")
+    ingest.start()
+    future = ingest.try_submit(items(*((f"item-{n}", n) for n in range(20_000))))
+    while not store.problems.current():
+        await SystemClock().sleep(0.005)
+    assert store.problems.current()[0].kind == "store_full"
+    with pytest.raises(Backpressure):
+        ingest.try_submit(items(("z", 1)))
+    assert not future.done()
+    store.db.execute(f"PRAGMA max_page_count = {1 << 30}")
+    assert (await asyncio.wait_for(future, 10)).accepted == 20_000
+    assert store.problems.current() == []
+    await ingest.stop()
+
+
+async def test_a_thread_that_dies_is_heard(store: SqliteStore) -> None:
+    ingest = Ingest(store, SystemClock())
+
+    def die(step: str) -> None:
+        if step == "sync":
+            raise OSError("input/output error")
+
+    store.crash_point = die
+    ingest.start()
+    with pytest.raises(StoreError, match="ingestion has stopped"):
+        await asyncio.wait_for(ingest.submit(items(("a", 1))), 5)
+    with pytest.raises(StoreError, match="ingestion has stopped"):
+        await ingest.submit(items(("a", 1)))
+    assert isinstance(ingest.failure, OSError)
+    store.crash_point = lambda step: None
+    await ingest.stop()
+
+
+async def test_stopping_commits_what_waits_and_takes_nothing_more(store: SqliteStore) -> None:
+    ingest = Ingest(store, SystemClock())
+    waiting = [ingest.try_submit(items((f"i{n}", n))) for n in range(50)]
+    ingest.start()
+    await ingest.stop()
+    assert all(future.done() for future in waiting) or [await future for future in waiting]
+    with pytest.raises(StoreError, match="stopping"):
+        ingest.try_submit(items(("late", 1)))
+    assert store.db.execute("SELECT count(*) FROM items").get == 50
+
+
+async def test_the_log_stays_short_under_steady_writing_and_reading(store: SqliteStore, tmp_path: Path) -> None:
+    from headrace.store import checkpoint
+    from headrace.store.connection import open_reader
+
+    ingest = Ingest(store, SystemClock())
+    ingest._checkpointer._restart_at = checkpoint.COPY_EVERY
+    ingest.start()
+    reader = open_reader(store.path)
+    longest = 0
+    for n in range(60):
+        await ingest.submit(items(*((f"item-{i}", n) for i in range(20_000))), durable=False)
+        assert reader.execute("SELECT count(*) FROM items WHERE stock >= ?", (n,)).get == 20_000
+        longest = max(longest, store.log_size)
+    await ingest.stop()
+    reader.close()
+    assert longest < 96 << 20
