@@ -113,7 +113,7 @@ class SqliteStore:
         *,
         clock: Clock,
         recorder: Recorder | None = None,
-        board: Board | None = None,
+        board: Callable[[], Board] | None = None,
         quarantine_limit: int = quarantine.DEFAULT_LIMIT,
     ) -> SqliteStore:
         """Open for writing, creating or migrating what is there.
@@ -121,7 +121,7 @@ class SqliteStore:
         Parameters
         ----------
         board
-            One that names every table of `schemas`; without it, one in memory.
+            Makes one that names every table of `schemas`, called when the lock is held; without it, one in memory.
         quarantine_limit
             Bytes of waiting records per table, see `store.quarantine`.
 
@@ -150,7 +150,7 @@ class SqliteStore:
                 maintainers,
                 clock=clock,
                 recorder=recorder or NullRecorder(),
-                board=board or Board.in_memory(tables=[schema.name for schema in schemas]),
+                board=board() if board else Board.in_memory(tables=[schema.name for schema in schemas]),
                 quarantine_limit=quarantine_limit,
             )
             store._load()
