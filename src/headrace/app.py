@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -35,7 +35,7 @@ class App(Declaration):
     """
 
     @asynccontextmanager
-    async def run(self, *, data: str | Path = ".headrace", clock: Clock | None = None) -> AsyncIterator[Live]:
+    async def run(self, *, data: str | Path = ".headrace", clock: Clock | None = None) -> AsyncGenerator[Live]:
         """Run the app in this process: read its sources, keep its views, answer reads.
 
         Parameters
@@ -56,7 +56,7 @@ class App(Declaration):
             yield live
 
     @contextmanager
-    def run_sync(self, *, data: str | Path = ".headrace", clock: Clock | None = None) -> Iterator[Any]:
+    def run_sync(self, *, data: str | Path = ".headrace", clock: Clock | None = None) -> Generator[Any]:
         """The same for code that is not async: `with app.run_sync() as live: live.menu(restaurant_id="r7")`."""
         with SyncPortal(lambda: self.run(data=data, clock=clock)) as live:
             yield live

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -29,7 +29,7 @@ class AppComposition:
         return Path(data) if data else Path(".headrace")
 
     @asynccontextmanager
-    async def engine(self, app: App, data: str | None) -> AsyncIterator[EngineSide]:
+    async def engine(self, app: App, data: str | None) -> AsyncGenerator[EngineSide]:
         """The writing side, running."""
         engine = Engine(app, data=self.data(app, data), clock=SystemClock())
         await engine.start()
@@ -39,7 +39,7 @@ class AppComposition:
             await engine.stop()
 
     @asynccontextmanager
-    async def reader(self, app: App, data: str | None) -> AsyncIterator[ReaderSide]:
+    async def reader(self, app: App, data: str | None) -> AsyncGenerator[ReaderSide]:
         """A reading side, open."""
         reads = LocalReads(app, data=self.data(app, data), clock=SystemClock())
         try:

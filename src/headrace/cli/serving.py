@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def port_option(default: int = 8787):
 
 
 @contextmanager
-def noted(folder: Path) -> Iterator[None]:
+def noted(folder: Path) -> Generator[None]:
     """Remove the note when the server has stopped."""
     try:
         yield

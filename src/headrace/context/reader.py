@@ -6,7 +6,7 @@ board claims. The writer does it the other way round: first the commit, then the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -258,7 +258,7 @@ class ContextReader:
         return {p.name: convert(p.name, p.type, params.get(p.name)) for p in readable.parameters}
 
     def _bind_key(self, readable: Readable, key: Any) -> dict[str, Stored]:
-        values: Sequence[Any] = key if isinstance(key, list | tuple) else (key,)
+        values = cast("Sequence[Any]", key) if isinstance(key, list | tuple) else (key,)
         if len(values) != len(readable.parameters):
             names = ", ".join(p.name for p in readable.parameters)
             raise BadParameter(
@@ -328,7 +328,7 @@ class ContextReader:
         return self._clock.monotonic() > self._deadline
 
     @contextmanager
-    def _snapshot(self) -> Iterator[None]:
+    def _snapshot(self) -> Generator[None]:
         self._db.execute("BEGIN")
         try:
             yield

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import sys
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -23,7 +23,7 @@ def caller() -> str:
     >>> caller() == ""  # a doctest has no file of its own
     False
     """
-    frame: FrameType | None = sys._getframe(1)
+    frame: FrameType | None = inspect.currentframe()
     while frame is not None:
         name = frame.f_code.co_filename
         if not name.startswith(_PACKAGE) and not name.startswith("<frozen"):

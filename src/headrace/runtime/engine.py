@@ -20,7 +20,7 @@ from headrace.contracts.judge import Judge, unreadable
 from headrace.core.changes import Batch, Json, Receipt, Violation
 from headrace.core.clock import SECOND, Clock
 from headrace.core.errors import PushError, Rejected, SourceError
-from headrace.core.events import Event, Problem
+from headrace.core.events import Event, Problem, Solved
 from headrace.core.frontier import SourceState
 from headrace.declaration.declaration import Declaration
 from headrace.declaration.declared import Table
@@ -54,7 +54,7 @@ class ProblemRecorder:
         """Take note of a problem that began or ended."""
         if isinstance(event, Problem):
             self._problems.record(event)
-        elif hasattr(event, "kind"):
+        elif isinstance(event, Solved):
             self._problems.solve(event.subject, event.kind)
 
 

@@ -19,7 +19,7 @@ from headrace.core.durations import format_duration
 from headrace.core.schema import Schema, TableKind
 from headrace.declaration.declaration import Declaration
 from headrace.declaration.declared import DeclaredRollup, Table, View
-from headrace.runtime.library import base_tables, maintainers
+from headrace.runtime.library import all_tables, maintainers
 from headrace.store.schema import is_stored, names, quote
 from headrace.store.sqlite import SqliteStore
 
@@ -122,7 +122,7 @@ def _rollup(declared: DeclaredRollup) -> Explanation:
 def _views(app: Declaration, db: apsw.Connection) -> Iterator[Explanation]:
     for view in app.views.values():
         statement = view.plan.statement
-        tables = [app.tables[name].schema for name in base_tables(app, view.name)]
+        tables = [app.tables[name].schema for name in all_tables(app, view.name)]
         yield Explanation(
             view.name,
             "view",
@@ -144,7 +144,7 @@ def _computed(view: View) -> str:
 def _promises(app: Declaration, view: View) -> dict[str, str]:
     facts = {"why": view.plan.why}
     facts["parameters"] = ", ".join(f"{one.name} {one.type.value}" for one in view.plan.params) or "none"
-    promises = [app.tables[name].promise.freshness for name in base_tables(app, view.name)]
+    promises = [app.tables[name].promise.freshness for name in all_tables(app, view.name)]
     known = [promise for promise in promises if promise is not None]
     promise = view.freshness if view.freshness is not None else min(known, default=None)
     if promise is not None:
