@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,7 +88,10 @@ def _breach(detail: Any, columns: Mapping[str, str], policies: Mapping[str, OnVi
         return Breach(rule, column, "", f"{_where(column, path)} is missing", policy)
     if kind == "json_invalid":
         return Breach(rule, column, "", f"this is not JSON: {_reason(detail['msg'])}", policy)
-    value = value_text(detail["input"])
+    given = detail["input"]
+    if isinstance(given, float) and not math.isfinite(given):  # whatever else it breaks: NaN > 0 is not the point
+        rule = "finite"
+    value = value_text(given)
     if not path:
         return Breach(rule, column, value, _lower(detail["msg"]), policy)
     return Breach(rule, column, value, f"{_where(column, path)}: {_lower(detail['msg'])}; it is {value}", policy)

@@ -23,12 +23,13 @@ from headrace.contracts.field_types import fast_fields
 from headrace.core.clock import instant
 from headrace.core.schema import ColumnType, Row, Stored, to_json
 
-REFUSALS = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
+REFUSALS = (msgspec.MsgspecError, ValueError, TypeError, AttributeError, RecursionError)
 """What a decoder raises when it does not take its input."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _LONG_FRACTION = re.compile(rb":\d\d[.,]\d{7}")
+_LONG_FRACTION_TEXT = re.compile(r":\d\d[.,]\d{7}")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 # Up to six digits of fraction: smaller ones are written with an exponent by Decimal.
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,6})?")
@@ -59,7 +60,7 @@ class FastReader:
         self._converts = tuple((i, _CONVERTS[c.type]) for i, c in enumerate(columns) if c.type in _CONVERTS)
         self._texts = tuple(i for i, c in enumerate(columns) if c.type is ColumnType.TEXT)
         self._reals = tuple(i for i, c in enumerate(columns) if c.type is ColumnType.REAL)
-        self._times = any(c.type is ColumnType.TIMESTAMP for c in columns)
+        self._times = tuple(rename[c.name] for c in columns if c.type is ColumnType.TIMESTAMP)
 
     @classmethod
     def compile(cls, contract: Contract) -> FastReader | None:
@@ -90,6 +91,11 @@ class FastReader:
 
     def mappings(self, records: Sequence[Any]) -> list[Row]:
         """The rows of Python mappings."""
+        for name in self._times:
+            for record in records:
+                value = record.get(name)
+                if type(value) is str and _LONG_FRACTION_TEXT.search(value):
+                    raise Unfit("more than six digits of a second")
         rows = self.rows(msgspec.convert(records, list[self._type]))
         self._check_python_values(rows)
         return rows

@@ -23,13 +23,13 @@ class UpsertRun:
     extras
         Adopted fields of each row as JSON text.
     records
-        The Pydantic objects, when rules in Python want them.
+        The Pydantic objects where there are any: rules in Python want them.
     """
 
     rows: list[Row] = field(default_factory=list[Row])
     items: Sequence[int] = field(default_factory=list[int])
     extras: list[str | None] | None = None
-    records: list[Record] | None = None
+    records: list[Record | None] | None = None
 
     def keep(self, positions: Sequence[int]) -> None:
         """Keep only the rows at these positions."""
@@ -42,7 +42,7 @@ class UpsertRun:
 
     def change(self) -> Upserts:
         """As it goes to the store."""
-        return Upserts(self.rows, self.extras)
+        return Upserts(self.rows, self.extras if self.extras and any(self.extras) else None)
 
 
 @dataclass(slots=True)
@@ -63,18 +63,19 @@ class Runs:
 
     def __init__(self) -> None:
         self.found: list[UpsertRun | DeleteRun] = []
+        self._items: list[int] = []
 
     def upsert(self, item: int, row: Row, extra: str | None, record: Record | None) -> None:
         """The record number `item` is this row."""
         last = self.found[-1] if self.found else None
-        if not isinstance(last, UpsertRun):
-            last = UpsertRun([], [], [], [])
+        if not isinstance(last, UpsertRun) or last.extras is None or last.records is None:
+            self._items = []
+            last = UpsertRun([], self._items, [], [])
             self.found.append(last)
         last.rows.append(row)
-        last.items.append(item)  # pyright: ignore[reportAttributeAccessIssue] (a list: made above)
-        last.extras.append(extra)  # pyright: ignore[reportOptionalMemberAccess]
-        last.records.append(record)  # pyright: ignore
-        return
+        self._items.append(item)
+        last.extras.append(extra)
+        last.records.append(record)
 
     def delete(self, item: int, key: Row, version: int | None) -> None:
         """The change number `item` deletes this key."""
