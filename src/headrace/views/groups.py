@@ -190,7 +190,10 @@ class AffectedGroups:
                 direct = tuple(schema.position(column[1]) for column in columns if column is not None)
                 query = f"SELECT {shown} FROM {source.sql} WHERE {' AND '.join(at)}"
             else:
-                where = [*(conjunct.sql for conjunct in block.where), *at]
+                # With an outer join a change may move a row that the WHERE takes before and not after (s.x IS NULL), so
+                # that neither probe would see it: all rows that the changed one joins are asked.
+                outer = any(other.nullable for other in block.tables)
+                where = [*([] if outer else [conjunct.sql for conjunct in block.where]), *at]
                 query = f"SELECT DISTINCT {shown} FROM {block.source} WHERE {' AND '.join(where)}"
             yield Probe(schema.name, query, direct)
 
