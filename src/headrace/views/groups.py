@@ -156,6 +156,12 @@ class AffectedGroups:
         """SQL that computes one group, its columns bound in order."""
         return self.select(_same([key.sql for key in self.keys]))
 
+    def keys_of_rows(self) -> str:
+        """SQL of the group, as k0, k1, ..., of each row that goes into the view."""
+        shown = ", ".join(f"{key.sql} AS k{i}" for i, key in enumerate(self.keys))
+        where = " AND ".join(conjunct.sql for conjunct in self._block.where)
+        return f"SELECT {shown} FROM {self._block.source}{f' WHERE {where}' if where else ''}"
+
     @property
     def _touched(self) -> str:
         return quoted(f"_hr_touched_{self.name}")
