@@ -55,15 +55,12 @@ class Partial:
         The partial of a non-empty group of rows, in order of arrival.
     merge
         SQL that combines the stored partial with the new one (`excluded`).
-    raw
-        SQL that computes the same from the raw events `e` of one tile; the audit uses it.
     """
 
     name: str
     storage: str
     fold: Callable[[Sequence[Row]], Stored]
     merge: str
-    raw: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +152,11 @@ def _value_partial(schema: Schema, column: str, word: str, combine: Callable[...
         return combine(values) if values else None
 
     storage = schema.column(column).type.storage
-    return Partial(name, storage, fold, merge.format(a=new, b=old), f"{word}(e.{quoted(column)})")
+    return Partial(name, storage, fold, merge.format(a=new, b=old))
 
 
 def _number_of_rows() -> Partial:
-    return Partial("_n", "INTEGER NOT NULL", len, "_n + excluded._n", "count(*)")
+    return Partial("_n", "INTEGER NOT NULL", len, "_n + excluded._n")
 
 
 def _number_of_values(schema: Schema, column: str) -> Partial:
@@ -172,7 +169,7 @@ def _number_of_values(schema: Schema, column: str) -> Partial:
         return len([row for row in rows if row[at] is not None])
 
     merge = f"{quoted(name)} + excluded.{quoted(name)}"
-    return Partial(name, "INTEGER NOT NULL", fold, merge, f"count(e.{quoted(column)})")
+    return Partial(name, "INTEGER NOT NULL", fold, merge)
 
 
 def _sum_of_integers(values: Sequence[int]) -> Stored:
@@ -311,18 +308,16 @@ class Last(Aggregate):
                     best = row
             return best
 
-        def partial(name: str, position: int, shown: str) -> Partial:
+        def partial(name: str, position: int) -> Partial:
             def fold(rows: Sequence[Row]) -> Stored:
                 row = newest(rows)
                 return None if row is None else row[position]
 
             kind = schema.columns[position].type
             merge = f"CASE WHEN {newer} THEN excluded.{quoted(name)} ELSE {quoted(name)} END"
-            return Partial(name, kind.storage, fold, merge, shown)
+            return Partial(name, kind.storage, fold, merge)
 
-        order = f"FILTER (WHERE e.{quoted(column)} IS NOT NULL)"
-        instant_sql = f"max(e.{quoted(time)}) {order}"
-        return (partial(value, at, "LAST"), partial(instant, when, instant_sql))
+        return (partial(value, at), partial(instant, when))
 
     def read(self, schema: Schema, reading: Reading) -> str:
         name = quoted(f"_last_{self.column}")

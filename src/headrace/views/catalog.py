@@ -82,7 +82,7 @@ class Catalog:
     def _add(self, relation: Relation) -> None:
         if any(name.lower() == relation.name.lower() for name in self._relations):
             raise DeclarationError(
-                f"the name {relation.name!r} is taken by a {self._taken(relation.name)}", hint="choose another name"
+                f"the name {relation.name!r} is taken ({self._taken(relation.name)})", hint="choose another name"
             )
         self._relations[relation.name] = relation
 

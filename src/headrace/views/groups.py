@@ -156,6 +156,12 @@ class AffectedGroups:
         """SQL that computes one group, its columns bound in order."""
         return self.select(_same([key.sql for key in self.keys]))
 
+    def keys_of_rows(self) -> str:
+        """SQL of the group, as k0, k1, ..., of each row that goes into the view."""
+        shown = ", ".join(f"{key.sql} AS k{i}" for i, key in enumerate(self.keys))
+        where = " AND ".join(conjunct.sql for conjunct in self._block.where)
+        return f"SELECT {shown} FROM {self._block.source}{f' WHERE {where}' if where else ''}"
+
     @property
     def _touched(self) -> str:
         return quoted(f"_hr_touched_{self.name}")
@@ -190,7 +196,10 @@ class AffectedGroups:
                 direct = tuple(schema.position(column[1]) for column in columns if column is not None)
                 query = f"SELECT {shown} FROM {source.sql} WHERE {' AND '.join(at)}"
             else:
-                where = [*(conjunct.sql for conjunct in block.where), *at]
+                # With an outer join a change may move a row that the WHERE takes before and not after (s.x IS NULL), so
+                # that neither probe would see it: all rows that the changed one joins are asked.
+                outer = any(other.nullable for other in block.tables)
+                where = [*([] if outer else [conjunct.sql for conjunct in block.where]), *at]
                 query = f"SELECT DISTINCT {shown} FROM {block.source} WHERE {' AND '.join(where)}"
             yield Probe(schema.name, query, direct)
 

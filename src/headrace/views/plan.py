@@ -213,7 +213,7 @@ class _Planner:
             )
         if any(True for _ in self.node.find_all(exp.Subquery, exp.Exists)):
             return "a change inside its subquery does not tell which groups it moves"
-        return "its groups depend on the time" if self.statement.needs_now else ""
+        return "its groups depend on the time" if self.statement.needs_now else _outer_obstacle(block)
 
     def _split(self) -> tuple[Block, list[str], list[GroupColumn]] | None:
         """What is materialised, and the conditions that are applied to it at read; None: parameters reach deeper."""
@@ -334,6 +334,25 @@ class _Planner:
     def _definitions(self) -> list[str]:
         """What else decides the content: a changed column type of an input changes the answer."""
         return [f"{r.name}.{column.name} {column.type}" for r in self.relations for column in r.columns]
+
+
+def _outer_obstacle(block: Block) -> str:
+    """Why an outer join hides which groups a change moves; "" when it does not.
+
+    A row on the right of a LEFT JOIN that comes or goes also changes what stands there without it, the row filled up
+    with NULLs. No changed row names that one, so nothing that decides the group may come from there.
+    """
+    for source in block.tables:
+        if not source.nullable:
+            continue
+        mark = f"{quoted(source.alias)}."
+        if any(mark in key.sql for key in block.group or ()):
+            return f"it groups by {source.alias}, the right side of a LEFT JOIN, whose coming and going no row tells"
+        if any(mark in other.on for other in block.tables if not other.nullable):
+            return (
+                f"a JOIN stands on {source.alias}, the right side of a LEFT JOIN, whose coming and going no row tells"
+            )
+    return ""
 
 
 def _foundations(relations: list[Relation]) -> tuple[tuple[str, ...], tuple[str, ...]]:

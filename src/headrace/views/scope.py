@@ -33,6 +33,8 @@ class Source:
         It is on the right side of a LEFT JOIN.
     schema, rollup
         The base table or rollup behind it, if it is one.
+    on
+        The condition that joins it; "" for the first.
     """
 
     alias: str
@@ -42,6 +44,7 @@ class Source:
     nullable: bool = False
     schema: Schema | None = None
     rollup: Rollup | None = None
+    on: str = ""
 
     def column(self, name: str) -> Typed:
         """The column `name` as an expression."""

@@ -177,6 +177,7 @@ class Selects:
         found: dict[str, Query] = {}
         if clause is None:
             return found
+        self.text.check_parts(clause, frozenset({"expressions", "recursive"}))
         if clause.args.get("recursive"):
             raise self.text.error(
                 clause, "WITH RECURSIVE is not in the SQL subset of views", "join the table to itself"
@@ -258,13 +259,15 @@ class Selects:
                 if any(name.lower() == known.lower() for known in outputs):
                     raise self.text.error(part, f"two outputs are named {name!r}", "name one of them with AS")
                 if not bare and (name.startswith("_") or not name):
-                    raise self.text.error(part, f"an output is named {name!r}", "names that begin with _ are reserved")
+                    raise self.text.error(part, f"an output has the reserved name {name!r}", "begin it with a letter")
                 outputs[name] = value
         return outputs
 
     def _output(self, part: exp.Expression, scope: Scope, spare: str) -> list[tuple[str, Typed]]:
         if isinstance(part, exp.Star) or (isinstance(part, exp.Column) and isinstance(part.this, exp.Star)):
             return self._star(part, scope)
+        if isinstance(part, exp.Alias):
+            self.text.check_parts(part, frozenset({"this", "alias"}))
         inner = part.this if isinstance(part, exp.Alias) else part
         value = self.expressions.compile(inner, scope)
         if isinstance(part, exp.Alias):
@@ -321,6 +324,8 @@ class Selects:
             clause = node.args.get(word)
             if clause is None:
                 continue
+            if isinstance(clause, exp.Fetch):
+                raise self.text.refuse(clause)
             self.text.check_parts(clause, frozenset({"expression"}))
             count = clause.expression
             if isinstance(count, exp.Placeholder):
@@ -350,6 +355,7 @@ class Selects:
         for join in node.args.get("joins") or ():
             source = self._joined(join, scope, ctes)
             scope, on = self._join(join, source, scope)
+            scope = replace(scope, sources={**scope.sources, source.alias: replace(source, on=on)})
             extra = f" AND {source.exists}" if source.exists else ""
             sql += f" {'LEFT JOIN' if source.nullable else 'JOIN'} {source.sql} ON {on}{extra}"
         if any(source.exists for source in scope.sources.values()):
@@ -476,7 +482,7 @@ class Selects:
         for side in (node.this, node.expression):
             if side.args.get("order") or side.args.get("limit"):
                 raise self.text.error(side, "ORDER BY or LIMIT stands inside a UNION ALL", "put that part in a WITH")
-            query = self.compile(side, parent, ctes, bare=bare)
+            query = self.compile(side, parent, ctes, bare=bare or bool(blocks))  # the first part names the outputs
             blocks += query.blocks if isinstance(query, Compound) else (query,)
         blocks = self._aligned(blocks, node)
         outputs = blocks[0].outputs
@@ -520,8 +526,9 @@ class Selects:
         )
 
     def _subquery(self, node: exp.Expression, scope: Scope, place: str) -> Typed:
-        inner = node.this if isinstance(node, exp.Subquery) else node
-        if isinstance(inner, exp.Subquery):
+        inner = node
+        while isinstance(inner, exp.Subquery):
+            self.text.check_parts(inner, frozenset({"this"}))
             inner = inner.this
         query = self.compile(inner, scope, bare=True)
         if place == "exists":

@@ -40,7 +40,7 @@ class SqlText:
         return self.error(node, f"{_cut(node.sql())} {reason}", hint)
 
     def check_parts(self, node: exp.Expression, known: frozenset[str]) -> None:
-        """Refuse a construct that has a part which the subset does not know."""
+        """Refuse a construct that has a part which the compiler does not compile."""
         for name, value in node.args.items():
             if value not in (None, False, [], "") and name not in known:
                 part = value[0] if isinstance(value, list) else value
