@@ -65,9 +65,13 @@ class Parquet:
         reading = self._reading
         if reading is None or (reading.inode, reading.line) != (bookmark.inode, bookmark.line):
             self.close()
-            file = self._arrow.parquet.ParquetFile(os.fdopen(os.dup(fd), "rb"))
-            batches = _batches(file, bookmark.line)
-            reading = self._reading = _Reading(bookmark.inode, bookmark.line, file, batches)
+            stream = os.fdopen(os.dup(fd), "rb")
+            try:
+                file = self._arrow.parquet.ParquetFile(stream)
+            except BaseException:
+                stream.close()
+                raise
+            reading = self._reading = _Reading(bookmark.inode, bookmark.line, file, _batches(file, bookmark.line))
         return reading
 
     def _piece(self, fd: int, bookmark: Bookmark, reading: _Reading, payloads: list[Payload]) -> Piece:
