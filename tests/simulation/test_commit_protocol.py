@@ -118,7 +118,9 @@ def script() -> list[list[Submission]]:
     for n in range(8):
         rows = [(f"i{draw.randrange(12)}", f"s{draw.randrange(3)}", draw.randrange(50)) for _ in range(6)]
         changes: list[Upserts | Deletes] = [Upserts(list(rows)), Deletes([(f"i{draw.randrange(12)}",)])]
-        bad = [Violation(b'{"id": %d}' % n, "gt", "stock", "-1", "stock is negative", f"items:{n}")] if n % 3 == 0 else []
+        bad = (
+            [Violation(b'{"id": %d}' % n, "gt", "stock", "-1", "stock is negative", f"items:{n}")] if n % 3 == 0 else []
+        )
         table = Submission(
             "items", Judged(changes, bad), partition="p", position=f"{n}", version=100 + n, frontier=1_000 + n
         )

@@ -29,7 +29,9 @@ def _check_table(db: apsw.Connection, schema: Schema) -> list[str]:
     totals: dict[str, int] = dict(rows)
     waiting = _number(db, "SELECT count(*) FROM _hr_quarantine WHERE table_name = ?", schema.name)
     if waiting > totals.get("quarantined", 0):
-        found.append(f"{schema.name}: {waiting} records wait in quarantine, {totals.get('quarantined', 0)} were counted")
+        found.append(
+            f"{schema.name}: {waiting} records wait in quarantine, {totals.get('quarantined', 0)} were counted"
+        )
     if not is_stored(schema):
         return found
     stored = _number(db, f"SELECT count(*) FROM {quote(schema.name)}")
