@@ -15,8 +15,9 @@ def check(db: apsw.Connection, schemas: Sequence[Schema]) -> list[str]:
 
     Pass a reader's connection; the check runs in one snapshot.
     """
+    found: list[str] = []
     with db:
-        found = [str(row[0]) for row in db.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
+        found += [str(row[0]) for row in db.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
         if not found:
             for schema in schemas:
                 found += _check_table(db, schema)
