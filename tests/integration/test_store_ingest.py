@@ -1,4 +1,4 @@
-"""The ingest threads against a real file: order, grouping, durability, backpressure, a full disk, a thread that dies."""
+"""The ingest threads on a real file: order, grouping, durability, backpressure, a full disk, a thread that dies."""
 
 from __future__ import annotations
 

@@ -15,8 +15,9 @@ def check(db: apsw.Connection, schemas: Sequence[Schema]) -> list[str]:
 
     Pass a reader's connection; the check runs in one snapshot.
     """
+    found: list[str] = []
     with db:
-        found = [str(row[0]) for row in db.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
+        found += [str(row[0]) for row in db.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
         if not found:
             for schema in schemas:
                 found += _check_table(db, schema)
@@ -29,7 +30,9 @@ def _check_table(db: apsw.Connection, schema: Schema) -> list[str]:
     totals: dict[str, int] = dict(rows)
     waiting = _number(db, "SELECT count(*) FROM _hr_quarantine WHERE table_name = ?", schema.name)
     if waiting > totals.get("quarantined", 0):
-        found.append(f"{schema.name}: {waiting} records wait in quarantine, {totals.get('quarantined', 0)} were counted")
+        found.append(
+            f"{schema.name}: {waiting} records wait in quarantine, {totals.get('quarantined', 0)} were counted"
+        )
     if not is_stored(schema):
         return found
     stored = _number(db, f"SELECT count(*) FROM {quote(schema.name)}")

@@ -26,6 +26,8 @@ from headrace.store.sqlite import SqliteStore
 
 T = TypeVar("T")
 
+_LONGEST_PAUSE = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -42,7 +44,7 @@ class Limits:
     retry
         Seconds between attempts while the disk is full.
     housekeep
-        Seconds between rounds of housekeeping.
+        Seconds between rounds of housekeeping; up to a minute when there is nothing to drop.
     """
 
     rows: int = 200_000
@@ -260,7 +262,7 @@ class Ingest:
 
     def _write(self) -> None:
         """The writer's thread."""
-        due = self._clock.monotonic()
+        last, pause = self._clock.monotonic(), self.limits.housekeep
         while True:
             group = self._next_group()
             if group:
@@ -268,9 +270,9 @@ class Ingest:
                 self._make_room()
             elif self._stopping:
                 break
-            if self._clock.monotonic() - due >= self.limits.housekeep:
-                self._housekeep()
-                due = self._clock.monotonic()
+            if self._clock.monotonic() - last >= pause or self.store.problems.waiting:
+                pause = self.limits.housekeep if self._housekeep() else min(2 * pause, _LONGEST_PAUSE)
+                last = self._clock.monotonic()
         with self._committed:
             self._writer_done = True
             self._committed.notify_all()
@@ -345,11 +347,11 @@ class Ingest:
         if self._failure is not None:
             raise StoreError("ingestion was stopped while the disk was full")
 
-    def _housekeep(self) -> None:
+    def _housekeep(self) -> int:
         try:
-            self.store.housekeep()
+            return self.store.housekeep()
         except StoreFull:
-            self._full = True  # deletes need log space too; the next commit finds out whether there is some
+            return 0  # deletes need log space too; the next commit finds out whether there is some
 
     def _make_room(self) -> None:
         with self._changed:

@@ -17,8 +17,9 @@ from importlib.resources import files
 import apsw
 
 from headrace.core.errors import MigrationRefused, StoreError
-from headrace.core.schema import Column, ColumnType, Schema, TableKind
+from headrace.core.schema import Column, ColumnType, Schema
 from headrace.store.schema import (
+    column_definition,
     create_statements,
     from_text,
     indexes,
@@ -134,7 +135,7 @@ def _add_columns(db: apsw.Connection, schema: Schema) -> None:
 
 def _add_column(db: apsw.Connection, schema: Schema, column: Column, *, adopted: bool) -> None:
     table, name = quote(schema.name), quote(column.name)
-    db.execute(f"ALTER TABLE {table} ADD COLUMN {name} {column.type.storage}")
+    db.execute(f"ALTER TABLE {table} ADD COLUMN {column_definition(column)}")
     if adopted:
         _fill_from_extra(db, schema, column)
     if column.default is not None:
@@ -181,8 +182,3 @@ def _follow_indexes(db: apsw.Connection, schema: Schema) -> None:
     for name, statement in wanted.items():
         if name not in present:
             db.execute(statement)
-
-
-def holds_events(schema: Schema) -> bool:
-    """Whether `schema` is a stream whose raw events are stored."""
-    return schema.kind is TableKind.EVENTS and schema.keep is not None

@@ -45,7 +45,7 @@ def create_statements(schema: Schema) -> list[str]:
     if schema.kind is TableKind.EVENTS:
         return [_create_events(schema)]
     key = f"PRIMARY KEY ({names(schema.key)})) WITHOUT ROWID"
-    keys = ", ".join(_column(schema.column(name)) for name in schema.key)
+    keys = ", ".join(column_definition(schema.column(name)) for name in schema.key)
     return [
         f"CREATE TABLE IF NOT EXISTS {quote(schema.name)} ({_columns(schema)}, _version INTEGER NOT NULL,"
         f" _source_ts INTEGER NOT NULL, _txn INTEGER NOT NULL, {key}",
@@ -63,13 +63,18 @@ def _create_events(schema: Schema) -> str:
 
 
 def _columns(schema: Schema) -> str:
-    columns = [_column(column) for column in schema.columns]
+    columns = [column_definition(column) for column in schema.columns]
     return ", ".join([*columns, "_extra TEXT"] if schema.adopt else columns)
 
 
-def _column(column: Column) -> str:
+def column_definition(column: Column) -> str:
+    """How `column` is written in CREATE TABLE and ADD COLUMN."""
     # NOT NULL is the contract's business: a column that the declaration drops must be free to stay behind as NULL.
-    return f"{quote(column.name)} {column.type.storage}"
+    name = quote(column.name)
+    if column.type.storage == "INTEGER":
+        # JSON (see `bulk`) turns integers over 64 bits into reals: never silently. Costs about 0.02 us a row.
+        return f"{name} INTEGER CHECK (typeof({name}) <> 'real')"
+    return f"{name} {column.type.storage}"
 
 
 def indexes(schema: Schema) -> dict[str, str]:

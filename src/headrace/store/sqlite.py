@@ -16,7 +16,7 @@ import apsw
 
 from headrace.core.changes import Position
 from headrace.core.clock import Clock
-from headrace.core.errors import StoreError, StoreFull
+from headrace.core.errors import Backpressure, StoreError, StoreFull
 from headrace.core.events import Committed, NullRecorder, Problem, Recorder
 from headrace.core.frontier import SourceState
 from headrace.core.schema import Schema
@@ -226,6 +226,7 @@ class SqliteStore:
         state = State(self._tables, self.maintainers, self._watermarks, self._quarantine_bytes, self._quarantine_limit)
         work = Transaction(self._db, state, submissions, txn)
         self._in_transaction(lambda: self._steps(work), txn)
+        self._tell_refusals(submissions, work.outcomes)
         self._recorder.record(
             Committed(
                 txn,
@@ -236,6 +237,12 @@ class SqliteStore:
             )
         )
         return cast("list[Outcome]", work.outcomes)
+
+    def _tell_refusals(self, submissions: Sequence[Submission], outcomes: Sequence[Outcome | None]) -> None:
+        for submission, outcome in zip(submissions, outcomes, strict=True):
+            if isinstance(outcome, Backpressure):
+                subject = f"table:{submission.table}"
+                self.problems.record(Problem(subject, "quarantine_full", outcome.message, outcome.hint))
 
     def _steps(self, work: Transaction) -> Callable[[], None]:
         crash_point = self.crash_point
@@ -434,3 +441,6 @@ class SqliteStore:
 
     def _weigh_quarantine(self) -> None:
         self._quarantine_bytes = {table: quarantine.size(self._db, table) for table in self._tables}
+        for table, size in self._quarantine_bytes.items():
+            if size < self._quarantine_limit:
+                self.problems.solve(f"table:{table}", "quarantine_full")
