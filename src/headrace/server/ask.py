@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from starlette.requests import Request
@@ -13,6 +13,8 @@ from starlette.requests import Request
 from headrace.context.policy import FreshnessPolicy
 from headrace.core.durations import format_duration, parse_duration
 from headrace.core.errors import BadParameter, DeclarationError
+
+T = TypeVar("T")
 
 POLICY_HEADER = b"headrace-policy"
 MAX_AGE_HEADER = b"headrace-max-age"
@@ -31,11 +33,13 @@ class Ask:
     @classmethod
     def of(cls, headers: Mapping[bytes, bytes], controls: Mapping[str, str], *, max_wait: int) -> Ask:
         """From headers and query controls; a query control beats its header. Raises `BadParameter`."""
-        policy = controls.get("_policy") or _text(headers.get(POLICY_HEADER))
-        max_age = controls.get("_max_age") or _text(headers.get(MAX_AGE_HEADER))
-        if policy is None and max_age is None and "_readset" not in controls:
+        header_policy, header_age = headers.get(POLICY_HEADER), headers.get(MAX_AGE_HEADER)
+        if header_policy is None and header_age is None and not controls:
             return _PLAIN
-        return cls(parse_policy(policy, max_wait), parse_max_age(max_age), flag(controls.get("_readset")))
+        # All of them are parsed, also those that lose: a mistake is said, not passed over.
+        policies = [parse_policy(text, max_wait) for text in (controls.get("_policy"), _text(header_policy))]
+        ages = [parse_max_age(text) for text in (controls.get("_max_age"), _text(header_age))]
+        return cls(_first(policies), _first(ages), parse_flag(controls.get("_readset")))
 
     @classmethod
     def of_request(cls, request: Request, body: Mapping[str, Any], *, max_wait: int) -> Ask:
@@ -85,9 +89,13 @@ def parse_max_age(text: str | None) -> int | None:
         raise BadParameter(error.message, hint=error.hint) from error
 
 
-def flag(text: str | None) -> bool:
-    """Whether a query flag is set: "1", "true" or "yes"."""
-    return text is not None and text.lower() in {"1", "true", "yes"}
+def parse_flag(text: str | None) -> bool:
+    """Whether a flag is set. Raises `BadParameter` for what is neither yes nor no."""
+    if text is None or text.lower() in {"0", "false", "no"}:
+        return False
+    if text.lower() in {"1", "true", "yes"}:
+        return True
+    raise BadParameter(f"{text[:40]!r} is neither yes nor no", hint="write 1 or 0")
 
 
 def parse_query(query: bytes) -> tuple[dict[str, str], dict[str, str]]:
@@ -130,4 +138,8 @@ def _unquote(raw: bytes) -> str:
 
 
 def _text(value: bytes | None) -> str | None:
-    return None if not value else value.decode("latin-1")
+    return None if value is None else value.decode("latin-1")
+
+
+def _first(given: list[T | None]) -> T | None:
+    return next((one for one in given if one is not None), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import cast
+from typing import Any, cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from headrace.core.clock import Clock, SystemClock
 from headrace.core.errors import HeadraceError
-from headrace.server import mcp
+from headrace.server import mcp, openapi
 from headrace.server.answers import to_json
 from headrace.server.body import Refused
 from headrace.server.catalog import Catalog
@@ -63,7 +63,8 @@ def create_app(
     chosen.check()
     counted = meter or Meter()
     routes: list[BaseRoute] = [
-        Route("/", _index(catalog), methods=["GET"]),
+        Route("/", _fixed(_index(catalog)), methods=["GET"]),
+        Route("/openapi.json", _fixed(openapi.build(catalog, chosen)), methods=["GET"]),
         *Contexts(reads, catalog, chosen).routes(),
         *Rows(reads, catalog, chosen).routes(),
         *Pushes(writes, catalog, chosen).routes(),
@@ -100,20 +101,23 @@ def _mcp(reads: Reads, catalog: Catalog, settings: Settings, failures: Failures)
     return mcp.HttpTransport(server, max_body=min(settings.max_body, 4 * 1024 * 1024))
 
 
-def _index(catalog: Catalog) -> Callable[[Request], Awaitable[Response]]:
-    body = to_json(
-        {
-            "app": catalog.app,
-            "views": sorted(catalog.views),
-            "tables": sorted(catalog.tables),
-            "see": ["/openapi.json", "/freshness", "/quarantine", "/metrics"],
-        }
-    )
+def _index(catalog: Catalog) -> dict[str, Any]:
+    return {
+        "app": catalog.app,
+        "views": sorted(catalog.views),
+        "tables": sorted(catalog.tables),
+        "see": ["/openapi.json", "/freshness", "/quarantine", "/metrics", "/mcp"],
+    }
 
-    async def index(_request: Request) -> Response:
+
+def _fixed(data: Any) -> Callable[[Request], Awaitable[Response]]:
+    """Answers the same document always."""
+    body = to_json(data)
+
+    async def answer(_request: Request) -> Response:
         return Response(body, media_type="application/json")
 
-    return index
+    return answer
 
 
 async def _known(_request: Request, error: Exception) -> Response:

@@ -96,9 +96,16 @@ def _numbers(given: Any) -> list[int] | None:
     listed = cast("list[Any]", given)
     if len(listed) > _MOST_NUMBERS:
         raise BadParameter(f"{len(listed)} ids are too many", hint=f"send at most {_MOST_NUMBERS}, or a table")
-    if not all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one <= _LARGEST for one in listed):
+    if not all(_whole(one) for one in listed):
         raise BadParameter("'ids' is not a list of numbers", hint='send {"ids": [1, 2]}')
-    return listed
+    return [int(one) for one in listed]
+
+
+def _whole(value: Any) -> bool:
+    """Whether a JSON value is a whole number from 0; 3.0 is one in JSON."""
+    if isinstance(value, float):
+        return value.is_integer() and 0 <= value <= _LARGEST
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST
 
 
 def _number(text: str, what: str, *, most: int = _LARGEST, least: int = 0) -> int:

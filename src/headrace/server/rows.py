@@ -73,11 +73,14 @@ class Rows:
 
 
 def _key(raw_path: bytes, table: TableInfo) -> str | list[str]:
-    """The key in a path as it was written: a comma that belongs to a value is %2C, a slash may stand as it is."""
+    """The key in a path as it was written: a comma that belongs to a value is %2C, a slash may stand as it is.
+
+    Clients made from OpenAPI encode the commas between the parts too: without a plain one, those are taken.
+    """
     text = raw_path.split(b"/", 3)[3].decode("ascii", "replace")
     if len(table.key) == 1:
         return _decode(text)
-    parts = [_decode(part) for part in text.split(",")]
+    parts = [_decode(part) for part in text.split(",")] if "," in text else _decode(text).split(",")
     if len(parts) != len(table.key):
         raise BadParameter(
             f"the key of {table.name!r} has {len(table.key)} parts, {len(parts)} are given",

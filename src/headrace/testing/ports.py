@@ -325,7 +325,7 @@ def _convert(column: Column, value: Any) -> Any:
             return None
         if column.type is ColumnType.INTEGER and not isinstance(value, bool):
             number = int(value)
-            if str(number) == str(value):
+            if str(number) == str(value) or number == value:
                 return number
         if column.type is ColumnType.TEXT and isinstance(value, str):
             return value

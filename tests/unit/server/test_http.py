@@ -146,6 +146,7 @@ async def test_rows_by_key(client) -> None:
     assert (await client.get("/tables/items/a/b,c")).json()["rows"][0]["item_id"] == "a/b,c"
     assert (await client.get("/tables/items/a%2Fb%2Cc")).json()["rows"][0]["item_id"] == "a/b,c"
     assert (await client.get("/tables/stock/s%201,i%2C1")).json()["rows"][0]["count"] == 3
+    assert (await client.get("/tables/stock/a%2Cb")).status_code == 404
 
 
 async def test_rows_of_many_keys(client) -> None:
