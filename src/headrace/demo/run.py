@@ -84,6 +84,7 @@ def run_demo(
     console = console or Console()
     plan = plan or CityPlan()
     board = Scoreboard(plan, seed=seed, speed=speed, window=parse_duration(batch))
+    console.print(f"Waking up a city (seed {seed}) and the app that follows it ...", style="dim", highlight=False)
     with _folder(data) as folder:
         show = Show(board, folder, console, opener=opener or _real_app(), plain=plain or not console.is_terminal)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
