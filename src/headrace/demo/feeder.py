@@ -22,7 +22,7 @@ from headrace.demo.wire import INSTANTS, records
 from headrace.demo.world import World
 
 PUSHED = ("items", "orders", "couriers", "sales")
-SEND_EVERY = 0.02
+SEND_EVERY = 0.03
 """Seconds between two pushes to one table: what a producer gathers before it sends."""
 SIGN_OF_LIFE = 0.2
 """Seconds after which a sender with nothing to say pushes an empty array, so that quiet is not taken for dead."""

@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Generator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext, suppress
@@ -83,13 +84,24 @@ def run_demo(
     console = console or Console()
     plan = plan or CityPlan()
     board = Scoreboard(plan, seed=seed, speed=speed, window=parse_duration(batch))
+    console.print(f"Waking up a city (seed {seed}) and the app that follows it ...", style="dim", highlight=False)
     with _folder(data) as folder:
         show = Show(board, folder, console, opener=opener or _real_app(), plain=plain or not console.is_terminal)
-        asyncio.run(show.run(DEFAULT_SECONDS if seconds is None else seconds))
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(show.run(DEFAULT_SECONDS if seconds is None else seconds))
     console.print(summary(board))
     if json_path is not None:
         Path(json_path).write_text(json.dumps(board.to_dict(), indent=2) + "\n", encoding="utf-8")
     return board
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The fast event loop where there is one; the same as the server's."""
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
 
 
 def _real_app() -> Opener:
@@ -140,7 +152,8 @@ class Show:
             while board.seconds < seconds and not stop.is_set():
                 await clock.sleep(min(FRAME, seconds - board.seconds))
                 now = clock.monotonic() - began
-                board.rates.append((board.events.total() - last) / (now - board.seconds))
+                if now - board.seconds > FRAME / 2:  # the last frame may be too short to tell a rate
+                    board.rates.append((board.events.total() - last) / (now - board.seconds))
                 board.seconds, last, board.city_now = now, board.events.total(), world.city.now
                 if screen is not None:
                     screen.update(render(board), refresh=True)

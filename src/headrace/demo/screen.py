@@ -52,7 +52,7 @@ def sparkline(values: Iterable[float]) -> str:
     """Small bars, the highest value on top.
 
     >>> sparkline([0, 1, 2, 4])
-    '▁▃▄█'
+    '▁▃▅█'
     """
     heights = list(values)
     top = max(heights, default=0.0)
