@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -39,7 +40,8 @@ def explain(target: str, as_json: bool) -> None:
 
 
 def _print(one: Explanation) -> None:
-    click.echo(f"{click.style(one.name, bold=True)}  {one.kind}, {one.computed}  {click.style(one.where, dim=True)}")
+    where = click.style(_near(one.where), dim=True)
+    click.echo(f"{click.style(one.name, bold=True)}  {one.kind}, {one.computed}  {where}")
     if one.inputs:
         _line("from", ", ".join(one.inputs))
     for label, value in one.facts.items():
@@ -49,6 +51,11 @@ def _print(one: Explanation) -> None:
     for lack in one.lacks:
         _line(click.style("lacks", fg="yellow"), lack)
     click.echo()
+
+
+def _near(where: str) -> str:
+    """`file:line`, relative to where the user stands if it is below."""
+    return where.removeprefix(f"{Path.cwd()}/")
 
 
 def _line(label: str, value: str) -> None:
