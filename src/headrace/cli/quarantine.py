@@ -13,8 +13,8 @@ import click
 from headrace.cli.remote import Remote, remote_options
 from headrace.cli.screen import json_option, print_json, print_table
 from headrace.cli.serving import noted_url
-from headrace.cli.target import data_folder, load
-from headrace.core.errors import HeadraceError, StoreLocked
+from headrace.cli.target import data_folder, existing_store, load
+from headrace.core.errors import StoreLocked
 
 if TYPE_CHECKING:
     from headrace.app import App
@@ -210,10 +210,7 @@ class Place:
 
     def _app(self) -> tuple[App, Path]:
         target = self.target or ""
-        app, folder = load(target), data_folder(target, self.data)
-        if not folder.is_dir():
-            raise HeadraceError(f"there is no data folder {folder}", hint="say where it is with --data")
-        return app, folder
+        return load(target), existing_store(target, self.data).parent
 
 
 def quiet(app: App) -> App:
