@@ -18,8 +18,11 @@ import click
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
-NOTE = "<!-- Written by scripts/reference.py from the code: change the code, then run `make reference`. -->\n"
+NOTE = "<!-- Written by scripts/reference.py from the code: change the code, then run `make reference`. -->"
 
+
+GIVEN = ("headrace.runtime.live.Live", "headrace.declaration.declared.Table", "headrace.declaration.declared.View")
+"""Classes that public calls return."""
 
 # Docstrings ----------------------------------------------------------------------------------------------------------
 
@@ -82,7 +85,7 @@ def _entries(text: str) -> str:
 def python_page() -> str:
     """Every public name of the package."""
     package = importlib.import_module("headrace")
-    parts = [NOTE, "# Python\n", markdown(package.__doc__)]
+    parts = [NOTE, "# Python", markdown(package.__doc__)]
     for name in package.__all__:
         value = getattr(package, name)
         if inspect.ismodule(value):
@@ -90,7 +93,14 @@ def python_page() -> str:
             parts += [_object(f"headrace.{name}.{inner}", getattr(value, inner), "###") for inner in value.__all__]
         else:
             parts.append(_object(f"headrace.{name}", value, "##"))
+    parts.append("# What they give\n\nClasses that users meet and never make.")
+    parts += [_object(path, _find(path), "##") for path in GIVEN]
     return "\n\n".join(parts) + "\n"
+
+
+def _find(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 def _object(path: str, value: Any, heading: str) -> str:
@@ -124,18 +134,37 @@ def _own_doc(value: Any) -> str:
     return (value.__doc__ or "") if not inspect.isclass(value) or "__doc__" in vars(value) else ""
 
 
+class Raw:
+    """An annotation that prints as it is written."""
+
+    def __init__(self, annotation: Any) -> None:
+        text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+        self._text = re.sub(r"\b(?:headrace|collections|typing|pathlib)(?:\.\w+)*\.(?=[A-Z])", "", text)
+
+    def __repr__(self) -> str:
+        return self._text
+
+
 def _signature(name: str, value: Any) -> str:
     try:
         signature = inspect.signature(value)
     except ValueError:
         return ""
-    kept = [parameter for parameter in signature.parameters.values() if parameter.name not in ("self", "cls")]
-    text = name + str(signature.replace(parameters=kept))
-    text = re.sub(
-        r"'([^']*)'", lambda match: match[1] if "[" in match[1] or match[1].isidentifier() else match[0], text
-    )
-    text = re.sub(r"\b(?:headrace|collections|typing|pathlib)(?:\.\w+)*\.(?=[A-Z])", "", text)
-    return f"```python\n{_wrapped(text)}\n```"
+    kept = [_raw(parameter) for parameter in signature.parameters.values() if parameter.name not in ("self", "cls")]
+    returns = signature.return_annotation
+    if inspect.isclass(value) or returns is inspect.Signature.empty:
+        shown = inspect.Signature(kept)
+    else:
+        shown = inspect.Signature(kept, return_annotation=Raw(returns))
+    return f"```python\n{_wrapped(name + str(shown))}\n```"
+
+
+def _raw(parameter: inspect.Parameter) -> inspect.Parameter:
+    """The parameter with an annotation that prints as it is written, and a default that says something."""
+    annotation, default = parameter.annotation, parameter.default
+    if annotation is not inspect.Parameter.empty:
+        parameter = parameter.replace(annotation=Raw(annotation))
+    return parameter.replace(default=Raw("...")) if " at 0x" in repr(default) or default is ... else parameter
 
 
 def _wrapped(signature: str) -> str:
@@ -159,7 +188,7 @@ def _wrapped(signature: str) -> str:
 def cli_page() -> str:
     """Every command and option."""
     main = importlib.import_module("headrace.cli").main
-    return "\n".join([NOTE, "# Command line\n", *_command(main, ["headrace"])])
+    return "\n".join([NOTE + "\n", "# Command line\n", *_command(main, ["headrace"])])
 
 
 def _command(command: click.Command, path: list[str]) -> Iterator[str]:
@@ -199,7 +228,7 @@ def errors_page() -> str:
     """The error tree, with what each error means and how HTTP answers."""
     errors = importlib.import_module("headrace.core.errors")
     problems = importlib.import_module("headrace.core.problems")
-    parts = [NOTE, "# Errors\n", markdown(errors.__doc__)]
+    parts = [NOTE, "# Errors", markdown(errors.__doc__)]
     parts.append("| error | HTTP status | problem type |\n|---|---|---|")
     parts[-1] += "".join(
         f"\n| `{kind.error.__name__}` | {kind.status} | `{problems.PREFIX}{kind.name}` |" for kind in problems.KINDS

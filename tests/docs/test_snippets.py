@@ -160,19 +160,15 @@ class Stage:
 
 
 def commands(text: str) -> list[tuple[str, str]]:
-    """The commands of a console block, each with what it prints. A `\\` at the end of a line continues it."""
+    """The commands of a console block, each with what it prints. A line after `> ` continues the command above it."""
     found: list[tuple[str, str]] = []
-    continues = False
     for line in text.splitlines():
-        if continues:
-            command, expected = found.pop()
-            found.append((f"{command}\n{line.removeprefix('> ')}", expected))
-        elif line.startswith("$ "):
+        if line.startswith("$ "):
             found.append((line[2:], ""))
         elif found:
             command, expected = found.pop()
-            found.append((command, f"{expected}{line}\n"))
-        continues = line.endswith("\\")
+            continues = line.startswith("> ") and not expected
+            found.append((f"{command}\n{line[2:]}", "") if continues else (command, f"{expected}{line}\n"))
     return found
 
 
@@ -216,4 +212,5 @@ def test_python_blocks_are_python(page: Path) -> None:
 
 
 def test_commands_are_told_from_output() -> None:
-    assert commands("$ echo a \\\n>   b\na b\n$ true\n") == [("echo a \\\n  b", "a b\n"), ("true", "")]
+    text = "$ echo 'a\n> b'\na\n> b\n$ true\n"
+    assert commands(text) == [("echo 'a\nb'", "a\n> b\n"), ("true", "")]

@@ -6,7 +6,7 @@ Exit statuses: 0 done, 1 it could not be done, 2 the command line does not make 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -78,6 +78,7 @@ def sole(error: BaseException) -> BaseException:
     >>> sole(ExceptionGroup("", [ExceptionGroup("", [ValueError(1)])]))
     ValueError(1)
     """
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return sole(group.exceptions[0]) if len(group.exceptions) == 1 else group

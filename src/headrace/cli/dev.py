@@ -13,7 +13,7 @@ from headrace.cli.target import app_argument, data_folder, data_option
 
 @click.command
 @app_argument
-@port_option()
+@port_option
 @data_option
 def dev(target: str, port: int, data: Path | None) -> None:
     """Run APP on this machine, and load it again whenever its file changes.

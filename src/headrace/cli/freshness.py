@@ -33,7 +33,7 @@ def freshness(url: str, api_key: str | None, as_json: bool) -> None:
 
 
 def _row(name: str, one: Mapping[str, Any]) -> dict[str, Any]:
-    counters = one.get("counters") or {}
+    counters: Mapping[str, int] = one.get("counters") or {}
     promise = one.get("promise_ms")
     return {
         "name": name,

@@ -12,8 +12,9 @@ import click
 
 from headrace.cli.remote import Remote, remote_options
 from headrace.cli.screen import json_option, print_json, print_table
-from headrace.cli.target import data_folder, load
-from headrace.core.errors import HeadraceError, StoreLocked
+from headrace.cli.serving import noted_url
+from headrace.cli.target import data_folder, existing_store, load
+from headrace.core.errors import StoreLocked
 
 if TYPE_CHECKING:
     from headrace.app import App
@@ -161,7 +162,10 @@ class Place:
     def settle(self, verb: str, numbers: Sequence[int], table: str | None) -> Mapping[str, int]:
         """Replay or drop records."""
         if self.target is not None:
-            return asyncio.run(self._settle_here(verb, numbers, table))
+            try:
+                return asyncio.run(self._settle_here(verb, numbers, table))
+            except StoreLocked as error:
+                return self._server_of(error).settle(verb, numbers, table)
         body = {"ids": list(numbers)} if numbers else {"table": table} if table else {"all": True}
         return self._remote.post(f"/quarantine/{verb}", body)
 
@@ -182,18 +186,13 @@ class Place:
             reads.close()
 
     async def _settle_here(self, verb: str, numbers: Sequence[int], table: str | None) -> Mapping[str, int]:
-        """Write to the data folder; where an engine runs on it, ask that engine."""
+        """Write to the data folder, as its one engine for a moment. Raises `StoreLocked` where another one runs."""
         from headrace.core.clock import SystemClock
         from headrace.runtime.engine import Engine
 
         app, folder = self._app()
         engine = Engine(quiet(app), data=folder, clock=SystemClock())
-        try:
-            await engine.start()
-        except StoreLocked as error:
-            raise StoreLocked(
-                error.message, hint=f"an engine runs on {folder}: leave out --app, and give its --url if it needs one"
-            ) from None
+        await engine.start()
         try:
             if verb == "replay":
                 return await engine.replay(numbers=list(numbers) or None, table=table)
@@ -201,12 +200,17 @@ class Place:
         finally:
             await engine.stop()
 
+    def _server_of(self, error: StoreLocked) -> Place:
+        """The server whose engine holds the data folder, by the note that it left there."""
+        url = noted_url(data_folder(self.target or "", self.data))
+        if url is None:
+            raise StoreLocked(error.message, hint="leave out --app and say where the server is with --url") from None
+        click.echo(f"asking the server that runs on this data: {url}", err=True)
+        return replace(self, target=None, url=url)
+
     def _app(self) -> tuple[App, Path]:
         target = self.target or ""
-        app, folder = load(target), data_folder(target, self.data)
-        if not folder.is_dir():
-            raise HeadraceError(f"there is no data folder {folder}", hint="say where it is with --data")
-        return app, folder
+        return load(target), existing_store(target, self.data).parent
 
 
 def quiet(app: App) -> App:

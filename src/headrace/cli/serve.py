@@ -14,7 +14,7 @@ from headrace.cli.target import app_argument, data_folder, data_option
 @click.command
 @app_argument
 @click.option("--host", default="127.0.0.1", show_default=True, envvar="HEADRACE_HOST", help="Address to listen on.")
-@port_option()
+@port_option
 @click.option(
     "--workers",
     type=click.IntRange(min=1),

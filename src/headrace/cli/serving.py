@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 NOTE = "serving.url"
 """A file in the data folder that holds the URL of the server that runs on it; gone when it has stopped."""
 
 
-def port_option(default: int = 8787):
+def port_option(command: F) -> F:
     """The option --port."""
     return click.option(
         "--port",
         type=click.IntRange(0, 65535),
-        default=default,
+        default=8787,
         show_default=True,
         envvar="HEADRACE_PORT",
         help="Port to listen on; 0 takes any free one.",
-    )
+    )(command)
 
 
 @contextmanager

@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from headrace.cli.screen import json_option, print_json, print_table
-from headrace.cli.target import app_argument, data_folder, data_option
-from headrace.core.errors import HeadraceError
+from headrace.cli.target import app_argument, data_option, existing_store
 
 COLUMNS = ("table", "rows")
 
@@ -25,13 +24,12 @@ def store() -> None:
 @json_option
 def info(target: str, data: Path | None, as_json: bool) -> None:
     """Show the size of the live store of APP and how many rows each table has. Works while it is served."""
-    folder = _existing(target, data)
-    facts = describe(folder)
+    facts = describe(existing_store(target, data))
     if as_json:
         print_json(facts)
         return
     print_table(facts["tables"], COLUMNS)
-    click.echo(f"{facts['bytes'] / 1e6:.1f} MB in {facts['folder']}", err=True)
+    click.echo(f"{facts['bytes'] / 1e6:.1f} MB in {facts['database']}", err=True)
 
 
 @store.command
@@ -43,26 +41,30 @@ def reset(target: str, data: Path | None, yes: bool) -> None:
 
     Sources are then read from their beginning. What was pushed is gone. Refused while the app is served.
     """
-    from headrace.runtime.folder import Folder
     from headrace.store.connection import WriterLock
 
-    folder = _existing(target, data)
+    database = existing_store(target, data)
     if not yes:
-        click.confirm(f"remove everything in {folder} for good?", abort=True, err=True)
-    database = Folder(folder).database
+        click.confirm(f"remove {database} for good?", abort=True, err=True)
     with WriterLock(database) as lock:
-        for path in sorted(folder.glob(f"{database.name}*")):
+        for path in files(database):
             if path != lock.path:
                 path.unlink()
-    click.echo(f"removed the store in {folder}")
+    click.echo(f"removed {database}")
 
 
-def describe(folder: Path) -> dict[str, Any]:
-    """Sizes and row counts of the store in `folder`."""
+def files(database: Path) -> list[Path]:
+    """The database and what lies beside it: its log, its lock, its board."""
     from headrace.runtime.folder import Folder
+
+    board = Folder(database.parent).board
+    return [*sorted(database.parent.glob(f"{database.name}*")), *([board] if board.exists() else [])]
+
+
+def describe(database: Path) -> dict[str, Any]:
+    """Sizes and row counts of a store."""
     from headrace.store.connection import open_reader
 
-    database = Folder(folder).database
     db = open_reader(database)
     try:
         found = db.execute(
@@ -74,18 +76,7 @@ def describe(folder: Path) -> dict[str, Any]:
     finally:
         db.close()
     return {
-        "folder": str(folder),
-        "bytes": sum(path.stat().st_size for path in folder.glob(f"{database.name}*")),
+        "database": str(database),
+        "bytes": sum(path.stat().st_size for path in files(database)),
         "tables": [{"table": name, "rows": count[0] if count else 0} for name, count in counts.items()],
     }
-
-
-def _existing(target: str, data: Path | None) -> Path:
-    from headrace.runtime.folder import Folder
-
-    folder = data_folder(target, data)
-    if not Folder(folder).database.exists():
-        raise HeadraceError(
-            f"there is no live store in {folder}", hint="it is made when the app first runs; or say --data"
-        )
-    return folder

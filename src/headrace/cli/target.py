@@ -48,6 +48,25 @@ def data_folder(target: str, data: Path | None) -> Path:
     return (Path(place).parent if place.endswith(".py") else Path()) / ".headrace"
 
 
+def existing_store(target: str, data: Path | None) -> Path:
+    """The database file of this app's live store.
+
+    Raises
+    ------
+    HeadraceError
+        There is none yet.
+    """
+    from headrace.runtime.folder import Folder
+
+    folder = data_folder(target, data)
+    database = Folder(folder).database
+    if not database.exists():
+        raise HeadraceError(
+            f"there is no live store in {folder}", hint="it is made when the app first runs; or say where with --data"
+        )
+    return database
+
+
 def load(target: str) -> App:
     """The app of a command's argument APP.
 
