@@ -13,7 +13,7 @@ from headrace.contracts.infer import default_name, schema_of
 from headrace.contracts.rules import Rule
 from headrace.core.durations import Duration, parse_duration
 from headrace.core.errors import DeclarationError
-from headrace.core.records import Record
+from headrace.core.records import OnViolation, Record
 from headrace.core.schema import TableKind
 from headrace.declaration.declared import DeclaredRollup, Table, View
 from headrace.declaration.place import caller, located
@@ -67,6 +67,7 @@ class Declaration:
         version: str | None = None,
         changed_at: str | None = None,
         rules: Sequence[Rule] = (),
+        on_violation: OnViolation = "quarantine",
         new_fields: NewFields = "ignore",
         description: str = "",
         owner: str = "",
@@ -95,6 +96,9 @@ class Declaration:
             A timestamp column that says when the row changed at its source; value ages start there.
         rules
             Rules over the whole row.
+        on_violation
+            What happens to a record that breaks a rule or a column that does not say so itself: `quarantine` or
+            `reject`.
         new_fields
             What to do with fields that the record does not declare: `ignore`, `adopt` (kept as JSON and turned into
             a column when the record declares it later) or `quarantine`.
@@ -120,6 +124,7 @@ class Declaration:
             record=record,
             schema=schema,
             rules=tuple(rules),
+            on_violation=on_violation,
             new_fields=new_fields,
             freshness=_micros(freshness),
             description=description,
@@ -143,6 +148,7 @@ class Declaration:
         lateness: Duration | None = None,
         ahead: Duration = "5m",
         rules: Sequence[Rule] = (),
+        on_violation: OnViolation = "quarantine",
         new_fields: NewFields = "ignore",
         description: str = "",
         owner: str = "",
@@ -186,6 +192,7 @@ class Declaration:
             rules=tuple(rules),
             lateness=_micros(lateness) if lateness is not None else _micros(keep),
             ahead=parse_duration(ahead),
+            on_violation=on_violation,
             new_fields=new_fields,
             freshness=_micros(freshness),
             description=description,
