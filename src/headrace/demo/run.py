@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.live import Live as LiveScreen
 
 from headrace.core.durations import Duration, parse_duration
+from headrace.core.errors import HeadraceError
 from headrace.demo.app import ORDER_STATUS, RECOMMEND
 from headrace.demo.city import City, CityPlan
 from headrace.demo.clock import CityClock
@@ -80,9 +81,12 @@ def run_demo(
     ------
     DeclarationError
         When `batch` is not a duration.
+    HeadraceError
+        When `data` holds an earlier run already, or the folder of `json_path` is not there.
     """
     console = console or Console()
     plan = plan or CityPlan()
+    _check_places(json_path, data)
     board = Scoreboard(plan, seed=seed, speed=speed, window=parse_duration(batch))
     console.print(f"Waking up a city (seed {seed}) and the app that follows it ...", style="dim", highlight=False)
     with _folder(data) as folder:
@@ -93,6 +97,15 @@ def run_demo(
     if json_path is not None:
         Path(json_path).write_text(json.dumps(board.to_dict(), indent=2) + "\n", encoding="utf-8")
     return board
+
+
+def _check_places(json_path: Path | str | None, data: Path | str | None) -> None:
+    """Refuse before the run what would fail after it."""
+    if json_path is not None and not Path(json_path).absolute().parent.is_dir():
+        raise HeadraceError(f"there is no folder for {str(json_path)!r}", hint="make the folder first")
+    # Every run begins at the same city instant: on the store of an earlier run its time would go back.
+    if data is not None and (Path(data) / PROMOTIONS).exists():
+        raise HeadraceError(f"{str(data)!r} holds an earlier run", hint="give another folder, or remove that one")
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -168,15 +181,17 @@ class Show:
 
 
 def _on_interrupt() -> asyncio.Event:
-    """An event that the first Ctrl-C or SIGTERM sets, so that the run ends with its summary; a second one kills."""
+    """An event that the first Ctrl-C, SIGTERM or closed terminal sets, so that the run ends in order; a second kills."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def interrupted() -> None:
         stop.set()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in numbers:
             loop.remove_signal_handler(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in numbers:
         # Windows has no such handlers, and only the main thread may set them: there Ctrl-C ends without a summary.
         with suppress(NotImplementedError, RuntimeError, ValueError):
             loop.add_signal_handler(number, interrupted)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from headrace.core.errors import DeclarationError
+from headrace.core.errors import DeclarationError, HeadraceError
 from headrace.demo.plan import CityPlan
 from headrace.demo.run import Opener, run_demo
 
@@ -49,3 +49,12 @@ def test_a_given_folder_is_kept(tmp_path: Path, stand_in: Opener):
 def test_a_window_that_is_no_duration_is_refused():
     with pytest.raises(DeclarationError, match="five minutes"):
         run_demo(0.1, batch="five minutes", console=Console(file=io.StringIO()))
+
+
+def test_what_would_fail_after_the_run_is_refused_before_it(tmp_path: Path, stand_in: Opener):
+    console = Console(file=io.StringIO())
+    with pytest.raises(HeadraceError, match="there is no folder"):
+        run_demo(0.1, tmp_path / "nowhere" / "figures.json", console=console)
+    run_demo(0.1, data=tmp_path / "city", plan=PLAN, console=console, opener=stand_in)
+    with pytest.raises(HeadraceError, match="holds an earlier run"):
+        run_demo(0.1, data=tmp_path / "city", plan=PLAN, console=console, opener=stand_in)
