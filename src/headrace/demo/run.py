@@ -181,7 +181,7 @@ class Show:
 
 
 def _on_interrupt() -> asyncio.Event:
-    """An event that the first Ctrl-C, SIGTERM or closed terminal sets, so that the run ends in order; a second kills."""
+    """An event that the first Ctrl-C, SIGTERM or closed terminal sets: the run ends in order. A second one kills."""
     names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
