@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pydantic_core
@@ -50,7 +50,7 @@ class Body:
             value: Any = _PYTHON.raw_decode(text)[0]
         except (ValueError, RecursionError):
             return {}
-        return value if isinstance(value, dict) else {}
+        return fields_of(value)
 
     def _array(self) -> list[bytes]:
         try:
@@ -71,6 +71,11 @@ class Body:
 
     def _split(self) -> list[bytes]:
         return [line for line in (part.strip(_WHITE) for part in self.data.split(b"\n")) if line]
+
+
+def fields_of(value: Any) -> dict[str, Any]:
+    """The value if it is a JSON object; empty when it is something else."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def is_json(data: bytes) -> bool:

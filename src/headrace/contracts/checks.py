@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import operator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from headrace.contracts.breach import Breach, value_text
 from headrace.contracts.contract import Contract
 from headrace.contracts.runs import UpsertRun
 from headrace.core.clock import isoformat
 from headrace.core.durations import format_duration
-from headrace.core.schema import show
+from headrace.core.schema import Row, show
 
 
 class TimeCheck:
@@ -73,10 +74,11 @@ class UniqueCheck:
         self._positions = contract.schema.key_positions
 
     def check(self, run: UpsertRun, seen: set[Any]) -> dict[int, Breach]:
-        """The breaches by position in the run; `seen` holds the keys of the batch so far and takes in those of the run."""
+        """The breaches by position in the run; `seen` are the keys of the batch so far, those of the run come to it."""
         if not self._positions:
             return {}
-        keys: list[Any] = list(map(operator.itemgetter(*self._positions), run.rows))
+        pick = cast("Callable[[Row], Any]", operator.itemgetter(*self._positions))
+        keys = list(map(pick, run.rows))
         before = len(seen)
         fresh = set(keys)
         if len(fresh) == len(keys) and (not before or seen.isdisjoint(fresh)):
@@ -90,7 +92,10 @@ class UniqueCheck:
         return found
 
     def _breach(self, row: tuple[Any, ...]) -> Breach:
-        key = [show(self._schema.column(name).type, row[i]) for name, i in zip(self._schema.key, self._positions)]
+        key = [
+            show(self._schema.column(name).type, row[i])
+            for name, i in zip(self._schema.key, self._positions, strict=True)
+        ]
         shown = value_text(key[0] if len(key) == 1 else key)
         name = self._schema.key[0]
         return Breach("unique", name, shown, f"the key {shown} comes twice in one snapshot")

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import PurePath
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pydantic
@@ -49,6 +49,7 @@ _BY_CLASS: tuple[tuple[type | tuple[type, ...], ColumnType], ...] = (
     (bytes, ColumnType.BYTES),
     ((pydantic.BaseModel, list, dict, tuple, set, frozenset), ColumnType.JSON),
 )
+_CALLABLE: Any = collections.abc.Callable
 _CONTAINERS = (collections.abc.Sequence, collections.abc.Mapping, collections.abc.Set, collections.abc.Iterable)
 
 
@@ -123,7 +124,7 @@ def _union(members: tuple[Any, ...]) -> Shape:
 
 def _values(values: Iterable[Any]) -> ColumnType | None:
     """The type that all `values` of a Literal or an Enum share."""
-    found = {type(value.value if isinstance(value, enum.Enum) else value) for value in values}
+    found: set[Any] = {type(value.value if isinstance(value, enum.Enum) else value) for value in values}
     if len(found) != 1:
         return None
     return {str: ColumnType.TEXT, int: ColumnType.INTEGER, bool: ColumnType.BOOLEAN}.get(found.pop())
@@ -132,11 +133,12 @@ def _values(values: Iterable[Any]) -> ColumnType | None:
 def _plain(annotation: Any, origin: Any) -> ColumnType | None:
     if annotation in _EXACT:
         return _EXACT[annotation]
-    kind = origin or annotation
-    if not isinstance(kind, type) or kind is type or kind is collections.abc.Callable:
+    kind: Any = origin or annotation
+    if not isinstance(kind, type) or kind is type or kind is _CALLABLE:
         return None
+    kind = cast("type[Any]", kind)
     if issubclass(kind, enum.Enum):
-        return _values(kind)
+        return _values(cast("Iterable[Any]", kind))
     if dataclasses.is_dataclass(kind) or typing_extensions.is_typeddict(kind) or kind in _CONTAINERS:
         return ColumnType.JSON
     for classes, found in _BY_CLASS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from headrace.contracts.expression import compile_expression
 from headrace.contracts.infer import suggest
@@ -97,7 +97,8 @@ class Contract:
 
     def _policy(self, name: str) -> OnViolation:
         extra: Any = self.record.model_fields[name].json_schema_extra
-        policy = extra.get("on_violation", self.on_violation) if isinstance(extra, dict) else self.on_violation
+        declared = cast("dict[str, Any]", extra) if isinstance(extra, dict) else {}
+        policy = cast("OnViolation", declared.get("on_violation", self.on_violation))
         what = f"the column {name!r} of {self.schema.name!r}"
         check_policy(policy, what)
         if policy == "null":

@@ -6,11 +6,12 @@ import base64
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pydantic_core
 from pydantic import ValidationError
 
+from headrace.contracts.body import fields_of
 from headrace.contracts.breach import Breach, breaches_of, gravest, value_text
 from headrace.contracts.contract import Contract
 from headrace.core.clock import SECOND, instant
@@ -64,11 +65,12 @@ class ExactReader:
         """Judge one mapping of Python values."""
         return self._judge(self._record.__pydantic_validator__.validate_python, values, lambda: values)
 
-    def unknown(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields that the record does not declare."""
-        if not isinstance(values, Mapping):  # whatever a source took for a record
+    def unknown(self, values: Any) -> dict[str, Any]:
+        """The fields that the record does not declare; none in what is no mapping (whatever a source took for one)."""
+        if not isinstance(values, Mapping):
             return {}
-        return {name: value for name, value in values.items() if name not in self.inputs}
+        fields = cast("Mapping[str, Any]", values)
+        return {name: value for name, value in fields.items() if name not in self.inputs}
 
     def _judge(
         self, validate: Callable[[Any], Any], given: Any, values: Callable[[], Mapping[str, Any]]
@@ -171,7 +173,7 @@ def parse_object(raw: bytes) -> dict[str, Any]:
         value = pydantic_core.from_json(raw)
     except (ValueError, RecursionError):
         return {}
-    return value if isinstance(value, dict) else {}
+    return fields_of(value)
 
 
 def input_names(record: type[Record]) -> dict[str, str]:
@@ -288,7 +290,8 @@ def raw_of(values: Mapping[str, Any]) -> bytes:
 
 def _json_text(values: Any) -> str:
     if isinstance(values, Mapping):
-        values = {str(name): _jsonable(value) for name, value in values.items()}
+        fields = cast("Mapping[Any, Any]", values)
+        values = {str(name): _jsonable(value) for name, value in fields.items()}
     return str(ENCODERS[ColumnType.JSON](values))
 
 

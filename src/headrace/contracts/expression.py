@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from headrace.contracts.infer import suggest
 from headrace.core.clock import SECOND, instant
@@ -20,7 +20,55 @@ FUNCTIONS = ("abs", "coalesce", "instr", "length", "lower", "nullif", "replace",
 """What a rule may call."""
 
 _NODES = frozenset(
-    ["Column", "Identifier", "Literal", "Boolean", "Null", "And", "Or", "Not", "Paren", "EQ", "NEQ", "GT", "GTE", "LT", "LTE", "Is", "In", "Between", "Like", "Neg", "Add", "Sub", "Mul", "Div", "Mod", "DPipe", "Case", "If", "Cast", "DataType", "Interval", "Var", "Abs", "Coalesce", "StrPosition", "Length", "Lower", "Nullif", "Replace", "Round", "Substring", "Trim", "Upper", "NullSafeEQ", "NullSafeNEQ", "Escape", "Distinct"]
+    [
+        "Column",
+        "Identifier",
+        "Literal",
+        "Boolean",
+        "Null",
+        "And",
+        "Or",
+        "Not",
+        "Paren",
+        "EQ",
+        "NEQ",
+        "GT",
+        "GTE",
+        "LT",
+        "LTE",
+        "Is",
+        "In",
+        "Between",
+        "Like",
+        "Neg",
+        "Add",
+        "Sub",
+        "Mul",
+        "Div",
+        "Mod",
+        "DPipe",
+        "Case",
+        "If",
+        "Cast",
+        "DataType",
+        "Interval",
+        "Var",
+        "Abs",
+        "Coalesce",
+        "StrPosition",
+        "Length",
+        "Lower",
+        "Nullif",
+        "Replace",
+        "Round",
+        "Substring",
+        "Trim",
+        "Upper",
+        "NullSafeEQ",
+        "NullSafeNEQ",
+        "Escape",
+        "Distinct",
+    ]
 )
 _SECONDS = {"SECOND": 1, "MINUTE": 60, "HOUR": 3_600, "DAY": 86_400, "WEEK": 604_800}
 _TIMES = frozenset({"TIMESTAMP", "DATETIME", "TIMESTAMPTZ", "TIMESTAMPNTZ"})
@@ -35,7 +83,7 @@ def compile_expression(sql: str, schema: Schema) -> str:
         When it does not parse, is outside the subset, or names a column that is not there.
     """
     import sqlglot  # 50 ms to import, and only who declares SQL rules needs it
-    from sqlglot import errors, exp
+    from sqlglot import errors
 
     try:
         tree: Any = sqlglot.parse_one(sql)
@@ -46,12 +94,15 @@ def compile_expression(sql: str, schema: Schema) -> str:
     tree = tree.transform(_lower_times)
     for node in tree.walk():
         _check_node(node, sql, schema)
-    quoted = tree.transform(lambda node: exp.to_identifier(node.name, quoted=True) if _is_name(node) else node)
-    return str(quoted.sql(dialect="sqlite"))
+    return str(tree.transform(_quoted).sql(dialect="sqlite"))
 
 
-def _is_name(node: Any) -> bool:
-    return type(node).__name__ == "Identifier"
+def _quoted(node: Any) -> Any:
+    from sqlglot import exp
+
+    if type(node).__name__ != "Identifier":
+        return node
+    return cast("Any", exp).to_identifier(node.name, quoted=True)
 
 
 def _first_line(text: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from itertools import repeat
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -33,6 +33,7 @@ _LONG_FRACTION_TEXT = re.compile(r":\d\d[.,]\d{7}")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 # Up to six digits of fraction: smaller ones are written with an exponent by Decimal.
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,6})?")
+_FLOORDIV = cast("Callable[[Any, Any], Any]", operator.floordiv)  # pyright: ignore[reportUnknownMemberType]
 _ASTUPLE = msgspec.structs.astuple
 
 Cells = Sequence[Any]
@@ -135,7 +136,7 @@ def _booleans(cells: Cells) -> Iterable[Stored]:
 
 def _timestamps(cells: Cells) -> Iterable[Stored]:
     try:
-        found: list[Any] = list(map(operator.floordiv, map(operator.sub, cells, repeat(_EPOCH)), repeat(_MICROSECOND)))
+        found: list[Any] = list(map(_FLOORDIV, map(operator.sub, cells, repeat(_EPOCH)), repeat(_MICROSECOND)))
     except TypeError:  # some are None or have no time zone
         found = [None if cell is None else instant(cell) for cell in cells]
     present = [at for at in found if at is not None] if None in found else found

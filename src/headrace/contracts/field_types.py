@@ -9,7 +9,7 @@ import typing
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import annotated_types
@@ -101,17 +101,23 @@ def _field(column: Column, field: FieldInfo) -> tuple[Any, ...]:
 
 def _constraints(field: FieldInfo) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for item in field.metadata:
-        known = _CONSTRAINTS.get(type(item))
+    metadata: list[Any] = field.metadata
+    for item in metadata:
+        known = _CONSTRAINTS.get(cast("Any", type(item)))
         if known is not None:
             if known[0] in found:
                 raise _Unsure
             found[known[0]] = getattr(item, known[1])
-        elif set(vars(item) if hasattr(item, "__dict__") else ()) == {"pattern"} and isinstance(item.pattern, str):
+        elif _is_pattern(item):
             found["pattern"] = _pattern(item.pattern)
         else:
             raise _Unsure
     return found
+
+
+def _is_pattern(item: Any) -> bool:
+    """Whether this is Pydantic's way to keep `pattern=` and nothing else."""
+    return getattr(item, "__dict__", {}).keys() == {"pattern"} and isinstance(item.pattern, str)
 
 
 def _pattern(pattern: str) -> str:
@@ -123,12 +129,12 @@ def _pattern(pattern: str) -> str:
 
 def _default(column: Column, field: FieldInfo) -> Any:
     if field.default_factory in (list, dict):
-        return msgspec.field(default_factory=typing.cast("Any", field.default_factory))
-    default = field.default
+        return msgspec.field(default_factory=cast("Any", field.default_factory))
+    default: Any = field.default
     if default is None and field.default_factory is None:
         return None
     wanted = _DEFAULTS.get(column.type)
-    value = default.value if isinstance(default, enum.Enum) else default
+    value: Any = default.value if isinstance(default, enum.Enum) else default
     if wanted is None or type(value) is not wanted or field.default_factory is not None:
         raise _Unsure
     if column.type is ColumnType.INTEGER and not INT_MIN <= value <= INT_MAX:
@@ -187,13 +193,17 @@ def _scalar(column: Column, inner: Any, constraints: dict[str, Any]) -> Any:
             raise _Unsure
         return typing.Literal[values]
     if inner is int:
-        return typing.Annotated[int, msgspec.Meta(**_within_64_bits(constraints))]
+        return typing.Annotated[int, _meta(_within_64_bits(constraints))]
     base = _BASES.get(inner)
     if base is None or (constraints and base not in (str, float)):
         raise _Unsure
     if base is float and any(type(v) not in (int, float) for v in constraints.values()):
         raise _Unsure
-    return typing.Annotated[base, msgspec.Meta(**constraints)] if constraints else base
+    return typing.Annotated[base, _meta(constraints)] if constraints else base
+
+
+def _meta(constraints: dict[str, Any]) -> msgspec.Meta:
+    return msgspec.Meta(**constraints)
 
 
 def _choices(inner: Any) -> tuple[Any, ...] | None:
@@ -204,7 +214,7 @@ def _choices(inner: Any) -> tuple[Any, ...] | None:
         values = tuple(member.value for member in inner)
     else:
         return None
-    kinds = {type(value) for value in values}
+    kinds: set[Any] = {type(value) for value in values}
     if kinds not in ({str}, {int}) or (kinds == {int} and not all(INT_MIN <= v <= INT_MAX for v in values)):
         raise _Unsure
     return values

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.contracts.body import Body, Form
+from headrace.contracts.body import Body, Form, fields_of
 from headrace.contracts.breach import Breach
 from headrace.contracts.checks import TimeCheck, UniqueCheck
 from headrace.contracts.contract import Contract
@@ -146,7 +146,7 @@ class Judge:
         """
         first = body.first()
         if self._envelopes is not None and "op" in first:
-            first = first.get("record", {}) if first.get("op") == "upsert" else {}
+            first = fields_of(first.get("record")) if first.get("op") == "upsert" else {}
         self._count(sitting, self._exact.unknown(first))
 
     def _count(self, sitting: _Sitting, unknown: Mapping[str, Any]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from headrace.contracts.breach import Breach, breaches_of, gravest, value_text
 from headrace.contracts.contract import Contract
 from headrace.contracts.exact import encoder_of, input_names
+from headrace.core.records import OnViolation
 from headrace.core.schema import Row, TableKind
 
 
@@ -19,7 +20,7 @@ class KeyReader:
     def __init__(self, contract: Contract) -> None:
         self._schema = contract.schema
         self._record = contract.record
-        self._policies = {**contract.policies, "": contract.on_violation}
+        self._policies: dict[str, OnViolation] = {**contract.policies, "": contract.on_violation}
         self.inputs = input_names(contract.record)
         """The column of each name that a field has in the data."""
         names = contract.schema.key
@@ -68,10 +69,12 @@ class KeyReader:
     def _by_column(self, key: Any) -> dict[str, Any] | Breach:
         names = self._schema.key
         if isinstance(key, Mapping):
-            return {self.inputs.get(str(name), str(name)): value for name, value in key.items()}
+            fields = cast("Mapping[Any, Any]", key)
+            return {self.inputs.get(str(name), str(name)): value for name, value in fields.items()}
         if isinstance(key, Sequence) and not isinstance(key, str | bytes):
-            if len(key) == len(names):
-                return dict(zip(names, key, strict=True))
+            cells = cast("Sequence[Any]", key)
+            if len(cells) == len(names):
+                return dict(zip(names, cells, strict=True))
         elif len(names) == 1:
             return {names[0]: key}
         return Breach(

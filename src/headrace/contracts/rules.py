@@ -14,7 +14,30 @@ Check = str | Callable[[Any], Any]
 """A SQL expression over the columns, or a function of the validated record."""
 
 WORDS = frozenset(
-    ["type", "missing", "gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length", "pattern", "enum", "finite", "range", "unique", "too_late", "too_early", "json", "bad_bytes", "unknown_field", "key_missing", "op", "validator"]
+    [
+        "type",
+        "missing",
+        "gt",
+        "ge",
+        "lt",
+        "le",
+        "multiple_of",
+        "min_length",
+        "max_length",
+        "pattern",
+        "enum",
+        "finite",
+        "range",
+        "unique",
+        "too_late",
+        "too_early",
+        "json",
+        "bad_bytes",
+        "unknown_field",
+        "key_missing",
+        "op",
+        "validator",
+    ]
 )
 """The rules that are built in; a row rule needs a name of its own."""
 

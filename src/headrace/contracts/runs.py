@@ -63,19 +63,21 @@ class Runs:
 
     def __init__(self) -> None:
         self.found: list[UpsertRun | DeleteRun] = []
+        # The lists of the run of rows that is being filled.
+        self._rows: list[Row] = []
         self._items: list[int] = []
+        self._extras: list[str | None] = []
+        self._records: list[Record | None] = []
 
     def upsert(self, item: int, row: Row, extra: str | None, record: Record | None) -> None:
         """The record number `item` is this row."""
-        last = self.found[-1] if self.found else None
-        if not isinstance(last, UpsertRun) or last.extras is None or last.records is None:
-            self._items = []
-            last = UpsertRun([], self._items, [], [])
-            self.found.append(last)
-        last.rows.append(row)
+        if not self.found or not isinstance(self.found[-1], UpsertRun):
+            self._rows, self._items, self._extras, self._records = [], [], [], []
+            self.found.append(UpsertRun(self._rows, self._items, self._extras, self._records))
+        self._rows.append(row)
         self._items.append(item)
-        last.extras.append(extra)
-        last.records.append(record)
+        self._extras.append(extra)
+        self._records.append(record)
 
     def delete(self, item: int, key: Row, version: int | None) -> None:
         """The change number `item` deletes this key."""

@@ -77,7 +77,9 @@ def test_a_second_column_is_reported_too() -> None:
     assert "'item_id'" in problem.message
 
 
-@pytest.mark.parametrize(("new_fields", "kinds"), [("ignore", ["column_added"]), ("quarantine", ["column_added"]), ("adopt", [])])
+@pytest.mark.parametrize(
+    ("new_fields", "kinds"), [("ignore", ["column_added"]), ("quarantine", ["column_added"]), ("adopt", [])]
+)
 def test_a_new_column_is_a_problem_unless_adopted(new_fields: Any, kinds: list[str]) -> None:
     evolution = Evolution(contract(new_fields=new_fields))
     events = [event for _ in range(20) for event in evolution.observe(good(5, color=1))]
@@ -94,14 +96,16 @@ def test_signs_come_from_real_judgements() -> None:
             events += evolution.observe(judge.judge(Batch([Json(body)]), now=0))
     assert [(type(e), e.kind) for e in events] == [  # type: ignore[union-attr]
         (Problem, "column_dropped"),
-        (Problem, "column_retyped"),
         (Solved, "column_dropped"),
+        (Problem, "column_retyped"),
     ]
 
 
 JUDGED = st.builds(
     Judged,
-    changes=st.lists(st.builds(Upserts, st.lists(st.just(("a", 1.0)), max_size=30)) | st.just(Deletes([("a",)])), max_size=2),
+    changes=st.lists(
+        st.builds(Upserts, st.lists(st.just(("a", 1.0)), max_size=30)) | st.just(Deletes([("a",)])), max_size=2
+    ),
     violations=st.lists(
         st.builds(
             Violation,

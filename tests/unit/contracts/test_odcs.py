@@ -97,7 +97,9 @@ class StandIn:
     def _declare(self, record: type[Record], kind: TableKind, options: dict[str, Any]) -> None:
         indexes = options.pop("index", ())
         words = {
-            word: options.pop(word) for word in ("name", "key", "event_time", "version", "changed_at") if word in options
+            word: options.pop(word)
+            for word in ("name", "key", "event_time", "version", "changed_at")
+            if word in options
         }
         keep = options.pop("keep", None)
         schema = schema_of(record, kind=kind, indexes=indexes, keep=keep and parse_duration(keep), **words)
@@ -274,7 +276,9 @@ def contracts(draw: st.DrawFn) -> Contract:
         nullable = kind is not Any and draw(st.booleans())
         if nullable and draw(st.booleans()):
             options["on_violation"] = "null"
-        options["description"] = draw(st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), max_size=9))
+        options["description"] = draw(
+            st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), max_size=9)
+        )
         default = None if nullable and draw(st.booleans()) else ...
         if kind in BOUNDS and not nullable and draw(st.booleans()):
             default = draw(BOUNDS[kind])

@@ -61,7 +61,9 @@ def test_rules_that_hold(sql: str) -> None:
     assert not broken(sql)
 
 
-@pytest.mark.parametrize("sql", ["ends < starts", "percent > 10", "NOT active", "code = 'ABC'", "price = 0 OR percent = 0"])
+@pytest.mark.parametrize(
+    "sql", ["ends < starts", "percent > 10", "NOT active", "code = 'ABC'", "price = 0 OR percent = 0"]
+)
 def test_rules_that_are_broken(sql: str) -> None:
     assert broken(sql)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from headrace.core.errors import ContractError
 
@@ -55,7 +55,7 @@ class Document:
             at = (*path, name, i)
             if not isinstance(entry, dict):
                 self.fail(at, f"an entry of {name} is {entry!r}, not a mapping", "write each entry as key: value pairs")
-            found.append((at, entry))
+            found.append((at, cast("dict[str, Any]", entry)))
         return found
 
     def facts(self, holder: Any, path: Path) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class Document:
         import yaml
 
         try:
-            loader = yaml.SafeLoader(text)
+            loader: Any = yaml.SafeLoader(text)
             try:
                 node = loader.get_single_node()
                 root: Any = None if node is None else loader.construct_document(node)
@@ -89,14 +89,15 @@ class Document:
         return root  # pyright: ignore[reportUnknownVariableType]
 
     def _note(self, node: Any, path: Path) -> None:
+        value: Any = node.value
         if len(path) > _DEEPEST or len(self._lines) > _MOST:  # aliases can make a small file endless
             return
         self._lines[path] = node.start_mark.line + 1
-        if isinstance(node.value, list):
-            for i, item in enumerate(node.value):
+        if isinstance(value, list):
+            for i, item in enumerate(cast("list[Any]", value)):
                 if isinstance(item, tuple):
-                    key, value = item
-                    self._note(value, (*path, str(key.value)))
+                    key, entry = cast("tuple[Any, Any]", item)
+                    self._note(entry, (*path, str(key.value)))
                     self._lines[(*path, str(key.value))] = key.start_mark.line + 1
                 else:
                     self._note(item, (*path, i))

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 from pydantic.fields import FieldInfo
 
@@ -143,7 +143,11 @@ def _facts(contract: Contract) -> dict[str, Any]:
         facts["owner"] = contract.owner
     if schema.indexes:
         facts["indexes"] = [list(index) for index in schema.indexes]
-    for word, value in (("eventTime", schema.event_time), ("version", schema.version), ("changedAt", schema.changed_at)):
+    for word, value in (
+        ("eventTime", schema.event_time),
+        ("version", schema.version),
+        ("changedAt", schema.changed_at),
+    ):
         if value is not None:
             facts[word] = value
     for word, micros in (("keep", schema.keep), ("lateness", contract.lateness), ("freshness", contract.freshness)):
@@ -292,7 +296,9 @@ def plain(value: Any, *, number: bool = False) -> Any:
         return value.model_dump(mode="json")
     if isinstance(value, set | frozenset | tuple):
         return list(typing.cast("Iterable[Any]", value))
-    return value if value is None or isinstance(value, str | int | float | list | dict) else str(value)
+    if value is None or isinstance(value, str | int | float | list | dict):
+        return cast("Any", value)
+    return str(value)
 
 
 def _choices(annotation: Any) -> list[Any]:

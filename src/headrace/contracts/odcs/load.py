@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from headrace.contracts.odcs.document import Document, Path
 from headrace.contracts.odcs.export import BOUNDS
@@ -36,8 +36,14 @@ _FORMATS = {"uuid": ColumnType.UUID, "binary": ColumnType.BYTES, "byte": ColumnT
 _RULE_QUERY = re.compile(r"\s*SELECT\s+COUNT\(\*\)\s+FROM\s+\S+\s+WHERE\s+NOT\s*\((.*)\)\s*;?\s*\Z", re.I | re.S)
 _JSON_TYPE = re.compile(r"[a-zA-Z\[\], |]{1,200}")
 _JSON_WORDS = frozenset({"str", "int", "float", "bool", "list", "dict", "set", "frozenset", "tuple", "Any"})
-_UNITS = {"d": "d", "day": "d", "days": "d", "h": "h", "hour": "h", "hours": "h", "m": "m", "minute": "m"}
-_UNITS |= {"minutes": "m", "s": "s", "second": "s", "seconds": "s", "ms": "ms", "w": "w"}
+_UNITS = {
+    **dict.fromkeys(("w", "week", "weeks"), "w"),
+    **dict.fromkeys(("d", "day", "days"), "d"),
+    **dict.fromkeys(("h", "hour", "hours"), "h"),
+    **dict.fromkeys(("m", "min", "minute", "minutes"), "m"),
+    **dict.fromkeys(("s", "second", "seconds"), "s"),
+    "ms": "ms",
+}
 
 
 @dataclass(slots=True)
@@ -106,7 +112,9 @@ def load(document: Document) -> ReadContract:
     version = str(root.get("apiVersion", ""))
     if not version.startswith("v3."):
         document.fail(
-            ("apiVersion",), f"apiVersion is {version or 'missing'}", "versions v3.0.0 to v3.1.0 of the standard are read"
+            ("apiVersion",),
+            f"apiVersion is {version or 'missing'}",
+            "versions v3.0.0 to v3.1.0 of the standard are read",
         )
     tables = [_table(document, path, entry) for path, entry in document.entries(root, (), "schema")]
     if not tables:
@@ -179,9 +187,7 @@ def _type(
         physical = str(entry.get("physicalType") or "")
         return next((kind for pattern, kind in _PHYSICAL if pattern.search(physical)), ColumnType.TEXT)
     if logical not in _LOGICAL:
-        document.fail(
-            (*path, "logicalType"), f"logicalType is {logical!r}", f"the standard has {', '.join(_LOGICAL)}"
-        )
+        document.fail((*path, "logicalType"), f"logicalType is {logical!r}", f"the standard has {', '.join(_LOGICAL)}")
     kind = _LOGICAL[logical]
     return _FORMATS.get(str(options.get("format")), kind) if kind is ColumnType.TEXT else kind
 
@@ -195,12 +201,17 @@ def _constraints(options: dict[str, Any]) -> dict[str, Any]:
 
 def _choices(document: Document, path: Path, entry: dict[str, Any]) -> list[Any]:
     for _, check in document.entries(entry, path, "quality"):
-        arguments = check.get("arguments")
+        arguments: Any = check.get("arguments")
         if check.get("metric") == "invalidValues" and check.get("mustBe") == 0 and isinstance(arguments, dict):
-            values: Any = arguments.get("validValues")  # pyright: ignore[reportUnknownMemberType]
-            if isinstance(values, list) and values and {type(v) for v in values} in ({str}, {int}, {bool}):  # pyright: ignore
-                return values  # pyright: ignore[reportUnknownVariableType]
+            values = cast("dict[str, Any]", arguments).get("validValues")
+            if isinstance(values, list) and _are_alike(cast("list[Any]", values)):
+                return cast("list[Any]", values)
     return []
+
+
+def _are_alike(values: list[Any]) -> bool:
+    kinds: set[Any] = {type(value) for value in values}
+    return kinds in ({str}, {int}, {bool})
 
 
 def _json_type(entry: dict[str, Any], facts: dict[str, Any]) -> str:

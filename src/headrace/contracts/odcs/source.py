@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
@@ -219,17 +221,37 @@ def _from_iso(kind: type[date] | type[time]) -> Any:
     return literal
 
 
-_BY_TYPE: dict[ColumnType, Any] = {
+def _boolean(value: Any) -> str:
+    return repr(bool(value))
+
+
+def _duration_literal(value: Any) -> str:
+    return f"timedelta(seconds={float(value)!r})"
+
+
+def _decimal(value: Any) -> str:
+    return f"Decimal({str(Decimal(str(value)))!r})"
+
+
+def _uuid(value: Any) -> str:
+    return f"UUID({str(UUID(str(value)))!r})"
+
+
+def _bytes(value: Any) -> str:
+    return repr(value if isinstance(value, bytes) else str(value).encode())
+
+
+_BY_TYPE: dict[ColumnType, Callable[[Any], str]] = {
     ColumnType.INTEGER: _number,
     ColumnType.REAL: _number,
-    ColumnType.BOOLEAN: lambda v: repr(bool(v)),
+    ColumnType.BOOLEAN: _boolean,
     ColumnType.TIMESTAMP: _from_iso(datetime),
     ColumnType.DATE: _from_iso(date),
     ColumnType.TIME: _from_iso(time),
-    ColumnType.DURATION: lambda v: f"timedelta(seconds={float(v)!r})",
-    ColumnType.DECIMAL: lambda v: f"Decimal({str(Decimal(str(v)))!r})",
-    ColumnType.UUID: lambda v: f"UUID({str(v)!r})",
-    ColumnType.BYTES: lambda v: repr(v.encode() if isinstance(v, str) else v),
+    ColumnType.DURATION: _duration_literal,
+    ColumnType.DECIMAL: _decimal,
+    ColumnType.UUID: _uuid,
+    ColumnType.BYTES: _bytes,
 }
 
 
@@ -257,7 +279,7 @@ def _facts(table: ReadTable) -> list[str]:
     facts, found = table.facts, list[str]()
     indexes = facts.get("indexes")
     if isinstance(indexes, list) and indexes:
-        columns: list[Any] = indexes
+        columns = cast("list[Any]", indexes)
         found.append(f"index=[{', '.join(_index(i) for i in columns)}]")
     for theirs, ours in (("eventTime", "event_time"), ("version", "version"), ("changedAt", "changed_at")):
         if isinstance(facts.get(theirs), str):
@@ -283,7 +305,8 @@ def _facts(table: ReadTable) -> list[str]:
 
 
 def _index(columns: Any) -> str:
-    return repr(columns[0] if isinstance(columns, list) and len(columns) == 1 else columns)
+    names = [str(name) for name in cast("list[Any]", columns)] if isinstance(columns, list) else [str(columns)]
+    return _one_or_list(names)
 
 
 def _duration(table: ReadTable, word: str, value: Any) -> str:
@@ -307,5 +330,5 @@ def _rule(rule: ReadRule) -> str:
         arguments.append(f"message={rule.message!r}")
     columns = rule.facts.get("columns")
     if isinstance(columns, list) and columns:
-        arguments.append(f"columns={tuple(map(str, columns))!r}")  # pyright: ignore
+        arguments.append(f"columns={tuple(map(str, cast('list[Any]', columns)))!r}")
     return f"hr.Rule({', '.join(arguments)})"
