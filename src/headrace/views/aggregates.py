@@ -23,6 +23,7 @@ from typing import ClassVar
 from headrace.core.errors import DeclarationError
 from headrace.core.schema import ColumnType, Row, Schema, Stored
 from headrace.views.definitions import quoted
+from headrace.views.sketch import bin_value, sketch_bin
 
 INTEGER_LIMIT = 2**63
 """Sums of integers at or beyond this magnitude become REAL, since SQLite's integers end here."""
@@ -420,38 +421,10 @@ class Quantile(Aggregate):
             "SELECT _t._value AS b, sum(sum(_t._n)) OVER (ORDER BY _t._value) AS upto, sum(sum(_t._n)) OVER () AS n"
             f" FROM {table} _t WHERE {reading.match} GROUP BY _t._value"
         )
-        value = _bin_value("b")
+        value = bin_value("b")
         if self.type(schema) is ColumnType.DURATION:
             value = f"CAST(round({value}) AS INTEGER)"
         return f"(SELECT {value} FROM ({bins}) WHERE upto > {self.q!r} * (n - 1) ORDER BY b LIMIT 1)"
-
-
-ACCURACY = 0.01
-"""Relative accuracy of quantiles."""
-_GAMMA = (1 + ACCURACY) / (1 - ACCURACY)
-_LOG_GAMMA = math.log(_GAMMA)
-# Bins of positive values are numbered from about 4,500 to 75,500 (doubles span 1e-308..1e308), so that bin 0 is zero,
-# negative values have negative numbers, and the order of the bins is the order of the values.
-_SHIFT = 40_000
-
-
-def sketch_bin(value: Stored) -> int:
-    """The DDSketch bin of a number.
-
-    >>> sketch_bin(1.0), sketch_bin(0), sketch_bin(-1.0)
-    (40000, 0, -40000)
-    """
-    number = float(value)  # pyright: ignore[reportArgumentType]
-    size = abs(number)
-    if size < 1e-300:
-        return 0
-    index = math.ceil(math.log(size) / _LOG_GAMMA) + _SHIFT
-    return index if number > 0 else -index
-
-
-def _bin_value(column: str) -> str:
-    size = f"2.0 * pow({_GAMMA!r}, abs({column}) - {_SHIFT}) / {_GAMMA + 1!r}"
-    return f"CASE WHEN {column} = 0 THEN 0.0 ELSE sign({column}) * {size} END"
 
 
 def _same(value: Stored) -> Stored:

@@ -195,4 +195,3 @@ def _count(rollup: Rollup, side: Side, events: list[Row]) -> tuple[Any, ...]:
     at = rollup.events.position(side.column)
     counts = Counter(side.bucket(row[at]) for row in events if row[at] is not None)
     return (tuple(sorted(counts.items())),)
-

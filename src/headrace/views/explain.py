@@ -136,7 +136,9 @@ def _helpful(view: ViewPlan, alias: str) -> list[str]:
     if view.maintainer is not None:
         grouped = [key.sql for key in view.maintainer.keys]
         prefix = f"{quoted(alias)}."
-        equal = [sql.removeprefix(prefix).strip('"') for sql in grouped if re.fullmatch(f'{re.escape(prefix)}"[^"]+"', sql)]
+        equal = [
+            sql.removeprefix(prefix).strip('"') for sql in grouped if re.fullmatch(f'{re.escape(prefix)}"[^"]+"', sql)
+        ]
         equal = equal or [column for name, column, same in view.compared if name == alias and same]
     ranged = [column for name, column, same in view.compared if name == alias and not same and column not in equal]
     return [*dict.fromkeys(equal), *ranged[:1]]

@@ -8,105 +8,32 @@ refused rather than answered by affinity.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from sqlglot import exp
 
 from headrace.core.schema import ColumnType
+from headrace.core.schema import ColumnType as T  # short: it stands in most lines here
 from headrace.views.aggregates import exact_sum
-from headrace.views.catalog import Catalog
+from headrace.views.meanings import (
+    BINARY_PARTS,
+    CAST_TYPES,
+    CASTS,
+    NOW,
+    ONE_PART,
+    ORDERING,
+    PARTS,
+    SYMBOLS,
+    TIME_SUMS,
+    UNITS,
+    glob,
+    glob_of,
+)
 from headrace.views.scope import Scope
-from headrace.views.subset import SqlText
-from headrace.views.types import NUMBERS, UNORDERED, Parameters, Typed, as_type, literal_as, text_literal
+from headrace.views.statement import Statement
+from headrace.views.types import NUMBERS, UNORDERED, Typed, as_type, literal_as, text_literal
 
-T = ColumnType
-NOW = ":_now"
-"""The hidden parameter that CURRENT_TIMESTAMP becomes."""
-
-UNITS = {
-    "MICROSECOND": 1,
-    "MILLISECOND": 1_000,
-    "SECOND": 1_000_000,
-    "MINUTE": 60_000_000,
-    "HOUR": 3_600_000_000,
-    "DAY": 86_400_000_000,
-    "WEEK": 604_800_000_000,
-}
-_CAST_TYPES = {
-    "TEXT": T.TEXT, "VARCHAR": T.TEXT, "CHAR": T.TEXT,
-    "INT": T.INTEGER, "BIGINT": T.INTEGER,
-    "DOUBLE": T.REAL, "FLOAT": T.REAL,
-    "BOOLEAN": T.BOOLEAN, "TIMESTAMP": T.TIMESTAMP, "TIMESTAMPTZ": T.TIMESTAMP, "DATETIME": T.TIMESTAMP,
-    "DATE": T.DATE, "TIME": T.TIME, "UUID": T.UUID, "INTERVAL": T.DURATION,
-}  # fmt: skip
-_CASTS: dict[tuple[ColumnType, ColumnType], str] = {
-    (T.INTEGER, T.REAL): "CAST({} AS REAL)",
-    (T.REAL, T.INTEGER): "CAST({} AS INTEGER)",
-    (T.INTEGER, T.TEXT): "CAST({} AS TEXT)",
-    (T.BOOLEAN, T.INTEGER): "{}",
-    (T.INTEGER, T.BOOLEAN): "({} <> 0)",
-    (T.UUID, T.TEXT): "{}",
-    (T.DATE, T.TEXT): "{}",
-    (T.TIME, T.TEXT): "{}",
-    (T.DECIMAL, T.TEXT): "{}",
-    (T.DECIMAL, T.REAL): "CAST({} AS REAL)",
-}
-_TIME_SUMS = {
-    (exp.Add, T.TIMESTAMP, T.DURATION): T.TIMESTAMP,
-    (exp.Add, T.DURATION, T.TIMESTAMP): T.TIMESTAMP,
-    (exp.Add, T.DURATION, T.DURATION): T.DURATION,
-    (exp.Sub, T.TIMESTAMP, T.TIMESTAMP): T.DURATION,
-    (exp.Sub, T.TIMESTAMP, T.DURATION): T.TIMESTAMP,
-    (exp.Sub, T.DURATION, T.DURATION): T.DURATION,
-    (exp.Mul, T.DURATION, T.INTEGER): T.DURATION,
-    (exp.Mul, T.INTEGER, T.DURATION): T.DURATION,
-}
-_SYMBOLS: dict[type[exp.Expression], str] = {
-    exp.EQ: "=", exp.NEQ: "<>", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">=",
-    exp.NullSafeEQ: "IS", exp.NullSafeNEQ: "IS NOT",
-    exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/", exp.Mod: "%", exp.And: "AND", exp.Or: "OR",
-}  # fmt: skip
-_PARTS: dict[type[exp.Expression], frozenset[str]] = {
-    exp.Column: frozenset({"this", "table"}),
-    exp.Literal: frozenset({"this", "is_string"}),
-    exp.Interval: frozenset({"this", "unit"}),
-    exp.Between: frozenset({"this", "low", "high"}),
-    exp.In: frozenset({"this", "expressions", "query"}),
-    exp.Like: frozenset({"this", "expression", "negate"}),
-    exp.Is: frozenset({"this", "expression", "negate"}),
-    exp.Case: frozenset({"this", "ifs", "default"}),
-    exp.Coalesce: frozenset({"this", "expressions"}),
-    exp.Nullif: frozenset({"this", "expression"}),
-    exp.Cast: frozenset({"this", "to"}),
-    exp.Substring: frozenset({"this", "start", "length"}),
-    exp.Round: frozenset({"this", "decimals"}),
-    exp.Anonymous: frozenset({"this", "expressions"}),
-    exp.Count: frozenset({"this", "big_int"}),
-    exp.CurrentTimestamp: frozenset(),
-    exp.DPipe: frozenset({"this", "expression", "safe"}),
-}
-"""What each construct is made of, as far as it is compiled. A part that is not listed (SYMMETRIC, FORMAT, a length) is
-refused: a parser that learns a new one must not make it vanish from the meaning of a view."""
-_BINARY_PARTS = frozenset({"this", "expression"})
-_ONE_PART = frozenset({"this"})
-_ORDERING = (exp.LT, exp.LTE, exp.GT, exp.GTE)
-
-
-@dataclass
-class Statement:
-    """What one view's compilation shares and learns."""
-
-    text: SqlText
-    catalog: Catalog
-    parameters: Parameters
-    needs_now: bool = False
-    relations: dict[str, None] = field(default_factory=dict[str, None])
-    """Names that are read, in order of first use."""
-    compared: list[tuple[str, str, bool]] = field(default_factory=list[tuple[str, str, bool]])
-    """(alias, column, whether by equality) of comparisons, for index hints."""
-
-
-SubqueryCompiler = Callable[[exp.Expression, Scope, str], Typed]
+SubqueryCompiler = Callable[[exp.Expr, Scope, str], Typed]
 """Compiles a query inside an expression; the word says where: "in", "exists" or "scalar"."""
 
 
@@ -118,7 +45,7 @@ class Expressions:
         self.text = statement.text
         self.parameters = statement.parameters
         self._subquery = subquery
-        self._handlers: dict[type[exp.Expression], Callable[..., Typed]] = {
+        self._handlers: dict[type[exp.Expr], Callable[..., Typed]] = {
             exp.Column: self._column, exp.Literal: self._literal, exp.Null: self._null, exp.Boolean: self._boolean,
             exp.Placeholder: self._placeholder, exp.Paren: self._paren, exp.Interval: self._interval,
             exp.And: self._connect, exp.Or: self._connect, exp.Not: self._not, exp.Is: self._is,
@@ -137,7 +64,7 @@ class Expressions:
             exp.Max: self._extreme,
         }  # fmt: skip
 
-    def compile(self, node: exp.Expression, scope: Scope) -> Typed:
+    def compile(self, node: exp.Expr, scope: Scope) -> Typed:
         """One expression.
 
         Raises
@@ -148,15 +75,15 @@ class Expressions:
         handler = self._handlers.get(type(node))
         if handler is None:
             raise self.text.refuse(node)
-        default = _BINARY_PARTS if isinstance(node, exp.Binary) else _ONE_PART
-        self.text.check_parts(node, _PARTS.get(type(node), default))
+        default = BINARY_PARTS if isinstance(node, exp.Binary) else ONE_PART
+        self.text.check_parts(node, PARTS.get(type(node), default))
         if scope.groups and not isinstance(node, exp.Column | exp.Paren) and node.find(exp.AggFunc) is None:
             plain = handler(node, scope.rows())
             if plain.sql in scope.groups:
                 return replace(plain, sql=scope.groups[plain.sql])
         return handler(node, scope)
 
-    def condition(self, node: exp.Expression, scope: Scope) -> Typed:
+    def condition(self, node: exp.Expr, scope: Scope) -> Typed:
         """An expression that must be true or false."""
         return self._truth(self.compile(node, scope), node)
 
@@ -214,7 +141,7 @@ class Expressions:
             )
         return Typed(str(micros), T.DURATION, nullable=False)
 
-    def _now(self, node: exp.Expression, scope: Scope) -> Typed:
+    def _now(self, node: exp.Expr, scope: Scope) -> Typed:
         self.statement.needs_now = True
         return Typed(NOW, T.TIMESTAMP, nullable=False)
 
@@ -226,7 +153,7 @@ class Expressions:
 
     # -- conditions
 
-    def _truth(self, value: Typed, node: exp.Expression) -> Typed:
+    def _truth(self, value: Typed, node: exp.Expr) -> Typed:
         value = self._settled(value, T.BOOLEAN, node)
         if value.type not in (T.BOOLEAN, None):
             kind = value.type.value
@@ -235,7 +162,7 @@ class Expressions:
 
     def _connect(self, node: exp.And | exp.Or, scope: Scope) -> Typed:
         left, right = self.condition(node.this, scope), self.condition(node.expression, scope)
-        return Typed(f"({left.sql} {_SYMBOLS[type(node)]} {right.sql})", T.BOOLEAN, left.nullable or right.nullable)
+        return Typed(f"({left.sql} {SYMBOLS[type(node)]} {right.sql})", T.BOOLEAN, left.nullable or right.nullable)
 
     def _not(self, node: exp.Not, scope: Scope) -> Typed:
         inner = self.condition(node.this, scope)
@@ -257,21 +184,21 @@ class Expressions:
 
     def _compare(self, node: exp.Binary, scope: Scope) -> Typed:
         left, right = self._operands(node, scope)
-        ordering = isinstance(node, _ORDERING)
+        ordering = isinstance(node, ORDERING)
         left, right = self.matched(left, right, node)
         if ordering:
             self.check_ordered(left, node)
         self._note(left, not ordering)
         self._note(right, not ordering)
         safe = isinstance(node, exp.NullSafeEQ | exp.NullSafeNEQ)
-        sql = f"({left.sql} {_SYMBOLS[type(node)]} {right.sql})"
+        sql = f"({left.sql} {SYMBOLS[type(node)]} {right.sql})"
         return Typed(sql, T.BOOLEAN, not safe and (left.nullable or right.nullable))
 
     def _note(self, value: Typed, equal: bool) -> None:
         if value.column is not None:
             self.statement.compared.append((*value.column, equal))
 
-    def check_ordered(self, value: Typed, node: exp.Expression) -> None:
+    def check_ordered(self, value: Typed, node: exp.Expr) -> None:
         """Refuse an order over a type whose stored form has another order than its value."""
         if value.type in UNORDERED:
             kind = value.type.value
@@ -279,7 +206,7 @@ class Expressions:
                 node, f"{node.sql()} orders {kind} values, which can only be equal or not", "use a number"
             )
 
-    def matched(self, left: Typed, right: Typed, node: exp.Expression) -> tuple[Typed, Typed]:
+    def matched(self, left: Typed, right: Typed, node: exp.Expr) -> tuple[Typed, Typed]:
         """Both sides in a type that they have in common."""
         left = self._settled(left, right.type, node)
         right = self._settled(right, left.type, node)
@@ -295,7 +222,7 @@ class Expressions:
             "CAST one of them, or write a literal of the other's type (TRUE, '2026-01-31', '2026-01-31T12:00:00Z')",
         )
 
-    def _settled(self, value: Typed, kind: ColumnType | None, node: exp.Expression) -> Typed:
+    def _settled(self, value: Typed, kind: ColumnType | None, node: exp.Expr) -> Typed:
         if value.parameter is None or kind is None:
             return value
         if not self.parameters.settle(value.parameter, kind):
@@ -340,18 +267,18 @@ class Expressions:
         value = self._text(node.this, scope)
         pattern = self._text(node.expression, scope)
         if pattern.text is not None:
-            glob = text_literal(_glob(pattern.text, escape, lambda m: self.text.error(node, m, "escape % or _")))
+            like = text_literal(glob(pattern.text, escape, lambda m: self.text.error(node, m, "escape % or _")))
         elif escape:
             raise self.text.error(node, "ESCAPE stands with a pattern that is not a literal", "write the pattern out")
         else:
-            glob = _glob_sql(pattern.sql)
+            like = glob_of(pattern.sql)
         word = "NOT GLOB" if node.args.get("negate") else "GLOB"
-        return Typed(f"({value.sql} {word} {glob})", T.BOOLEAN, value.nullable or pattern.nullable)
+        return Typed(f"({value.sql} {word} {like})", T.BOOLEAN, value.nullable or pattern.nullable)
 
     def _escape(self, node: exp.Escape, scope: Scope) -> Typed:
         mark = node.expression
         if isinstance(node.this, exp.Like):
-            self.text.check_parts(node.this, _PARTS[exp.Like])
+            self.text.check_parts(node.this, PARTS[exp.Like])
         if not isinstance(node.this, exp.Like) or not isinstance(mark, exp.Literal) or len(str(mark.this)) != 1:
             raise self.text.error(node, "ESCAPE takes one character", "write LIKE '10!%' ESCAPE '!'")
         return self._like(node.this, scope, str(mark.this))
@@ -369,7 +296,7 @@ class Expressions:
         self._number(left, node)
         self._number(right, node)
         kind = T.REAL if T.REAL in (left.type, right.type) else T.INTEGER
-        return Typed(f"({left.sql} {_SYMBOLS[type(node)]} {right.sql})", kind, left.nullable or right.nullable)
+        return Typed(f"({left.sql} {SYMBOLS[type(node)]} {right.sql})", kind, left.nullable or right.nullable)
 
     def _time_arithmetic(self, node: exp.Binary, left: Typed, right: Typed) -> Typed:
         scale = T.INTEGER if isinstance(node, exp.Mul) else T.DURATION
@@ -377,16 +304,16 @@ class Expressions:
         first = T.TIMESTAMP if right.type is T.DURATION and scale is T.DURATION else scale
         left, right = self._unknown_as(left, first, node), self._unknown_as(right, scale, node)
         kinds = (left.type or scale, right.type or scale)
-        kind = _TIME_SUMS.get((type(node), *kinds))
+        kind = TIME_SUMS.get((type(node), *kinds))
         if kind is None:
             hint = "a timestamp plus or minus an interval, or a timestamp minus a timestamp"
             raise self.text.error(node, f"{node.sql()} computes with {kinds[0].value} and {kinds[1].value}", hint)
-        return Typed(f"({left.sql} {_SYMBOLS[type(node)]} {right.sql})", kind, left.nullable or right.nullable)
+        return Typed(f"({left.sql} {SYMBOLS[type(node)]} {right.sql})", kind, left.nullable or right.nullable)
 
-    def _unknown_as(self, value: Typed, kind: ColumnType, node: exp.Expression) -> Typed:
+    def _unknown_as(self, value: Typed, kind: ColumnType, node: exp.Expr) -> Typed:
         return self._settled(value, kind, node) if value.type is None else value
 
-    def _number(self, value: Typed, node: exp.Expression) -> None:
+    def _number(self, value: Typed, node: exp.Expr) -> None:
         if value.type is None and value.parameter is None:
             return
         if value.type is None:
@@ -434,7 +361,7 @@ class Expressions:
             return replace(value, column=None)
         return Typed(f"round({value.sql}, {places})", T.REAL, value.nullable)
 
-    def _constant(self, node: exp.Expression, function: str, least: int = 0) -> int:
+    def _constant(self, node: exp.Expr, function: str, least: int = 0) -> int:
         value = str(node.this) if isinstance(node, exp.Literal) and not node.is_string else ""
         if not value.isdigit() or int(value) < least:
             message = f"{function} takes constant positions from {least} up"
@@ -443,7 +370,7 @@ class Expressions:
 
     # -- text
 
-    def _text(self, node: exp.Expression, scope: Scope) -> Typed:
+    def _text(self, node: exp.Expr, scope: Scope) -> Typed:
         value = self._settled(self.compile(node, scope), T.TEXT, node)
         if value.type not in (T.TEXT, None):
             raise self.text.error(node, f"{node.sql()} is {value.type.value}, not text", "write CAST(x AS TEXT)")
@@ -453,7 +380,7 @@ class Expressions:
         left, right = self._text(node.this, scope), self._text(node.expression, scope)
         return Typed(f"({left.sql} || {right.sql})", T.TEXT, left.nullable or right.nullable)
 
-    def _text_function(self, node: exp.Expression, scope: Scope) -> Typed:
+    def _text_function(self, node: exp.Expr, scope: Scope) -> Typed:
         value = self._text(node.this, scope)
         return Typed(f"{'lower' if isinstance(node, exp.Lower) else 'upper'}({value.sql})", T.TEXT, value.nullable)
 
@@ -474,10 +401,10 @@ class Expressions:
 
     # -- choices
 
-    def _common(self, values: list[Typed], node: exp.Expression) -> tuple[list[Typed], ColumnType | None]:
+    def _common(self, values: list[Typed], node: exp.Expr) -> tuple[list[Typed], ColumnType | None]:
         kinds = [value.type for value in values if value.type is not None and value.text is None]
         kinds += [value.type for value in values if value.type is not None]
-        kind = T.REAL if kinds and set(kinds) == NUMBERS else kinds[0] if kinds else None
+        kind = T.REAL if kinds and frozenset(kinds) == NUMBERS else kinds[0] if kinds else None
         settled = [self._settled(value, kind, node) for value in values]
         read = [as_type(value, kind) for value in settled]
         wrong = [value.type for value in read if value.type not in (kind, None)]
@@ -519,7 +446,7 @@ class Expressions:
         return Typed(f"nullif({left.sql}, {right.sql})", left.type)
 
     def _cast(self, node: exp.Cast, scope: Scope) -> Typed:
-        kind = _CAST_TYPES.get(node.to.this.value)
+        kind = CAST_TYPES.get(node.to.this.value)
         value = self.compile(node.this, scope)
         self.text.check_parts(node.to, frozenset({"this", "nested"}))
         if kind is None:
@@ -531,7 +458,7 @@ class Expressions:
             return replace(value, type=kind, column=None)
         if value.text is not None and (sql := literal_as(kind, value.text)) is not None:
             return Typed(sql, kind, nullable=False)
-        form = _CASTS.get((value.type, kind))
+        form = CASTS.get((value.type, kind))
         if form is None:
             hint = "declare the column with the type that you need: engines read and write texts differently"
             raise self.text.error(node, f"{value.type.value} cannot be cast to {kind.value}", hint)
@@ -575,23 +502,3 @@ class Expressions:
         value, _ = self._argument(node, scope)
         self.check_ordered(value, node)
         return Typed(f"{node.key}({value.sql})", value.type)
-
-
-def _glob(pattern: str, escape: str, fail: Callable[[str], Exception]) -> str:
-    out: list[str] = []
-    characters = iter(pattern)
-    for character in characters:
-        if escape and character == escape:
-            literal = next(characters, None)
-            if literal is None:
-                raise fail("the pattern ends with its escape character")
-            out.append(f"[{literal}]" if literal in "*?[" else literal)
-        else:
-            out.append({"%": "*", "_": "?", "*": "[*]", "?": "[?]", "[": "[[]"}.get(character, character))
-    return "".join(out)
-
-
-def _glob_sql(sql: str) -> str:
-    for old, new in (("[", "[[]"), ("*", "[*]"), ("?", "[?]"), ("%", "*"), ("_", "?")):
-        sql = f"replace({sql}, '{old}', '{new}')"
-    return sql

@@ -15,7 +15,7 @@ import apsw
 from headrace.core.schema import ColumnType, Stored
 from headrace.store.base import Delta
 from headrace.views.definitions import drop_tables, quoted, remember, stored_definition
-from headrace.views.select import Block
+from headrace.views.query import Block
 
 Group = tuple[Stored, ...]
 

@@ -16,14 +16,15 @@ from dataclasses import dataclass, field, replace
 from sqlglot import exp
 
 from headrace.core.durations import Duration, parse_duration
-from headrace.core.errors import DeclarationError, SqlError
+from headrace.core.errors import SqlError
 from headrace.core.schema import Column, ColumnType, TableKind
 from headrace.views.catalog import Catalog, Relation
 from headrace.views.definitions import digest, quoted
-from headrace.views.expressions import Statement
 from headrace.views.groups import AffectedGroups, GroupColumn
+from headrace.views.query import Block, Compound, Query
 from headrace.views.refresh import Refresher
-from headrace.views.select import Block, Compound, Query, Selects
+from headrace.views.select import Selects
+from headrace.views.statement import Statement
 from headrace.views.subset import SqlText, parse
 from headrace.views.types import Parameter, Parameters
 
@@ -369,6 +370,3 @@ def _foundations(relations: list[Relation]) -> tuple[tuple[str, ...], tuple[str,
             tables |= dict.fromkeys(relation.view.tables)
             refreshed |= dict.fromkeys(relation.view.refreshed)
     return tuple(tables), tuple(refreshed)
-
-
-__all__ = ["DEFAULT_REFRESH", "DeclarationError", "ViewClass", "ViewPlan", "plan"]

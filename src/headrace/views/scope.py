@@ -150,4 +150,4 @@ class Scope:
         return self.text.error(node, f"there is no column {node.name!r}", suggest(node.name, dict.fromkeys(known)))
 
 
-Resolver = Callable[[exp.Expression, Scope], Typed]
+Resolver = Callable[[exp.Expr, Scope], Typed]

@@ -1,151 +1,25 @@
-"""Compiling a SELECT of the subset to SQLite, with what Headrace adds to each row: its ages and versions.
-
-Every relation, base table or subquery, offers two hidden columns: `_source_ts`, the oldest change that a row is made of,
-and `_txn`, the commit stamp that last wrote one of its rows. A SELECT hands them on: minimum and maximum over its FROM.
-"""
+"""Compiling a SELECT of the subset: FROM and joins, groups, outputs, order, UNION ALL and subqueries."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
 
 from sqlglot import exp
 
 from headrace.core.schema import Column, ColumnType
 from headrace.views.catalog import Relation, RelationKind, suggest
 from headrace.views.definitions import quoted
-from headrace.views.expressions import Expressions, Statement
+from headrace.views.expressions import Expressions
+from headrace.views.query import Block, Compound, Conjunct, Query, Term
 from headrace.views.scope import Scope, Source
+from headrace.views.statement import Statement
 from headrace.views.types import Typed, as_type
-
-Hidden = Literal["none", "one", "each"]
-"""Hidden columns at the end: none; `_source_ts` and one `_txn`; `_source_ts` and one `_txn_<i>` for each relation."""
 
 _SELECT_PARTS = frozenset(
     {"expressions", "from_", "joins", "where", "group", "having", "order", "limit", "offset", "distinct", "with_"}
 )
 _UNION_PARTS = frozenset({"this", "expression", "distinct", "order", "limit", "offset", "with_"})
-
-
-@dataclass(frozen=True, slots=True)
-class Conjunct:
-    """One condition of a WHERE, joined by AND with the others."""
-
-    node: exp.Expression
-    sql: str
-
-    @property
-    def parametric(self) -> bool:
-        """Whether a parameter stands in it."""
-        return self.node.find(exp.Placeholder) is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """One term of an ORDER BY, and the words after it."""
-
-    node: exp.Expression
-    sql: str
-    suffix: str
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A compiled SELECT, in parts.
-
-    Attributes
-    ----------
-    outputs
-        Names and expressions, in order.
-    source
-        The FROM with its joins, without the word.
-    conditions
-        What relations themselves demand (a rollup's key exists), beside the WHERE.
-    group
-        None: rows stand for themselves; (): all rows are one group.
-    """
-
-    scope: Scope
-    outputs: dict[str, Typed]
-    source: str
-    conditions: tuple[str, ...]
-    where: tuple[Conjunct, ...]
-    group: tuple[Typed, ...] | None
-    having: str
-    order: tuple[Term, ...]
-    tail: str
-    tables: tuple[Source, ...] = field(default=())
-
-    @property
-    def row_source_ts(self) -> str:
-        """The oldest change that one joined row is made of."""
-        firm = [source.source_ts for source in self.tables if not source.nullable]
-        loose = [f"coalesce({source.source_ts}, {firm[0]})" for source in self.tables if source.nullable]
-        return _scalar("min", [*firm, *loose])
-
-    @property
-    def row_txn(self) -> str:
-        """The latest commit stamp among the rows that one joined row is made of."""
-        firm = [source.txn for source in self.tables if not source.nullable]
-        loose = [f"coalesce({source.txn}, 0)" for source in self.tables if source.nullable]
-        return _scalar("max", [*firm, *loose])
-
-    def hidden(self, mode: Hidden) -> dict[str, str]:
-        """The hidden columns by name."""
-        if mode == "none":
-            return {}
-        if not self.tables:
-            return {"_source_ts": "NULL", "_txn": "NULL"}
-        low, high = ("min({})", "max({})") if self.group is not None else ("{}", "{}")
-        found = {"_source_ts": low.format(self.row_source_ts)}
-        if mode == "one" or len(self.tables) == 1:
-            return found | {"_txn": high.format(self.row_txn)}
-        return found | {f"_txn_{i}": high.format(source.txn) for i, source in enumerate(self.tables)}
-
-    def sql(self, mode: Hidden) -> str:
-        """The whole statement."""
-        shown = [f"{value.sql} AS {quoted(name)}" for name, value in self.outputs.items()]
-        shown += [f"{sql} AS {name}" for name, sql in self.hidden(mode).items()]
-        text = f"SELECT {', '.join(shown)}"
-        if self.source:
-            text += f" FROM {self.source}"
-        if conditions := [*self.conditions, *(conjunct.sql for conjunct in self.where)]:
-            text += f" WHERE {' AND '.join(conditions)}"
-        if self.group:
-            text += f" GROUP BY {', '.join(value.sql for value in self.group)}"
-        text += f" HAVING {self.having}" if self.having else ""
-        if self.order:
-            text += f" ORDER BY {', '.join(self._term(term) for term in self.order)}"
-        return text + self.tail
-
-    def _term(self, term: Term) -> str:
-        # A subquery over tiles must not be computed a second time for the order: name the output by its number.
-        for number, value in enumerate(self.outputs.values(), 1):
-            if value.sql == term.sql:
-                return f"{number}{term.suffix}"
-        return f"{term.sql}{term.suffix}"
-
-
-@dataclass(frozen=True, slots=True)
-class Compound:
-    """Compiled SELECTs joined by UNION ALL."""
-
-    blocks: tuple[Block, ...]
-    outputs: dict[str, Typed]
-    tail: str
-
-    def sql(self, mode: Hidden) -> str:
-        """The whole statement; the number of hidden columns is the same in all parts."""
-        each: Hidden = "one" if mode == "each" else mode
-        return " UNION ALL ".join(block.sql(each) for block in self.blocks) + self.tail
-
-    def hidden(self, mode: Hidden) -> dict[str, str]:
-        """The hidden columns by name."""
-        return self.blocks[0].hidden("one" if mode == "each" else mode)
-
-
-Query = Block | Compound
 
 
 class Selects:
@@ -158,7 +32,7 @@ class Selects:
 
     def compile(
         self,
-        node: exp.Expression,
+        node: exp.Expr,
         parent: Scope | None = None,
         ctes: dict[str, Query] | None = None,
         *,
@@ -172,7 +46,7 @@ class Selects:
             return self._select(node, parent, ctes, bare=bare)
         raise self.text.refuse(node)
 
-    def _ctes(self, node: exp.Expression, outer: dict[str, Query]) -> dict[str, Query]:
+    def _ctes(self, node: exp.Expr, outer: dict[str, Query]) -> dict[str, Query]:
         clause = node.args.get("with_")
         found: dict[str, Query] = {}
         if clause is None:
@@ -224,11 +98,11 @@ class Selects:
             return (scope.grouped({}), ()) if any(map(_aggregates, parts)) else (scope, None)
         self.text.check_parts(clause, frozenset({"expressions"}))
         keys = [self.expressions.compile(self._named(part, node, scope), scope) for part in clause.expressions]
-        if any(key.parameter or key.column is None and _constant(key.sql) for key in keys):
+        if any(key.parameter or (key.column is None and _constant(key.sql)) for key in keys):
             raise self.text.error(clause, "GROUP BY a constant", "group by a column")
         return scope.grouped({key.sql: key.sql for key in keys}), tuple(keys)
 
-    def _named(self, part: exp.Expression, node: exp.Select, scope: Scope) -> exp.Expression:
+    def _named(self, part: exp.Expr, node: exp.Select, scope: Scope) -> exp.Expr:
         """The output that a term of GROUP BY or ORDER BY means: by its number, or by a name that no relation has."""
         if isinstance(part, exp.Literal) and not part.is_string:
             number = int(str(part.this)) if str(part.this).isdigit() else 0
@@ -263,7 +137,7 @@ class Selects:
                 outputs[name] = value
         return outputs
 
-    def _output(self, part: exp.Expression, scope: Scope, spare: str) -> list[tuple[str, Typed]]:
+    def _output(self, part: exp.Expr, scope: Scope, spare: str) -> list[tuple[str, Typed]]:
         if isinstance(part, exp.Star) or (isinstance(part, exp.Column) and isinstance(part.this, exp.Star)):
             return self._star(part, scope)
         if isinstance(part, exp.Alias):
@@ -278,7 +152,7 @@ class Selects:
             raise self.text.error(part, f"the output {part.sql()} has no name", f"write {part.sql()} AS name")
         return [(spare, value)]
 
-    def _star(self, part: exp.Expression, scope: Scope) -> list[tuple[str, Typed]]:
+    def _star(self, part: exp.Expr, scope: Scope) -> list[tuple[str, Typed]]:
         star = part.this if isinstance(part, exp.Column) else part
         self.text.check_parts(star, frozenset({"this"}))
         if scope.groups is not None:
@@ -295,7 +169,7 @@ class Selects:
             self.statement.needs_now = True
         return pairs
 
-    def _order(self, node: exp.Expression, scope: Scope, outputs: dict[str, Typed]) -> tuple[Term, ...]:
+    def _order(self, node: exp.Expr, scope: Scope, outputs: dict[str, Typed]) -> tuple[Term, ...]:
         clause = node.args.get("order")
         terms: list[Term] = []
         for part in clause.expressions if clause is not None else ():
@@ -305,9 +179,7 @@ class Selects:
             terms.append(Term(part.this, value.sql, _suffix(part)))
         return tuple(terms)
 
-    def _order_value(
-        self, part: exp.Expression, node: exp.Expression, scope: Scope, outputs: dict[str, Typed]
-    ) -> Typed:
+    def _order_value(self, part: exp.Expr, node: exp.Expr, scope: Scope, outputs: dict[str, Typed]) -> Typed:
         if isinstance(part, exp.Column) and not part.table and part.name in outputs:
             return outputs[part.name]
         if isinstance(part, exp.Literal) and not part.is_string:
@@ -318,7 +190,7 @@ class Selects:
             return list(outputs.values())[number - 1]
         return self.expressions.compile(part, scope)
 
-    def _tail(self, node: exp.Expression, scope: Scope) -> str:
+    def _tail(self, node: exp.Expr, scope: Scope) -> str:
         tail = ""
         for word in ("limit", "offset"):
             clause = node.args.get(word)
@@ -404,7 +276,7 @@ class Selects:
             if value.column is not None:
                 self.statement.compared.append((*value.column, True))
 
-    def _relation(self, node: exp.Expression, ctes: dict[str, Query]) -> Source:
+    def _relation(self, node: exp.Expr, ctes: dict[str, Query]) -> Source:
         alias = node.alias_or_name
         if alias.startswith("_"):
             raise self.text.error(node, f"a table is named {alias!r}", "names that begin with _ are reserved")
@@ -425,14 +297,14 @@ class Selects:
             return self._derived(ctes[node.name], alias, node)
         return self._named_relation(node, alias)
 
-    def _derived(self, query: Query, alias: str, node: exp.Expression) -> Source:
+    def _derived(self, query: Query, alias: str, node: exp.Expr) -> Source:
         columns: dict[str, Column] = {}
         for name, value in query.outputs.items():
             kind = self.output_type(value, node)
             columns[name] = Column(name, kind, value.nullable)
         return Source(alias, columns, f"({query.sql('one')}) AS {quoted(alias)}")
 
-    def output_type(self, value: Typed, node: exp.Expression | None) -> ColumnType:
+    def output_type(self, value: Typed, node: exp.Expr | None) -> ColumnType:
         """The type of an output; refused when nothing tells it."""
         kind = value.type or (self.statement.parameters.types.get(value.parameter) if value.parameter else None)
         if kind is None:
@@ -525,7 +397,7 @@ class Selects:
             part, "a UNION ALL is ordered by something else than an output", suggest(inner.sql(), names)
         )
 
-    def _subquery(self, node: exp.Expression, scope: Scope, place: str) -> Typed:
+    def _subquery(self, node: exp.Expr, scope: Scope, place: str) -> Typed:
         inner = node
         while isinstance(inner, exp.Subquery):
             self.text.check_parts(inner, frozenset({"this"}))
@@ -543,12 +415,12 @@ class Selects:
         return Typed(f"({query.sql('none')})", value.type)
 
 
-def _aggregates(node: exp.Expression) -> bool:
+def _aggregates(node: exp.Expr) -> bool:
     parts = node.walk(prune=lambda part: isinstance(part, exp.Subquery | exp.Exists | exp.Query))
     return any(isinstance(part, exp.AggFunc) for part in parts)
 
 
-def _has_equality(on: exp.Expression, alias: str) -> bool:
+def _has_equality(on: exp.Expr, alias: str) -> bool:
     parts = on.flatten() if isinstance(on, exp.And) else [on]
     for part in parts:
         if isinstance(part, exp.Paren) and _has_equality(part.this, alias):
@@ -566,10 +438,6 @@ def _suffix(part: exp.Ordered) -> str:
     descending, first = bool(part.args.get("desc")), bool(part.args.get("nulls_first"))
     nulls = "" if first is not descending else f" NULLS {'FIRST' if first else 'LAST'}"
     return f"{' DESC' if descending else ''}{nulls}"
-
-
-def _scalar(function: str, terms: list[str]) -> str:
-    return terms[0] if len(terms) == 1 else f"{function}({', '.join(terms)})"
 
 
 def _constant(sql: str) -> bool:

@@ -24,7 +24,7 @@ class SqlText:
         self.name = name
         self.sql = sql
 
-    def error(self, node: exp.Expression | None, message: str, hint: str) -> SqlError:
+    def error(self, node: exp.Expr | None, message: str, hint: str) -> SqlError:
         """An error at the place of `node`."""
         start = None if node is None else _start(node)
         return self.error_at(start, message, hint)
@@ -34,17 +34,17 @@ class SqlText:
         place = "" if start is None else f", line {self._line(start)}:{self._column(start)}"
         return SqlError(f"view {self.name!r}{place}: {message}", hint=hint)
 
-    def refuse(self, node: exp.Expression) -> SqlError:
+    def refuse(self, node: exp.Expr) -> SqlError:
         """The error for a construct outside the subset."""
         reason, hint = _REFUSALS.get(type(node), ("is not in the SQL subset of views", _REFERENCE))
         return self.error(node, f"{_cut(node.sql())} {reason}", hint)
 
-    def check_parts(self, node: exp.Expression, known: frozenset[str]) -> None:
+    def check_parts(self, node: exp.Expr, known: frozenset[str]) -> None:
         """Refuse a construct that has a part which the compiler does not compile."""
         for name, value in node.args.items():
             if value not in (None, False, [], "") and name not in known:
                 part = value[0] if isinstance(value, list) else value
-                if isinstance(part, exp.Expression):
+                if isinstance(part, exp.Expr):
                     raise self.refuse(part)
                 raise self.error(node, f"{name.strip('_').upper()} is not in the SQL subset of views", _REFERENCE)
 
@@ -88,7 +88,7 @@ def _syntax(text: SqlText, error: ParseError) -> SqlError:
     return SqlError(f"view {text.name!r}{place}: {described}, near {near!r}", hint="this is not valid SQL")
 
 
-def _start(node: exp.Expression) -> int | None:
+def _start(node: exp.Expr) -> int | None:
     starts = [part.meta["start"] for part in node.walk() if "start" in part.meta]
     if not starts and node.parent is not None:
         return _start(node.parent)
@@ -99,7 +99,7 @@ def _cut(sql: str) -> str:
     return sql if len(sql) <= 60 else sql[:57] + "..."
 
 
-_REFUSALS: dict[type[exp.Expression], tuple[str, str]] = {
+_REFUSALS: dict[type[exp.Expr], tuple[str, str]] = {
     exp.Window: ("is a window function", "use a rollup, or GROUP BY; window functions differ between engines"),
     exp.Filter: ("uses FILTER", "write the condition inside: SUM(CASE WHEN ... THEN x END)"),
     exp.IntDiv: ("is an integer division, which engines round differently", "use / (real) and ROUND"),

@@ -19,7 +19,10 @@ S = 1_000_000
 NOW = 1_767_225_600 * S
 T = ColumnType
 ITEMS = Schema(
-    "items", TableKind.TABLE, (Column("id", T.INTEGER), Column("shop", T.TEXT, True), Column("price", T.REAL)), key=("id",)
+    "items",
+    TableKind.TABLE,
+    (Column("id", T.INTEGER), Column("shop", T.TEXT, True), Column("price", T.REAL)),
+    key=("id",),
 )
 SALES = Schema(
     "sales",
@@ -45,7 +48,9 @@ def city(make_store: Any) -> tuple[Any, Catalog]:
     store.maintain(RollupMaintainer(rollup), view.maintainer)
     for _ in range(20):
         rows = [(rng.randrange(50), rng.choice(["a", "b", "c", None]), rng.random()) for _ in range(5)]
-        events = [(f"i{rng.randrange(5)}", rng.random(), rng.choice("xyz"), NOW - rng.randrange(7200) * S) for _ in range(10)]
+        events = [
+            (f"i{rng.randrange(5)}", rng.random(), rng.choice("xyz"), NOW - rng.randrange(7200) * S) for _ in range(10)
+        ]
         store.commit((ITEMS, rows, [(rng.randrange(50),)]), (SALES, events, []))
     return store, catalog
 
@@ -68,7 +73,7 @@ def test_nothing_to_report(city: Any) -> None:
         ("INSERT INTO per_shop VALUES ('ghost', 1, 1.0, 1, 1)", "per_shop"),
         ("INSERT INTO per_shop SELECT * FROM per_shop WHERE shop = 'c'", "per_shop"),
         ("UPDATE popular__tiles_1s SET _n = _n + 1", "popular"),
-        ('UPDATE "popular__tiles_5m" SET _sum_price = 0.0 WHERE id = \'i1\'', "popular"),
+        ("UPDATE \"popular__tiles_5m\" SET _sum_price = 0.0 WHERE id = 'i1'", "popular"),
         ("DELETE FROM popular__tiles_5m WHERE id = 'i2'", "popular"),
         ("UPDATE popular__values_buyer_5m SET _n = _n + 1 WHERE id = 'i3'", "popular"),
         ("DELETE FROM popular__values_buyer_5m WHERE _value = 'x'", "popular"),

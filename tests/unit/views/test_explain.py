@@ -54,7 +54,11 @@ def test_a_rollup_is_read_by_key() -> None:
 def test_tables_and_rollups() -> None:
     catalog = Catalog()
     sales = Schema(
-        "sales", TableKind.EVENTS, (Column("id", T.TEXT), Column("at", T.TIMESTAMP)), event_time="at", keep=86_400_000_000
+        "sales",
+        TableKind.EVENTS,
+        (Column("id", T.TEXT), Column("at", T.TIMESTAMP)),
+        event_time="at",
+        keep=86_400_000_000,
     )
     catalog.add_table(sales)
     catalog.add_rollup(Rollup("popular", sales, by="id", windows=["15m", "24h"], aggregates={"n": agg.count()}))
