@@ -8,12 +8,13 @@ the inode of a deleted one, begins anew. The device number is not part of it: it
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, cast
+
+import msgspec
 
 from headrace.core.changes import Position
 from headrace.core.errors import SourceError
@@ -113,7 +114,7 @@ def checksum(fd: int, size: int) -> int:
 def write_position(bookmarks: Iterable[Bookmark]) -> Position:
     """The position of a partition that reads these files."""
     files = [[b.path, b.inode, b.offset, b.line, b.head, b.mark, b.crc, b.skipping, b.done] for b in bookmarks]
-    return json.dumps({"files": files}, separators=(",", ":"))
+    return msgspec.json.encode({"files": files}).decode()
 
 
 def read_position(position: Position) -> list[Bookmark]:
@@ -125,9 +126,9 @@ def read_position(position: Position) -> list[Bookmark]:
         When the position was not written by this source.
     """
     try:
-        stored = cast("dict[str, Any]", json.loads(position))
+        stored = cast("dict[str, Any]", msgspec.json.decode(position))
         return [Bookmark(*file) for file in stored["files"]]
-    except (ValueError, KeyError, TypeError) as error:
+    except (msgspec.MsgspecError, KeyError, TypeError) as error:
         raise SourceError(
             f"the stored position {position!r:.80} is not one of files",
             hint="the table was fed by another source before: give the table a new name, or remove its store",

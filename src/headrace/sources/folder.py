@@ -6,8 +6,9 @@ import glob
 import os
 import re
 import stat
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 from headrace.core.errors import SourceError
@@ -104,24 +105,31 @@ class Pattern:
         return sorted(files, key=lambda file: reading_order(file.path))
 
     def _stats(self) -> Iterator[Found]:
-        for path in self._paths():
+        for path, look in self._paths():
             try:
-                status = Path(path).stat()
+                status = look()
             except FileNotFoundError:
                 continue  # renamed or removed since it was listed: the next pass sees what became of it
             if stat.S_ISREG(status.st_mode):
                 yield found(path, status)
 
-    def _paths(self) -> Iterator[str]:
+    def _paths(self) -> Iterator[tuple[str, Callable[[], os.stat_result]]]:
+        """Paths, each with how to ask for its status. Plain text and not `Path`: this runs for each file every pass."""
         if self.is_glob:
-            names: Iterable[str] = glob.glob(self.path, recursive=True)  # noqa: PTH207 (Path.glob cannot take "a/**/b*" as one text)
+            for path in glob.glob(self.path, recursive=True):  # noqa: PTH207
+                if _is_readable(path.rpartition("/")[2]):
+                    yield path, partial(os.stat, path)
         elif self._is_folder:
             with os.scandir(self.path) as entries:
-                names = [entry.path for entry in entries if has_suffix(entry.name, self._suffixes)]
+                for entry in entries:
+                    if _is_readable(entry.name) and has_suffix(entry.name, self._suffixes):
+                        yield entry.path, entry.stat
         else:
-            yield self.path
-            return
-        yield from (n for n in names if not n.endswith(_NOT_READ) and not Path(n).name.startswith("."))
+            yield self.path, partial(os.stat, self.path)
+
+
+def _is_readable(name: str) -> bool:
+    return not name.endswith(_NOT_READ) and not name.startswith(".")
 
 
 def beside(path: str, inodes: Collection[int]) -> list[Found]:
@@ -143,11 +151,14 @@ def has_suffix(name: str, suffixes: Collection[str]) -> bool:
     >>> has_suffix("orders.jsonl.1", (".jsonl",)), has_suffix("orders.csv", (".jsonl",))
     (True, False)
     """
+    ends = tuple(suffixes)
+    if name.lower().endswith(ends):
+        return True
     rotated = _ROTATED.fullmatch(name)
-    plain = name.lower(), (rotated[1].lower() if rotated else "")
-    return any(text.endswith(suffix) for text in plain for suffix in suffixes)
+    return rotated is not None and rotated[1].lower().endswith(ends)
 
 
+@lru_cache(maxsize=10_000)
 def reading_order(path: str) -> tuple[str, int, int]:
     """By name; what was rotated away comes before the file that it was rotated from, oldest first.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
+from functools import lru_cache
 from typing import Literal
 
 from headrace.sources.csv import Csv
@@ -39,7 +39,9 @@ class Formats:
         kind = self._format or known_format(path)
         if kind is None:
             return None
-        delimiter = self._delimiter or ("\t" if has_suffix(PurePath(path).name, (".tsv",)) else ",")
+        delimiter = ","
+        if kind == "csv":
+            delimiter = self._delimiter or ("\t" if has_suffix(path.rpartition("/")[2], (".tsv",)) else ",")
         name = kind + delimiter
         if name not in self._made:
             self._made[name] = self._make(kind, delimiter)
@@ -58,11 +60,12 @@ class Formats:
         return JsonLines(max_line=self._max_line, encoding=self._encoding, envelope=self._envelope)
 
 
+@lru_cache(maxsize=10_000)
 def known_format(path: str) -> FileFormat | None:
     """The format that a name tells.
 
     >>> known_format("orders.jsonl.1"), known_format("orders.txt")
     ('jsonl', None)
     """
-    name = PurePath(path).name
+    name = path.rpartition("/")[2]
     return next((kind for kind, suffixes in SUFFIXES.items() if has_suffix(name, suffixes)), None)

@@ -41,6 +41,11 @@ class Handles:
             os.close(self._open.popitem(last=False)[1])
         return fd
 
+    @property
+    def identities(self) -> tuple[Identity, ...]:
+        """The files that are open."""
+        return tuple(self._open)
+
     def held(self, identity: Identity, path: str) -> Found | None:
         """What became of a file that is still open."""
         fd = self._open.get(identity)

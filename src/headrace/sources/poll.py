@@ -131,7 +131,7 @@ class PollPartition:
         self._closed = True
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._thread, self._release)
-        self._thread.shutdown(wait=False)
+        await asyncio.to_thread(self._thread.shutdown)
 
     def _release(self) -> None:
         self._drop_result()

@@ -19,7 +19,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from headrace.sources.bookmark import HEAD_BYTES, Bookmark, checksum
 from headrace.sources.folder import Found, Identity, Pattern, beside, reading_order
@@ -125,7 +124,7 @@ class Shelf:
         """Known files that the pattern does not match any more."""
         missing = {identity: track.path for identity, track in self.tracks.items() if identity not in listed}
         inodes = {inode for _, inode in missing} | {b.inode for b in self._aside}
-        folders = {Path(path).parent: path for path in [*missing.values(), *(b.path for b in self._aside)]}
+        folders = {path.rpartition("/")[0]: path for path in [*missing.values(), *(b.path for b in self._aside)]}
         files = {file.identity: file for path in folders.values() for file in beside(path, inodes)}
         files = {identity: file for identity, file in files.items() if identity not in listed}
         for identity, path in missing.items():
@@ -212,8 +211,11 @@ class Shelf:
 
     def _twin(self, file: Found, fd: int, size: int) -> Identity | None:
         """A followed file in the same folder with the same content, as far as both go."""
-        for identity, track in self.tracks.items():
-            if identity == file.identity or Path(track.path).parent != Path(file.path).parent or not size:
+        folder = file.path.rpartition("/")[0]
+        # Only open ones, of which there are few: a file that is being rotated was written to a moment ago.
+        for identity in self.handles.identities if size else ():
+            track = self.tracks.get(identity)
+            if track is None or track.path.rpartition("/")[0] != folder:
                 continue
             original = self.handles.held(identity, track.path)
             other = None if original is None else self.handles.get(original)
