@@ -14,7 +14,7 @@ from headrace.core.errors import StoreError, StoreLocked
 PAGE_SIZE = 4096
 """Bytes. 8192 is as fast for large transactions (within 5 %), and logs twice as much for small ones."""
 
-WRITER_CACHE_KIB = 65_536
+WRITER_CACHE_KIB = 131_072
 READER_CACHE_KIB = 8_192
 BUSY_MS = 5_000
 """Milliseconds that a connection waits for a lock."""

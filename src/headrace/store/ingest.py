@@ -47,8 +47,8 @@ class Limits:
         Seconds between rounds of housekeeping; up to a minute when there is nothing to drop.
     """
 
-    rows: int = 200_000
-    size: int = 256 << 20
+    rows: int = 100_000
+    size: int = 64 << 20
     group: int = 50_000
     small: int = 500
     linger: float = 0.002

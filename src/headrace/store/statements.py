@@ -5,7 +5,7 @@ Parameters beside `:rows`: `:txn`, `:source_ts`, and `:version`, the guard versi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from headrace.core.schema import Schema
@@ -60,6 +60,9 @@ class TableStatements:
     upsert, upsert_past_tombstones, upsert_changed
         Rows are the record's columns (and `_extra`). The second looks for tombstones of newer deletes first; the third
         too, and leaves rows alone whose columns are equal.
+    upsert_in_place, upsert_moved
+        Together an upsert of rows with different keys: the first inserts, and updates rows whose indexed columns stay
+        the same without touching the indexes; the second updates the others. Empty without such indexes.
     delete, bury_stored, delete_buried, note_seen
         Rows are keys. `bury_stored` leaves tombstones above the versions that are stored now; `delete_buried` deletes
         rows that are not newer than their tombstone.
@@ -72,6 +75,8 @@ class TableStatements:
     upsert: str
     upsert_past_tombstones: str
     upsert_changed: str
+    upsert_in_place: str
+    upsert_moved: str
     delete: str
     bury: str
     bury_stored: str
@@ -125,11 +130,20 @@ def _upserts(schema: Schema) -> dict[str, str]:
     past = f"{insert} {alive} AND dead._version > {version})"
     others = [name for name in columns if name not in schema.key]
     differs = " OR ".join(f"excluded.{quote(name)} IS NOT {table}.{quote(name)}" for name in others)
+    indexed = sorted({name for index in schema.indexes for name in index if name not in schema.key})
+    same = " AND ".join(f"excluded.{quote(name)} IS {table}.{quote(name)}" for name in indexed)
+    in_place = update.replace(updates, _assign(name for name in every if name not in {*schema.key, *indexed}))
     return {
+        "upsert_in_place": f"{insert} WHERE 1 {in_place} AND {same}" if indexed else "",
+        "upsert_moved": f"{insert} WHERE 1 {update} AND NOT ({same})" if indexed else "",
         "upsert": f"{insert} WHERE 1 {update}",
         "upsert_past_tombstones": f"{past} {update}",
         "upsert_changed": f"{past} {update} AND ({differs or '0'})",
     }
+
+
+def _assign(columns: Iterable[str]) -> str:
+    return ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in columns)
 
 
 def _columns(schema: Schema) -> tuple[list[str], list[str]]:

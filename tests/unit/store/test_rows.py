@@ -94,6 +94,24 @@ def test_replaying_any_prefix_of_a_source_changes_nothing(batches: Any, data: st
     assert content(db) == once
 
 
+rows_of_a_batch = st.lists(st.tuples(keys, st.integers(0, 3), st.sampled_from("xyz")), max_size=6)
+
+
+@given(st.lists(st.tuples(rows_of_a_batch, st.none() | st.integers(1, 3)), max_size=6), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_batches_do_what_their_rows_would_do_one_by_one(batches: Any, moving: bool) -> None:
+    db, rows = opened(PLAIN), TableRows(PLAIN)
+    rows._moving = 3 if moving else 0
+    model: dict[str, tuple[int, Row]] = {}
+    for txn, (batch, version) in enumerate(batches, 1):
+        for row in batch:
+            if (version or txn) >= model.get(row[0], (0, ()))[0]:
+                model[row[0]] = (version or txn, row)
+        rows.upsert(db, Upserts(list(batch)), Stamp(txn, txn, version))
+    assert content(db) == [row for _, row in sorted(model.values(), key=lambda held: str(held[1][0]))]
+    assert db.execute("PRAGMA integrity_check").get == "ok"
+
+
 def test_a_delete_without_a_version_follows_what_is_stored_and_keeps_it_dead() -> None:
     db, rows = opened(VERSIONED), TableRows(VERSIONED)
     rows.upsert(db, Upserts([("a", 5, "")]), Stamp(1, 1, None))
