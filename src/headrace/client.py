@@ -308,7 +308,7 @@ def _text(value: Any) -> str:
 def _encode(data: Any) -> bytes:
     try:
         return msgspec.json.encode(data, enc_hook=_plain)
-    except (TypeError, ValueError, NotImplementedError):
+    except (TypeError, ValueError):
         # What msgspec does not know (models inside mappings, sets): the slower way knows it.
         return to_json(data).encode()
 
@@ -316,4 +316,4 @@ def _encode(data: Any) -> bytes:
 def _plain(value: Any) -> Any:
     if isinstance(value, Record):
         return value.model_dump(mode="json")
-    raise NotImplementedError(type(value).__name__)
+    raise TypeError(type(value).__name__)

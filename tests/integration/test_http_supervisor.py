@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,54 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from headrace.core.clock import SystemClock
+sys.path.insert(0, str(Path(__file__).parent))
+from running import CLOCK, Running, eventually, pause
 
-CLOCK = SystemClock()
 ITEM = {"item_id": "i1", "restaurant_id": "r7", "price": 1.0, "stock": 1}
-MAIN = """
-import sys
-from headrace.server.settings import Settings
-from headrace.server.supervisor import Plan, serve
-from headrace.core.errors import HeadraceError
-app, data, workers, reload = sys.argv[1:]
-plan = Plan(app, Settings(port=0, workers=int(workers), drain_timeout=5), data=data, reload=reload == "1",
-            composition="file_composition:composition", announce=lambda text: print(text, flush=True))
-try:
-    sys.exit(serve(plan))
-except HeadraceError as error:
-    sys.exit(str(error))
-"""
-
-
-class Running:
-    def __init__(self, tmp: Path, *, workers: int = 2, reload: bool = False, text: str = "one") -> None:
-        self.data = tmp
-        self.app = tmp / "app.py"
-        self.app.write_text(text)
-        path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", MAIN, str(self.app), str(tmp), str(workers), str(int(reload))],
-            env=os.environ | {"PYTHONPATH": path},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def url(self) -> str:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if "serving" in line:
-                return line.split()[-1]
-        raise AssertionError(self.process.stderr.read() if self.process.stderr else "")
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(15)
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate()
 
 
 @pytest.fixture
@@ -74,21 +29,6 @@ def start(tmp_path: Path) -> Iterator:
     yield make
     for one in started:
         one.close()
-
-
-def pause(seconds: float) -> None:
-    threading.Event().wait(seconds)
-
-
-def eventually(check, *, seconds: float = 10.0):
-    end = CLOCK.monotonic() + seconds
-    while True:
-        try:
-            return check()
-        except (AssertionError, httpx.TransportError, ValueError):
-            if CLOCK.monotonic() > end:
-                raise
-            pause(0.05)
 
 
 def test_pushes_cross_to_the_engine_and_are_read_by_workers(start) -> None:
