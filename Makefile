@@ -54,6 +54,10 @@ format: $(VENV)/.installed ## Format the code and fix what the linter can fix
 reference: $(VENV)/.installed ## Write docs/reference from the code
 	@$(BIN)/python scripts/reference.py
 
+.PHONY: picture
+picture: $(VENV)/.installed ## Draw the picture of the README from a real run of the demo
+	@$(BIN)/python scripts/picture.py
+
 .PHONY: bench
 bench: $(VENV)/.installed ## Run the benchmarks: a table on the screen and JSON in benchmarks/results
 	@$(BIN)/python benchmarks/run.py $(BENCH_ARGS)

@@ -105,6 +105,8 @@ def _find(path: str) -> Any:
 
 def _object(path: str, value: Any, heading: str) -> str:
     name = path.rpartition(".")[2]
+    if inspect.ismodule(value):
+        return f"{heading} `{path}`\n\n{markdown(value.__doc__)}"
     if not callable(value):
         return f"{heading} `{path}`\n\n```python\n{name} = {value!r}\n```"
     parts = [f"{heading} `{path}`", _signature(name, value), markdown(_own_doc(value))]
