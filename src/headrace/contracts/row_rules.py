@@ -85,6 +85,7 @@ class RowRules:
     def _connection(self) -> Any:
         if self._db is None:
             self._db = apsw.Connection(":memory:")
+            self._db.execute("PRAGMA case_sensitive_like = ON")  # LIKE minds case, as in views
         return self._db
 
 

@@ -92,7 +92,7 @@ class Item(Record):
     item_id: str
     price: float
     stock: int = Field(0, description="left")
-    tags: list[str] = []
+    tags: list[str] = Field(default_factory=list)
     note: str | None = None
     changed: datetime
     seen: datetime | None = None

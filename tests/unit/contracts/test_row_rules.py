@@ -62,7 +62,7 @@ def test_rules_that_hold(sql: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "sql", ["ends < starts", "percent > 10", "NOT active", "code = 'ABC'", "price = 0 OR percent = 0"]
+    "sql", ["ends < starts", "percent > 10", "NOT active", "code = 'ABC'", "code LIKE 'A%'", "price = 0 OR percent = 0"]
 )
 def test_rules_that_are_broken(sql: str) -> None:
     assert broken(sql)

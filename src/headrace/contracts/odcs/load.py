@@ -91,6 +91,13 @@ class ReadTable:
         return [name for _, name in sorted(keyed, key=lambda pair: pair[0])]
 
     @property
+    def event_time(self) -> str | None:
+        """The declared event time, or else the first timestamp that is always there."""
+        declared = self.facts.get("eventTime")
+        times = [c.name for c in self.columns if c.type is ColumnType.TIMESTAMP and not c.nullable]
+        return declared if declared in times else next(iter(times), None)
+
+    @property
     def is_events(self) -> bool:
         """Whether it becomes events: it says so, or it has no key to be a table by."""
         return self.facts.get("kind") == "events" or not self.key
@@ -119,8 +126,25 @@ def load(document: Document) -> ReadContract:
     tables = [_table(document, path, entry) for path, entry in document.entries(root, (), "schema")]
     if not tables:
         document.fail(("schema",), "the contract has no schema", "list at least one table under schema")
+    _check_names(document, tables)
     _read_sla(document, tables)
-    return ReadContract(str(root.get("name") or root.get("id") or "imported"), tables)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", str(root.get("name") or root.get("id") or "")).strip("-._")
+    return ReadContract(name if re.match(r"[A-Za-z]", name) else f"app-{name}".rstrip("-"), tables)
+
+
+def _check_names(document: Document, tables: list[ReadTable]) -> None:
+    """Every name once, and every table either with a key or with a time."""
+    seen: set[str] = set()
+    for i, table in enumerate(tables):
+        if table.name.lower() in seen:
+            document.fail(("schema", i, "name"), f"there are two tables {table.name!r}", "rename one of them")
+        seen.add(table.name.lower())
+        if table.is_events and table.event_time is None:
+            document.fail(
+                ("schema", i),
+                f"{table.name} has no key, and no required timestamp by which its rows could be events",
+                "mark its key columns with primaryKey: true",
+            )
 
 
 def _table(document: Document, path: Path, entry: dict[str, Any]) -> ReadTable:

@@ -281,19 +281,22 @@ def _facts(table: ReadTable) -> list[str]:
     if isinstance(indexes, list) and indexes:
         columns = cast("list[Any]", indexes)
         found.append(f"index=[{', '.join(_index(i) for i in columns)}]")
-    for theirs, ours in (("eventTime", "event_time"), ("version", "version"), ("changedAt", "changed_at")):
+    if table.is_events:
+        found.append(f"event_time={table.event_time!r}")
+    for theirs, ours in (("version", "version"), ("changedAt", "changed_at")):
         if isinstance(facts.get(theirs), str):
             found.append(f"{ours}={facts[theirs]!r}")
     keep = facts.get("keep") or (table.sla.get("retention") if table.is_events else None)
     for word, value in (
         ("keep", keep),
         ("lateness", facts.get("lateness")),
+        ("ahead", facts.get("ahead")),
         ("freshness", facts.get("freshness") or table.sla.get("latency")),
     ):
         if value is not None:
             found.append(f"{word}={_duration(table, word, value)!r}")
-    if "ahead" in facts:
-        found.append(f"ahead={None if facts['ahead'] is None else _duration(table, 'ahead', facts['ahead'])!r}")
+        elif word == "keep" and facts.get("kind") == "events":
+            found.append("keep=None")
     for theirs, ours, usual in (("newFields", "new_fields", "ignore"), ("onViolation", "on_violation", "quarantine")):
         if facts.get(theirs) not in (None, usual):
             found.append(f"{ours}={str(facts[theirs])!r}")
