@@ -197,7 +197,7 @@ def exact_sum(value: str) -> str:
     stop the writer for good, since the row that causes it is stored already.
 
     >>> exact_sum("x")[:40]
-    "sum(CASE typeof(x) WHEN 'integer' THEN x"
+    "(sum(CASE typeof(x) WHEN 'integer' THEN "
     """
     high = f"sum(CASE typeof({value}) WHEN 'integer' THEN {value} >> 32 ELSE {value} / 4294967296.0 END)"
     low = f"sum(CASE typeof({value}) WHEN 'integer' THEN {value} & 4294967295 WHEN 'null' THEN NULL ELSE 0 END)"

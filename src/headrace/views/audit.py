@@ -1,7 +1,7 @@
 """The audit: a random sample of what is kept, computed in full from the base rows, and every difference reported.
 
-Views kept by groups are computed from their tables, tiles from the raw events where those are kept, in one snapshot. The
-sample is drawn from what is kept (is it right?) and from the base rows (is it there?).
+Views kept by groups are computed from their tables, tiles from the raw events where those are kept, in one snapshot.
+The sample is drawn from what is kept (is it right?) and from the base rows (is it there?).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import apsw
 from headrace.core.schema import Row, Stored
 from headrace.views.aggregates import Side
 from headrace.views.catalog import Catalog
-from headrace.views.definitions import quoted
+from headrace.views.definitions import fetch, quoted
 from headrace.views.groups import AffectedGroups
 from headrace.views.rollup import Level, Rollup
 
@@ -104,10 +104,10 @@ def _same(kept: Any, computed: Any) -> bool:
 
 def _pick(db: apsw.Connection, rng: Random, columns: str, source: str, number: int, bindings: Row = ()) -> set[Row]:
     """Up to `number` random rows of a table, by their place in it."""
-    total = int(db.execute(f"SELECT count(*) FROM {source}", bindings).fetchone()[0])  # pyright: ignore[reportOptionalSubscript]
+    total = _whole(fetch(db, f"SELECT count(*) FROM {source}", bindings)[0][0])
     places = rng.sample(range(total), min(number, total))
     query = f"SELECT {columns} FROM {source} LIMIT 1 OFFSET ?"
-    return {tuple(row) for place in places for row in db.execute(query, (*bindings, place))}
+    return {row for place in places for row in fetch(db, query, (*bindings, place))}
 
 
 # -- groups

@@ -7,8 +7,12 @@ is rebuilt in `setup`; that is the whole migration of views.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 import apsw
+
+from headrace.core.schema import Row, Stored
 
 _CREATE = """
 CREATE TABLE IF NOT EXISTS _hr_derived(
@@ -31,6 +35,11 @@ def quoted(name: str) -> str:
     '"items"'
     """
     return '"' + name.replace('"', '""') + '"'
+
+
+def fetch(db: apsw.Connection, sql: str, bindings: Sequence[Stored] | Mapping[str, Stored] = ()) -> list[Row]:
+    """All rows of a query, as the values that live tables hold."""
+    return cast("list[Row]", db.execute(sql, bindings).fetchall())
 
 
 def stored_definition(db: apsw.Connection, name: str) -> str | None:

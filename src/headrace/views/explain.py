@@ -1,7 +1,7 @@
 """What `headrace explain` prints: per table, rollup and view its class, its inputs, why, and the indexes of its plan.
 
-SQLite is asked on an empty copy of the declared tables. A full scan of a base table is a *lack* when the view compares a
-column of it, and the exact index to declare is named.
+SQLite is asked on an empty copy of the declared tables. A full scan of a base table is a *lack* when the view compares
+a column of it, and the exact index to declare is named.
 """
 
 from __future__ import annotations

@@ -25,9 +25,9 @@ from headrace.views.meanings import (
     PARTS,
     SYMBOLS,
     TIME_SUMS,
-    UNITS,
     glob,
     glob_of,
+    interval,
 )
 from headrace.views.scope import Scope
 from headrace.views.statement import Statement
@@ -125,20 +125,10 @@ class Expressions:
         return self.compile(node.this, scope)
 
     def _interval(self, node: exp.Interval, scope: Scope) -> Typed:
-        unit = str(node.args.get("unit") or "").upper()
-        factor = UNITS.get(unit) or UNITS.get(unit.removesuffix("S"))
-        number = node.this
-        if factor is None:
-            hint = "use SECOND, MINUTE, HOUR, DAY or WEEK; months and years have no fixed length"
-            raise self.text.error(node, f"{node.sql()} has no unit of a fixed length", hint)
-        try:
-            micros = round(float(str(number.this)) * factor) if isinstance(number, exp.Literal) else None
-        except ValueError:
-            micros = None
+        micros = interval(node)
         if micros is None:
-            raise self.text.error(
-                node, f"{node.sql()} is not a constant", "write INTERVAL '5' MINUTE, or bind a duration"
-            )
+            hint = "write INTERVAL '5' MINUTE: SECOND, MINUTE, HOUR, DAY or WEEK; months have no fixed length"
+            raise self.text.error(node, f"{node.sql()} has no unit of a fixed length, or is not a constant", hint)
         return Typed(str(micros), T.DURATION, nullable=False)
 
     def _now(self, node: exp.Expr, scope: Scope) -> Typed:
@@ -156,8 +146,7 @@ class Expressions:
     def _truth(self, value: Typed, node: exp.Expr) -> Typed:
         value = self._settled(value, T.BOOLEAN, node)
         if value.type not in (T.BOOLEAN, None):
-            kind = value.type.value
-            raise self.text.error(node, f"{node.sql()} is {kind}, not a condition", "compare it, for example with <> 0")
+            raise self.text.error(node, f"{node.sql()} is {value.type}, not a condition", "compare it, as in x <> 0")
         return value
 
     def _connect(self, node: exp.And | exp.Or, scope: Scope) -> Typed:
@@ -200,7 +189,7 @@ class Expressions:
 
     def check_ordered(self, value: Typed, node: exp.Expr) -> None:
         """Refuse an order over a type whose stored form has another order than its value."""
-        if value.type in UNORDERED:
+        if value.type is not None and value.type in UNORDERED:
             kind = value.type.value
             raise self.text.error(
                 node, f"{node.sql()} orders {kind} values, which can only be equal or not", "use a number"

@@ -1,7 +1,8 @@
 """GROUP BY views kept by affected groups: a changed row tells which groups it is in, and those are computed again.
 
-The groups that a row was in are asked before the change, those that it is in now after it; at the end of the transaction
-each of them is deleted and computed in full, once. So the result is right by construction, whatever the aggregate,
+The groups that a row was in are asked before the change, those that it is in now after it; at the end of the
+transaction each of them is deleted and computed in full, once. So the result is right by construction,
+whatever the aggregate,
 and a hot group costs as many rows as it has.
 """
 
@@ -109,11 +110,15 @@ class AffectedGroups:
                 self._dirty.update(tuple(row[i] for i in probe.direct) for row in delta.rows)
 
     def finish(self, db: apsw.Connection, *, txn: int) -> None:
-        """Compute the remembered groups again. (Those of a transaction that was rolled back may be among them.)"""
+        """Compute the remembered groups again."""
         if not self._dirty:
             return
         dirty, self._dirty = self._dirty, set()
         self.recompute(db, dirty)
+
+    def discard(self) -> None:
+        """The transaction was rolled back: forget its groups. (To compute one in vain would be harmless.)"""
+        self._dirty.clear()
 
     def housekeep(self, db: apsw.Connection, *, now: int, limit: int) -> int:
         """Nothing ages: groups go when their rows go."""

@@ -1,4 +1,4 @@
-"""The pinned meanings as tables: which types cast, add up and convert, how LIKE is spelled, what a construct is made of."""
+"""The pinned meanings as tables: what casts and adds up, how LIKE is spelled, what a construct is made of."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CASTS: dict[tuple[ColumnType, ColumnType], str] = {
     (T.DECIMAL, T.TEXT): "{}",
     (T.DECIMAL, T.REAL): "CAST({} AS REAL)",
 }
-TIME_SUMS = {
+TIME_SUMS: dict[tuple[type[exp.Expr], ColumnType, ColumnType], ColumnType] = {
     (exp.Add, T.TIMESTAMP, T.DURATION): T.TIMESTAMP,
     (exp.Add, T.DURATION, T.TIMESTAMP): T.TIMESTAMP,
     (exp.Add, T.DURATION, T.DURATION): T.DURATION,
@@ -101,3 +101,15 @@ def glob_of(sql: str) -> str:
     for old, new in (("[", "[[]"), ("*", "[*]"), ("?", "[?]"), ("%", "*"), ("_", "?")):
         sql = f"replace({sql}, '{old}', '{new}')"
     return sql
+
+
+def interval(node: exp.Interval) -> int | None:
+    """Microseconds of a constant interval; None when it is none, or its unit has no fixed length."""
+    unit = str(node.args.get("unit") or "").upper()
+    factor = UNITS.get(unit) or UNITS.get(unit.removesuffix("S"))
+    if factor is None or not isinstance(node.this, exp.Literal):
+        return None
+    try:
+        return round(float(str(node.this.this)) * factor)
+    except ValueError:
+        return None

@@ -1,7 +1,8 @@
 """A compiled query, in parts: what plans take apart, and what becomes the text of a statement.
 
-Every relation, base table or subquery, offers two hidden columns: `_source_ts`, the oldest change that a row is made of,
-and `_txn`, the commit stamp that last wrote one of its rows. A SELECT hands them on: minimum and maximum over its FROM.
+Every relation, base table or subquery, offers two hidden columns: `_source_ts`, the oldest change that a row is made
+of, and `_txn`, the commit stamp that last wrote one of its rows. A SELECT hands them on: minimum and maximum
+over its FROM.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import apsw
 
 from headrace.core.schema import Column, Row
-from headrace.views.definitions import drop_tables, get_as_of, quoted, remember, set_as_of, stored_definition
+from headrace.views.definitions import drop_tables, fetch, get_as_of, quoted, remember, set_as_of, stored_definition
 
 
 class Refresher:
@@ -51,7 +51,7 @@ class Refresher:
 
     def read(self, db: apsw.Connection, *, now: int) -> list[Row]:
         """The answer as of the snapshot that `db` reads, computed at `now`."""
-        return db.execute(self.query, {"_now": now} if self.needs_now else {}).fetchall()
+        return fetch(db, self.query, {"_now": now} if self.needs_now else {})
 
     def write(self, db: apsw.Connection, rows: Sequence[Row], *, as_of: int | None) -> bool:
         """Put the answer in place, within the writer's transaction; whether it differs from the one before."""
@@ -79,7 +79,7 @@ class Refresher:
     def stored(self, db: apsw.Connection) -> list[Row]:
         """The rows in place, with `_source_ts` and `_txn` at the end."""
         names = ", ".join(quoted(column.name) for column in self.columns)
-        return db.execute(f"SELECT {names}, _source_ts, _txn FROM {quoted(self.name)} ORDER BY _rank").fetchall()
+        return fetch(db, f"SELECT {names}, _source_ts, _txn FROM {quoted(self.name)} ORDER BY _rank")
 
     def as_of(self, db: apsw.Connection) -> int | None:
         """As of when the stored answer is complete (microseconds)."""

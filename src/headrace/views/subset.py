@@ -1,12 +1,12 @@
 """The subset of SQL that views are written in: parsing, and the errors that say where and why.
 
-What is not listed in `docs/reference/sql.md` is refused: the compiler has a handler for each construct of the subset and
-none for anything else. This module knows the reasons for what people try most.
+What is not listed in `docs/reference/sql.md` is refused: the compiler has a handler for each construct of the subset
+and none for anything else. This module knows the reasons for what people try most.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import sqlglot
 from sqlglot import exp
@@ -43,7 +43,7 @@ class SqlText:
         """Refuse a construct that has a part which the compiler does not compile."""
         for name, value in node.args.items():
             if value not in (None, False, [], "") and name not in known:
-                part = value[0] if isinstance(value, list) else value
+                part: object = cast("list[object]", value)[0] if isinstance(value, list) else value
                 if isinstance(part, exp.Expr):
                     raise self.refuse(part)
                 raise self.error(node, f"{name.strip('_').upper()} is not in the SQL subset of views", _REFERENCE)

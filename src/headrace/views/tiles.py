@@ -17,7 +17,7 @@ from headrace.core.errors import MigrationRefused
 from headrace.core.schema import Row, Stored
 from headrace.store.base import Delta
 from headrace.views.aggregates import Partial, Side
-from headrace.views.definitions import drop_tables, quoted, remember, stored_definition
+from headrace.views.definitions import drop_tables, fetch, quoted, remember, stored_definition
 from headrace.views.rollup import Level, Rollup
 
 Key = tuple[Stored, ...]
@@ -84,15 +84,16 @@ class RollupMaintainer:
         """Drop tiles that no window can reach any more; each call sweeps the next `limit` keys."""
         names = ", ".join(quoted(column) for column in self.rollup.by)
         after = f"WHERE ({names}) > ({', '.join('?' * len(self.rollup.by))})" if self._swept else ""
-        found = db.execute(
+        found = fetch(
+            db,
             f"SELECT {names}, _source_ts FROM {quoted(self.rollup.keys_table)} {after} ORDER BY {names} LIMIT ?",
             (*(self._swept or ()), limit),
-        ).fetchall()
+        )
         self._swept = tuple(found[-1][:-1]) if len(found) == limit else None
         keys = [tuple(row[:-1]) for row in found]
         dropped = sum(level.drop(db, keys, now) for level in self._levels)
         edge = now - self.rollup.retention
-        silent = [tuple(row[:-1]) for row in found if row[-1] < edge - max(self._widths())]
+        silent = [tuple(row[:-1]) for row in found if cast(int, row[-1]) < edge - max(self._widths())]
         where = " AND ".join(f"{quoted(column)} = ?" for column in self.rollup.by)
         db.executemany(f"DELETE FROM {quoted(self.rollup.keys_table)} WHERE {where}", silent)
         return dropped + len(silent)
@@ -126,9 +127,9 @@ class RollupMaintainer:
         names = ", ".join(quoted(column) for column in events.names)
         read = f"SELECT {names}, _seq, _txn FROM {quoted(events.name)} WHERE _seq > ? ORDER BY _seq LIMIT {_CHUNK}"
         seq = -1
-        while found := db.execute(read, (seq,)).fetchall():
-            self._fold(db, [row[:-2] for row in found], txn=max(row[-1] for row in found))
-            seq = found[-1][-2]
+        while found := fetch(db, read, (seq,)):
+            self._fold(db, [row[:-2] for row in found], txn=max(cast(int, row[-1]) for row in found))
+            seq = cast(int, found[-1][-2])
 
     def _fold(self, db: apsw.Connection, rows: Sequence[Row], txn: int) -> None:
         groups = self._group(rows, self.rollup.levels[0].width)
@@ -142,8 +143,8 @@ class RollupMaintainer:
         groups: Groups = {}
         get = groups.get
         for row in rows:
-            place = (key_of(row), row[at] // width)  # pyright: ignore[reportOperatorIssue, reportOptionalOperand, reportUnknownVariableType]
-            group = get(place)  # pyright: ignore[reportUnknownArgumentType]
+            place: tuple[Key, int] = (key_of(row), row[at] // width)  # pyright: ignore
+            group = get(place)
             if group is None:
                 groups[place] = [row]
             else:

@@ -1,4 +1,4 @@
-"""A tiny store: applies deltas to SQLite in the physical layout of live tables, and calls maintainers as the store does."""
+"""A tiny store: applies deltas to SQLite in the layout of live tables, and calls maintainers as the store does."""
 
 from __future__ import annotations
 
@@ -46,38 +46,56 @@ class TinyStore:
             maintainer.setup(self.db)
         self.maintainers += maintainers
 
-    def commit(self, *steps: tuple[Schema, Sequence[Row], Sequence[Row]], source_ts: int | None = None) -> int:
-        """One transaction of (schema, upserted rows, deleted keys) steps; the commit stamp."""
+    def commit(
+        self, *steps: tuple[Schema, Sequence[Row], Sequence[Row]], source_ts: int | None = None, together: bool = True
+    ) -> int:
+        """One transaction of (schema, upserted rows, deleted keys) steps; the commit stamp.
+
+        `together`: as the store does, all maintainers look before anything is applied. Else step by step.
+        """
         self.txn += 1
         ts = self.txn if source_ts is None else source_ts
         with self.db:
-            for schema, rows, deleted in steps:
-                self._apply(schema, rows, deleted, ts)
+            if together:
+                self.apply(steps, ts)
+            else:
+                for step in steps:
+                    self.apply([step], ts)
             for maintainer in self.maintainers:
                 maintainer.finish(self.db, txn=self.txn)
         return self.txn
 
-    def _apply(self, schema: Schema, rows: Sequence[Row], deleted: Sequence[Row], ts: int) -> None:
-        upserted = [tuple(row[p] for p in schema.key_positions) for row in rows]
-        keys = [] if schema.kind is TableKind.EVENTS else [*upserted, *deleted]
-        delta = Delta(schema, rows, keys, ts)
-        wanting = [m for m in self.maintainers if schema.name in m.inputs]
-        for maintainer in wanting:
-            maintainer.before(self.db, delta)
+    def apply(self, steps: Sequence[tuple[Schema, Sequence[Row], Sequence[Row]]], ts: int) -> None:
+        deltas: list[Delta] = []
+        for schema, rows, deleted in steps:
+            upserted = [tuple(row[p] for p in schema.key_positions) for row in rows]
+            keys = [] if schema.kind is TableKind.EVENTS else [*upserted, *deleted]
+            deltas.append(Delta(schema, rows, keys, ts))
+        for delta in deltas:
+            for maintainer in self._wanting(delta):
+                maintainer.before(self.db, delta)
+        for schema, rows, deleted in steps:
+            self._write(schema, rows, deleted, ts)
+        for delta in deltas:
+            for maintainer in self._wanting(delta):
+                maintainer.after(self.db, delta, txn=self.txn)
+
+    def _wanting(self, delta: Delta) -> list[Maintainer]:
+        return [maintainer for maintainer in self.maintainers if delta.schema.name in maintainer.inputs]
+
+    def _write(self, schema: Schema, rows: Sequence[Row], deleted: Sequence[Row], ts: int) -> None:
         table = quoted(schema.name)
         if schema.kind is TableKind.EVENTS:
             marks = ", ".join("?" * (len(schema.columns) + 2))
             names = ", ".join(map(quoted, schema.names))
             insert = f"INSERT INTO {table}({names}, _source_ts, _txn) VALUES ({marks})"
             self.db.executemany(insert, [(*row, ts, self.txn) for row in rows])
-        else:
-            marks = ", ".join("?" * (len(schema.columns) + 3))
-            upsert = f"INSERT OR REPLACE INTO {table} VALUES ({marks})"
-            self.db.executemany(upsert, [(*row, self.txn, ts, self.txn) for row in rows])
-            where = " AND ".join(f"{quoted(k)} = ?" for k in schema.key)
-            self.db.executemany(f"DELETE FROM {table} WHERE {where}", list(deleted))
-        for maintainer in wanting:
-            maintainer.after(self.db, delta, txn=self.txn)
+            return
+        marks = ", ".join("?" * (len(schema.columns) + 3))
+        upsert = f"INSERT OR REPLACE INTO {table} VALUES ({marks})"
+        self.db.executemany(upsert, [(*row, self.txn, ts, self.txn) for row in rows])
+        where = " AND ".join(f"{quoted(k)} = ?" for k in schema.key)
+        self.db.executemany(f"DELETE FROM {table} WHERE {where}", list(deleted))
 
 
 @pytest.fixture(scope="session")

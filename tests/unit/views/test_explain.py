@@ -46,7 +46,7 @@ def test_kept_groups_are_judged_by_what_a_change_costs() -> None:
 
 
 def test_a_rollup_is_read_by_key() -> None:
-    sql = "SELECT i.id, p.n_15m FROM items i LEFT JOIN popular p USING (id) WHERE i.shop = :s ORDER BY p.n_15m DESC LIMIT 10"
+    sql = "SELECT i.id, p.n_15m FROM items i LEFT JOIN popular p USING (id) WHERE i.shop = :s ORDER BY p.n_15m DESC"
     found = explained(sql, index=(("shop",),))
     assert (found.kind, found.uses, found.lacks, found.scans) == ("read-time", ("items by items__by_shop",), (), ())
 
@@ -67,5 +67,5 @@ def test_tables_and_rollups() -> None:
         ("sales", "events", (), "by at, kept for 1d"),
         ("popular", "tiles", ("sales",), "15m by tiles of 15s, 24h by tiles of 20m"),
     ]
-    with pytest.raises(DeclarationError, match="is taken .events."):
+    with pytest.raises(DeclarationError, match="is taken"):
         catalog.add_table(sales)

@@ -208,6 +208,16 @@ def test_left_join_of_a_rollup_gives_null_without_events(store: Any, catalog: Ca
     assert read(store, alone, id="c") == []
 
 
+def test_a_joined_rollup_reads_only_the_keys_and_tiles_it_needs(store: Any, catalog: Catalog) -> None:
+    sql = "SELECT i.id, p.n_1m FROM items i LEFT JOIN popular p USING (id) WHERE i.shop = :s ORDER BY p.n_1m DESC"
+    view = plan("v", sql, catalog)
+    steps = [row[3] for row in store.db.execute(f"EXPLAIN QUERY PLAN {view.statement}", {"s": "s1", "_now": NOW})]
+    assert [step for step in steps if "SCAN" in step] == []
+    searched = [step for step in steps if "SEARCH _t USING PRIMARY KEY (id=? AND _tile>? AND _tile<?)" in step]
+    assert len(searched) == 2  # the named column once, not again for the order; and whether the key has events
+    assert "SEARCH p USING PRIMARY KEY (id=?) LEFT-JOIN" in steps
+
+
 def test_ages_are_the_minimum_over_what_was_joined(store: Any, catalog: Catalog) -> None:
     sql = "SELECT i.id FROM items i LEFT JOIN shops s USING (shop) LEFT JOIN popular p USING (id) ORDER BY i.id"
     view = plan("v", sql, catalog)
@@ -279,7 +289,8 @@ def test_refreshed_view_is_replaced_as_a_whole(store: Any, catalog: Catalog) -> 
         ("SELECT id FROM items WHERE shop = 's1' ORDER BY price LIMIT 3", "read-time", "no aggregate"),
         ("SELECT shop, COUNT(*) AS n FROM items WHERE seen > NOW() GROUP BY shop", "refreshed", "depend on the time"),
         (
-            "SELECT shop, COUNT(*) AS n FROM items WHERE EXISTS (SELECT 1 FROM shops s WHERE s.shop = items.shop) GROUP BY shop",
+            "SELECT shop, COUNT(*) AS n FROM items WHERE EXISTS (SELECT 1 FROM shops s WHERE s.shop"
+            " = items.shop) GROUP BY shop",
             "refreshed",
             "subquery",
         ),
