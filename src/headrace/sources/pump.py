@@ -53,7 +53,7 @@ class TaskPump(Pump):
                 if len(self.buffer) >= LIMIT:
                     self._room.clear()
                     await self._room.wait()
-        except Exception as error:  # noqa: BLE001 (boundary to user code: kept, and raised by the partition)
+        except Exception as error:  # boundary to user code: kept, and raised by the partition
             self.error = error
         finally:
             self.finished = True
@@ -89,7 +89,7 @@ class ThreadPump(Pump):
                     self._wait_for_room()
                 if self._stopping:
                     break
-        except Exception as error:  # noqa: BLE001 (boundary to user code: kept, and raised by the partition)
+        except Exception as error:  # boundary to user code: kept, and raised by the partition
             self.error = error
         finally:
             self._close_items()
