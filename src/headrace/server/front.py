@@ -91,7 +91,7 @@ class Front:
         except HeadraceError as error:
             return await _send_problem(send, Problem.of(error))
         # The boundary to user code: whatever a view's function raises must not reach the client as a traceback.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             return await _send_problem(send, self._failures.report(error, scope))
         return await _send(send, 200, raw, body)
 
@@ -107,7 +107,7 @@ class Front:
         try:
             await self._rest(scope, receive, watch)
         # Starlette answers and logs through `Failures` and raises again; only what it did not answer is left to do.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             if status == 0:
                 return await _send_problem(send, self._failures.report(error, scope))
         return status

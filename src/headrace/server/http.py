@@ -97,8 +97,7 @@ def create_app(
 def _mcp(reads: Reads, catalog: Catalog, settings: Settings, failures: Failures) -> mcp.HttpTransport | None:
     if not settings.mcp or not mcp.installed():
         return None
-    server = mcp.build_server(reads, catalog, failures=failures)
-    return mcp.HttpTransport(server, max_body=min(settings.max_body, 4 * 1024 * 1024))
+    return mcp.HttpTransport(reads, catalog, failures=failures, max_body=min(settings.max_body, 4 * 1024 * 1024))
 
 
 def _index(catalog: Catalog) -> dict[str, Any]:

@@ -6,6 +6,7 @@ begins with how old it is, because a model that is not told takes everything for
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -25,6 +26,7 @@ from headrace.server.schemas import answer
 
 if TYPE_CHECKING:
     from mcp.server import Server, ServerRequestContext
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
     from mcp_types import CallToolRequestParams, CallToolResult, ListToolsResult, PaginatedRequestParams, Tool
 
 _INSTRUCTIONS = """Each tool reads live context and says how old it is. as_of: everything the sources had committed up
@@ -88,24 +90,57 @@ class HttpTransport:
 
     Stateless and with plain JSON answers: several worker processes share one address, and the next request of a
     client may reach another one. Keys, hosts and origins were checked before by `Guard`.
+
+    The SDK takes a second and 35 MB to import, so that is done in a thread when the first client comes; reads by
+    HTTP go on meanwhile.
     """
 
-    def __init__(self, server: Server[Any], *, max_body: int) -> None:
-        from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-
-        self._manager = StreamableHTTPSessionManager(
-            server, json_response=True, stateless=True, max_request_body_size=max_body
-        )
+    def __init__(self, reads: Reads, catalog: Catalog, *, failures: Failures, max_body: int) -> None:
+        self._reads = reads
+        self._catalog = catalog
+        self._failures = failures
+        self._max_body = max_body
+        self._serving: asyncio.Task[None] | None = None
+        self._manager: asyncio.Future[StreamableHTTPSessionManager] | None = None
+        self._stop = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        await self._manager.handle_request(scope, receive, send)
+        if self._manager is None:
+            self._manager = asyncio.get_running_loop().create_future()
+            self._serving = asyncio.create_task(self._serve(self._manager))
+        manager = await asyncio.shield(self._manager)
+        await manager.handle_request(scope, receive, send)
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Run the transport's tasks; once per object."""
-        async with self._manager.run():
+        """While this is open, requests are served; on exit, what was started is ended. Once per object."""
+        try:
             yield
+        finally:
+            self._stop.set()
+            if self._serving is not None:
+                await self._serving
+
+    async def _serve(self, ready: asyncio.Future[StreamableHTTPSessionManager]) -> None:
+        """Hold the SDK's tasks: they must be ended by the task that began them."""
+        try:
+            manager = await asyncio.to_thread(self._build)
+        # Whatever the SDK raises while it is loaded goes to those who wait for it, and is logged there.
+        except Exception as error:
+            ready.set_exception(error)
+            return
+        async with manager.run():
+            ready.set_result(manager)
+            await self._stop.wait()
+
+    def _build(self) -> StreamableHTTPSessionManager:
+        from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+        server = build_server(self._reads, self._catalog, failures=self._failures)
+        return StreamableHTTPSessionManager(
+            server, json_response=True, stateless=True, max_request_body_size=self._max_body
+        )
 
 
 class Missing:
@@ -134,7 +169,7 @@ class _Calls:
         except HeadraceError as error:
             return _failed(f"{error.message}\nhint: {error.hint}" if error.hint else error.message)
         # The boundary to user code: what a view raises is logged, and the model is told no internals.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             problem = self._failures.report(error, {"method": "MCP", "path": params.name})
             return _failed(f"{problem.detail}\nhint: {problem.hint}")
         document = value.to_dict()
