@@ -71,11 +71,24 @@ def test_import_time_is_told(bare: Path) -> None:
     print(run(str(bare / "bin/python"), "-c", code))
 
 
+OPEN = """
+import asyncio, headrace as hr
+from headrace.core.clock import SystemClock
+from headrace.core.schema import Column, ColumnType, Schema, TableKind
+schema = Schema("items", TableKind.TABLE, (Column("item_id", ColumnType.TEXT),), key=("item_id",))
+opening = hr.sources.Opening(schema=schema, resume={{}}, clock=SystemClock())
+async def run():
+    for partition in await {source}.open(opening):
+        await partition.next_batch()
+asyncio.run(run())
+"""
+
+
 @pytest.mark.parametrize(
     ("code", "extra"),
     [
         ("import asyncio, headrace.server.mcp as m; asyncio.run(m.run_stdio(None, None))", "mcp"),
-        ("import headrace as hr; hr.sources.Poll('sqlite://', 'SELECT 1', every='1s')", "sql"),
+        (OPEN.format(source="hr.sources.Poll('sqlite://', 'SELECT 1')"), "sql"),
     ],
 )
 def test_a_missing_extra_says_the_exact_command(bare: Path, code: str, extra: str) -> None:
