@@ -1,6 +1,6 @@
 """Draws docs/images/demo.svg from a real run of the demo on this machine.
 
-    python scripts/picture.py [seconds]
+python scripts/picture.py [seconds]
 """
 
 from __future__ import annotations

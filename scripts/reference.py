@@ -6,10 +6,12 @@ python scripts/reference.py --check    say which pages are not current, and exit
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import inspect
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -241,10 +243,103 @@ def errors_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+EXAMPLE = """\
+import headrace as hr
+
+app = hr.App("shop")
+
+class Item(hr.Record):
+    item_id: str
+    shop: str
+    price: float
+
+items = app.table(Item, key="item_id", index=["shop"], freshness="2s")
+menu = app.view("menu", "SELECT item_id, price FROM items WHERE shop = :shop AND price <= :most")
+"""
+
+
+def example() -> Any:
+    """The app that the pages on HTTP and metrics are written from."""
+    space: dict[str, Any] = {"__name__": "example"}
+    exec(EXAMPLE, space)
+    return space["app"]
+
+
+def http_page() -> str:
+    """Every path, from the OpenAPI document of a small app."""
+    openapi = importlib.import_module("headrace.server.openapi")
+    settings = importlib.import_module("headrace.server.settings").Settings()
+    catalog = importlib.import_module("headrace.composition").catalog(example())
+    paths = openapi.build(catalog, settings)["paths"]
+    parts = [
+        NOTE,
+        "# HTTP",
+        "Each app serves its own OpenAPI document at `/openapi.json`, with the types of its own views and tables; an "
+        "MCP endpoint (streamable HTTP) is at `/mcp`. This page is written from the document of a small app:",
+        f"```python\n{EXAMPLE}```",
+        "Errors are problem documents (RFC 9457); their types are listed in [errors](errors.md).",
+    ]
+    parts += [_operation(verb, path, operation) for path, item in paths.items() for verb, operation in item.items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def _operation(verb: str, path: str, operation: dict[str, Any]) -> str:
+    parts = [f"## `{verb.upper()} {path}`", f"{operation.get('summary', '')}."]
+    if operation.get("description"):
+        parts.append(operation["description"])
+    rows = [
+        f"| `{one['name']}` | {one['in']} | {'yes' if one.get('required') else 'no'} | {one.get('description', '')} |"
+        for one in operation.get("parameters", ())
+    ]
+    if rows:
+        parts.append("| parameter | in | required | |\n|---|---|---|---|\n" + "\n".join(rows))
+    body = operation.get("requestBody")
+    if body:
+        parts.append("Body: " + ", ".join(f"`{kind}`" for kind in body["content"]) + ".")
+    answers = "\n".join(
+        f"- {status}: {answer['description'].rstrip('.')}"
+        for status, answer in operation["responses"].items()
+        if "description" in answer
+    )
+    return "\n\n".join([*parts, answers])
+
+
+async def _exposition() -> str:
+    """What `/metrics` of the small app says after one push and one read."""
+    http = importlib.import_module("headrace.server.http")
+    httpx = importlib.import_module("httpx")
+    composition = importlib.import_module("headrace.composition")
+    app = example()
+    with tempfile.TemporaryDirectory() as folder:
+        async with app.run(data=folder) as live:
+            await live.push("items", {"item_id": "i1", "shop": "s1", "price": 1})
+            asgi = http.create_app(live.reads, live.engine, composition.catalog(app), health=live.engine)
+            transport = httpx.ASGITransport(app=asgi)
+            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+                await client.get("/context/menu?shop=s1&most=2")
+                return (await client.get("/metrics")).text
+
+
+def metrics_page() -> str:
+    """Every metric, from what a running app exposes."""
+    text = asyncio.run(_exposition())
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\w+)$", text, re.MULTILINE))
+    helps = dict(re.findall(r"^# HELP (\S+) (.+)$", text, re.MULTILINE))
+    rows: list[str] = []
+    for name, kind in sorted(kinds.items()):
+        found = re.search(rf"^{name}(?:_bucket|_total)?\{{(.*?)\}}", text, re.MULTILINE)
+        labels = ", ".join(f"`{label}`" for label in re.findall(r'(\w+)="', found[1])) if found else ""
+        rows.append(f"| `{name}` | {kind} | {labels} | {helps.get(name, '')} |")
+    table = "| metric | kind | labels | meaning |\n|---|---|---|---|\n" + "\n".join(rows)
+    return "\n\n".join([NOTE, "# Metrics", "What `GET /metrics` exposes, in the Prometheus text format.", table]) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "python.md": python_page,
     "cli.md": cli_page,
     "errors.md": errors_page,
+    "http.md": http_page,
+    "metrics.md": metrics_page,
 }
 
 

@@ -7,6 +7,8 @@ import shutil
 
 import pytest
 
+MEASURED = pytest.StashKey[list[str]]()
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose programs are missing, except in CI, where nothing is skipped."""
@@ -16,3 +18,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.fail(f"CI must have {', '.join(missing)}: scripts/system.sh installs it")
         if missing:
             pytest.skip(f"needs {', '.join(missing)}: run make system as root")
+
+
+@pytest.fixture(scope="session")
+def measured(pytestconfig: pytest.Config) -> list[str]:
+    """Lines about what was measured, for the end of the run: told, never asserted."""
+    return pytestconfig.stash.setdefault(MEASURED, [])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Tell what tests measured."""
+    lines = config.stash.get(MEASURED, [])
+    if lines:
+        terminalreporter.section("measured")
+        for line in lines:
+            terminalreporter.line(line)
