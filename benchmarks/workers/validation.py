@@ -11,8 +11,8 @@ import time
 
 import workload
 from apps.shop import build
-from headrace.contracts.judge import Judge
 
+from headrace.contracts.judge import Judge
 from headrace.core.changes import Batch, Json
 
 BREAKS = (
