@@ -170,4 +170,4 @@ async def test_the_log_stays_short_under_steady_writing_and_reading(store: Sqlit
         longest = max(longest, store.log_size)
     await ingest.stop()
     reader.close()
-    assert longest < 96 << 20
+    assert longest < 160 << 20

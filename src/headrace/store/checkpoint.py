@@ -15,10 +15,10 @@ from headrace.core.events import Problem
 from headrace.store.connection import open_checkpointer
 from headrace.store.sqlite import SqliteStore
 
-COPY_EVERY = 16 << 20
+COPY_EVERY = 32 << 20
 """Bytes that the log grows before it is copied. Smaller copies the same page more often."""
 
-RESTART_AT = 64 << 20
+RESTART_AT = 128 << 20
 """Bytes from which the writer tries to begin the log anew."""
 
 WARN_AT = 1 << 30

@@ -42,7 +42,7 @@ def open_writer(path: Path) -> apsw.Connection:
         # NORMAL syncs the log before a checkpoint touches the database; commits are synced in groups by the flusher.
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA wal_autocheckpoint = 0")
-        db.execute(f"PRAGMA journal_size_limit = {64 << 20}")
+        db.execute(f"PRAGMA journal_size_limit = {128 << 20}")
         db.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
         db.execute("PRAGMA temp_store = MEMORY")
     except (apsw.Error, OSError) as error:

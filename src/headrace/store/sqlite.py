@@ -210,21 +210,25 @@ class SqliteStore:
             The store or a maintainer failed; nothing was applied.
         """
         todo = list(submissions)
+        merge = True
         while True:
             try:
-                return self._attempt(todo)
+                return self._attempt(todo, merge)
             except Unstorable as failure:
+                if failure.index is None:
+                    merge = False
+                    continue
                 submission = todo[failure.index]
                 cleaned = without_unstorable(self._db, self._tables[submission.table], submission)
                 if len(cleaned.judged.violations) == len(submission.judged.violations):
                     raise StoreError(f"a change of {submission.table!r} failed: {failure.cause!r}") from failure.cause
                 todo[failure.index] = cleaned
 
-    def _attempt(self, submissions: Sequence[Submission]) -> list[Outcome]:
+    def _attempt(self, submissions: Sequence[Submission], merge: bool) -> list[Outcome]:
         started = self._clock.monotonic()
         txn = self._next_txn()
         state = State(self._tables, self.maintainers, self._watermarks, self._quarantine_bytes, self._quarantine_limit)
-        work = Transaction(self._db, state, submissions, txn)
+        work = Transaction(self._db, state, submissions, txn, merge=merge)
         self._in_transaction(lambda: self._steps(work), txn)
         self._tell_refusals(submissions, work.outcomes)
         self._recorder.record(

@@ -33,9 +33,12 @@ REFUSALS = (
 
 
 class Unstorable(Exception):
-    """A change of one submission cannot be stored; the transaction is rolled back and done again without it."""
+    """A change of one submission cannot be stored; the transaction is rolled back and done again without it.
 
-    def __init__(self, index: int, cause: Exception) -> None:
+    `index` is None when several submissions were written together and any of them may be the one.
+    """
+
+    def __init__(self, index: int | None, cause: Exception) -> None:
         super().__init__(str(cause))
         self.index = index
         self.cause = cause
@@ -87,13 +90,16 @@ class Transaction:
         What to add to, or set in, the store's memory after the commit.
     """
 
-    def __init__(self, db: apsw.Connection, state: State, submissions: Sequence[Submission], txn: int) -> None:
+    def __init__(
+        self, db: apsw.Connection, state: State, submissions: Sequence[Submission], txn: int, *, merge: bool = True
+    ) -> None:
         self.txn = txn
         self.outcomes: list[Outcome | None] = [None] * len(submissions)
         self.counters: dict[str, Counter[str]] = {}
         self.watermarks: dict[str, int] = {}
         self.quarantine_bytes: Counter[str] = Counter()
         self._db = db
+        self._merge = merge
         self._state = state
         self.submissions = submissions
         self._groups: dict[str, _Group] = {}
@@ -161,20 +167,43 @@ class Transaction:
         """Step 4: upserts, deletes and events; at the end of a full copy, the keys that it did not bring."""
         for group in self._groups.values():
             appended: list[Row] = []
+            run: list[tuple[_Work, Upserts]] = []
             for work in group.works:
-                try:
-                    self._apply_one(group, work, appended)
-                except REFUSALS as cause:
-                    raise Unstorable(work.index, cause) from cause
+                if work.submission.snapshot is not None and not group.rows.events:
+                    work.copy = snapshot.begin(self._db, group.rows, work.submission, txn=self.txn)
+                for change in work.submission.judged.changes:
+                    if run and not (_joins(group, work, change) and work.stamp == run[0][0].stamp):
+                        self._apply_run(group, run, appended)
+                        run = []
+                    if isinstance(change, Upserts) and self._merge and _joins(group, work, change):
+                        run.append((work, change))
+                    else:
+                        self._apply_one(group, work, change, appended)
+            self._apply_run(group, run, appended)
             if group.delta is not None and group.rows.events and len(appended) != len(group.delta.rows):
                 group.delta = Delta(group.rows.schema, appended, (), group.delta.source_ts)
             self._sweep(group)
 
-    def _apply_one(self, group: _Group, work: _Work, appended: list[Row]) -> None:
+    def _apply_run(self, group: _Group, run: list[tuple[_Work, Upserts]], appended: list[Row]) -> None:
+        """Many small submissions as one large one: a third of the cost, as each page of the table is visited once."""
+        if not run:
+            return
+        last = run[-1][0]
+        if len(run) == 1:
+            self._apply_one(group, last, run[0][1], appended)
+            return
+        merged = Upserts([row for _, change in run for row in change.rows], _extras(group, run))
+        try:
+            self._apply_one(group, last, merged, appended)
+        except Unstorable as failure:
+            raise Unstorable(None, failure.cause) from failure.cause
+        last.accepted -= len(merged.rows)
+        for work, change in run:
+            work.accepted += len(change.rows)
+
+    def _apply_one(self, group: _Group, work: _Work, change: Upserts | Deletes, appended: list[Row]) -> None:
         rows, db = group.rows, self._db
-        if work.submission.snapshot is not None and not rows.events:
-            work.copy = snapshot.begin(db, rows, work.submission, txn=self.txn)
-        for change in work.submission.judged.changes:
+        try:
             if isinstance(change, Deletes):
                 work.deleted += rows.delete(db, change, work.stamp)
                 work.accepted += len(change.keys)
@@ -188,6 +217,8 @@ class Transaction:
                 effective = self._upsert(rows, change, work)
                 work.accepted += len(change.rows)
                 work.duplicates += len(change.rows) - effective
+        except REFUSALS as cause:
+            raise Unstorable(work.index, cause) from cause
 
     def _upsert(self, rows: TableRows, change: Upserts, work: _Work) -> int:
         if work.copy is not None:
@@ -280,6 +311,23 @@ class Transaction:
                         _POSITION, (name, submission.partition, submission.position, submission.frontier, self.txn)
                     )
         self._db.execute("INSERT OR REPLACE INTO _hr_meta VALUES ('txn', ?)", (self.txn,))
+
+
+def _joins(group: _Group, work: _Work, change: Upserts | Deletes) -> bool:
+    """Whether `change` may be written together with those of other submissions: all its rows take effect, so that the
+    answer to each submission is known."""
+    schema = group.rows.schema
+    if isinstance(change, Deletes) or work.copy is not None:
+        return False
+    if group.rows.events:
+        return not schema.key
+    return schema.version is None and work.stamp.version is None
+
+
+def _extras(group: _Group, run: list[tuple[_Work, Upserts]]) -> list[str | None] | None:
+    if not group.rows.schema.adopt:
+        return None
+    return [extra for _, change in run for extra in change.extras or [None] * len(change.rows)]
 
 
 def _violations(submission: Submission) -> list[Violation]:

@@ -133,6 +133,27 @@ def test_one_transaction_for_many_submissions_and_one_delta_for_each_table(store
     assert store.board.counters("items") == store.counters("items")
 
 
+def test_small_submissions_are_written_together_and_answered_apart(store: SqliteStore) -> None:
+    outcomes = store.commit(
+        [
+            *(upserts("items", (f"i{n}", n), ("same", n)) for n in range(5)),
+            Submission("items", Judged([Deletes([("same",)]), Upserts([("i0", 9)])])),
+            upserts("items", ("same", 7), source_ts=3),
+            *(upserts("sales", (n, n)) for n in range(5)),
+        ]
+    )
+    assert [outcome.accepted for outcome in outcomes if isinstance(outcome, Receipt)] == [2, 2, 2, 2, 2, 2, 1, *[1] * 5]
+    assert store.db.execute("SELECT id, stock FROM items").fetchall() == [
+        ("i0", 9),
+        ("i1", 1),
+        ("i2", 2),
+        ("i3", 3),
+        ("i4", 4),
+        ("same", 7),
+    ]
+    assert store.db.execute("SELECT n FROM sales ORDER BY _seq").fetchall() == [(n,) for n in range(5)]
+
+
 def test_events_that_are_not_kept_only_feed_what_is_derived(store: SqliteStore, notes: Notes) -> None:
     store.commit([upserts("flow", (1, 10), (2, 20))])
     assert notes.told[-1][1].rows == [(1, 10), (2, 20)]
