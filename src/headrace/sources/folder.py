@@ -145,6 +145,21 @@ def beside(path: str, inodes: Collection[int]) -> list[Found]:
     return files
 
 
+def rotations(path: str) -> list[Found]:
+    """The files beside `path` whose names say that they were rotated from it: app.log.1, app.log-20260101."""
+    folder, _, base = path.rpartition("/")
+    files: list[Found] = []
+    try:
+        with os.scandir(folder or ("/" if path.startswith("/") else ".")) as entries:
+            for entry in entries:
+                rotated = _ROTATED.fullmatch(entry.name)
+                if rotated is not None and rotated[1] == base and entry.is_file(follow_symlinks=False):
+                    files.append(found(entry.path, entry.stat()))
+    except OSError:
+        return files  # moved on while we looked; the next pass looks again
+    return files
+
+
 def has_suffix(name: str, suffixes: Collection[str]) -> bool:
     """Whether a name, or that of a rotated file without its number, ends in one of `suffixes`.
 

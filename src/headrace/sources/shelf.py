@@ -5,7 +5,8 @@ Each look takes these steps, so that every line is read once:
 1. A known file (same device and inode) goes on where it was, unless it no longer holds what was read (truncated): then
    it begins anew, and its old bookmark is put aside.
 2. A known file that the pattern no longer matches was rotated: it is looked for beside its old path, then among the
-   open files, and read to its end.
+   open files, and read to its end. A file that was rotated from the same path after it, before anybody looked, is
+   known by its name (app.log.1) and its later modification, and read too.
 3. An unknown file with the inode of a bookmark that was put aside, and with the same content, is that file (a restart,
    or a folder that was away for a while).
 4. An unknown file that begins with all that was read of a truncated file is the copy that `copytruncate` made: it goes
@@ -17,11 +18,11 @@ Each look takes these steps, so that every line is read once:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from headrace.sources.bookmark import HEAD_BYTES, Bookmark, checksum
-from headrace.sources.folder import Found, Identity, Pattern, beside, reading_order
+from headrace.sources.folder import Found, Identity, Pattern, beside, reading_order, rotations
 from headrace.sources.handles import Handles
 
 GRACE = 2.0
@@ -75,6 +76,7 @@ class Shelf:
         self._restored = frozenset(self._aside)
         self._truncated: list[_Truncated] = []
         self._held: dict[Identity, _Held] = {}
+        self._copies: set[Identity] = set()
 
     @property
     def bookmarks(self) -> list[Bookmark]:
@@ -137,7 +139,33 @@ class Shelf:
         for file in [file for file in files.values() if file.identity not in self.tracks]:
             if not self._recognise(file, by_path=False):
                 del files[file.identity]
-        return sorted(files.values(), key=lambda file: reading_order(file.path))
+        paths = {self.tracks[identity].bookmark.path for identity in files}
+        missed = [file for path in paths for file in self._missed(path, files, listed)]
+        # By time: after a crash between two of them, the later one is still later than all that are known.
+        missed.sort(key=lambda file: file.modified)
+        return [*sorted(files.values(), key=lambda file: reading_order(file.path)), *missed]
+
+    def _missed(self, path: str, rotated: Mapping[Identity, Found], listed: Mapping[Identity, Found]) -> list[Found]:
+        """Files that were rotated from `path` after the last known one, all while nobody looked."""
+        known = [file for file in rotated.values() if self.tracks[file.identity].bookmark.path == path]
+        newest = max(file.modified for file in known)
+        missed: list[Found] = []
+        for file in rotations(path):
+            seen = file.identity in listed or file.identity in self.tracks or file.identity in self._copies
+            if seen or file.modified <= newest:
+                continue
+            if self._is_copy(file, known):
+                self._copies.add(file.identity)
+            else:
+                self._start(file.identity, path)
+                missed.append(file)
+        return missed
+
+    def _is_copy(self, file: Found, known: Iterable[Found]) -> bool:
+        """Whether it is a copy that somebody made of a file that was read."""
+        fd = self.handles.get(file)
+        marks = [self.tracks[other.identity].bookmark for other in known]
+        return fd is None or any(m.offset and m.copied_to(fd, os.fstat(fd).st_size) for m in marks)
 
     def _check(self, file: Found, *, listed: bool) -> None:
         """Step 1: a known file that changed must still hold what was read."""

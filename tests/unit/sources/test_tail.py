@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -191,6 +192,27 @@ async def test_a_rotated_file_is_read_to_its_end_first_also_after_a_restart(
     append(tmp_path / "old.1", lines(4))
     await reader.passes()
     assert reader.ids == [1, 2, 3, 4]
+
+
+async def test_what_was_rotated_while_nobody_looked_is_read_too(
+    follow: Callable[..., Follower], tmp_path: Path
+) -> None:
+    log = tmp_path / "a.jsonl"
+    append(tmp_path / "a.jsonl.9", lines(90))  # from before the first start: not asked for
+    append(log, lines(1))
+    reader = follow(log)
+    await reader.open()
+    await reader.passes()
+    await reader.close()
+    for number, name in ((2, "a.jsonl.1"), (3, "a.jsonl.2")):
+        append(log, lines(number))
+        log.rename(tmp_path / name)
+        os.utime(tmp_path / name, ns=(0, (tmp_path / name).stat().st_mtime_ns + number))
+    append(log, lines(4))
+    shutil.copy(tmp_path / "a.jsonl.1", tmp_path / "a.jsonl.7")
+    await reader.open()
+    await reader.passes()
+    assert sorted(reader.ids) == [1, 2, 3, 4]
 
 
 async def test_a_file_that_is_rotated_and_deleted_is_still_read(
