@@ -41,7 +41,9 @@ PAIRS = Schema("pairs", TableKind.TABLE, (Column("id", INTEGER), Column("v", INT
 path = Path(sys.argv[1])
 
 def opened():
-    board = Board.create(Path(f"{path}.board"), tables=["events", "pairs"])
+    def board():
+        return Board.create(Path(f"{path}.board"), tables=["events", "pairs"])
+
     return SqliteStore.open(path, [EVENTS, PAIRS], clock=SystemClock(), board=board)
 """
 
