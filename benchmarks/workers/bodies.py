@@ -66,11 +66,11 @@ class _Partition:
 async def settled(live: Any, table: str, rows: int, *, watch: Callable[[int], None] | None = None) -> float:
     """Wait until `rows` of a table are committed, readable and on disk; the instant (perf_counter) of that.
 
-    `watch` is called with the count at every look (each 2 ms).
+    `watch` is called with the count at every look (each 10 ms).
     """
     while (count := live.engine.store.board.counters(table)["accepted"]) < rows:
         if watch is not None:
             watch(count)
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(0.01)
     await live.engine.ingest.execute(lambda db, txn: None)  # answered after the sync that covers it
     return time.perf_counter()

@@ -34,7 +34,7 @@ class Watch:
         self._next = 0.0
 
     def look(self, count: int) -> None:
-        """Called every 2 ms."""
+        """Called every 10 ms."""
         now = time.perf_counter()
         self.progress.append((now, count))
         if now >= self._next:
