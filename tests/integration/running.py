@@ -62,7 +62,7 @@ class Running:
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        return self.process.wait(15)
+        return self.process.wait(40)
 
     def close(self) -> None:
         if self.process.poll() is None:
@@ -74,7 +74,7 @@ def pause(seconds: float) -> None:
     threading.Event().wait(seconds)
 
 
-def eventually(check, *, seconds: float = 10.0):
+def eventually(check, *, seconds: float = 40.0):
     end = CLOCK.monotonic() + seconds
     while True:
         try:

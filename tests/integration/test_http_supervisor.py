@@ -78,7 +78,7 @@ async def test_requests_in_flight_are_finished(start) -> None:
         server.process.send_signal(signal.SIGTERM)
         assert (await read).status_code == 200
         assert (await push).json()["accepted"] == 1
-    assert await asyncio.to_thread(server.process.wait, 10) == 0
+    assert await asyncio.to_thread(server.process.wait, 30) == 0
     assert b"slow" in (server.data / "rows").read_bytes()
     with pytest.raises(httpx.TransportError):
         await asyncio.to_thread(httpx.get, url + "/healthz")
@@ -100,7 +100,7 @@ def test_a_second_signal_ends_at_once(start) -> None:
 
 def test_an_app_that_cannot_be_served_is_said_at_once(start) -> None:
     server = start(text="broken")
-    assert server.process.wait(10) == 1
+    assert server.process.wait(30) == 1
     assert "the app is broken" in server.process.stderr.read()
 
 
@@ -121,12 +121,12 @@ def test_a_changed_app_is_loaded_again_and_a_broken_one_waits(start) -> None:
     assert httpx.get(url).json()["app"] == "one"
     httpx.post(url + "/push/items", json=ITEM)
     server.app.write_text("two is longer")
-    eventually(lambda: _equal(httpx.get(url).json()["app"], "two is longer"))
+    eventually(lambda: _equal(httpx.get(url, timeout=30).json()["app"], "two is longer"))
     assert httpx.get(url + "/context/menu?restaurant_id=r7").json()["rows"] == [ITEM]
     server.app.write_text("broken")
     pause(1)
     server.app.write_text("three")
-    eventually(lambda: _equal(httpx.get(url, timeout=10).json()["app"], "three"))
+    eventually(lambda: _equal(httpx.get(url, timeout=30).json()["app"], "three"))
     assert server.stop() == 0
 
 

@@ -8,6 +8,7 @@ answers with one line on the descriptor named in the charge once it serves, or w
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -118,7 +119,7 @@ async def _engine(charge: Charge, composition: Composition, app: Any, stop: asyn
         composition.engine(app, charge.data) as engine,
         serve_writes(engine.writes, path, health=engine.health, max_frame=frame_limit(charge.settings)),
     ):
-        _report(charge, {"ready": True})
+        _serving(charge)
         await stop.wait()
 
 
@@ -134,7 +135,7 @@ async def _worker(charge: Charge, composition: Composition, app: Any, stop: asyn
     async with composition.reader(app, charge.data) as reader, AsyncExitStack() as stack:
         stack.push_async_callback(writes.close)
         asgi = create_app(reader.reads, writes, reader.catalog, charge.settings, health=writes, meter=meter)
-        await serve(asgi, charge.settings, _listen(charge), stop, ready=lambda: _report(charge, {"ready": True}))
+        await serve(asgi, charge.settings, _listen(charge), stop, ready=lambda: _serving(charge))
 
 
 async def _single(charge: Charge, composition: Composition, app: Any, stop: asyncio.Event) -> None:
@@ -143,7 +144,7 @@ async def _single(charge: Charge, composition: Composition, app: Any, stop: asyn
 
     async with composition.engine(app, charge.data) as engine, composition.reader(app, charge.data) as reader:
         asgi = create_app(reader.reads, engine.writes, reader.catalog, charge.settings, health=engine.health)
-        await serve(asgi, charge.settings, _listen(charge), stop, ready=lambda: _report(charge, {"ready": True}))
+        await serve(asgi, charge.settings, _listen(charge), stop, ready=lambda: _serving(charge))
 
 
 _Run = Callable[[Charge, Composition, Any, asyncio.Event], Awaitable[None]]
@@ -159,6 +160,14 @@ def _listen(charge: Charge) -> socket.socket:
     if charge.listen is None:
         raise HeadraceError("the worker was given no socket to listen on", hint="start it through the supervisor")
     return socket.socket(fileno=charge.listen)
+
+
+def _serving(charge: Charge) -> None:
+    """Tell the parent that this child serves."""
+    # What was loaded so far stays: the collector need not walk through it again with every full collection.
+    gc.collect()
+    gc.freeze()
+    _report(charge, {"ready": True})
 
 
 def _report(charge: Charge, document: dict[str, Any]) -> None:
