@@ -177,7 +177,12 @@ class Engine:
         """
         if numbers is None and table is None:
             raise PushError("nothing says what to drop", hint="give the numbers of the records, or a table")
-        return {"dropped": await self.ingest.execute(lambda db, _: remove(db, numbers=numbers, table=table))}
+        return {"dropped": await self.ingest.execute(lambda db, _: self._drop(db, numbers, table))}
+
+    def _drop(self, db: apsw.Connection, numbers: Sequence[int] | None, table: str | None) -> int:
+        count = remove(db, numbers=numbers, table=table)
+        self.store.weigh_quarantine()
+        return count
 
     async def health(self) -> dict[str, Any]:
         """Whether the engine is ready, why not, and numbers for `/metrics`."""

@@ -87,6 +87,9 @@ def main() -> int:
 
 
 def _run(charge: Charge) -> None:
+    # The writer's thread takes the interpreter lock back after each step of SQLite; at the default of 5 ms every such
+    # step could wait for the event loop that long.
+    sys.setswitchinterval(0.0005)
     if sys.platform == "win32":
         asyncio.run(_serve(charge))
         return

@@ -26,16 +26,16 @@ class Copy:
 
 
 def begin(db: apsw.Connection, rows: TableRows, submission: Submission, *, txn: int) -> Copy:
-    """The copy that `submission` is a part of, begun now if there is none."""
+    """The copy that `submission` is a part of, begun now if there is none or if it shows another instant."""
     name = rows.schema.name
-    found = db.execute("SELECT started, compare FROM _hr_snapshots WHERE table_name = ?", (name,)).fetchone()
-    if found is not None and submission.snapshot != "only":
+    found = db.execute("SELECT started, compare, shows FROM _hr_snapshots WHERE table_name = ?", (name,)).fetchone()
+    if found is not None and submission.snapshot != "only" and found[2] == submission.source_ts:
         return Copy(int(found[0]), bool(found[1]))
     rows.forget_seen(db)
     copy = Copy(txn, not rows.is_empty(db))
     db.execute(
-        "INSERT OR REPLACE INTO _hr_snapshots VALUES (?, ?, ?, ?)",
-        (name, txn, copy.compare, submission.position is not None),
+        "INSERT OR REPLACE INTO _hr_snapshots VALUES (?, ?, ?, ?, ?)",
+        (name, txn, submission.source_ts, copy.compare, submission.position is not None),
     )
     return copy
 

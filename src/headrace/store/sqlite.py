@@ -303,7 +303,7 @@ class SqliteStore:
         for table, size in work.quarantine_bytes.items():
             self._quarantine_bytes[table] = self._quarantine_bytes.get(table, 0) + size
         if any(submission.replays for submission in work.submissions):
-            self._weigh_quarantine()
+            self.weigh_quarantine()
 
     def execute(self, function: Callable[[apsw.Connection, int], T], *, changed: Sequence[str] = ()) -> T:
         """Run `function(connection, txn)` in a transaction of its own.
@@ -330,7 +330,7 @@ class SqliteStore:
     def remove_quarantined(self, *, numbers: Sequence[int] | None = None, table: str | None = None) -> int:
         """Drop waiting records for good; returns how many."""
         count = self.execute(lambda db, txn: quarantine.remove(db, numbers=numbers, table=table))
-        self._weigh_quarantine()
+        self.weigh_quarantine()
         return count
 
     def flush(self) -> int:
@@ -427,7 +427,7 @@ class SqliteStore:
             snapshot.abandon(self._db, self._tables)
         for rows in self._tables.values():
             rows.look_for_tombstones(self._db)
-        self._weigh_quarantine()
+        self.weigh_quarantine()
         self._fill_board()
 
     def _fill_board(self) -> None:
@@ -443,7 +443,8 @@ class SqliteStore:
         self.board.changing(self._tables, self._txn)
         self.board.publish_commit(self._txn)
 
-    def _weigh_quarantine(self) -> None:
+    def weigh_quarantine(self) -> None:
+        """Measure anew how much waits in quarantine; on the writer's thread, after records were taken out."""
         self._quarantine_bytes = {table: quarantine.size(self._db, table) for table in self._tables}
         for table, size in self._quarantine_bytes.items():
             if size < self._quarantine_limit:

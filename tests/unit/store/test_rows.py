@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import apsw
 import pytest
@@ -203,6 +203,19 @@ def test_a_full_copy_leaves_equal_rows_alone_and_deletes_what_it_did_not_bring(t
     assert isinstance(only, Receipt)
     assert only.duplicates == 1
     assert content(store.db) == [("a", 1, "x")]
+    store.close()
+
+
+def test_a_copy_that_shows_another_instant_begins_anew(tmp_path: Path) -> None:
+    def part(key: str, shows: int, which: Literal["part", "end"]) -> Submission:
+        return Submission("t", Judged([Upserts([(key, 1, "")])]), source_ts=shows, snapshot=which)
+
+    store = SqliteStore.open(tmp_path / "live.db", [PLAIN], clock=SimulatedClock())
+    store.commit([Submission("t", Judged([Upserts([("a", 1, ""), ("b", 1, "")])]))])
+    store.commit([part("a", 100, "part")])  # given up half-way; "a" is deleted at the source before the next copy
+    store.commit([part("b", 200, "part")])
+    store.commit([part("c", 200, "end")])
+    assert content(store.db) == [("b", 1, ""), ("c", 1, "")]
     store.close()
 
 
