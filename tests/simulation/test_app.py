@@ -247,3 +247,29 @@ async def test_a_batch_with_a_version_never_overwrites_a_newer_one(tmp_path: Pat
         await until(both)
         assert (await live.get("items", "i1")).first == item(1, stock=5)
         assert live.freshness()["tables"]["items"]["counters"]["duplicates"] == 1
+
+
+async def test_a_full_quarantine_holds_its_source_back_and_nothing_is_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.store.quarantine.DEFAULT_LIMIT", 1)
+    clock = SimulatedClock()
+    script = Scripted([item(1, stock=-1), item(2, stock=-2), item(3), item(4), EOF])
+    async with running(shop_app(script), tmp_path, clock) as live:
+
+        async def refused() -> bool:
+            return [problem["kind"] for problem in live.freshness()["problems"]] == ["refused"]
+
+        await until(refused)
+        assert (await live.in_stock(shop="s1")).rows == []  # what follows a refused batch waits as well
+        assert len(live.reads.quarantine()) == 1
+        await live.engine.drop(table="items")
+
+        async def ended() -> bool:
+            clock.advance(1)
+            return live.freshness()["tables"]["items"]["state"] == "ended"
+
+        await until(ended)
+        assert [row["item_id"] for row in (await live.in_stock(shop="s1")).rows] == ["i3", "i4"]
+        assert [record["value"] for record in live.reads.quarantine()] == ["-2"]
+        await until(lambda: _no_problems(live))

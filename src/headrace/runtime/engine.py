@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ import apsw
 from headrace.context.parameters import unknown_name
 from headrace.contracts.evolution import Evolution
 from headrace.contracts.judge import Judge, unreadable
-from headrace.core.changes import Batch, Json, Receipt, Violation
+from headrace.core.changes import Batch, Json, Position, Receipt, Violation
 from headrace.core.clock import SECOND, Clock
-from headrace.core.errors import PushError, Rejected, SourceError
+from headrace.core.errors import HeadraceError, PushError, Rejected, SourceError
 from headrace.core.events import Event, Problem, Solved
 from headrace.core.frontier import SourceState
 from headrace.declaration.declaration import Declaration
@@ -30,7 +30,7 @@ from headrace.runtime.lane import Lane
 from headrace.runtime.library import all_tables, maintainers, refreshed_views
 from headrace.runtime.refresh import RefreshLoop
 from headrace.runtime.replay import Replay
-from headrace.sources.base import Opening
+from headrace.sources.base import Opening, Partition
 from headrace.sources.push import Push
 from headrace.store.base import Idempotency, Submission
 from headrace.store.board import Board
@@ -223,25 +223,49 @@ class Engine:
         )
 
     async def _feed(self, table: Table) -> None:
-        """Open one table's source, again and again until it opens, and run its partitions."""
-        resume = self.store.positions(table.name)
-        opening = Opening(schema=table.schema, resume=resume, clock=self.clock)
+        """Run a table's source; open it again where it was committed whenever the store refused a batch."""
         lane = self._lanes[table.name]
         while True:
+            resume = dict(self.store.positions(table.name))
+            partitions = await self._open(table, lane, resume)
+            feeds = [self._feed_of(lane, partition, resume) for partition in partitions]
             try:
-                partitions = await table.source.open(opening)
-                break
-            except SourceError as error:
-                if not await lane.failed("", error, self.clock):
-                    self._starting.discard(table.name)
-                    return
-        lane.recovered("")
-        self._starting.discard(table.name)
-        feeds = [
-            Feed(lane, partition, ingest=self.ingest, board=self.store.board, clock=self.clock)
-            for partition in partitions
-        ]
-        await asyncio.gather(*(feed.run() for feed in feeds))
+                async with asyncio.TaskGroup() as group:
+                    for feed in feeds:
+                        group.create_task(feed.run())
+                return
+            except* HeadraceError as refusals:
+                refused = refusals.exceptions[0]
+            if self.ingest.failure is not None:
+                return
+            await lane.refused(refused, self.clock)
+            lane.watermark = self.store.board.watermark(table.name)
+
+    async def _open(self, table: Table, lane: Lane, resume: Mapping[str, Position]) -> Sequence[Partition]:
+        """Open a source, again and again until it opens; no partitions when it never can."""
+        opening = Opening(schema=table.schema, resume=resume, clock=self.clock)
+        try:
+            while True:
+                try:
+                    partitions = await table.source.open(opening)
+                except SourceError as error:
+                    if not await lane.failed("", error, self.clock):
+                        return ()
+                else:
+                    lane.opened()
+                    return partitions
+        finally:
+            self._starting.discard(table.name)
+
+    def _feed_of(self, lane: Lane, partition: Partition, resume: Mapping[str, Position]) -> Feed:
+        return Feed(
+            lane,
+            partition,
+            position=resume.get(partition.name),
+            ingest=self.ingest,
+            board=self.store.board,
+            clock=self.clock,
+        )
 
     async def _start_refreshes(self) -> None:
         for view in self.app.views.values():

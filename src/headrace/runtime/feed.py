@@ -11,7 +11,7 @@ from headrace.core.errors import SourceError
 from headrace.core.frontier import SourceState
 from headrace.runtime.lane import Lane
 from headrace.sources.base import Partition
-from headrace.store.base import Submission
+from headrace.store.base import START, Submission
 from headrace.store.board import Board
 from headrace.store.ingest import Ingest
 
@@ -20,12 +20,28 @@ AHEAD = 16
 
 
 class Feed:
-    """Runs one partition until it ends, fails for good or is cancelled."""
+    """Runs one partition until it ends, fails for good, is refused by the store, or is cancelled.
 
-    def __init__(self, lane: Lane, partition: Partition, *, ingest: Ingest, board: Board, clock: Clock) -> None:
+    Parameters
+    ----------
+    position
+        Where the partition was opened: its last committed position; None: at its beginning.
+    """
+
+    def __init__(
+        self,
+        lane: Lane,
+        partition: Partition,
+        *,
+        position: Position | None,
+        ingest: Ingest,
+        board: Board,
+        clock: Clock,
+    ) -> None:
         self._lane = lane
         self._partition = partition
         self._name = partition.name
+        self._last = START if position is None else position
         self._ingest = ingest
         self._board = board
         self._clock = clock
@@ -34,11 +50,20 @@ class Feed:
         lane.expect(self._name)
 
     async def run(self) -> None:
-        """Feed until the source ends. Failures are waited out, unless they are permanent."""
+        """Feed until the source ends. Failures of the source are waited out, unless they are permanent.
+
+        Raises
+        ------
+        HeadraceError
+            The store refused a batch: the partition must be opened again where its last committed batch ended.
+        """
         try:
             while await self._step():
                 await self._acknowledge()
+            await self._settle(0)
         finally:
+            for _, answer in self._on_the_way:
+                answer.cancel()
             await self._partition.close()
 
     async def _step(self) -> bool:
@@ -62,8 +87,9 @@ class Feed:
     async def _take(self, batch: Batch) -> None:
         if batch.payloads or batch.position is not None:
             judged = self._lane.judged(batch, self._clock.now())
-            submission = submit(self._lane.table, self._name, batch, judged)
+            submission = submit(self._lane.table, self._name, batch, judged, follows=self._last)
             self._on_the_way.append((batch, await self._ingest.enqueue(submission, durable=False)))
+            self._last = batch.position or self._last
             await self._settle(AHEAD)
         else:
             await self._settle(0)
@@ -74,6 +100,7 @@ class Feed:
         while self._on_the_way and (len(self._on_the_way) > leave or self._on_the_way[0][1].done()):
             batch, answer = self._on_the_way.popleft()
             receipt = await answer
+            self._lane.taken()
             self._alive(batch)
             if batch.position is not None:
                 self._committed.append((receipt.txn, batch.position))
@@ -91,8 +118,8 @@ class Feed:
         self._lane.alive(self._name, batch.frontier, self._clock.now(), state)
 
 
-def submit(table: str, partition: str, batch: Batch, judged: Judged) -> Submission:
-    """A judged batch as the store takes it."""
+def submit(table: str, partition: str, batch: Batch, judged: Judged, *, follows: Position) -> Submission:
+    """A judged batch as the store takes it; one without a position has nothing to follow."""
     return Submission(
         table=table,
         judged=judged,
@@ -102,4 +129,5 @@ def submit(table: str, partition: str, batch: Batch, judged: Judged) -> Submissi
         version=batch.version,
         frontier=batch.frontier,
         snapshot=batch.snapshot,
+        follows=None if batch.position is None else follows,
     )

@@ -8,7 +8,7 @@ from headrace.contracts.evolution import Evolution
 from headrace.contracts.judge import Judge
 from headrace.core.changes import Batch, Judged
 from headrace.core.clock import Clock
-from headrace.core.errors import SourceError
+from headrace.core.errors import Backpressure, HeadraceError, SourceError
 from headrace.core.events import Problem, Recorder, Solved
 from headrace.core.frontier import Frontier, SourceState, merge
 from headrace.runtime.backoff import Backoff
@@ -46,6 +46,7 @@ class Lane:
         self._backoff = backoff or Backoff()
         self._frontiers: dict[str, Frontier] = {}
         self._failures: dict[str, int] = {}
+        self._refusals = False
 
     def judged(self, batch: Batch, now: int) -> Judged:
         """Judge a batch; move the watermark; report a source that changed its shape."""
@@ -77,6 +78,25 @@ class Lane:
             return False
         await clock.sleep(self._backoff.wait(count))
         return True
+
+    async def refused(self, error: BaseException, clock: Clock) -> None:
+        """The store refused what a source brought: report it, and leave it alone for a while."""
+        known = error if isinstance(error, HeadraceError) else HeadraceError(str(error))
+        self._refusals = True
+        self._recorder.record(Problem(f"source:{self.table}", "refused", known.message, known.hint))
+        log.warning("the store refused a batch for %s: %s", self.table, known.message)
+        await clock.sleep(known.retry_after if isinstance(known, Backpressure) else 1.0)
+
+    def taken(self) -> None:
+        """The store took a batch; if it had refused some, the problem is over."""
+        if self._refusals:
+            self._refusals = False
+            self._recorder.record(Solved(f"source:{self.table}", "refused"))
+
+    def opened(self) -> None:
+        """The source was opened: its partitions are those that speak now."""
+        self.recovered("")
+        self._frontiers.clear()
 
     def recovered(self, partition: str) -> None:
         """A partition works; if it had failed, the problem is over."""

@@ -20,12 +20,19 @@ class Idempotency:
     digest: bytes
 
 
+START: Position = ""
+"""Where a partition stands that has committed nothing yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Submission:
     """One judged batch on its way into a transaction; the fields are those of `core.changes.Batch`.
 
     `partition` is "" for what was pushed. `replays` holds the numbers of quarantined records that were judged again to
     make this submission: they leave quarantine in the transaction that applies it.
+
+    `follows` is the position that the partition must stand at (`START`: none yet). A submission whose predecessor was
+    refused is refused as well, so that no position can pass over rows that were not taken. None: not checked.
     """
 
     table: str
@@ -38,6 +45,7 @@ class Submission:
     snapshot: Literal["part", "end", "only"] | None = None
     idempotency: Idempotency | None = None
     size: int = 0
+    follows: Position | None = None
     replays: Sequence[int] = ()
 
 

@@ -96,6 +96,7 @@ class SqliteStore:
         self._recorder = recorder
         self._tables = {schema.name: TableRows(schema) for schema in schemas}
         self._watermarks: dict[str, int] = {}
+        self._positions: dict[tuple[str, str], Position] = {}
         self._quarantine_bytes: dict[str, int] = {}
         self._quarantine_limit = quarantine_limit
         self._txn = 0
@@ -227,7 +228,14 @@ class SqliteStore:
     def _attempt(self, submissions: Sequence[Submission], merge: bool) -> list[Outcome]:
         started = self._clock.monotonic()
         txn = self._next_txn()
-        state = State(self._tables, self.maintainers, self._watermarks, self._quarantine_bytes, self._quarantine_limit)
+        state = State(
+            self._tables,
+            self.maintainers,
+            self._watermarks,
+            self._quarantine_bytes,
+            self._quarantine_limit,
+            self._positions,
+        )
         work = Transaction(self._db, state, submissions, txn, merge=merge)
         self._in_transaction(lambda: self._steps(work), txn)
         self._tell_refusals(submissions, work.outcomes)
@@ -300,6 +308,7 @@ class SqliteStore:
         for table, at in work.watermarks.items():
             self._watermarks[table] = at
             self.board.set_watermark(table, at)
+        self._positions.update(work.positions)
         for table, size in work.quarantine_bytes.items():
             self._quarantine_bytes[table] = self._quarantine_bytes.get(table, 0) + size
         if any(submission.replays for submission in work.submissions):
@@ -397,9 +406,9 @@ class SqliteStore:
         )
 
     def positions(self, table: str) -> Mapping[str, Position]:
-        """Where to resume each partition of the table's source."""
-        rows = self._db.execute("SELECT partition, position FROM _hr_positions WHERE table_name = ?", (table,))
-        return {partition: position for partition, position in rows if position is not None}
+        """Where to resume each partition of the table's source: what is committed. Safe from any thread."""
+        known = list(self._positions.items())
+        return {partition: position for (name, partition), position in known if name == table}
 
     def frontiers(self, table: str) -> Mapping[str, int]:
         """Up to when each partition of the table's source was complete at its last commit (microseconds)."""
@@ -422,6 +431,11 @@ class SqliteStore:
         found = self._db.execute("SELECT value FROM _hr_meta WHERE name = 'txn'").get
         self._txn = 0 if found is None else cast("int", found)
         self._watermarks.update(dict(self._db.execute("SELECT table_name, at FROM _hr_watermarks")))
+        self._positions = {
+            (table, partition): position
+            for table, partition, position in self._db.execute(_POSITIONS)
+            if position is not None
+        }
         with self._db:
             self._db.execute("DELETE FROM _hr_problems")
             snapshot.abandon(self._db, self._tables)
@@ -449,3 +463,6 @@ class SqliteStore:
         for table, size in self._quarantine_bytes.items():
             if size < self._quarantine_limit:
                 self.problems.solve(f"table:{table}", "quarantine_full")
+
+
+_POSITIONS = "SELECT table_name, partition, position FROM _hr_positions"

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 import apsw
 
-from headrace.core.changes import Deletes, Receipt, Upserts, Violation
+from headrace.core.changes import Deletes, Position, Receipt, Upserts, Violation
 from headrace.core.errors import Backpressure, HeadraceError, StoreError, UnknownName
 from headrace.core.schema import Row
 from headrace.store import idempotency, quarantine, snapshot
-from headrace.store.base import Delta, Maintainer, Submission
+from headrace.store.base import START, Delta, Maintainer, Submission
 from headrace.store.rows import Stamp, TableRows
 
 Outcome = Receipt | HeadraceError
@@ -77,6 +77,7 @@ class State:
     watermarks: Mapping[str, int]
     quarantine_bytes: Mapping[str, int]
     quarantine_limit: int
+    positions: Mapping[tuple[str, str], Position]
 
 
 class Transaction:
@@ -86,7 +87,7 @@ class Transaction:
     ----------
     outcomes
         Per submission, its receipt or why it was refused.
-    counters, watermarks, quarantine_bytes
+    counters, watermarks, quarantine_bytes, positions
         What to add to, or set in, the store's memory after the commit.
     """
 
@@ -98,6 +99,7 @@ class Transaction:
         self.counters: dict[str, Counter[str]] = {}
         self.watermarks: dict[str, int] = {}
         self.quarantine_bytes: Counter[str] = Counter()
+        self.positions: dict[tuple[str, str], Position] = {}
         self._db = db
         self._merge = merge
         self._state = state
@@ -136,6 +138,11 @@ class Transaction:
             return UnknownName(
                 f"no table {submission.table!r} is stored here", hint="restart with the current app file"
             )
+        if submission.follows is not None and submission.follows != self._position(submission):
+            return StoreError(
+                f"a batch of {submission.table!r} follows one that was not taken",
+                hint="open the source again where its last committed batch ended",
+            )
         if submission.judged.violations or submission.judged.rejected:
             waiting = self._state.quarantine_bytes.get(submission.table, 0)
             if waiting >= self._state.quarantine_limit:
@@ -146,6 +153,11 @@ class Transaction:
                 )
         return None
 
+    def _position(self, submission: Submission) -> Position:
+        place = (submission.table, submission.partition)
+        found = self.positions.get(place)
+        return self._state.positions.get(place, START) if found is None else found
+
     def _take(self, index: int, submission: Submission) -> None:
         group = self._groups.get(submission.table)
         if group is None:
@@ -154,6 +166,8 @@ class Transaction:
             group = self._groups[submission.table] = _Group(rows, maintainers=interested)
         source_ts = self.txn if submission.source_ts is None else submission.source_ts
         group.works.append(_Work(index, submission, Stamp(self.txn, source_ts, submission.version)))
+        if submission.position is not None:
+            self.positions[submission.table, submission.partition] = submission.position
 
     def remember(self) -> None:
         """Step 3: maintainers look at the rows that are about to change."""
