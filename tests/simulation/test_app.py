@@ -249,15 +249,15 @@ async def test_a_batch_with_a_version_never_overwrites_a_newer_one(tmp_path: Pat
         assert live.freshness()["tables"]["items"]["counters"]["duplicates"] == 1
 
 
-async def test_a_full_quarantine_holds_its_source_back_and_nothing_is_skipped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("headrace.store.quarantine.DEFAULT_LIMIT", 1)
+async def test_a_full_quarantine_holds_its_source_back_and_nothing_is_skipped(tmp_path: Path) -> None:
     clock = SimulatedClock()
-    script = Scripted([item(1, stock=-1), item(2, stock=-2), item(3), item(4), EOF])
-    async with running(shop_app(script), tmp_path, clock) as live:
+    script = Scripted([item(1, stock=-1), PAUSE(1), item(2, stock=-2), item(3), item(4), EOF])
+    app = shop_app(script)
+    app.quarantine_limit = 1
+    async with running(app, tmp_path, clock) as live:
 
         async def refused() -> bool:
+            clock.advance(0.1)
             return [problem["kind"] for problem in live.freshness()["problems"]] == ["refused"]
 
         await until(refused)

@@ -19,6 +19,7 @@ from headrace.declaration.declared import DeclaredRollup, Table, View
 from headrace.declaration.place import caller, located
 from headrace.sources.base import Source
 from headrace.sources.push import Push
+from headrace.store.quarantine import DEFAULT_LIMIT
 from headrace.views.aggregates import Aggregate
 from headrace.views.catalog import Catalog
 from headrace.views.plan import plan as plan_view
@@ -38,9 +39,12 @@ class Declaration:
     ----------
     name
         The app's name: letters, digits, `.`, `_` and `-`.
+    quarantine_limit
+        Bytes of records that may wait in quarantine, per table. A source that brings more is held back, and a push is
+        refused, until records are replayed or dropped.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, quarantine_limit: int = DEFAULT_LIMIT) -> None:
         if not _APP_NAME.fullmatch(name):
             raise DeclarationError(
                 f"{name!r} is not a name for an app",
@@ -48,6 +52,7 @@ class Declaration:
                 where=caller(),
             )
         self.name = name
+        self.quarantine_limit = quarantine_limit
         self.tables: dict[str, Table] = {}
         self.rollups: dict[str, DeclaredRollup] = {}
         self.views: dict[str, View] = {}

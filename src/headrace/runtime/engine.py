@@ -95,6 +95,7 @@ class Engine:
             maintainers(self.app),
             clock=self.clock,
             board=self._create_board,
+            quarantine_limit=self.app.quarantine_limit,
         )
         self.recorder = ProblemRecorder(self.store.problems)
         self.ingest = Ingest(self.store, self.clock)
