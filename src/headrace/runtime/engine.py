@@ -19,7 +19,7 @@ from headrace.contracts.evolution import Evolution
 from headrace.contracts.judge import Judge, unreadable
 from headrace.core.changes import Batch, Json, Receipt, Violation
 from headrace.core.clock import SECOND, Clock
-from headrace.core.errors import PushError, Rejected, SourceError
+from headrace.core.errors import MissingExtra, PushError, Rejected, SourceError
 from headrace.core.events import Event, Problem, Solved
 from headrace.core.frontier import SourceState
 from headrace.declaration.declaration import Declaration
@@ -226,6 +226,11 @@ class Engine:
             try:
                 partitions = await table.source.open(opening)
                 break
+            except MissingExtra as error:
+                missing = SourceError(error.message, hint=error.hint, source=table.name, permanent=True)
+                await lane.failed("", missing, self.clock)
+                self._starting.discard(table.name)
+                return
             except SourceError as error:
                 if not await lane.failed("", error, self.clock):
                     self._starting.discard(table.name)
