@@ -19,7 +19,7 @@ from headrace.contracts.evolution import Evolution
 from headrace.contracts.judge import Judge, unreadable
 from headrace.core.changes import Batch, Json, Position, Receipt, Violation
 from headrace.core.clock import SECOND, Clock
-from headrace.core.errors import HeadraceError, PushError, Rejected, SourceError
+from headrace.core.errors import HeadraceError, MissingExtra, PushError, Rejected, SourceError
 from headrace.core.events import Event, Problem, Solved
 from headrace.core.frontier import SourceState
 from headrace.declaration.declaration import Declaration
@@ -249,8 +249,8 @@ class Engine:
             while True:
                 try:
                     partitions = await table.source.open(opening)
-                except SourceError as error:
-                    if not await lane.failed("", error, self.clock):
+                except (SourceError, MissingExtra) as error:
+                    if not await lane.failed("", _as_source_error(error), self.clock):
                         return ()
                 else:
                     lane.opened()
@@ -291,6 +291,11 @@ class Engine:
         db = open_reader(self.folder.database)
         self._connections.append(db)
         return db
+
+
+def _as_source_error(error: SourceError | MissingExtra) -> SourceError:
+    """A missing extra is a failure of the source that needs it; it takes an install and a restart."""
+    return error if isinstance(error, SourceError) else SourceError(error.message, hint=error.hint, permanent=True)
 
 
 def _set_up(refresher: Refresher, db: apsw.Connection) -> int | None:
