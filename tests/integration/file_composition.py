@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -50,6 +51,9 @@ class FilePorts(MemoryPorts):
 class FileComposition:
     def load(self, app_file: str) -> str:
         text = Path(app_file).read_text()
+        if "slow" in text:
+            Path(app_file).with_name("loading").write_text("now")
+            threading.Event().wait(1.0)
         if "broken" in text:
             raise DeclarationError("the app is broken", hint="mend it")
         return text

@@ -79,7 +79,7 @@ def eventually(check, *, seconds: float = 40.0):
     while True:
         try:
             return check()
-        except (AssertionError, httpx.TransportError, ValueError):
+        except (AssertionError, httpx.TransportError, OSError, ValueError):
             if CLOCK.monotonic() > end:
                 raise
             pause(0.05)

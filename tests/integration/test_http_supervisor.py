@@ -115,6 +115,16 @@ def test_children_end_when_the_parent_is_killed(start) -> None:
     assert (server.data / "closed").read_text() == "engine\n"
 
 
+def test_what_is_saved_while_the_app_is_loaded_counts(start) -> None:
+    server = start(reload=True)
+    url = server.url()
+    server.app.write_text("slow broken")
+    eventually((server.data / "loading").read_text)
+    server.app.write_text("mended")
+    eventually(lambda: _equal(httpx.get(url, timeout=30).json()["app"], "mended"))
+    assert server.stop() == 0
+
+
 def test_a_changed_app_is_loaded_again_and_a_broken_one_waits(start) -> None:
     server = start(reload=True)
     url = server.url()

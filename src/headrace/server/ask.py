@@ -52,8 +52,13 @@ class Ask:
             raise BadParameter("'policy' is text and 'readset' is true or false", hint='send {"policy": "refuse"}')
         if isinstance(max_age := given.get("max_age", ""), bool) or not isinstance(max_age, str | int | float):
             raise BadParameter("'max_age' is not a duration", hint='send text such as "2s", or seconds')
-        merged = controls | {f"_{name}": str(value) for name, value in given.items()}
-        return cls.of(dict(request.scope["headers"]), merged, max_wait=max_wait)
+        outer = cls.of(dict(request.scope["headers"]), controls, max_wait=max_wait)
+        inner = cls.of({}, {f"_{name}": str(value) for name, value in given.items()}, max_wait=max_wait)
+        return cls(
+            inner.policy or outer.policy,
+            outer.max_age if inner.max_age is None else inner.max_age,
+            inner.readset or outer.readset,
+        )
 
 
 _PLAIN = Ask()

@@ -36,7 +36,7 @@ from headrace.server.listening import address, bind
 from headrace.server.process import Charge, Role
 from headrace.server.restarts import Restarts
 from headrace.server.settings import Settings
-from headrace.server.watch import changed, stamps
+from headrace.server.watch import Stamps, changed, stamps
 
 log = logging.getLogger("headrace.server")
 
@@ -91,6 +91,7 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._hard = asyncio.Event()
         self._children: list[Child] = []
+        self._seen: Stamps = {}
 
     async def run(self) -> int:
         """Start everything, keep it running, and stop it in order; the exit status."""
@@ -136,6 +137,7 @@ class Supervisor:
 
     async def _begin(self, group: list[Child]) -> bool:
         """Start a group; False when the server was told to stop meanwhile. A child that cannot start is an error."""
+        self._look()
         starting = asyncio.gather(*(child.start() for child in group))
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -181,12 +183,11 @@ class Supervisor:
         if not self._plan.reload:
             await child.wait()
             return False
-        before = stamps(self._app_file)
         refused = not child.running
         while refused or child.running:
             if await self._stopped_within(_POLL):
                 return True
-            files = changed(before, stamps(self._app_file))
+            files = changed(self._seen, stamps(self._app_file))
             if files:
                 self._plan.announce(f"{files[0].name} changed: loading again")
                 await child.stop(self._plan.settings.drain_timeout)
@@ -198,7 +199,13 @@ class Supervisor:
         path, _, name = self._plan.app.rpartition(":")
         return Path(path if path and name.isidentifier() else self._plan.app).resolve()
 
+    def _look(self) -> None:
+        """Remember the files before they are loaded: what is saved while they are is a change as well."""
+        if self._plan.reload:
+            self._seen = stamps(self._app_file)
+
     async def _start_again(self, child: Child) -> None:
+        self._look()
         try:
             await child.start()
         except HeadraceError as error:

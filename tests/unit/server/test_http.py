@@ -164,6 +164,12 @@ async def test_bad_keys(client, body) -> None:
     assert (await client.post("/tables/items", json=body)).status_code == 400
 
 
+async def test_a_wrong_control_that_loses_to_the_body_is_said(client) -> None:
+    body = {"keys": ["i1"], "policy": "flag", "readset": False}
+    for query in ("_policy=what", "_readset=what", "_max_age=what"):
+        assert (await client.post(f"/tables/items?{query}", json=body)).status_code == 400
+
+
 async def test_an_absent_row_says_how_old_the_table_is(client) -> None:
     answer = await client.get("/tables/items/i9")
     assert answer.status_code == 404
