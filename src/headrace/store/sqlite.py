@@ -16,6 +16,7 @@ import apsw
 
 from headrace.core.changes import Position
 from headrace.core.clock import Clock
+from headrace.core.collector import CollectorPause
 from headrace.core.errors import Backpressure, StoreError, StoreFull
 from headrace.core.events import Committed, NullRecorder, Problem, Recorder
 from headrace.core.frontier import SourceState
@@ -225,7 +226,8 @@ class SqliteStore:
         txn = self._next_txn()
         state = State(self._tables, self.maintainers, self._watermarks, self._quarantine_bytes, self._quarantine_limit)
         work = Transaction(self._db, state, submissions, txn)
-        self._in_transaction(lambda: self._steps(work), txn)
+        with CollectorPause():
+            self._in_transaction(lambda: self._steps(work), txn)
         self._tell_refusals(submissions, work.outcomes)
         self._recorder.record(
             Committed(
