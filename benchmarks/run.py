@@ -67,10 +67,11 @@ def _run(setting: Setting, names: list[str], folder: Path) -> int:
 
 
 def _one(setting: Setting, name: str) -> Result:
-    load, began = machine.load(), time.monotonic()
+    load, pace, began = machine.load(), machine.pace(), time.monotonic()
     result = ALL[name][1](setting)
     result.seconds = round(time.monotonic() - began, 1)
     result.load_before, result.load_after = load, machine.load()
+    result.pace_before, result.pace_after = pace, machine.pace()
     return result
 
 

@@ -61,7 +61,10 @@ class Figure:
 
 @dataclass
 class Result:
-    """The figures of one benchmark and what a reader must know of them."""
+    """The figures of one benchmark and what a reader must know of them.
+
+    `load_*` is the load average of the last minute, `pace_*` see `machine.pace`: on a quiet machine it does not change.
+    """
 
     benchmark: str
     figures: list[Figure] = field(default_factory=list)
@@ -70,6 +73,8 @@ class Result:
     seconds: float = 0.0
     load_before: float = 0.0
     load_after: float = 0.0
+    pace_before: float = 0.0
+    pace_after: float = 0.0
 
     def add(self, name: str, value: float, unit: str, **more: Any) -> None:
         """Add a figure; see `Figure` for `more`."""

@@ -134,6 +134,16 @@ def private(pid: int) -> int:
     return total
 
 
+def cpu(pid: int) -> float:
+    """Seconds of processor time that a process and all its descendants have used (Linux)."""
+    ticks = 0
+    for member in [pid, *descendants(pid)]:
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def descendants(pid: int) -> list[int]:
     """Ids of all children of a process and theirs (Linux)."""
     found: list[int] = []

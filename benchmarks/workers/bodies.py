@@ -16,13 +16,17 @@ from headrace.sources import Opening, Partition, Source
 
 
 class Bodies(Source):
-    """Gives each body as one batch, then ends. `began` is when the first one was asked for (monotonic seconds)."""
+    """Gives each body as one batch, then ends.
+
+    `began` is when the first one was asked for (perf_counter), `cpu` the
+    process time of that moment."""
 
     kind: ClassVar[str] = "bodies"
 
     def __init__(self, bodies: Sequence[bytes]) -> None:
         self.bodies = bodies
         self.began = 0.0
+        self.cpu = 0.0
 
     async def open(self, opening: Opening) -> Sequence[Partition]:
         return [_Partition(self, opening)]
@@ -41,7 +45,7 @@ class _Partition:
 
     async def next_batch(self) -> Batch | None:
         if self._next == 0:
-            self._source.began = time.perf_counter()
+            self._source.began, self._source.cpu = time.perf_counter(), time.process_time()
         if self._next >= len(self._source.bodies):
             return Batch(payloads=(), ended=True, frontier=self._clock.now())
         body = self._source.bodies[self._next]

@@ -1,4 +1,4 @@
-"""A reader process that polls the store and notes when it first sees each ping. Prints one line of JSON.
+"""A reader process that polls the store and notes when it first sees each ping. Prints "ready", later one line of JSON.
 
     ping_reader.py store <data folder> <pings> <seconds between polls> <most seconds>
     ping_reader.py http <port> <pings> <seconds between polls> <most seconds>
@@ -46,6 +46,8 @@ class Eye:
 async def poll(read: Callable[[int], Awaitable[Rows]], pings: int, pause: float, limit: float) -> dict[str, Any]:
     """Poll until all pings were seen, or `limit` seconds are over."""
     eye, polls = Eye(), 0
+    await read(0)
+    print("ready", flush=True)
     until = time.monotonic() + limit
     while len(eye.ages) < pings and time.monotonic() < until:
         rows = await read(eye.low)

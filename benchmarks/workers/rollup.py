@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from datetime import datetime
 from pathlib import Path
 
@@ -32,23 +33,24 @@ def build(source: hr.sources.Source, keep: str | None) -> hr.App:
     return app
 
 
-async def run(folder: Path, lines: list[bytes], keys: int, batch: int, keep: str | None) -> tuple[float, int]:
+async def run(folder: Path, lines: list[bytes], keys: int, batch: int, keep: str | None) -> tuple[float, float, int]:
     source = Bodies(workload.ndjson(iter(lines), batch))
     async with build(source, keep).run(data=folder / "data") as live:
         ended = await settled(live, "sales", len(lines))
+        cpu = time.process_time() - source.cpu
         counted = 0
         for key in range(keys):
             answer = await live.spending(item_id=f"item-{key:05d}")
             counted += sum(row["orders_1h"] for row in answer.rows)
-        return ended - source.began, counted
+        return ended - source.began, cpu, counted
 
 
 def main(folder: Path, events: Path, keys: int, batch: int, how: str) -> None:
     lines = events.read_bytes().splitlines()
-    seconds, counted = asyncio.run(run(folder, lines, keys, batch, "1d" if how == "keep" else None))
+    seconds, cpu, counted = asyncio.run(run(folder, lines, keys, batch, "1d" if how == "keep" else None))
     if counted != len(lines):
         raise SystemExit(f"the tiles count {counted} events, {len(lines)} were sent")
-    print(json.dumps({"rows": len(lines), "seconds": seconds, "counted": counted}))
+    print(json.dumps({"rows": len(lines), "seconds": seconds, "cpu": cpu, "counted": counted}))
 
 
 if __name__ == "__main__":

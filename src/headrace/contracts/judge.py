@@ -22,6 +22,7 @@ from headrace.contracts.row_rules import RowRules
 from headrace.contracts.runs import DeleteRun, Runs, UpsertRun
 from headrace.contracts.text_rows import TextRows
 from headrace.core.changes import BadBytes, Batch, Json, Judged, Keys, Payload, Rows, Violation
+from headrace.core.collector import CollectorPause
 from headrace.core.schema import Row, TableKind
 
 Raw = Callable[[int], bytes]
@@ -93,8 +94,9 @@ class Judge:
             The latest event time that the table has seen, microseconds; None: nothing is late.
         """
         sitting = _Sitting(batch, now, watermark)
-        for payload in batch.payloads:
-            sitting.start += self._payload(sitting, payload)
+        with CollectorPause():
+            for payload in batch.payloads:
+                sitting.start += self._payload(sitting, payload)
         return sitting.judged
 
     def replay(self, raw: bytes, *, now: int, watermark: int | None = None, origin: str = "") -> Judged:

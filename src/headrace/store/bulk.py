@@ -17,7 +17,7 @@ from typing import Any
 import apsw
 import msgspec
 
-from headrace.core.schema import Row
+from headrace.core.schema import Row, Stored
 
 CHUNK_ROWS = 20_000
 """Rows in one step, at most."""
@@ -44,7 +44,7 @@ FROM_ROWS = "FROM jsonb_each(:rows)"
 """Where a bulk statement finds its rows, in order: `value` is one row as a JSON array."""
 
 
-def run(db: apsw.Connection, sql: str, rows: Sequence[Sequence[object]], **parameters: object) -> int:
+def run(db: apsw.Connection, sql: str, rows: Sequence[Sequence[object]], **parameters: Stored) -> int:
     """Run a statement that selects `FROM_ROWS` over `rows`; returns how many rows of the database it changed.
 
     `parameters` are bound by name beside `:rows`.

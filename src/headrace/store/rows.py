@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from typing import Any, cast
 
 import apsw
 
@@ -114,7 +114,8 @@ class TableRows:
         last = db.execute(sql.last).get or 0
         if self._write(db, sql.append, self._bind(change), stamp) == len(change.rows):
             return change.rows
-        return self._new_events(change.rows, set(db.execute(sql.keys_after, (last,)).fetchall()))
+        new = cast("list[Row]", db.execute(sql.keys_after, (last,)).fetchall())
+        return self._new_events(change.rows, set(new))
 
     def _new_events(self, rows: Sequence[Row], new: set[Row]) -> list[Row]:
         kept: list[Row] = []
@@ -146,7 +147,7 @@ class TableRows:
     def missing(self, db: apsw.Connection, started: int, version: int | None) -> list[Row]:
         """The keys that a full copy, begun at `started` and taken at `version`, did not bring."""
         newest = _MAX if version is None or self.schema.version is not None else version
-        return db.execute(self._table.missing, (started, newest)).fetchall()
+        return cast("list[Row]", db.execute(self._table.missing, (started, newest)).fetchall())
 
     def forget_seen(self, db: apsw.Connection) -> None:
         """A full copy ended or begins anew."""
@@ -181,4 +182,6 @@ def _key_getter(schema: Schema) -> Callable[[Row], Row]:
     if len(positions) == 1:
         only = positions[0]
         return lambda row: (row[only],)
-    return itemgetter(*positions) if positions else lambda row: ()
+    if not positions:
+        return lambda row: ()
+    return cast("Callable[[Row], Row]", itemgetter(*positions))

@@ -121,4 +121,5 @@ def from_text(text: str) -> Schema:
 
 
 def _read_column(fields: dict[str, Any]) -> Column:
-    return Column(**{**fields, "type": ColumnType(fields["type"])})
+    known = {name: value for name, value in fields.items() if name != "type"}
+    return Column(type=ColumnType(fields["type"]), **known)

@@ -58,7 +58,8 @@ def end(db: apsw.Connection, rows: TableRows, stamp: Stamp, copy: Copy) -> list[
 
 def abandon(db: apsw.Connection, tables: dict[str, TableRows]) -> None:
     """At the start: copies whose source cannot go on in the middle begin again."""
-    for (name,) in db.execute("SELECT table_name FROM _hr_snapshots WHERE NOT resumable").fetchall():
+    for (found,) in db.execute("SELECT table_name FROM _hr_snapshots WHERE NOT resumable").fetchall():
+        name = str(found)
         if name in tables:
             tables[name].forget_seen(db)
         db.execute("DELETE FROM _hr_snapshots WHERE table_name = ?", (name,))

@@ -16,6 +16,7 @@ import apsw
 
 from headrace.core.changes import Position
 from headrace.core.clock import Clock
+from headrace.core.collector import CollectorPause
 from headrace.core.errors import Backpressure, StoreError, StoreFull
 from headrace.core.events import Committed, NullRecorder, Problem, Recorder
 from headrace.core.frontier import SourceState
@@ -237,7 +238,8 @@ class SqliteStore:
             self._positions,
         )
         work = Transaction(self._db, state, submissions, txn, merge=merge)
-        self._in_transaction(lambda: self._steps(work), txn)
+        with CollectorPause():
+            self._in_transaction(lambda: self._steps(work), txn)
         self._tell_refusals(submissions, work.outcomes)
         self._recorder.record(
             Committed(
