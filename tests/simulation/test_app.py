@@ -63,13 +63,13 @@ async def test_a_crash_between_batches_loses_and_doubles_nothing(tmp_path: Path)
     app = shop_app(script)
 
     async def ended() -> bool:
-        return live.freshness()["tables"]["items"]["state"] == "ended" or bool(live.freshness()["problems"])
+        return (await live.freshness())["tables"]["items"]["state"] == "ended" or bool((await live.freshness())["problems"])
 
     for _ in range(3):
         async with running(app, tmp_path, clock) as live:
             await until(ended)
             last = (await live.in_stock(shop="s1")).rows
-            counters = live.freshness()["tables"]["items"]["counters"]
+            counters = (await live.freshness())["tables"]["items"]["counters"]
     assert last == [{"item_id": "i1", "stock": 9}, {"item_id": "i2", "stock": 1}]
     assert (counters["accepted"], counters["quarantined"]) == (3, 1)
 
@@ -89,7 +89,7 @@ async def test_idle_silent_and_failed_sources_are_told_apart(tmp_path: Path) -> 
         await step(clock, 5, lambda: is_("unknown"))  # silent: nobody knows
         await step(clock, 5.001, lambda: is_("fresh"))  # the sign of life moved the frontier without a commit
         await step(clock, 1.001, lambda: is_("fresh", "failed"))  # broken, and still within the promise
-        problems = live.freshness()["problems"]
+        problems = (await live.freshness())["problems"]
         await step(clock, 0.2, lambda: is_("fresh"))  # it came back by itself
         assert (await live.in_stock(shop="s1")).rows == [{"item_id": "i1", "stock": 1}]
         await until(lambda: _no_problems(live))
@@ -97,7 +97,7 @@ async def test_idle_silent_and_failed_sources_are_told_apart(tmp_path: Path) -> 
 
 
 async def _no_problems(live: Live) -> bool:
-    return not live.freshness()["problems"]
+    return not (await live.freshness())["problems"]
 
 
 async def test_a_source_that_stays_broken_makes_answers_stale(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ async def test_a_source_that_stays_broken_makes_answers_stale(tmp_path: Path) ->
     async with running(shop_app(script, policy="refuse"), tmp_path, clock) as live:
 
         async def failed() -> bool:
-            return live.freshness()["tables"]["items"]["state"] == "failed"
+            return (await live.freshness())["tables"]["items"]["state"] == "failed"
 
         await until(failed)
         clock.advance(5)
@@ -242,11 +242,11 @@ async def test_a_batch_with_a_version_never_overwrites_a_newer_one(tmp_path: Pat
     async with running(shop_app(script), tmp_path, SimulatedClock(start=1_000 * SECOND)) as live:
 
         async def both() -> bool:
-            return live.freshness()["tables"]["items"]["counters"]["accepted"] == 2
+            return (await live.freshness())["tables"]["items"]["counters"]["accepted"] == 2
 
         await until(both)
         assert (await live.get("items", "i1")).first == item(1, stock=5)
-        assert live.freshness()["tables"]["items"]["counters"]["duplicates"] == 1
+        assert (await live.freshness())["tables"]["items"]["counters"]["duplicates"] == 1
 
 
 async def test_a_full_quarantine_holds_its_source_back_and_nothing_is_skipped(tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ async def test_a_full_quarantine_holds_its_source_back_and_nothing_is_skipped(tm
 
         async def refused() -> bool:
             clock.advance(0.1)
-            return "refused" in [problem["kind"] for problem in live.freshness()["problems"]]
+            return "refused" in [problem["kind"] for problem in (await live.freshness())["problems"]]
 
         await until(refused)
         assert (await live.in_stock(shop="s1")).rows == []  # what follows a refused batch waits as well
@@ -267,7 +267,7 @@ async def test_a_full_quarantine_holds_its_source_back_and_nothing_is_skipped(tm
 
         async def ended() -> bool:
             clock.advance(1)
-            return live.freshness()["tables"]["items"]["state"] == "ended"
+            return (await live.freshness())["tables"]["items"]["state"] == "ended"
 
         await until(ended)
         assert [row["item_id"] for row in (await live.in_stock(shop="s1")).rows] == ["i3", "i4"]

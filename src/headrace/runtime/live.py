@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from headrace.context.policy import FreshnessPolicy
+from headrace.context.readset import ReadSet, Validity
 from headrace.context.value import ContextValue
 from headrace.core.changes import Receipt
 from headrace.core.clock import Clock
@@ -111,7 +112,11 @@ class Live:
         many = [records] if isinstance(records, Record | Mapping) else list(records)
         return await self.engine.push(table, _encode(many), idempotency_key=idempotency_key)
 
-    def freshness(self) -> dict[str, Any]:
+    async def validate(self, *answers: ContextValue) -> Validity:
+        """What changed since these answers were read, compared in one snapshot; true while they all hold."""
+        return self.reads.validate(sum((answer.readset for answer in answers), ReadSet()))
+
+    async def freshness(self) -> dict[str, Any]:
         """Per table and refreshed view: as-of, age, status, source state, counters, problems."""
         return self.reads.freshness()
 
