@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -14,7 +13,8 @@ from uuid import UUID
 
 from headrace.core.clock import SECOND, instant
 from headrace.core.durations import parse_duration
-from headrace.core.errors import BadParameter, DeclarationError, UnknownName
+from headrace.core.errors import BadParameter, DeclarationError
+from headrace.core.names import suggest
 from headrace.core.schema import Column, ColumnType, Stored, encode, to_json
 
 _INTEGERS = range(-(2**63), 2**63)
@@ -47,24 +47,13 @@ def convert(name: str, kind: ColumnType, value: Any) -> Stored:
     return stored
 
 
-def unknown_name(what: str, name: str, known: Iterable[str]) -> UnknownName:
-    """The error for a name that is not declared, with the nearest one that is."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none'}"
-    return UnknownName(f"there is no {what} {name!r:.100}", hint=hint)
-
-
 def check_names(given: Mapping[str, Any], parameters: Sequence[Column], view: str) -> None:
     """Refuse parameters that the view does not have, and parameters that are missing; a nullable one may be."""
     names = [parameter.name for parameter in parameters]
     extra = [name for name in given if name not in names]
     if extra:
-        near = difflib.get_close_matches(extra[0], names, n=1)
-        raise BadParameter(
-            f"the view {view!r} has no parameter {extra[0]!r:.100}",
-            hint=f"did you mean {near[0]!r}?" if near else f"it takes: {', '.join(names) or 'none'}",
-        )
+        message = f"the view {view!r} has no parameter {extra[0]!r:.100}"
+        raise BadParameter(message, hint=suggest(extra[0], names))
     missing = [parameter.name for parameter in parameters if not parameter.nullable and parameter.name not in given]
     if missing:
         raise BadParameter(

@@ -22,13 +22,14 @@ from headrace.context.assess import (
     combine,
     strictest,
 )
-from headrace.context.parameters import check_names, convert, unknown_name
+from headrace.context.parameters import check_names, convert
 from headrace.context.policy import FreshnessPolicy
 from headrace.context.readset import Read, ReadSet, Validity, compare
 from headrace.context.value import ContextValue, InputAge
 from headrace.core.clock import Clock
 from headrace.core.errors import BadParameter, ReadError, StaleContext
 from headrace.core.frontier import Status
+from headrace.core.names import unknown
 from headrace.core.schema import SHOWERS, Column, Row, Schema, Stored
 from headrace.store.board import Board
 from headrace.store.connection import open_reader
@@ -153,14 +154,14 @@ class ContextReader:
         try:
             return self._library.views[name]
         except KeyError:
-            raise unknown_name("view", name, self._library.views) from None
+            raise unknown("view", name, self._library.views) from None
 
     def table(self, name: str) -> Readable:
         """The keyed table `name`, or `UnknownName`."""
         try:
             return self._library.tables[name]
         except KeyError:
-            raise unknown_name("keyed table", name, self._library.tables) from None
+            raise unknown("keyed table", name, self._library.tables) from None
 
     async def read(
         self,

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast, get_args
 
 from headrace.contracts.expression import compile_expression
-from headrace.contracts.infer import suggest
 from headrace.contracts.rules import Rule, check_policy
 from headrace.core.clock import SECOND
 from headrace.core.errors import DeclarationError
+from headrace.core.names import suggest
 from headrace.core.records import OnViolation, Record
 from headrace.core.schema import Schema
 

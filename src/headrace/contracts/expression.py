@@ -11,9 +11,9 @@ import re
 from datetime import datetime
 from typing import Any, cast
 
-from headrace.contracts.infer import suggest
 from headrace.core.clock import SECOND, instant
 from headrace.core.errors import SqlError
+from headrace.core.names import suggest
 from headrace.core.schema import ColumnType, Schema
 
 FUNCTIONS = ("abs", "coalesce", "instr", "length", "lower", "nullif", "replace", "round", "substr", "trim", "upper")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import pydantic
 
 from headrace.contracts.columns import column_of
 from headrace.core.errors import DeclarationError
+from headrace.core.names import suggest
 from headrace.core.records import Record
 from headrace.core.schema import Column, ColumnType, Schema, TableKind
 
@@ -83,18 +83,6 @@ def default_name(record: type[Record]) -> str:
     """
     words = [word.lower() for word in _WORD.findall(record.__name__)] or ["record"]
     return "_".join([*words[:-1], _plural(words[-1])])
-
-
-def suggest(name: str, valid: Iterable[str]) -> str:
-    """A hint that lists the valid names, the closest one first.
-
-    >>> suggest("prise", ["price", "stock"])
-    "did you mean 'price'? There are: price, stock"
-    """
-    names = list(valid)
-    close = difflib.get_close_matches(name, names, n=1)
-    listed = f"there are: {', '.join(names)}" if names else "there are none"
-    return f"did you mean {close[0]!r}? {listed[0].upper()}{listed[1:]}" if close else listed
 
 
 def _plural(word: str) -> str:

@@ -14,7 +14,6 @@ from typing import Any
 
 import apsw
 
-from headrace.context.parameters import unknown_name
 from headrace.contracts.evolution import Evolution
 from headrace.contracts.judge import Judge, unreadable
 from headrace.core.changes import Batch, Json, Position, Receipt, Violation
@@ -22,6 +21,7 @@ from headrace.core.clock import SECOND, Clock
 from headrace.core.errors import HeadraceError, MissingExtra, PushError, Rejected, SourceError
 from headrace.core.events import Event, Problem, Solved
 from headrace.core.frontier import SourceState
+from headrace.core.names import unknown
 from headrace.declaration.declaration import Declaration
 from headrace.declaration.declared import Table
 from headrace.runtime.feed import Feed
@@ -201,7 +201,7 @@ class Engine:
     def _pushable(self, table: str) -> Lane:
         declared = self.app.tables.get(table)
         if declared is None:
-            raise unknown_name("table", table, self.app.tables)
+            raise unknown("table", table, self.app.tables)
         if not isinstance(declared.source, Push):
             raise PushError(
                 f"{table!r} is fed by its source ({declared.source.kind}), not by pushes",

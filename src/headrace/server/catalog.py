@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.core.errors import UnknownName
+from headrace.core.names import unknown
 from headrace.core.schema import Column, ColumnType, TableKind
 
 
@@ -66,27 +65,15 @@ class Catalog:
         """The view `name`. Raises `UnknownName` with the nearest name."""
         found = self.views.get(name)
         if found is None:
-            raise UnknownName(f"there is no view {name!r}", hint=nearest(name, self.views))
+            raise unknown("view", name, self.views)
         return found
 
     def table(self, name: str) -> TableInfo:
         """The table `name`. Raises `UnknownName` with the nearest name."""
         found = self.tables.get(name)
         if found is None:
-            raise UnknownName(f"there is no table {name!r}", hint=nearest(name, self.tables))
+            raise unknown("table", name, self.tables)
         return found
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """A hint for someone who wrote `name`.
-
-    >>> nearest("menus", ["menu", "orders"])
-    "did you mean 'menu'? there are: menu, orders"
-    """
-    known = sorted(names)
-    listed = ", ".join(known[:20]) or "none"
-    close = difflib.get_close_matches(name[:100], known, n=1)
-    return f"did you mean {close[0]!r}? there are: {listed}" if close else f"there are: {listed}"
 
 
 _SCHEMAS: dict[ColumnType, dict[str, Any]] = {

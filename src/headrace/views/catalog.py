@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import enum
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -88,15 +86,3 @@ class Catalog:
 
     def _taken(self, name: str) -> str:
         return next(r.kind.value for n, r in self._relations.items() if n.lower() == name.lower())
-
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """A hint for a name that is not there: the nearest one, and all there are.
-
-    >>> suggest("pric", ["price", "stock"])
-    "did you mean 'price'? there are: price, stock"
-    """
-    names = list(known)
-    near = difflib.get_close_matches(name, names, n=1) or [n for n in names if n.lower() == name.lower()]
-    listed = f"there are: {', '.join(names) or 'none'}"
-    return f"did you mean {near[0]!r}? {listed}" if near else listed

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
+from headrace.core.names import suggest
 from headrace.core.schema import Column, Schema
-from headrace.views.catalog import suggest
 from headrace.views.definitions import quoted
 from headrace.views.rollup import Rollup
 from headrace.views.subset import SqlText

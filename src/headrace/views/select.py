@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from sqlglot import exp
 
+from headrace.core.names import suggest
 from headrace.core.schema import Column, ColumnType
-from headrace.views.catalog import Relation, RelationKind, suggest
+from headrace.views.catalog import Relation, RelationKind
 from headrace.views.definitions import quoted
 from headrace.views.expressions import Expressions
 from headrace.views.query import Block, Compound, Conjunct, Query, Term

@@ -1,0 +1,30 @@
+"""Names that are not there: what was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from headrace.core.errors import UnknownName
+
+_LISTED = 20
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """A hint for whoever wrote `name`: the nearest name that there is, and all of them.
+
+    >>> suggest("pric", ["price", "stock"])
+    "did you mean 'price'? there are: price, stock"
+    >>> suggest("x", [])
+    'there are: none'
+    """
+    names = list(known)
+    near = [n for n in names if n.lower() == name.lower()] or difflib.get_close_matches(name[:100], names, n=1)
+    more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    listed = f"there are: {', '.join(names[:_LISTED]) or 'none'}{more}"
+    return f"did you mean {near[0]!r}? {listed}" if near else listed
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> UnknownName:
+    """The error for a `what` (view, table, ...) that is not declared."""
+    return UnknownName(f"there is no {what} {name!r:.100}", hint=suggest(name, sorted(known)))
