@@ -1,6 +1,7 @@
 """Whole apps on a clock that is moved by hand: what sources do, and what readers are told."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime as hr_datetime
@@ -38,11 +39,12 @@ def shop_app(source: hr.sources.Source | None = None, **options: object) -> App:
 
 
 async def until(check: Callable[[], Awaitable[bool]]) -> None:
-    """Let the loop and the store's threads work until `check` holds; bounded."""
-    for _ in range(2_000):
+    """Let the loop and the store's threads work until `check` holds; at most about half a minute."""
+    never = threading.Event()
+    for _ in range(30_000):
         if await check():
             return
-        await asyncio.get_running_loop().run_in_executor(None, lambda: None)
+        await asyncio.get_running_loop().run_in_executor(None, never.wait, 0.001)
     pytest.fail("it never came true")
 
 
@@ -63,7 +65,9 @@ async def test_a_crash_between_batches_loses_and_doubles_nothing(tmp_path: Path)
     app = shop_app(script)
 
     async def ended() -> bool:
-        return (await live.freshness())["tables"]["items"]["state"] == "ended" or bool((await live.freshness())["problems"])
+        return (await live.freshness())["tables"]["items"]["state"] == "ended" or bool(
+            (await live.freshness())["problems"]
+        )
 
     for _ in range(3):
         async with running(app, tmp_path, clock) as live:

@@ -33,7 +33,7 @@ from headrace.core.names import unknown
 from headrace.core.schema import SHOWERS, Column, Row, Schema, Stored
 from headrace.store.board import Board
 from headrace.store.connection import open_reader
-from headrace.views.plan import ViewPlan
+from headrace.views.view import ViewPlan
 
 POLL = 0.002
 """Seconds between two looks at the board while a read waits for freshness."""

@@ -9,8 +9,8 @@ from headrace.context.policy import FreshnessPolicy
 from headrace.contracts.contract import Contract
 from headrace.core.schema import Schema
 from headrace.sources.base import Source
-from headrace.views.plan import ViewPlan
 from headrace.views.rollup import Rollup
+from headrace.views.view import ViewPlan
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from headrace.core.schema import Column, TableKind
 from headrace.declaration.declaration import Declaration
 from headrace.declaration.declared import View
 from headrace.store.base import Maintainer
-from headrace.views.plan import ViewClass, ViewPlan
 from headrace.views.tiles import RollupMaintainer
+from headrace.views.view import ViewClass, ViewPlan
 
 
 def build_library(app: Declaration) -> Library:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from headrace.core.errors import DeclarationError
 from headrace.core.schema import Column, Schema, TableKind
 from headrace.views.rollup import Rollup
-
-if TYPE_CHECKING:
-    from headrace.views.plan import ViewPlan
+from headrace.views.view import ViewPlan
 
 
 class RelationKind(enum.StrEnum):

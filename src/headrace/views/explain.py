@@ -16,8 +16,8 @@ from headrace.core.durations import format_duration
 from headrace.core.schema import Schema, TableKind
 from headrace.views.catalog import Catalog, Relation, RelationKind
 from headrace.views.definitions import quoted
-from headrace.views.plan import ViewPlan
 from headrace.views.tiles import RollupMaintainer
+from headrace.views.view import ViewPlan
 
 _SCAN = re.compile(r"SCAN (?P<alias>\S+)(?: USING (?:COVERING )?INDEX (?P<index>\S+))?$")
 _SEARCH = re.compile(r"SEARCH (?P<alias>\S+) USING (?:COVERING )?(?P<how>INDEX \S+|PRIMARY KEY|INTEGER PRIMARY KEY)")

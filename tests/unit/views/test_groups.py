@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from headrace.core.schema import Column, ColumnType, Schema, TableKind
 from headrace.views.catalog import Catalog
-from headrace.views.plan import ViewClass, ViewPlan, plan
+from headrace.views.plan import plan
+from headrace.views.view import ViewClass, ViewPlan
 
 T = ColumnType
 ITEMS = Schema(

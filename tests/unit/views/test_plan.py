@@ -10,9 +10,10 @@ from headrace.core.errors import SqlError
 from headrace.core.schema import Column, ColumnType, Schema, TableKind, show
 from headrace.views import aggregates as agg
 from headrace.views.catalog import Catalog
-from headrace.views.plan import ViewClass, ViewPlan, plan
+from headrace.views.plan import plan
 from headrace.views.rollup import Rollup
 from headrace.views.tiles import RollupMaintainer
+from headrace.views.view import ViewClass, ViewPlan
 
 T = ColumnType
 S = 1_000_000
