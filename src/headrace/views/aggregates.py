@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import builtins
 import math
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from headrace.core.errors import DeclarationError
 from headrace.core.schema import ColumnType, Row, Schema, Stored
@@ -52,16 +53,29 @@ class Partial:
     ----------
     name, storage
         The column and its SQLite type.
-    fold
-        The partial of a non-empty group of rows, in order of arrival.
+    positions
+        The columns that it is made of.
+    combine
+        The partial of a non-empty group of cells, in order of arrival: values of the one column, tuples of several, or
+        anything at all when there is none.
     merge
         SQL that combines the stored partial with the new one (`excluded`).
     """
 
     name: str
     storage: str
-    fold: Callable[[Sequence[Row]], Stored]
+    positions: tuple[int, ...]
+    combine: Callable[[Sequence[Any]], Stored]
     merge: str
+
+    def fold(self, rows: Sequence[Row]) -> Stored:
+        """The partial of a non-empty group of rows, in order of arrival."""
+        return self.combine(cells(rows, self.positions))
+
+
+def cells(rows: Sequence[Row], positions: tuple[int, ...]) -> Sequence[Any]:
+    """What `Partial.combine` takes, of each row."""
+    return list(map(operator.itemgetter(*positions), rows)) if positions else rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,29 +162,29 @@ def _value_partial(schema: Schema, column: str, word: str, combine: Callable[...
     name = f"_{word}_{column}"
     new, old = quoted(name), f"excluded.{quoted(name)}"
 
-    def fold(rows: Sequence[Row]) -> Stored:
-        values = [row[at] for row in rows if row[at] is not None]
+    def combine_present(found: Sequence[Any]) -> Stored:
+        values = [value for value in found if value is not None]
         return combine(values) if values else None
 
-    storage = schema.column(column).type.storage
-    return Partial(name, storage, fold, merge.format(a=new, b=old))
+    source = schema.column(column)
+    whole = combine_present if source.nullable else combine
+    return Partial(name, source.type.storage, (at,), whole, merge.format(a=new, b=old))
 
 
 def _number_of_rows() -> Partial:
-    return Partial("_n", "INTEGER NOT NULL", len, "_n + excluded._n")
+    return Partial("_n", "INTEGER NOT NULL", (), len, "_n + excluded._n")
 
 
 def _number_of_values(schema: Schema, column: str) -> Partial:
     if not schema.column(column).nullable:
         return _number_of_rows()
-    at = schema.position(column)
     name = f"_n_{column}"
 
-    def fold(rows: Sequence[Row]) -> Stored:
-        return len([row for row in rows if row[at] is not None])
+    def combine(values: Sequence[Any]) -> Stored:
+        return len(values) - values.count(None)
 
     merge = f"{quoted(name)} + excluded.{quoted(name)}"
-    return Partial(name, "INTEGER NOT NULL", fold, merge)
+    return Partial(name, "INTEGER NOT NULL", (schema.position(column),), combine, merge)
 
 
 def _sum_of_integers(values: Sequence[int]) -> Stored:
@@ -302,29 +316,29 @@ class Last(Aggregate):
         value, instant = f"_last_{column}", f"_last_{column}_at"
         newer = f"coalesce(excluded.{quoted(instant)} >= {quoted(instant)}, {quoted(instant)} IS NULL)"
 
-        def newest(rows: Sequence[Row]) -> Row | None:
-            best: Row | None = None
-            for row in rows:
-                if row[at] is not None and (best is None or row[when] >= best[when]):  # pyright: ignore[reportOperatorIssue]
-                    best = row
-            return best
+        def partial(name: str, place: int) -> Partial:
+            def combine(found: Sequence[tuple[Any, int]]) -> Stored:
+                best = _newest(found)
+                return None if best is None else best[place]
 
-        def partial(name: str, position: int) -> Partial:
-            def fold(rows: Sequence[Row]) -> Stored:
-                row = newest(rows)
-                return None if row is None else row[position]
-
-            kind = schema.columns[position].type
             merge = f"CASE WHEN {newer} THEN excluded.{quoted(name)} ELSE {quoted(name)} END"
-            return Partial(name, kind.storage, fold, merge)
+            return Partial(name, schema.columns[(at, when)[place]].type.storage, (at, when), combine, merge)
 
-        return (partial(value, at), partial(instant, when))
+        return (partial(value, 0), partial(instant, 1))
 
     def read(self, schema: Schema, reading: Reading) -> str:
         name = quoted(f"_last_{self.column}")
         seen = quoted(f"_last_{self.column}_at")
         found = f"{reading.match} AND _t.{seen} IS NOT NULL"
         return f"(SELECT _t.{name} FROM {reading.tiles} _t WHERE {found} ORDER BY _t._tile DESC LIMIT 1)"
+
+
+def _newest(found: Sequence[tuple[Any, int]]) -> tuple[Any, int] | None:
+    best: tuple[Any, int] | None = None
+    for cell in found:
+        if cell[0] is not None and (best is None or cell[1] >= best[1]):
+            best = cell
+    return best
 
 
 class Distinct(Aggregate):

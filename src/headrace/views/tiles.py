@@ -1,28 +1,33 @@
 """Keeping the tiles of a rollup in step with its events, inside the store's transaction.
 
-A batch is grouped in Python by key and tile, then written with one upsert per touched tile. Nothing is remembered
+A batch is grouped in Python by key and tile, then all touched tiles are upserted at once. Nothing is remembered
 between two calls, so that a transaction that is rolled back leaves nothing behind.
 """
 
 from __future__ import annotations
 
+import math
 import operator
-from collections.abc import Callable, Iterable, Sequence
-from typing import cast
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import repeat
+from typing import Any, cast
 
 import apsw
 
 from headrace.core.durations import format_duration
 from headrace.core.errors import MigrationRefused
 from headrace.core.schema import Row, Stored
+from headrace.store import bulk
 from headrace.store.base import Delta
-from headrace.views.aggregates import Partial, Side
+from headrace.store.statements import blobs
+from headrace.views.aggregates import Partial, Side, cells
 from headrace.views.definitions import drop_tables, fetch, quoted, remember, stored_definition
 from headrace.views.rollup import Level, Rollup
 
 Key = tuple[Stored, ...]
-Groups = dict[tuple[Key, int], list[Row]]
-"""Rows by key and number of the tile."""
+Place = tuple[Any, ...]
+"""A key and the number of a tile."""
 
 _CHUNK = 20_000
 
@@ -33,7 +38,8 @@ class RollupMaintainer:
     def __init__(self, rollup: Rollup) -> None:
         self.rollup = rollup
         self._at = rollup.events.position(rollup.events.event_time or "")
-        self._key = _key_getter([rollup.events.position(column) for column in rollup.by])
+        self._key = [rollup.events.position(column) for column in rollup.by]
+        self._key_blobs = blobs(rollup.events, rollup.by)
         self._nullable = any(rollup.events.column(column).nullable for column in rollup.by)
         self._keys_upsert = _keys_upsert(rollup)
         self._levels = [_LevelWriter(rollup, level) for level in rollup.levels]
@@ -94,8 +100,8 @@ class RollupMaintainer:
         dropped = sum(level.drop(db, keys, now) for level in self._levels)
         edge = now - self.rollup.retention
         silent = [tuple(row[:-1]) for row in found if cast(int, row[-1]) < edge - max(self._widths())]
-        where = " AND ".join(f"{quoted(column)} = ?" for column in self.rollup.by)
-        db.executemany(f"DELETE FROM {quoted(self.rollup.keys_table)} WHERE {where}", silent)
+        forget = f"DELETE FROM {quoted(self.rollup.keys_table)} WHERE {_given_keys(self.rollup)}"
+        bulk.run(db, forget, bulk.hexed(silent, self._key_blobs))
         return dropped + len(silent)
 
     def _widths(self) -> list[int]:
@@ -132,33 +138,49 @@ class RollupMaintainer:
             seq = cast(int, found[-1][-2])
 
     def _fold(self, db: apsw.Connection, rows: Sequence[Row], txn: int) -> None:
-        groups = self._group(rows, self.rollup.levels[0].width)
-        db.executemany(self._keys_upsert, ((*key, at, txn) for key, at in self._latest(groups).items()))
-        for level in self._levels:
-            level.write(db, groups if level is self._levels[0] else self._group(rows, level.level.width))
-
-    def _group(self, rows: Sequence[Row], width: int) -> Groups:
-        # 0.3 microseconds an event; this loop is the cost of a rollup when a batch has many events a tile.
-        at, key_of = self._at, self._key
-        groups: Groups = {}
-        get = groups.get
-        for row in rows:
-            place: tuple[Key, int] = (key_of(row), row[at] // width)  # pyright: ignore
-            group = get(place)
-            if group is None:
-                groups[place] = [row]
-            else:
-                group.append(row)
         if self._nullable:
-            return {place: group for place, group in groups.items() if None not in place[0]}
-        return groups
+            rows = [row for row in rows if not any(row[at] is None for at in self._key)]
+        if not rows:
+            return
+        events = _Events(rows, self._key, self._at)
+        bulk.run(db, self._keys_upsert, bulk.hexed(events.latest(), self._key_blobs), txn=txn)
+        for level in self._levels:
+            level.write(db, events)
 
-    def _latest(self, groups: Groups) -> dict[Key, int]:
-        at = operator.itemgetter(self._at)
+
+class _Events:
+    """A batch by columns. An event takes 0.4 microseconds here for a count and a sum: it is worth to spare loops.
+
+    Keys are those of the rollup, `at` is the event time.
+    """
+
+    def __init__(self, rows: Sequence[Row], key: Sequence[int], at: int) -> None:
+        self.rows = rows
+        self.keys = [self.column(position) for position in key]
+        self.at: list[Any] = self.column(at)
+
+    def column(self, position: int) -> list[Any]:
+        return list(map(operator.itemgetter(position), self.rows))
+
+    def latest(self) -> list[Row]:
+        """Each key with the latest time of its events."""
         newest: dict[Key, int] = {}
-        for key, number in groups:
-            newest[key] = max(newest.get(key, number), number)
-        return {key: max(map(at, groups[key, number])) for key, number in newest.items()}
+        get = newest.get
+        for key, at in zip(zip(*self.keys, strict=True), self.at, strict=True):
+            if at > get(key, _BEFORE_ALL):
+                newest[key] = at
+        return sorted((*key, at) for key, at in newest.items())  # pyright: ignore
+
+    def places(self, width: int) -> Iterator[Place]:
+        """The key and the number of the tile of each event."""
+        return zip(*self.keys, map(operator.floordiv, self.at, repeat(width)), strict=False)
+
+    def grouped(self, width: int, positions: tuple[int, ...]) -> dict[Place, list[Any]]:
+        """The cells at `positions` by key and tile, in order of arrival."""
+        groups: defaultdict[Place, list[Any]] = defaultdict(list)
+        for place, cell in zip(self.places(width), cells(self.rows, positions), strict=True):
+            groups[place].append(cell)
+        return groups
 
 
 class _LevelWriter:
@@ -168,9 +190,15 @@ class _LevelWriter:
         self.rollup = rollup
         self.level = level
         self.tables = [rollup.tiles_table(level), *(rollup.side_table(level, side) for side in rollup.sides)]
-        self._tiles_upsert = _tiles_upsert(rollup, level)
-        self._folds = [partial.fold for partial in rollup.partials]
+        self._upsert = _tiles_upsert(rollup, level)
         self._sides = [_SideWriter(rollup, level, side) for side in rollup.sides]
+        self._key_blobs = blobs(rollup.events, rollup.by)
+        self._drops = [
+            f"DELETE FROM {quoted(table)} WHERE {_given_keys(rollup)} AND _tile < :edge" for table in self.tables
+        ]
+        # Cells that several partials are made of are grouped once; to count, those of any other partial do.
+        positions = dict.fromkeys(partial.positions for partial in rollup.partials)
+        self._groupings = [p for p in positions if p] or [()]
 
     def create(self, db: apsw.Connection) -> None:
         partials = ", ".join(f"{quoted(partial.name)} {partial.storage}" for partial in self.rollup.partials)
@@ -182,22 +210,28 @@ class _LevelWriter:
         for side in self._sides:
             side.create(db)
 
-    def write(self, db: apsw.Connection, groups: Groups) -> None:
-        width, folds = self.level.width, self._folds
-        db.executemany(
-            self._tiles_upsert,
-            ((*key, number * width, *[fold(rows) for fold in folds]) for (key, number), rows in groups.items()),
-        )
+    def write(self, db: apsw.Connection, events: _Events) -> None:
+        if self.rollup.partials:
+            bulk.run(db, self._upsert, bulk.hexed(self._fold(events), self._key_blobs), width=self.level.width)
         for side in self._sides:
-            side.write(db, groups)
+            side.write(db, events)
 
-    def drop(self, db: apsw.Connection, keys: Iterable[Key], now: int) -> int:
+    def _fold(self, events: _Events) -> list[Row]:
+        """Rows of the tiles table, but for the number of the tile instead of its start, in the table's order."""
+        groups = {positions: events.grouped(self.level.width, positions) for positions in self._groupings}
+        any_group = groups[self._groupings[0]]
+        folded: list[Iterable[Stored]] = []
+        for partial in self.rollup.partials:
+            found = map(partial.combine, groups.get(partial.positions, any_group).values())
+            carry = _CARRIED.get(partial.storage)
+            folded.append(found if carry is None else map(carry, found))
+        rows = zip(any_group, *folded, strict=True)
+        return sorted((*place, *values) for place, *values in rows)  # pyright: ignore
+
+    def drop(self, db: apsw.Connection, keys: Sequence[Key], now: int) -> int:
         edge = now - self.level.longest - self.rollup.lateness - self.level.width
-        where = " AND ".join(f"{quoted(column)} = ?" for column in self.rollup.by)
-        before = db.total_changes()
-        for table in self.tables:
-            db.executemany(f"DELETE FROM {quoted(table)} WHERE {where} AND _tile < ?", ((*key, edge) for key in keys))
-        return db.total_changes() - before
+        given = bulk.hexed(keys, self._key_blobs)
+        return sum(bulk.run(db, drop, given, edge=edge) for drop in self._drops)
 
 
 class _SideWriter:
@@ -209,9 +243,12 @@ class _SideWriter:
         self.width = level.width
         self.table = rollup.side_table(level, side)
         self.position = rollup.events.position(side.column)
-        marks = ", ".join("?" * (len(rollup.by) + 3))
+        self._key_blobs = blobs(rollup.events, rollup.by)
+        keys = len(rollup.by)
+        values = [*_key_sources(rollup), f"(value->>{keys}) * :width", f"value->>{keys + 1}", f"value->>{keys + 2}"]
         self._upsert = (
-            f"INSERT INTO {quoted(self.table)} VALUES ({marks}) ON CONFLICT DO UPDATE SET _n = _n + excluded._n"
+            f"INSERT OR FAIL INTO {quoted(self.table)} SELECT {', '.join(values)} {bulk.FROM_ROWS} WHERE true"
+            " ON CONFLICT DO UPDATE SET _n = _n + excluded._n"
         )
 
     def create(self, db: apsw.Connection) -> None:
@@ -222,22 +259,36 @@ class _SideWriter:
             " WITHOUT ROWID"
         )
 
-    def write(self, db: apsw.Connection, groups: Groups) -> None:
-        at, bucket = self.position, self.side.bucket
-        counts: dict[tuple[Stored, ...], int] = {}
-        for (key, number), rows in groups.items():
-            for row in rows:
-                if row[at] is not None:
-                    place = (*key, number * self.width, bucket(row[at]))
-                    counts[place] = counts.get(place, 0) + 1
-        db.executemany(self._upsert, ((*place, n) for place, n in counts.items()))
+    def write(self, db: apsw.Connection, events: _Events) -> None:
+        bucket = self.side.bucket
+        found = zip(events.places(self.width), events.column(self.position), strict=True)
+        counts = Counter((*place, bucket(cell)) for place, cell in found if cell is not None)
+        rows = sorted((*place, n) for place, n in counts.items())
+        bulk.run(db, self._upsert, bulk.hexed(rows, self._key_blobs), width=self.width)
 
 
-def _key_getter(positions: list[int]) -> Callable[[Row], Key]:
-    if len(positions) == 1:
-        at = positions[0]
-        return lambda row: (row[at],)
-    return cast(Callable[[Row], Key], operator.itemgetter(*positions))
+def _real(value: Any) -> Any:
+    """JSON has no infinity; SQLite reads this text as one."""
+    return value if value is None or math.isfinite(value) else "9e999" if value > 0 else "-9e999"
+
+
+def _blob(value: Any) -> Any:
+    return value.hex() if isinstance(value, bytes) else value
+
+
+_BEFORE_ALL = -(1 << 63)
+_CARRIED: dict[str, Callable[[Any], Any]] = {"REAL": _real, "BLOB": _blob}
+"""What JSON cannot carry as it is, by the storage of its column."""
+
+
+def _key_sources(rollup: Rollup) -> list[str]:
+    return bulk.source(len(rollup.by), blobs=blobs(rollup.events, rollup.by))
+
+
+def _given_keys(rollup: Rollup) -> str:
+    """The condition that a row's key is among those that are passed."""
+    names = ", ".join(quoted(column) for column in rollup.by)
+    return f"({names}) IN (SELECT {', '.join(_key_sources(rollup))} {bulk.FROM_ROWS})"
 
 
 def _key_columns(rollup: Rollup) -> str:
@@ -246,15 +297,25 @@ def _key_columns(rollup: Rollup) -> str:
 
 
 def _keys_upsert(rollup: Rollup) -> str:
-    marks = ", ".join("?" * (len(rollup.by) + 2))
+    values = [*_key_sources(rollup), f"value->>{len(rollup.by)}", ":txn"]
     return (
-        f"INSERT INTO {quoted(rollup.keys_table)} VALUES ({marks}) ON CONFLICT DO UPDATE SET"
-        " _source_ts = max(_source_ts, excluded._source_ts), _txn = excluded._txn"
+        f"INSERT OR FAIL INTO {quoted(rollup.keys_table)} SELECT {', '.join(values)} {bulk.FROM_ROWS} WHERE true"
+        " ON CONFLICT DO UPDATE SET _source_ts = max(_source_ts, excluded._source_ts), _txn = excluded._txn"
     )
 
 
 def _tiles_upsert(rollup: Rollup, level: Level) -> str:
-    partials: tuple[Partial, ...] = rollup.partials
-    marks = ", ".join("?" * (len(rollup.by) + 1 + len(partials)))
-    merge = ", ".join(f"{quoted(partial.name)} = {partial.merge}" for partial in partials)
-    return f"INSERT INTO {quoted(rollup.tiles_table(level))} VALUES ({marks}) ON CONFLICT DO UPDATE SET {merge}"
+    keys = len(rollup.by)
+    values = [*_key_sources(rollup), f"(value->>{keys}) * :width"]
+    values += [_partial_source(partial, keys + 1 + i) for i, partial in enumerate(rollup.partials)]
+    merge = ", ".join(f"{quoted(partial.name)} = {partial.merge}" for partial in rollup.partials)
+    # OR FAIL: the whole transaction is rolled back on a failure, so SQLite need not be able to undo one statement.
+    return (
+        f"INSERT OR FAIL INTO {quoted(rollup.tiles_table(level))} SELECT {', '.join(values)} {bulk.FROM_ROWS}"
+        f" WHERE true ON CONFLICT DO UPDATE SET {merge}"
+    )
+
+
+def _partial_source(partial: Partial, position: int) -> str:
+    forms = {"REAL": f"CAST(value->>{position} AS REAL)", "BLOB": f"unhex(value->>{position})"}
+    return forms.get(partial.storage, f"value->>{position}")

@@ -259,7 +259,12 @@ def test_what_the_fast_path_accepts_pydantic_accepts_as_the_same_row(case: tuple
     if reader is None:
         return
     exact = ExactReader(contract).from_json(raw)
-    for decode in (reader.one, lambda data: reader.array(b"[" + data + b"]")[0], lambda data: reader.lines(data)[0]):
+    for decode in (
+        reader.one,
+        lambda data: reader.array(b"[" + data + b"]")[0],
+        lambda data: reader.lines(data)[0],
+        lambda data: reader.array(b"[" + b",".join([data] * 20) + b"]")[-1],  # many are read by the column
+    ):
         try:
             row = decode(raw)
         except REFUSALS:
@@ -313,6 +318,17 @@ def test_good_records_take_the_fast_path() -> None:
     good = b'{"item_id": "i1", "price": 3, "at": "1970-01-01T00:00:01+00:00"}'
     assert reader.one(good) == ("i1", 3.0, 1_000_000, None)
     assert reader.lines(good + b"\r\n" + good) == [("i1", 3.0, 1_000_000, None)] * 2
+
+
+def test_long_bodies_are_read_in_pieces() -> None:
+    reader = compiled(Plain)
+    assert reader is not None
+    lines = [f'{{"item_id": "i{i}", "price": 1, "at": "1970-01-01T00:00:00.{i:06}Z"}}'.encode() for i in range(5_000)]
+    rows = [(f"i{i}", 1.0, i, None) for i in range(5_000)]
+    assert reader.lines(b"\n".join(lines)) == reader.lines(b"\n".join(lines) + b"\n") == rows
+    assert reader.array(b"[" + b",".join(lines) + b"]") == rows
+    with pytest.raises(REFUSALS):  # two in a line, far down
+        reader.lines(b"\n".join([*lines[:-2], lines[-2] + b" " + lines[-1]]))
 
 
 def test_a_naive_time_is_utc_and_stays_fast() -> None:
