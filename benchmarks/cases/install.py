@@ -30,8 +30,8 @@ def run(setting: Setting) -> Result:
     result.add("import headrace", median(bare), "s", target=0.3, better="less", runs=bare)
     result.add("import headrace; headrace.App", median(app), "s", better="less", runs=app)
     result.notes.append(
-        "Names are loaded on first use: the second import figure loads everything that declares and runs an app, the SQL"
-        " parser included, and is what an app file waits for."
+        "Names are loaded on first use: the second import figure loads everything that declares and runs an app, the"
+        " SQL parser included, and is what an app file waits for."
     )
     return result
 
