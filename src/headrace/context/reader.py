@@ -119,6 +119,18 @@ class Library:
     promises: Mapping[str, Promise]
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the board said before a snapshot was opened, so that the snapshot holds at least as much.
+
+    `txn`: everything up to this commit stamp is visible. `ages`: by the readable's identity.
+    """
+
+    now: int
+    txn: int
+    ages: dict[int, Assessment]
+
+
 class ContextReader:
     """Reads views and rows with their ages. One per thread; local reads take tens of microseconds.
 
@@ -183,7 +195,7 @@ class ContextReader:
         readable = self.view(view)
         bindings = self._bind(readable, params)
         await self._wait([readable], policy, max_age)
-        return self._answer(readable, bindings, policy, max_age)
+        return self._answer(readable, bindings, policy, self._look([readable], max_age))
 
     async def read_many(
         self,
@@ -194,9 +206,11 @@ class ContextReader:
     ) -> list[ContextValue]:
         """Several views in one snapshot: what one of them shows, the others know of as well."""
         prepared = [(readable := self.view(name), self._bind(readable, params)) for name, params in reads]
-        await self._wait([readable for readable, _ in prepared], policy, max_age)
+        readables = [readable for readable, _ in prepared]
+        await self._wait(readables, policy, max_age)
+        look = self._look(readables, max_age)
         with self._snapshot():
-            return [self._answer(readable, bindings, policy, max_age) for readable, bindings in prepared]
+            return [self._answer(readable, bindings, policy, look) for readable, bindings in prepared]
 
     async def get(
         self,
@@ -210,7 +224,7 @@ class ContextReader:
         readable = self.table(table)
         bindings = self._bind_key(readable, key)
         await self._wait([readable], policy, max_age)
-        return self._answer(readable, bindings, policy, max_age)
+        return self._answer(readable, bindings, policy, self._look([readable], max_age))
 
     async def get_many(
         self,
@@ -224,8 +238,9 @@ class ContextReader:
         readable = self.table(table)
         bindings = [self._bind_key(readable, key) for key in keys]
         await self._wait([readable], policy, max_age)
+        look = self._look([readable], max_age)
         with self._snapshot():
-            return self._answer(readable, bindings, policy, max_age)
+            return self._answer(readable, bindings, policy, look)
 
     def validate(self, readset: ReadSet) -> Validity:
         """Which of these reads no longer hold, all compared in one snapshot."""
@@ -279,18 +294,26 @@ class ContextReader:
                 return
             await self._clock.sleep(POLL)
 
+    def _look(self, readables: Sequence[Readable], max_age: int | None) -> _Look:
+        """Look at the board, once for all reads of one snapshot and before it is opened."""
+        now = self._clock.now()
+        different = {id(readable): readable for readable in readables}
+        return _Look(
+            now=now,
+            txn=self._board.committed,
+            ages={place: self.assess(readable, now, max_age) for place, readable in different.items()},
+        )
+
     def _answer(
         self,
         readable: Readable,
         bindings: dict[str, Stored] | Sequence[dict[str, Stored]],
         policy: FreshnessPolicy | None,
-        max_age: int | None,
+        look: _Look,
     ) -> ContextValue:
-        now = self._clock.now()
-        age = self.assess(readable, now, max_age)
-        txn = self._board.committed
+        now, age = look.now, look.ages[id(readable)]
         many = [bindings] if isinstance(bindings, dict) else bindings
-        reads = tuple(self._read(readable, one, txn, now) for one in many)
+        reads = tuple(self._read(readable, one, look.txn, now) for one in many)
         content = reads[0].content if len(reads) == 1 else [row for read in reads for row in read.content]
         show = self._showers[readable.name, readable.plan is None]
         value = ContextValue(
