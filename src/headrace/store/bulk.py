@@ -11,8 +11,9 @@ with any character. Bytes travel as hexadecimal text.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, cast
 
 import apsw
 import msgspec
@@ -53,6 +54,20 @@ def run(db: apsw.Connection, sql: str, rows: Sequence[Sequence[object]], **param
     for text in _chunks(rows):
         db.execute(sql, {**parameters, "rows": text})
     return db.total_changes() - before
+
+
+def fetch(db: apsw.Connection, sql: str, rows: Sequence[Sequence[object]]) -> list[Row]:
+    """What a query that reads `FROM_ROWS` finds for all of `rows`."""
+    return [found for text in _chunks(rows) for found in cast("list[Row]", db.execute(sql, {"rows": text}).fetchall())]
+
+
+def carries(rows: Iterable[Row]) -> bool:
+    """Whether JSON carries all these values as they are: no bytes among them, and no infinity."""
+    return all(
+        value is None or isinstance(value, int | str) or (isinstance(value, float) and math.isfinite(value))
+        for row in rows
+        for value in row
+    )
 
 
 def hexed(rows: Sequence[Row], positions: frozenset[int]) -> Sequence[Row]:

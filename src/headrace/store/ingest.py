@@ -22,6 +22,7 @@ from headrace.core.clock import Clock
 from headrace.core.errors import Backpressure, HeadraceError, StoreError, StoreFull
 from headrace.store.base import Submission
 from headrace.store.checkpoint import Checkpointer
+from headrace.store.pace import Pace
 from headrace.store.sqlite import SqliteStore
 
 T = TypeVar("T")
@@ -39,8 +40,8 @@ class Limits:
         The queue is full when this many rows or bytes wait; one submission always fits into an empty queue.
     group
         Rows in one transaction, about: submissions are not split.
-    linger
-        Seconds that a small group (under `small` rows) waits for company. Each transaction costs about 0.1 ms.
+    small, linger, patience
+        Seconds that a small group (under `small` rows) waits for company, and any group under load: see `store.pace`.
     retry
         Seconds between attempts while the disk is full.
     housekeep
@@ -52,6 +53,7 @@ class Limits:
     group: int = 50_000
     small: int = 500
     linger: float = 0.002
+    patience: float = 0.02
     retry: float = 1.0
     housekeep: float = 2.0
 
@@ -106,6 +108,9 @@ class Ingest:
         self._queue: deque[_Item] = deque()
         self._rows = 0
         self._size = 0
+        self._arrivals = 0
+        limits = self.limits
+        self._pace = Pace(small=limits.small, linger=limits.linger, group=limits.group, patience=limits.patience)
         self._room: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
         self._unsynced: list[_Answer] = []
         self._taken: list[_Item] = []
@@ -236,7 +241,9 @@ class Ingest:
         self._queue.append(item)
         self._rows += item.rows
         self._size += item.size
-        if len(self._queue) == 1 or self._rows >= self.limits.small:
+        self._arrivals += 1
+        self._pace.arrive(self._clock.monotonic())
+        if len(self._queue) == 1 or self._rows >= self._pace.enough:
             self._changed.notify()
 
     def _run(self, work: Callable[[], None]) -> None:
@@ -279,14 +286,26 @@ class Ingest:
 
     def _next_group(self) -> list[_Item]:
         with self._changed:
-            if not self._queue and not self._stopping:
+            refilled = bool(self._queue)
+            if not refilled and not self._stopping:
                 self._changed.wait(self.limits.housekeep)
             if not self._queue:
                 return []
-            if self._rows < self.limits.small and not self._stopping:
-                self._changed.wait_for(lambda: self._rows >= self.limits.small or self._stopping, self.limits.linger)
+            self._pace.look(self._clock.monotonic(), refilled=refilled)
+            self._wait_for_company()
             self._taken = self._take()
+            self._pace.took(sum(item.rows for item in self._taken))
             return self._taken
+
+    def _wait_for_company(self) -> None:
+        # A function has its transaction for itself, and nothing to wait for.
+        while not self._stopping and self._queue[0].function is None:
+            pause, before = self._pace.pause(self._clock.monotonic(), self._rows), self._arrivals
+            if pause == 0.0:
+                return
+            self._changed.wait_for(lambda: self._rows >= self._pace.enough or self._stopping, pause)
+            if self._arrivals == before:
+                return
 
     def _take(self) -> list[_Item]:
         group: list[_Item] = []

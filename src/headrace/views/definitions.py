@@ -13,6 +13,7 @@ from typing import cast
 import apsw
 
 from headrace.core.schema import Row, Stored
+from headrace.store import bulk
 
 _CREATE = """
 CREATE TABLE IF NOT EXISTS _hr_derived(
@@ -40,6 +41,17 @@ def quoted(name: str) -> str:
 def fetch(db: apsw.Connection, sql: str, bindings: Sequence[Stored] | Mapping[str, Stored] = ()) -> list[Row]:
     """All rows of a query, as the values that live tables hold."""
     return cast("list[Row]", db.execute(sql, bindings).fetchall())
+
+
+def insert_all(db: apsw.Connection, table: str, rows: Sequence[Row]) -> None:
+    """Insert rows of any values into a table (as named in SQL)."""
+    if not rows:
+        return
+    width = len(rows[0])
+    if bulk.carries(rows):
+        bulk.run(db, f"INSERT INTO {table} SELECT {', '.join(bulk.source(width))} {bulk.FROM_ROWS}", rows)
+    else:
+        db.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * width)})", rows)
 
 
 def stored_definition(db: apsw.Connection, name: str) -> str | None:

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 import apsw
 
-from headrace.core.schema import ColumnType, Stored
+from headrace.core.schema import ColumnType, Schema, Stored
+from headrace.store import bulk
 from headrace.store.base import Delta
-from headrace.views.definitions import drop_tables, quoted, remember, stored_definition
+from headrace.store.statements import blobs
+from headrace.views.definitions import drop_tables, insert_all, quoted, remember, stored_definition
 from headrace.views.query import Block
 
 Group = tuple[Stored, ...]
@@ -40,7 +42,7 @@ class Probe:
     table
         The changed table.
     query
-        SQL with the key columns bound in order: the groups of one row.
+        SQL that finds the groups of the rows whose keys are passed (see `store.bulk`).
     direct
         Where the group's columns stand in a row of the table, when they are all there.
     """
@@ -98,13 +100,13 @@ class AffectedGroups:
     def before(self, db: apsw.Connection, delta: Delta) -> None:
         """Remember the groups that the changed rows are in so far."""
         for probe in self._of(delta):
-            self._dirty.update(db.executemany(probe.query, delta.keys))
+            self._dirty.update(_ask(db, probe, delta))
 
     def after(self, db: apsw.Connection, delta: Delta, *, txn: int) -> None:
         """Remember the groups that the changed rows are in now."""
         for probe in self._of(delta):
             if probe.direct is None:
-                self._dirty.update(db.executemany(probe.query, delta.keys))
+                self._dirty.update(_ask(db, probe, delta))
             else:
                 # a row that an older version kept out names a group in vain: it is computed again, and is the same
                 self._dirty.update(tuple(row[i] for i in probe.direct) for row in delta.rows)
@@ -128,8 +130,7 @@ class AffectedGroups:
         """Delete and compute these groups in full."""
         whole = [group for group in groups if not self._nullable or None not in group]
         if whole:
-            marks = ", ".join("?" * len(self.keys))
-            db.executemany(f"INSERT INTO temp.{self._touched} VALUES ({marks})", whole)
+            insert_all(db, f"temp.{self._touched}", whole)
             db.execute(self.delete(self._within([quoted(key.name) for key in self.keys])))
             db.execute(self.insert(self._within([key.sql for key in self.keys])))
             db.execute(f"DELETE FROM temp.{self._touched}")
@@ -195,18 +196,31 @@ class AffectedGroups:
             schema = source.schema
             if schema is None:  # the plan lets base tables through only
                 continue
-            at = [f"{quoted(source.alias)}.{quoted(name)} = ?" for name in schema.key]
+            at = [f"{quoted(source.alias)}.{quoted(name)} = _given.k{i}" for i, name in enumerate(schema.key)]
+            rows = _given(schema)
             direct = None
             if all(column is not None and column[0] == source.alias for column in columns):
                 direct = tuple(schema.position(column[1]) for column in columns if column is not None)
-                query = f"SELECT {shown} FROM {source.sql} WHERE {' AND '.join(at)}"
+                query = f"{rows} SELECT DISTINCT {shown} FROM _given, {source.sql} WHERE {' AND '.join(at)}"
             else:
                 # With an outer join a change may move a row that the WHERE takes before and not after (s.x IS NULL), so
                 # that neither probe would see it: all rows that the changed one joins are asked.
                 outer = any(other.nullable for other in block.tables)
                 where = [*([] if outer else [conjunct.sql for conjunct in block.where]), *at]
-                query = f"SELECT DISTINCT {shown} FROM {block.source} WHERE {' AND '.join(where)}"
+                query = f"{rows} SELECT DISTINCT {shown} FROM _given, {block.source} WHERE {' AND '.join(where)}"
             yield Probe(schema.name, query, direct)
+
+
+def _given(schema: Schema) -> str:
+    """The keys that are passed, as a table: unpacked once, even where SQLite does not begin with them."""
+    columns = ", ".join(f"k{i}" for i in range(len(schema.key)))
+    values = ", ".join(bulk.source(len(schema.key), blobs=blobs(schema, schema.key)))
+    return f"WITH _given({columns}) AS MATERIALIZED (SELECT {values} {bulk.FROM_ROWS})"
+
+
+def _ask(db: apsw.Connection, probe: Probe, delta: Delta) -> list[Group]:
+    keys = list(dict.fromkeys(delta.keys))
+    return bulk.fetch(db, probe.query, bulk.hexed(keys, blobs(delta.schema, delta.schema.key)))
 
 
 def _same(columns: list[str]) -> str:

@@ -12,7 +12,16 @@ from collections.abc import Sequence
 import apsw
 
 from headrace.core.schema import Column, Row
-from headrace.views.definitions import drop_tables, fetch, get_as_of, quoted, remember, set_as_of, stored_definition
+from headrace.views.definitions import (
+    drop_tables,
+    fetch,
+    get_as_of,
+    insert_all,
+    quoted,
+    remember,
+    set_as_of,
+    stored_definition,
+)
 
 
 class Refresher:
@@ -57,10 +66,8 @@ class Refresher:
         """Put the answer in place, within the writer's transaction; whether it differs from the one before."""
         changed = list(rows) != self.stored(db)
         if changed:
-            marks = ", ".join("?" * (len(self.columns) + 3))
             db.execute(f"DELETE FROM {quoted(self.name)}")
-            insert = f"INSERT INTO {quoted(self.name)} VALUES ({marks})"
-            db.executemany(insert, ((rank, *row) for rank, row in enumerate(rows)))
+            insert_all(db, quoted(self.name), [(rank, *row) for rank, row in enumerate(rows)])
         set_as_of(db, self.name, as_of)
         return changed
 

@@ -20,7 +20,6 @@ from headrace.core.errors import MigrationRefused
 from headrace.core.schema import Row, Stored
 from headrace.store import bulk
 from headrace.store.base import Delta
-from headrace.store.statements import blobs
 from headrace.views.aggregates import Partial, Side, cells
 from headrace.views.definitions import drop_tables, fetch, quoted, remember, stored_definition
 from headrace.views.rollup import Level, Rollup
@@ -39,7 +38,6 @@ class RollupMaintainer:
         self.rollup = rollup
         self._at = rollup.events.position(rollup.events.event_time or "")
         self._key = [rollup.events.position(column) for column in rollup.by]
-        self._key_blobs = blobs(rollup.events, rollup.by)
         self._nullable = any(rollup.events.column(column).nullable for column in rollup.by)
         self._keys_upsert = _keys_upsert(rollup)
         self._levels = [_LevelWriter(rollup, level) for level in rollup.levels]
@@ -101,7 +99,7 @@ class RollupMaintainer:
         edge = now - self.rollup.retention
         silent = [tuple(row[:-1]) for row in found if cast(int, row[-1]) < edge - max(self._widths())]
         forget = f"DELETE FROM {quoted(self.rollup.keys_table)} WHERE {_given_keys(self.rollup)}"
-        bulk.run(db, forget, bulk.hexed(silent, self._key_blobs))
+        bulk.run(db, forget, silent)
         return dropped + len(silent)
 
     def _widths(self) -> list[int]:
@@ -143,7 +141,7 @@ class RollupMaintainer:
         if not rows:
             return
         events = _Events(rows, self._key, self._at)
-        bulk.run(db, self._keys_upsert, bulk.hexed(events.latest(), self._key_blobs), txn=txn)
+        bulk.run(db, self._keys_upsert, events.latest(), txn=txn)
         for level in self._levels:
             level.write(db, events)
 
@@ -192,7 +190,6 @@ class _LevelWriter:
         self.tables = [rollup.tiles_table(level), *(rollup.side_table(level, side) for side in rollup.sides)]
         self._upsert = _tiles_upsert(rollup, level)
         self._sides = [_SideWriter(rollup, level, side) for side in rollup.sides]
-        self._key_blobs = blobs(rollup.events, rollup.by)
         self._drops = [
             f"DELETE FROM {quoted(table)} WHERE {_given_keys(rollup)} AND _tile < :edge" for table in self.tables
         ]
@@ -212,7 +209,7 @@ class _LevelWriter:
 
     def write(self, db: apsw.Connection, events: _Events) -> None:
         if self.rollup.partials:
-            bulk.run(db, self._upsert, bulk.hexed(self._fold(events), self._key_blobs), width=self.level.width)
+            bulk.run(db, self._upsert, self._fold(events), width=self.level.width)
         for side in self._sides:
             side.write(db, events)
 
@@ -230,8 +227,7 @@ class _LevelWriter:
 
     def drop(self, db: apsw.Connection, keys: Sequence[Key], now: int) -> int:
         edge = now - self.level.longest - self.rollup.lateness - self.level.width
-        given = bulk.hexed(keys, self._key_blobs)
-        return sum(bulk.run(db, drop, given, edge=edge) for drop in self._drops)
+        return sum(bulk.run(db, drop, keys, edge=edge) for drop in self._drops)
 
 
 class _SideWriter:
@@ -243,7 +239,6 @@ class _SideWriter:
         self.width = level.width
         self.table = rollup.side_table(level, side)
         self.position = rollup.events.position(side.column)
-        self._key_blobs = blobs(rollup.events, rollup.by)
         keys = len(rollup.by)
         values = [*_key_sources(rollup), f"(value->>{keys}) * :width", f"value->>{keys + 1}", f"value->>{keys + 2}"]
         self._upsert = (
@@ -264,7 +259,7 @@ class _SideWriter:
         found = zip(events.places(self.width), events.column(self.position), strict=True)
         counts = Counter((*place, bucket(cell)) for place, cell in found if cell is not None)
         rows = sorted((*place, n) for place, n in counts.items())
-        bulk.run(db, self._upsert, bulk.hexed(rows, self._key_blobs), width=self.width)
+        bulk.run(db, self._upsert, rows, width=self.width)
 
 
 def _real(value: Any) -> Any:
@@ -282,7 +277,7 @@ _CARRIED: dict[str, Callable[[Any], Any]] = {"REAL": _real, "BLOB": _blob}
 
 
 def _key_sources(rollup: Rollup) -> list[str]:
-    return bulk.source(len(rollup.by), blobs=blobs(rollup.events, rollup.by))
+    return bulk.source(len(rollup.by))
 
 
 def _given_keys(rollup: Rollup) -> str:

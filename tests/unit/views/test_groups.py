@@ -205,3 +205,40 @@ def test_value_age_is_of_the_oldest_row(make_store: Any, name: str) -> None:
     store.commit((ITEMS, [(2, "a", "x", 6)], []), source_ts=200)
     rows = store.db.execute(view.statement).fetchall()
     assert [row[-2:] for row in rows] == [(50 if name == "inner" else 100, 3)]
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_the_groups_of_changed_rows_are_found_by_key(make_store: Any, name: str) -> None:
+    view = plan(name, VIEWS[name], catalog())
+    store = make_store(ITEMS, SHOPS)
+    assert view.maintainer is not None
+    for probe in view.maintainer.probes:
+        steps = [row[3] for row in store.db.execute(f"EXPLAIN QUERY PLAN {probe.query}", {"rows": "[]"})]
+        assert steps[2] == "SCAN _given"
+        assert "USING PRIMARY KEY" in steps[3], steps
+
+
+BLOBS = Schema(
+    "blobs",
+    TableKind.TABLE,
+    (Column("id", T.BYTES), Column("tag", T.BYTES, nullable=True), Column("size", T.REAL)),
+    key=("id",),
+)
+
+
+def test_keys_and_groups_may_be_what_json_cannot_carry(make_store: Any) -> None:
+    made = Catalog()
+    made.add_table(BLOBS)
+    texts = {
+        "tags": "SELECT tag, COUNT(*) AS n FROM blobs GROUP BY tag",
+        "sizes": "SELECT size * 1e200 AS big, COUNT(*) AS n FROM blobs GROUP BY size * 1e200",
+    }
+    views = [plan(name, sql, made) for name, sql in texts.items()]
+    assert {view.kind for view in views} == {ViewClass.AFFECTED_GROUP}
+    store = make_store(BLOBS)
+    store.maintain(*[view.maintainer for view in views])
+    store.commit((BLOBS, [(b"\x00", b"\xff\x00", 1e200), (b"\x01", b"\xff\x00", -1e200), (b"\x02", None, 1.0)], []))
+    store.commit((BLOBS, [(b"\x00", b"", 1e200), (b"\x03", b"\xff\x00", 1e200)], [(b"\x02",)]))
+    assert kept(store, views[0]) == recomputed(store, views[0])
+    assert kept(store, views[1]) == recomputed(store, views[1])
+    assert {row[0] for row in kept(store, views[1])} == {float("inf"), float("-inf")}

@@ -190,3 +190,60 @@ def test_housekeep_drops_only_what_no_window_reaches(make_store: Any) -> None:
     assert store.db.execute('SELECT item FROM "r__keys"').fetchall() == [("a",)]
     assert store.db.execute('SELECT count(*) FROM "r__tiles_1s"').fetchone()[0] == 3
     assert maintainer.housekeep(store.db, now=NOW, limit=100) == 0
+
+
+def test_what_json_cannot_carry_stays_exact(make_store: Any) -> None:
+    events = Schema(
+        "sales",
+        TableKind.EVENTS,
+        (
+            Column("item", ColumnType.TEXT),
+            Column("price", ColumnType.REAL),
+            Column("photo", ColumnType.BYTES),
+            Column("at", ColumnType.TIMESTAMP),
+        ),
+        event_time="at",
+        keep=10**12,
+    )
+    aggregates = {"spent": agg.sum("price"), "photo": agg.last("photo"), "prices": agg.distinct("price")}
+    r = Rollup("r", events, by="item", windows=["1m"], aggregates=aggregates)
+    store = make_store(events)
+    maintainer = RollupMaintainer(r)
+    store.maintain(maintainer)
+    old = NOW - 10_000 * S
+    store.commit((events, [("a", 1.5e308, b"\x80", NOW), ("a", 1.5e308, b"", NOW)], []))
+    store.commit((events, [("b", -1.5e308, b"\x81", NOW), ("b", -1.5e308, b"\xc3\x28", NOW), ("c", 1.0, b"", old)], []))
+    read = "SELECT spent_1m, photo_1m, prices_1m FROM (" + r.statement() + ")"
+    assert store.db.execute(read, {"item": "a", "_now": NOW}).fetchall() == [(math.inf, b"", 1)]
+    assert store.db.execute(read, {"item": "b", "_now": NOW}).fetchall() == [(-math.inf, b"\xc3\x28", 1)]
+    assert maintainer.housekeep(store.db, now=NOW, limit=100) == 3  # the tile, its value and the key
+    assert store.db.execute('SELECT count(*) FROM "r__keys"').fetchone()[0] == 2
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
+def test_every_real_comes_through_to_the_bit(make_store: Any, values: list[float]) -> None:
+    r = Rollup("r", sales(), by="item", windows=["1m"], aggregates={"high": agg.max("price"), "low": agg.min("price")})
+    store = make_store(r.events)
+    store.maintain(RollupMaintainer(r))
+    store.commit((r.events, [("a", value, None, None, NOW) for value in values], []))
+    (row,) = store.db.execute(r.statement(), {"item": "a", "_now": NOW}).fetchall()
+    assert row[1:3] == (max(values), min(values))
+
+
+def test_keys_are_dropped_by_their_primary_key(make_store: Any) -> None:
+    events = sales()
+    r = Rollup(
+        "r", events, by=["item", "buyer"], windows=["1m"], aggregates={"n": agg.count(), "d": agg.distinct("units")}
+    )
+    store = make_store(events)
+    store.maintain(RollupMaintainer(r))
+    plans: list[str] = []
+    store.db.trace_v2(1, lambda event: plans.append(event["sql"]))
+    store.commit((events, [("a", 1.0, 1, "x", NOW - 10_000 * S), ("a", 1.0, 1, None, NOW)], []))
+    RollupMaintainer(r).housekeep(store.db, now=NOW, limit=10)
+    deletes = [sql for sql in plans if sql.startswith("DELETE FROM") and "r__" in sql]
+    assert len(deletes) == 3
+    for sql in deletes:
+        steps = [row[3] for row in store.db.execute(f"EXPLAIN QUERY PLAN {sql}", {"rows": "[]", "edge": 0})]
+        assert "USING PRIMARY KEY" in steps[0], steps
+    assert store.db.execute('SELECT count(*) FROM "r__keys"').fetchone()[0] == 0
