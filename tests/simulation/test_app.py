@@ -13,7 +13,7 @@ import headrace as hr
 from headrace.app import App
 from headrace.context.value import ContextValue
 from headrace.core.changes import Batch, Json
-from headrace.core.clock import SECOND, SimulatedClock, to_datetime
+from headrace.core.clock import SECOND, SimulatedClock, SystemClock, to_datetime
 from headrace.core.errors import Rejected, SourceError, StaleContext
 from headrace.runtime.live import Live
 from headrace.testing import CRASH, EOF, PAUSE, Fail, Heartbeat, Scripted
@@ -38,8 +38,10 @@ def shop_app(source: hr.sources.Source | None = None, **options: object) -> App:
 
 
 async def until(check: Callable[[], Awaitable[bool]]) -> None:
-    """Let the loop and the store's threads work until `check` holds; bounded."""
-    for _ in range(2_000):
+    """Let the loop and the store's threads work until `check` holds; bounded in real time, as the threads are real."""
+    patience = SystemClock()
+    given_up = patience.monotonic() + 20
+    while patience.monotonic() < given_up:
         if await check():
             return
         await asyncio.get_running_loop().run_in_executor(None, lambda: None)
