@@ -118,6 +118,16 @@ class Library:
     promises: Mapping[str, Promise]
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the board said of a readable at the instant `now`: the last commit and the ages."""
+
+    readable: Readable
+    now: int
+    txn: int
+    age: Assessment
+
+
 class ContextReader:
     """Reads views and rows with their ages. One per thread; local reads take tens of microseconds.
 
@@ -182,7 +192,7 @@ class ContextReader:
         readable = self.view(view)
         bindings = self._bind(readable, params)
         await self._wait([readable], policy, max_age)
-        return self._answer(readable, bindings, policy, max_age)
+        return self._answer(self._look(readable, max_age), bindings, policy)
 
     async def read_many(
         self,
@@ -194,8 +204,9 @@ class ContextReader:
         """Several views in one snapshot: what one of them shows, the others know of as well."""
         prepared = [(readable := self.view(name), self._bind(readable, params)) for name, params in reads]
         await self._wait([readable for readable, _ in prepared], policy, max_age)
+        looks = [self._look(readable, max_age) for readable, _ in prepared]  # all before the snapshot is opened
         with self._snapshot():
-            return [self._answer(readable, bindings, policy, max_age) for readable, bindings in prepared]
+            return [self._answer(look, bindings, policy) for look, (_, bindings) in zip(looks, prepared, strict=True)]
 
     async def get(
         self,
@@ -209,7 +220,7 @@ class ContextReader:
         readable = self.table(table)
         bindings = self._bind_key(readable, key)
         await self._wait([readable], policy, max_age)
-        return self._answer(readable, bindings, policy, max_age)
+        return self._answer(self._look(readable, max_age), bindings, policy)
 
     async def get_many(
         self,
@@ -223,8 +234,9 @@ class ContextReader:
         readable = self.table(table)
         bindings = [self._bind_key(readable, key) for key in keys]
         await self._wait([readable], policy, max_age)
+        look = self._look(readable, max_age)
         with self._snapshot():
-            return self._answer(readable, bindings, policy, max_age)
+            return self._answer(look, bindings, policy)
 
     def validate(self, readset: ReadSet) -> Validity:
         """Which of these reads no longer hold, all compared in one snapshot."""
@@ -278,18 +290,17 @@ class ContextReader:
                 return
             await self._clock.sleep(POLL)
 
-    def _answer(
-        self,
-        readable: Readable,
-        bindings: dict[str, Stored] | Sequence[dict[str, Stored]],
-        policy: FreshnessPolicy | None,
-        max_age: int | None,
-    ) -> ContextValue:
+    def _look(self, readable: Readable, max_age: int | None) -> _Look:
+        """What the board says now; to be called before the snapshot is opened."""
         now = self._clock.now()
-        age = self.assess(readable, now, max_age)
-        txn = self._board.committed
+        return _Look(readable, now, self._board.committed, self.assess(readable, now, max_age))
+
+    def _answer(
+        self, look: _Look, bindings: dict[str, Stored] | Sequence[dict[str, Stored]], policy: FreshnessPolicy | None
+    ) -> ContextValue:
+        readable, now, age = look.readable, look.now, look.age
         many = [bindings] if isinstance(bindings, dict) else bindings
-        reads = tuple(self._read(readable, one, txn, now) for one in many)
+        reads = tuple(self._read(readable, one, look.txn, now) for one in many)
         content = reads[0].content if len(reads) == 1 else [row for read in reads for row in read.content]
         show = self._showers[readable.name, readable.plan is None]
         value = ContextValue(

@@ -90,6 +90,7 @@ class Feed:
             judged = self._lane.judged(batch, self._clock.now())
             submission = submit(self._lane.table, self._name, batch, judged, follows=self._last, chain=self._chain)
             self._on_the_way.append((batch, await self._ingest.enqueue(submission, durable=False)))
+            self._lane.advance(judged)
             self._last = batch.position or self._last
             await self._settle(AHEAD)
         else:
