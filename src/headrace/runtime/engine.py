@@ -79,6 +79,7 @@ class Engine:
         self._lanes: dict[str, Lane] = {}
         self._connections: list[apsw.Connection] = []
         self._starting: set[str] = set()
+        self._deciding = asyncio.Lock()
 
     async def start(self) -> None:
         """Open the store, begin to write, begin to open every source.
@@ -150,14 +151,13 @@ class Engine:
                 f"the body for {table!r} is no JSON: {bad.message}",
                 hint="send one JSON object, an array of objects, or one object a line",
             )
-        if not judged.changes and not judged.violations and idempotency_key is None:
-            lane.alive("", now, now, SourceState.RUNNING)
-            return Receipt(txn=self.store.board.committed)
         key = None if idempotency_key is None else Idempotency(idempotency_key, hashlib.sha256(body).digest())
         submission = Submission(
             table=table, judged=judged, source_ts=now, frontier=now, idempotency=key, size=len(body)
         )
+        # A sign of life goes this way too: it may not overtake what was pushed before it.
         receipt = await self.ingest.try_submit(submission)
+        lane.advance(judged)
         lane.alive("", now, self.clock.now(), SourceState.RUNNING)
         return receipt
 
@@ -166,7 +166,8 @@ class Engine:
 
         Returns `{"replayed": n, "still_quarantined": m}`. Without `numbers` and `table`, all are tried.
         """
-        return await Replay(self._lanes, self.ingest, self.clock).run(numbers=numbers, table=table)
+        async with self._deciding:
+            return await Replay(self._lanes, self.ingest, self.clock).run(numbers=numbers, table=table)
 
     async def drop(self, *, numbers: Sequence[int] | None = None, table: str | None = None) -> dict[str, int]:
         """Drop quarantined records for good. Returns `{"dropped": n}`.
@@ -178,7 +179,8 @@ class Engine:
         """
         if numbers is None and table is None:
             raise PushError("nothing says what to drop", hint="give the numbers of the records, or a table")
-        return {"dropped": await self.ingest.execute(lambda db, _: self._drop(db, numbers, table))}
+        async with self._deciding:
+            return {"dropped": await self.ingest.execute(lambda db, _: self._drop(db, numbers, table))}
 
     def _drop(self, db: apsw.Connection, numbers: Sequence[int] | None, table: str | None) -> int:
         count = remove(db, numbers=numbers, table=table)

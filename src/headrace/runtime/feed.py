@@ -11,7 +11,7 @@ from headrace.core.errors import SourceError
 from headrace.core.frontier import SourceState
 from headrace.runtime.lane import Lane
 from headrace.sources.base import Partition
-from headrace.store.base import START, Submission
+from headrace.store.base import START, Chain, Submission
 from headrace.store.board import Board
 from headrace.store.ingest import Ingest
 
@@ -42,6 +42,7 @@ class Feed:
         self._partition = partition
         self._name = partition.name
         self._last = START if position is None else position
+        self._chain = Chain()
         self._ingest = ingest
         self._board = board
         self._clock = clock
@@ -85,10 +86,11 @@ class Feed:
         return not batch.ended
 
     async def _take(self, batch: Batch) -> None:
-        if batch.payloads or batch.position is not None:
+        if batch.payloads or batch.position is not None or batch.snapshot is not None:
             judged = self._lane.judged(batch, self._clock.now())
-            submission = submit(self._lane.table, self._name, batch, judged, follows=self._last)
+            submission = submit(self._lane.table, self._name, batch, judged, follows=self._last, chain=self._chain)
             self._on_the_way.append((batch, await self._ingest.enqueue(submission, durable=False)))
+            self._lane.advance(judged)
             self._last = batch.position or self._last
             await self._settle(AHEAD)
         else:
@@ -118,7 +120,7 @@ class Feed:
         self._lane.alive(self._name, batch.frontier, self._clock.now(), state)
 
 
-def submit(table: str, partition: str, batch: Batch, judged: Judged, *, follows: Position) -> Submission:
+def submit(table: str, partition: str, batch: Batch, judged: Judged, *, follows: Position, chain: Chain) -> Submission:
     """A judged batch as the store takes it; one without a position has nothing to follow."""
     return Submission(
         table=table,
@@ -130,4 +132,5 @@ def submit(table: str, partition: str, batch: Batch, judged: Judged, *, follows:
         frontier=batch.frontier,
         snapshot=batch.snapshot,
         follows=None if batch.position is None else follows,
+        chain=chain,
     )

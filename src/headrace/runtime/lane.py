@@ -49,13 +49,17 @@ class Lane:
         self._refusals = False
 
     def judged(self, batch: Batch, now: int) -> Judged:
-        """Judge a batch; move the watermark; report a source that changed its shape."""
+        """Judge a batch; report a source that changed its shape."""
         result = self.judge.judge(batch, now=now, watermark=self.watermark)
-        if result.max_event_time is not None:
-            self.watermark = max(self.watermark or result.max_event_time, result.max_event_time)
         for event in self._evolution.observe(result):
             self._recorder.record(event)
         return result
+
+    def advance(self, judged: Judged) -> None:
+        """Move the watermark past what was judged and is taken: what is not must not make others late."""
+        latest = judged.max_event_time
+        if latest is not None:
+            self.watermark = latest if self.watermark is None else max(self.watermark, latest)
 
     def expect(self, partition: str) -> None:
         """A partition was opened: the table is complete only as far as this one is, too."""

@@ -30,7 +30,7 @@ class Replay:
         """`{"replayed": n, "still_quarantined": m}`; raises `UnknownName` for a number that does not wait."""
         total = {"replayed": 0, "still_quarantined": 0}
         if numbers is not None:
-            records = await self._ingest.execute(lambda db, _: [get(db, number) for number in numbers])
+            records = await self._ingest.execute(lambda db, _: [get(db, n) for n in dict.fromkeys(numbers)])
             await self._replay([r for r in records if table is None or r.table == table], total)
             return total
         after = 0

@@ -24,6 +24,16 @@ START: Position = ""
 """Where a partition stands that has committed nothing yet."""
 
 
+@dataclass(slots=True)
+class Chain:
+    """The submissions of one opened partition, in their order: when one is refused, so is every one after it.
+
+    Positions alone do not say so: parts of a full copy, and batches of a source that cannot resume, have none.
+    """
+
+    broken: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Submission:
     """One judged batch on its way into a transaction; the fields are those of `core.changes.Batch`.
@@ -33,6 +43,7 @@ class Submission:
 
     `follows` is the position that the partition must stand at (`START`: none yet). A submission whose predecessor was
     refused is refused as well, so that no position can pass over rows that were not taken. None: not checked.
+    `chain` says the same of submissions without a position.
     """
 
     table: str
@@ -47,6 +58,7 @@ class Submission:
     size: int = 0
     follows: Position | None = None
     replays: Sequence[int] = ()
+    chain: Chain | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,12 @@ def counts(db: apsw.Connection) -> dict[str, dict[str, int]]:
     return found
 
 
+def count(db: apsw.Connection, numbers: Sequence[int]) -> int:
+    """How many of these records wait."""
+    sql = "SELECT count(*) FROM _hr_quarantine WHERE number IN (SELECT value FROM json_each(?))"
+    return int(str(db.execute(sql, (json.dumps(list(numbers)),)).get))
+
+
 def size(db: apsw.Connection, table: str) -> int:
     """The bytes that the table's waiting records take."""
     sql = "SELECT total(length(raw) + length(CAST(message AS BLOB))) FROM _hr_quarantine WHERE table_name = ?"

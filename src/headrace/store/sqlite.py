@@ -401,11 +401,16 @@ class SqliteStore:
     def housekeep(self, *, limit: int = 5_000) -> int:
         """Drop what is out of retention, at most about `limit` rows of each kind; how many were dropped."""
         now = self._clock.now()
-        return self.execute(
+        dropped = self.execute(
             lambda db, txn: housekeeping.purge(
                 db, self._tables, self.maintainers, watermarks=self._watermarks, now=now, limit=limit
             )
         )
+        # After the commit: a purge that is rolled back has left every tombstone in its place.
+        for rows in self._tables.values():
+            if dropped and rows.has_tombstones:
+                rows.look_for_tombstones(self._db)
+        return dropped
 
     def positions(self, table: str) -> Mapping[str, Position]:
         """Where to resume each partition of the table's source: what is committed. Safe from any thread."""

@@ -65,7 +65,7 @@ class _Group:
     works: list[_Work] = field(default_factory=list[_Work])
     maintainers: list[Maintainer] = field(default_factory=list[Maintainer])
     delta: Delta | None = None
-    swept: Delta | None = None
+    swept: list[Delta] = field(default_factory=list[Delta])
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,7 @@ class Transaction:
         self.submissions = submissions
         self._groups: dict[str, _Group] = {}
         self._repeats: list[tuple[int, int]] = []
+        self._replayed: set[int] = set()
 
     @property
     def tables(self) -> list[str]:
@@ -127,9 +128,12 @@ class Transaction:
                 if first != index:
                     self._repeats.append((index, first))
                     continue
-            refusal = self._refusal(submission) or idempotency.earlier_answer(self._db, submission)
-            if refusal is not None:
-                self.outcomes[index] = refusal
+            refusal = self._refusal(submission)
+            if refusal is not None and submission.chain is not None:
+                submission.chain.broken = True
+            answer = refusal or idempotency.earlier_answer(self._db, submission)
+            if answer is not None:
+                self.outcomes[index] = answer
             else:
                 self._take(index, submission)
 
@@ -138,10 +142,15 @@ class Transaction:
             return UnknownName(
                 f"no table {submission.table!r} is stored here", hint="restart with the current app file"
             )
-        if submission.follows is not None and submission.follows != self._position(submission):
+        if self._follows_a_gap(submission):
             return StoreError(
                 f"a batch of {submission.table!r} follows one that was not taken",
                 hint="open the source again where its last committed batch ended",
+            )
+        if submission.replays and not self._all_wait(submission.replays):
+            return UnknownName(
+                "a record to be replayed does not wait in quarantine any more",
+                hint="it was replayed or dropped meanwhile: see `headrace quarantine list`",
             )
         if submission.judged.violations or submission.judged.rejected:
             waiting = self._state.quarantine_bytes.get(submission.table, 0)
@@ -152,6 +161,15 @@ class Transaction:
                     hint="replay or drop records with `headrace quarantine`, or raise its limit",
                 )
         return None
+
+    def _follows_a_gap(self, submission: Submission) -> bool:
+        if submission.chain is not None and submission.chain.broken:
+            return True
+        return submission.follows is not None and submission.follows != self._position(submission)
+
+    def _all_wait(self, numbers: Sequence[int]) -> bool:
+        """Whether all these records wait in quarantine, and no submission before this one takes any of them out."""
+        return self._replayed.isdisjoint(numbers) and quarantine.count(self._db, numbers) == len(numbers)
 
     def _position(self, submission: Submission) -> Position:
         place = (submission.table, submission.partition)
@@ -166,6 +184,7 @@ class Transaction:
             group = self._groups[submission.table] = _Group(rows, maintainers=interested)
         source_ts = self.txn if submission.source_ts is None else submission.source_ts
         group.works.append(_Work(index, submission, Stamp(self.txn, source_ts, submission.version)))
+        self._replayed.update(submission.replays)
         if submission.position is not None:
             self.positions[submission.table, submission.partition] = submission.position
 
@@ -184,6 +203,8 @@ class Transaction:
             run: list[tuple[_Work, Upserts]] = []
             for work in group.works:
                 if work.submission.snapshot is not None and not group.rows.events:
+                    self._apply_run(group, run, appended)
+                    run = []
                     work.copy = snapshot.begin(self._db, group.rows, work.submission, txn=self.txn)
                 for change in work.submission.judged.changes:
                     if run and not (_joins(group, work, change) and work.stamp == run[0][0].stamp):
@@ -193,10 +214,10 @@ class Transaction:
                         run.append((work, change))
                     else:
                         self._apply_one(group, work, change, appended)
+                self._sweep(group, work)
             self._apply_run(group, run, appended)
             if group.delta is not None and group.rows.events and len(appended) != len(group.delta.rows):
                 group.delta = Delta(group.rows.schema, appended, (), group.delta.source_ts)
-            self._sweep(group)
 
     def _apply_run(self, group: _Group, run: list[tuple[_Work, Upserts]], appended: list[Row]) -> None:
         """Many small submissions as one large one: a third of the cost, as each page of the table is visited once."""
@@ -239,22 +260,22 @@ class Transaction:
             return snapshot.apply_part(self._db, rows, change, work.stamp, work.copy)
         return rows.upsert(self._db, change, work.stamp)
 
-    def _sweep(self, group: _Group) -> None:
-        """Delete what a completed copy did not bring; to maintainers these are deletes like all others."""
-        for work in group.works:
-            if work.copy is None or work.submission.snapshot == "part":
-                continue
-            gone: list[Row] = snapshot.end(self._db, group.rows, work.stamp, work.copy)
-            if gone:
-                delta = Delta(group.rows.schema, (), gone, work.stamp.source_ts)
-                self._call_before(group, delta)
-                work.deleted += group.rows.delete(self._db, Deletes(gone), work.stamp)
-                group.swept = delta
+    def _sweep(self, group: _Group, work: _Work) -> None:
+        """Delete what a completed copy did not bring, before the next change (there may be another copy behind it); to
+        maintainers these are deletes like all others."""
+        if work.copy is None or work.submission.snapshot == "part":
+            return
+        gone: list[Row] = snapshot.end(self._db, group.rows, work.stamp, work.copy)
+        if gone:
+            delta = Delta(group.rows.schema, (), gone, work.stamp.source_ts)
+            self._call_before(group, delta)
+            work.deleted += group.rows.delete(self._db, Deletes(gone), work.stamp)
+            group.swept.append(delta)
 
     def derive(self) -> None:
         """Step 5: maintainers bring what they keep in step."""
         for group in self._groups.values():
-            for delta in (group.delta, group.swept):
+            for delta in (group.delta, *group.swept):
                 if delta is not None and (delta.rows or delta.keys):
                     for maintainer in group.maintainers:
                         _guarded(maintainer, "after", lambda m=maintainer, d=delta: m.after(self._db, d, txn=self.txn))

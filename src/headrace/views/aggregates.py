@@ -19,7 +19,7 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from headrace.core.errors import DeclarationError
 from headrace.core.schema import ColumnType, Row, Schema, Stored
@@ -75,7 +75,8 @@ class Partial:
 
 def cells(rows: Sequence[Row], positions: tuple[int, ...]) -> Sequence[Any]:
     """What `Partial.combine` takes, of each row."""
-    return list(map(operator.itemgetter(*positions), rows)) if positions else rows
+    take = cast("Callable[[Row], Any]", operator.itemgetter(*positions)) if positions else None
+    return rows if take is None else list(map(take, rows))
 
 
 @dataclass(frozen=True, slots=True)

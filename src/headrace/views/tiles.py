@@ -10,7 +10,6 @@ import math
 import operator
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import repeat
 from typing import Any, cast
 
 import apsw
@@ -171,7 +170,7 @@ class _Events:
 
     def places(self, width: int) -> Iterator[Place]:
         """The key and the number of the tile of each event."""
-        return zip(*self.keys, map(operator.floordiv, self.at, repeat(width)), strict=False)
+        return zip(*self.keys, [at // width for at in self.at], strict=False)
 
     def grouped(self, width: int, positions: tuple[int, ...]) -> dict[Place, list[Any]]:
         """The cells at `positions` by key and tile, in order of arrival."""
