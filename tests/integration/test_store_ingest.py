@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import apsw
@@ -77,6 +78,53 @@ async def test_a_full_queue_pushes_back_and_then_has_room(store: SqliteStore) ->
     assert (await first).accepted == 8
     assert (await waiting).accepted == 8
     await ingest.stop()
+
+
+def many(name: str, rows: int) -> Submission:
+    return items(*((f"{name}{n}", n) for n in range(rows)))
+
+
+class Gate:
+    """Stands at the beginning of each transaction, and is closed at first."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self.reached = threading.Event()
+        self.opened = threading.Event()
+        store.crash_point = self.stop
+
+    def stop(self, step: str) -> None:
+        if step == "begin":
+            self.reached.set()
+            self.opened.wait(10)
+
+
+async def test_under_load_a_group_waits_until_it_is_large(store: SqliteStore) -> None:
+    gate = Gate(store)
+    ingest = Ingest(store, SystemClock(), Limits(small=500, linger=3.0, group=5_000, patience=30.0))
+    ingest.start()
+    first = await ingest.enqueue(many("a", 500))
+    await asyncio.to_thread(gate.reached.wait, 10)
+    others = [await ingest.enqueue(many("b", 500))]  # while the first is committed
+    gate.opened.set()
+    await first
+    others += [await ingest.enqueue(many(f"c{n}", 500)) for n in range(9)]
+    receipts = await asyncio.wait_for(asyncio.gather(*others), 2.5)
+    assert len({receipt.txn for receipt in receipts}) == 1
+    await ingest.stop()
+
+
+async def test_a_full_queue_does_not_wait_for_more(store: SqliteStore) -> None:
+    gate = Gate(store)
+    ingest = Ingest(store, SystemClock(), Limits(rows=1_000, small=500, linger=30.0, group=5_000, patience=30.0))
+    ingest.start()
+    futures = [await ingest.enqueue(many("a", 500))]
+    await asyncio.to_thread(gate.reached.wait, 10)
+    futures += [await ingest.enqueue(many(name, 500)) for name in "bc"]
+    waiting = asyncio.ensure_future(ingest.submit(many("d", 500)))
+    gate.opened.set()
+    await asyncio.wait_for(asyncio.gather(*futures), 10)
+    await ingest.stop()
+    await asyncio.gather(waiting, return_exceptions=True)
 
 
 async def test_one_submission_larger_than_the_queue_still_fits(store: SqliteStore) -> None:

@@ -163,6 +163,7 @@ class Ingest:
                 loop = asyncio.get_running_loop()
                 room: asyncio.Future[None] = loop.create_future()
                 self._room.append((loop, room))
+                self._changed.notify()
             await room
 
     def try_submit(self, submission: Submission, *, durable: bool = True) -> asyncio.Future[Receipt]:
@@ -298,12 +299,12 @@ class Ingest:
             return self._taken
 
     def _wait_for_company(self) -> None:
-        # A function has its transaction for itself, and nothing to wait for.
-        while not self._stopping and self._queue[0].function is None:
+        # A function has its transaction for itself, and nothing to wait for; nor does a queue that has no room.
+        while not self._stopping and not self._room and self._queue[0].function is None:
             pause, before = self._pace.pause(self._clock.monotonic(), self._rows), self._arrivals
             if pause == 0.0:
                 return
-            self._changed.wait_for(lambda: self._rows >= self._pace.enough or self._stopping, pause)
+            self._changed.wait_for(lambda: self._rows >= self._pace.enough or self._stopping or self._room, pause)
             if self._arrivals == before:
                 return
 
