@@ -13,7 +13,7 @@ import pytest
 
 import headrace as hr
 from headrace.app import App
-from headrace.core.clock import SECOND, SimulatedClock, isoformat
+from headrace.core.clock import SECOND, SimulatedClock, SystemClock, isoformat
 from headrace.core.errors import Backpressure, Rejected, StoreError
 from headrace.runtime.live import Live
 from headrace.runtime.reads import LocalReads
@@ -192,6 +192,6 @@ async def test_stopping_ends_a_refresh_that_is_under_way(tmp_path: Path) -> None
     )
     async with app.run(data=tmp_path) as live:
         await live.push("points", [{"n": n} for n in range(1_000)])
-        await asyncio.sleep(0.1)
+        await SystemClock().sleep(0.1)
     async with app.run(data=tmp_path):  # everything was closed, the lock too
         pass

@@ -369,6 +369,8 @@ class ContextReader:
 
     def _again(self, read: Read) -> tuple[Row, ...]:
         readable = self._library.views.get(read.name) or self._library.tables[read.name]
+        if readable.needs_now and "_now" not in read.bindings:
+            raise BadParameter(f"the read of {read.name!r} does not say when it was", hint="read it again")
         return self._fetch(readable, read.bindings)
 
 

@@ -29,7 +29,7 @@ class CollectorPause:
 
     __slots__ = ("_was_on",)
     _switching = threading.Lock()
-    """Asking and turning are one step: a block that ends between them would turn on what is then turned off for good."""
+    """Asking and turning are one step: a block that ends between them turns on what is then turned off for good."""
 
     def __enter__(self) -> None:
         with self._switching:
