@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import pytest
 
 import headrace as hr
 from headrace.app import App
-from headrace.core.clock import SECOND, SimulatedClock, isoformat
-from headrace.core.errors import Backpressure, Rejected
+from headrace.core.clock import SECOND, SimulatedClock, SystemClock, isoformat
+from headrace.core.errors import Backpressure, Rejected, StoreError
 from headrace.runtime.live import Live
+from headrace.runtime.reads import LocalReads
+from headrace.store.board import Board
 
 
 class Item(hr.Record):
@@ -132,3 +135,63 @@ async def test_a_record_is_replayed_once_however_many_ask(tmp_path: Path) -> Non
         )
         assert answers[0] == {"replayed": 1, "still_quarantined": 0}
         assert (await live.freshness())["tables"]["sales"]["counters"]["accepted"] == 3
+
+
+async def test_a_read_of_a_commit_that_was_taken_back_does_not_hold(tmp_path: Path) -> None:
+    clock = SimulatedClock()
+    async with shop().run(data=tmp_path, clock=clock) as live:
+        await live.push("items", {"item_id": "i1", "stock": 1})
+        shutil.copytree(tmp_path, tmp_path / "kept")
+        clock.advance(1)
+        await live.push("items", {"item_id": "i1", "stock": 2})
+        answer = await live.stock()
+    async with shop().run(data=tmp_path / "kept", clock=clock) as live:
+        assert (await live.stock()).rows == [{"item_id": "i1", "stock": 1}]
+        assert not (await live.validate(answer)).holds
+
+
+async def test_nothing_is_called_valid_while_the_engine_is_starting(tmp_path: Path) -> None:
+    clock = SimulatedClock()
+    async with shop().run(data=tmp_path, clock=clock) as live:
+        await live.push("items", {"item_id": "i1", "stock": 1})
+        answer = await live.stock()
+        clock.advance(1)
+        await live.push("items", {"item_id": "i1", "stock": 2})
+        board = Board.create(tmp_path / "board", tables=["items", "sales"])  # the engine's first step
+        assert not (await live.validate(answer)).holds
+        assert (await live.stock()).status == "unknown"
+        board.close()
+
+
+async def test_readers_outlive_an_engine_with_another_declaration(tmp_path: Path) -> None:
+    clock, app = SimulatedClock(), shop()
+    async with app.run(data=tmp_path, clock=clock) as live:
+        await live.push("items", {"item_id": "i1", "stock": 1})
+    reads = LocalReads(app, data=tmp_path, clock=clock)
+    Board.create(tmp_path / "board", tables=["other"]).close()
+    for _ in range(2):
+        with pytest.raises(StoreError, match="other tables"):
+            await reads.read("stock", {})
+    Board.create(tmp_path / "board", tables=["items", "sales"]).close()
+    assert len((await reads.read("stock", {})).rows) == 1
+    reads.close()
+
+
+async def test_stopping_ends_a_refresh_that_is_under_way(tmp_path: Path) -> None:
+    class Point(hr.Record):
+        n: int
+        one: int = 1
+
+    app = hr.App("points")
+    app.table(Point, key="n", name="points")
+    app.view(
+        "slow",
+        "SELECT COUNT(*) AS pairs FROM points a JOIN points b ON a.one = b.one JOIN points c ON b.one = c.one"
+        " WHERE a.n + b.n <= c.n",
+        refresh="10ms",
+    )
+    async with app.run(data=tmp_path) as live:
+        await live.push("points", [{"n": n} for n in range(1_000)])
+        await SystemClock().sleep(0.1)
+    async with app.run(data=tmp_path):  # everything was closed, the lock too
+        pass

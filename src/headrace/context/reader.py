@@ -361,10 +361,16 @@ class ContextReader:
 
     def _touched(self, read: Read) -> bool:
         readable = self._library.views.get(read.name) or self._library.tables[read.name]
-        return bool(readable.refreshed) or any(self._board.last_change(t) > read.txn for t in read.inputs)
+        # A read of a commit that the engine does not know (a power cut took it back) proves nothing; nor does a 0: an
+        # engine that is just starting has not said yet what changed last.
+        if readable.refreshed or read.txn > self._board.committed:
+            return True
+        return any(not 0 < self._board.last_change(table) <= read.txn for table in readable.tables)
 
     def _again(self, read: Read) -> tuple[Row, ...]:
         readable = self._library.views.get(read.name) or self._library.tables[read.name]
+        if readable.needs_now and "_now" not in read.bindings:
+            raise BadParameter(f"the read of {read.name!r} does not say when it was", hint="read it again")
         return self._fetch(readable, read.bindings)
 
 

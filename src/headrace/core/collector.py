@@ -8,6 +8,7 @@ garbage, and none are in cycles, so the collector is paused while they are made,
 from __future__ import annotations
 
 import gc
+import threading
 from types import TracebackType
 
 
@@ -27,13 +28,17 @@ class CollectorPause:
     """
 
     __slots__ = ("_was_on",)
+    _switching = threading.Lock()
+    """Asking and turning are one step: a block that ends between them turns on what is then turned off for good."""
 
     def __enter__(self) -> None:
-        self._was_on = gc.isenabled()
-        gc.disable()
+        with self._switching:
+            self._was_on = gc.isenabled()
+            gc.disable()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._was_on:
-            gc.enable()
+            with self._switching:
+                gc.enable()

@@ -16,6 +16,8 @@ _UNITS = {
     "d": 86_400_000_000,
     "w": 604_800_000_000,
 }
+_LONGEST = 10_000 * 366 * _UNITS["d"]
+"""All instants lie in the years 1 to 9999."""
 _PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d|w)")
 
 Duration = str | float | timedelta
@@ -28,22 +30,30 @@ def parse_duration(value: Duration) -> int:
     Raises
     ------
     DeclarationError
-        When the text is not a duration, or the duration is not positive.
+        When the text is not a duration, or the duration is not positive or longer than all time that can be written.
 
     Examples
     --------
     >>> parse_duration("250ms"), parse_duration("1h30m"), parse_duration(2)
     (250000, 5400000000, 2000000)
     """
-    if isinstance(value, timedelta):
-        micros = round(value.total_seconds() * 1_000_000)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        micros = round(value * 1_000_000)
-    else:
-        micros = _parse_text(str(value))
+    try:
+        micros = _micros(value)
+    except (OverflowError, ValueError):  # infinity, NaN
+        micros = _LONGEST + 1
+    if micros > _LONGEST:
+        raise DeclarationError(f"the duration {value!r:.40} is too long", hint='write for example "2s" or "7d"')
     if micros <= 0:
         raise DeclarationError(f"the duration {value!r} is not positive", hint='write for example "2s" or "7d"')
     return micros
+
+
+def _micros(value: Duration) -> int:
+    if isinstance(value, timedelta):
+        return round(value.total_seconds() * 1_000_000)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return round(value * 1_000_000)
+    return _parse_text(str(value))
 
 
 def _parse_text(text: str) -> int:

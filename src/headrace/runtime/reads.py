@@ -53,9 +53,10 @@ class LocalReads:
 
     def _open(self) -> None:
         tables, views = list(self.app.tables), refreshed_views(self.app)
-        self._board = self._given or Board.open(self._folder.board, tables=tables, views=views)
-        self._reader = ContextReader(self._folder.database, self._library, board=self._board, clock=self.clock)
+        board = self._given or Board.open(self._folder.board, tables=tables, views=views)
+        reader = ContextReader(self._folder.database, self._library, board=board, clock=self.clock)
         self._db = open_reader(self._folder.database, cache_kib=256)
+        self._board, self._reader = board, reader
 
     def close(self) -> None:
         """Close the connections."""
@@ -164,8 +165,10 @@ class LocalReads:
     def _current(self) -> ContextReader:
         """The reader; opened anew after the engine was restarted with another layout of its board."""
         if self._board.retired:
-            self.close()
-            self._open()
+            before = (self._reader, self._db, self._board)
+            self._open()  # raises while the engine runs another declaration, and leaves everything as it was
+            for old in before:
+                old.close()
         return self._reader
 
 

@@ -11,9 +11,13 @@ import apsw
 from headrace.core.clock import SECOND, Clock
 from headrace.core.errors import HeadraceError
 from headrace.core.events import Problem, Recorder, Solved
+from headrace.core.schema import Row
 from headrace.store.board import Board
 from headrace.store.ingest import Ingest
 from headrace.views.refresh import Refresher
+
+_NUDGE = 0.05
+"""Seconds between two attempts to interrupt a query."""
 
 log = logging.getLogger("headrace.refresh")
 
@@ -48,7 +52,7 @@ class RefreshLoop:
         name, now = self.refresher.name, self.clock.now()
         as_of = self._as_of(now)
         try:
-            rows = await asyncio.to_thread(self.refresher.read, self.db, now=now)
+            rows = await self._read(now)
             await self.ingest.execute(
                 lambda db, _: self.refresher.write(db, rows, as_of=as_of), changed=[name], durable=False
             )
@@ -58,6 +62,19 @@ class RefreshLoop:
             return
         self.board.set_view_as_of(name, as_of)
         self.recorder.record(Solved(f"view:{name}", "refresh_failed"))
+
+    async def _read(self, now: int) -> list[Row]:
+        reading = asyncio.ensure_future(asyncio.to_thread(self.refresher.read, self.db, now=now))
+        try:
+            return await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            # The connection is closed next, and a thread that reads on cannot be cancelled: it is interrupted, again
+            # if it had not begun yet.
+            while not reading.done():
+                self.db.interrupt()
+                await asyncio.wait([reading], timeout=_NUDGE)
+            reading.exception()
+            raise
 
     def _as_of(self, now: int) -> int | None:
         stamps = [self.board.frontier(table).as_of(now) for table in self.tables]

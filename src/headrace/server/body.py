@@ -84,6 +84,8 @@ def _decode_object(body: bytes) -> dict[str, Any]:
         data: Any = msgspec.json.decode(body)
     except msgspec.DecodeError as error:
         raise BadParameter(f"the body is not JSON: {error}", hint="send one JSON object") from error
+    except RecursionError:
+        raise BadParameter("the body is nested too deeply", hint="send one JSON object") from None
     if not isinstance(data, dict):
         raise BadParameter("the body is not a JSON object", hint="send one JSON object")
     return cast("dict[str, Any]", data)

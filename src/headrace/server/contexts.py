@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from headrace.context.readset import ReadSet, Validity
+from headrace.context.readset import Validity
 from headrace.core.clock import isoformat
 from headrace.core.errors import BadParameter
 from headrace.server.answers import document, json_response
@@ -17,7 +17,7 @@ from headrace.server.body import only, read_object, take
 from headrace.server.catalog import Catalog
 from headrace.server.ports import Reads
 from headrace.server.settings import Settings
-from headrace.server.tokens import decode_readset
+from headrace.server.tokens import decode_readsets
 
 _MEMBERS = frozenset({"reads"}) | ASK_MEMBERS
 _READ_MEMBERS = frozenset({"view", "params"})
@@ -76,8 +76,7 @@ class Contexts:
             raise BadParameter(
                 "'readsets' is not a list of tokens", hint=f"send 1 to {self._settings.max_reads} tokens of answers"
             )
-        readset = sum((decode_readset(token, self._catalog) for token in tokens), ReadSet())
-        return json_response(_verdict(self._reads.validate(readset)))
+        return json_response(_verdict(self._reads.validate(decode_readsets(tokens, self._catalog))))
 
 
 def _verdict(validity: Validity) -> dict[str, Any]:

@@ -68,7 +68,10 @@ class Guard:
         return is_loopback(name) or name.lower() in self._hosts
 
     def _origin_ok(self, value: bytes) -> bool:
-        name = urlsplit(value.decode("latin-1")).hostname if value.count(b"[") <= 1 else None
+        try:
+            name = urlsplit(value.decode("latin-1")).hostname
+        except ValueError:  # brackets that hold no address
+            return False
         return name is not None and (is_loopback(name) or name in self._hosts)
 
 

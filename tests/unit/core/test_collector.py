@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 
 import pytest
 
@@ -46,3 +47,23 @@ def test_stays_off_where_the_user_turned_it_off() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_a_block_that_ends_while_another_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = CollectorPause(), CollectorPause()
+    first.__enter__()
+    ending = threading.Thread(target=first.__exit__, args=(None, None, None))
+    asked = gc.isenabled
+
+    def asked_while_the_other_ends() -> bool:
+        answer = asked()
+        ending.start()
+        ending.join(0.2)
+        return answer
+
+    monkeypatch.setattr(gc, "isenabled", asked_while_the_other_ends)
+    second.__enter__()
+    monkeypatch.undo()
+    ending.join()
+    second.__exit__(None, None, None)
+    assert gc.isenabled()

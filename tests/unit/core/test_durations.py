@@ -31,9 +31,12 @@ def test_numbers_are_seconds() -> None:
     assert parse_duration(2) == parse_duration(2.0) == parse_duration(timedelta(seconds=2)) == 2_000_000
 
 
-@pytest.mark.parametrize("wrong", ["", "5", "s", "5 parsecs", "5s!", "-1s", 0, -2, timedelta(0), True])
+_LONG = "9" * 30 + "d"
+
+
+@pytest.mark.parametrize("wrong", ["", "5", "s", "5 parsecs", "5s!", "-1s", _LONG, 1e300, 0, -2, timedelta(0), True])
 def test_what_is_no_duration_is_refused_with_its_value(wrong: object) -> None:
     with pytest.raises(DeclarationError) as caught:
         parse_duration(wrong)  # type: ignore[arg-type]
-    assert repr(wrong) in caught.value.message
+    assert repr(wrong)[:30] in caught.value.message
     assert caught.value.hint

@@ -42,7 +42,7 @@ def test_ages(given: str) -> None:
     assert parse_max_age(given) == 2_000_000
 
 
-@pytest.mark.parametrize("given", ["", "-1", "0", "two", "1e3", "1..2", "²", "nan", "inf"])
+@pytest.mark.parametrize("given", ["", "-1", "0", "two", "1e3", "1..2", "²", "nan", "inf", "9" * 400, "9" * 400 + "s"])
 def test_ages_that_are_none(given: str) -> None:
     with pytest.raises(BadParameter):
         parse_max_age(given)

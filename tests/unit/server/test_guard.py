@@ -37,7 +37,15 @@ def test_pages_of_this_machine(origin: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "origin", ["https://evil.example", "null", "http://localhost.evil.example", "http://[[", "http://127.0.0.1@evil"]
+    "origin",
+    [
+        "https://evil.example",
+        "null",
+        "http://localhost.evil.example",
+        "http://[[",
+        "http://[foo",
+        "http://127.0.0.1@evil",
+    ],
 )
 def test_foreign_pages_are_refused(origin: str) -> None:
     assert status(Guard(Settings()), host="localhost", origin=origin) == 403

@@ -74,6 +74,13 @@ async def test_policies_by_header_and_by_query(client, ports) -> None:
     assert (await client.get(url, headers={"Headrace-Max-Age": "90"})).json()["status"] == "fresh"
 
 
+@pytest.mark.parametrize("path", ["/context", "/validate", "/tables/items", "/quarantine/drop"])
+async def test_a_body_nested_too_deeply(client, path: str) -> None:
+    body = b'{"reads":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    answer = await client.post(path, content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, "nested" in answer.json()["detail"]) == (400, True)
+
+
 async def test_a_read_set_comes_when_asked_and_is_compared(client) -> None:
     answer = (await client.get("/context/menu?restaurant_id=r7&_readset=1")).json()
     assert "readset" not in (await client.get("/context/menu?restaurant_id=r7")).json()
@@ -101,7 +108,13 @@ def _token(*reads: object) -> str:
         [_token(["menu", {}, ["items"], 1, [], 0])],
         [_token(["menu", {"restaurant_id": "r7", "most": [1]}, ["items"], 1, [], 0])],
         [_token(["menu", {"restaurant_id": "r7", "most": 1}, ["sqlite_master"], 1, [], 0])],
+        [_token(["menu", {"restaurant_id": "r7", "most": 2**63}, ["items"], 1, [], 0])],
+        [_token(["menu", {"restaurant_id": "r7", "most": 1}, ["items"], 1, [[[1]]], 0])],
+        [_token(["menu", {"restaurant_id": "r7", "most": 1}, ["items"], 1, [[]], 0])],
+        [_token(["menu", {"restaurant_id": "r7", "most": 1}, ["items"], 1, [[1]], -1])],
+        [_token(["menu", {"restaurant_id": "r7", "most": 1, "_now": "x"}, ["items"], 1, [], 0])],
         [_token("x" * 5_000_000)],
+        [_token(["menu", {"restaurant_id": "r7", "most": 1}, ["items"], 1, [["x" * 3_500_000]], 0])] * 3,
         "x",
     ],
 )
