@@ -97,7 +97,20 @@ class Judge:
         with CollectorPause():
             for payload in batch.payloads:
                 sitting.start += self._payload(sitting, payload)
+            if batch.snapshot is not None and self.contract.schema.kind is TableKind.TABLE:
+                self._hold(sitting.judged)
         return sitting.judged
+
+    def _hold(self, judged: Judged) -> None:
+        """Name the refused records of a full copy, so that they do not count as gone."""
+        names = self.contract.schema.names
+        for violation in (*judged.violations, *judged.rejected):
+            key = self._keys.read(parse_object(violation.raw))
+            if isinstance(key, Breach):
+                judged.nameless = True
+            else:
+                cells = dict(zip(self.contract.schema.key, key, strict=True))
+                judged.held.append(tuple(cells.get(name) for name in names))
 
     def replay(self, raw: bytes, *, now: int, watermark: int | None = None, origin: str = "") -> Judged:
         """Judge one record from quarantine again, as if it had arrived now.
