@@ -13,7 +13,7 @@ import pytest
 import headrace as hr
 from headrace.app import App
 from headrace.context.value import ContextValue
-from headrace.core.changes import Batch, Json
+from headrace.core.changes import Batch, Json, Rows
 from headrace.core.clock import SECOND, SimulatedClock, to_datetime
 from headrace.core.errors import Rejected, SourceError, StaleContext
 from headrace.runtime.live import Live
@@ -277,3 +277,28 @@ async def test_a_full_quarantine_holds_its_source_back_and_nothing_is_skipped(tm
         assert [row["item_id"] for row in (await live.in_stock(shop="s1")).rows] == ["i3", "i4"]
         assert [record["value"] for record in live.reads.quarantine()] == ["-2"]
         await until(lambda: _no_problems(live))
+
+
+async def test_a_copy_does_not_delete_the_rows_of_records_that_it_brings_broken(tmp_path: Path) -> None:
+    def copy(*records: dict[str, object], at: int) -> Batch:
+        return Batch([Rows(records)], source_ts=at, frontier=at, snapshot="only")
+
+    clock = SimulatedClock()
+    nameless = {"item_id": None, "shop": "s1", "stock": 1}
+    script = Scripted(
+        [
+            copy(item(1), item(2), item(3), at=1),
+            copy(item(1, stock=-1), item(3, stock=7), at=2),  # 1 is broken, 2 is gone
+            copy(nameless, at=3),  # whose record is it? nothing is deleted
+            EOF,
+        ]
+    )
+    async with running(shop_app(script), tmp_path, clock) as live:
+
+        async def ended() -> bool:
+            return (await live.freshness())["tables"]["items"]["state"] == "ended"
+
+        await until(ended)
+        rows = (await live.in_stock(shop="s1")).rows
+        assert rows == [{"item_id": "i1", "stock": 1}, {"item_id": "i3", "stock": 7}]
+        assert len(live.reads.quarantine()) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import shutil
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ import pytest
 import headrace as hr
 from headrace.app import App
 from headrace.core.clock import SECOND, SimulatedClock, SystemClock, isoformat
-from headrace.core.errors import Backpressure, Rejected, StoreError
+from headrace.core.errors import Backpressure, Rejected, SourceError, StoreError
 from headrace.runtime.live import Live
 from headrace.runtime.reads import LocalReads
+from headrace.sources.base import Opening, Partition
 from headrace.store.board import Board
+from headrace.testing import Scripted
 
 
 class Item(hr.Record):
@@ -195,3 +198,55 @@ async def test_stopping_ends_a_refresh_that_is_under_way(tmp_path: Path) -> None
         await SystemClock().sleep(0.1)
     async with app.run(data=tmp_path):  # everything was closed, the lock too
         pass
+
+
+async def test_a_source_that_cannot_be_opened_takes_nothing_back(tmp_path: Path) -> None:
+    clock = SimulatedClock()
+
+    def app(source: hr.sources.Source) -> App:
+        app = hr.App("shop")
+        app.table(Item, key="item_id", freshness="2s", source=source)
+        return app
+
+    async with app(Scripted({"p": [{"item_id": "i1", "stock": 1}]})).run(data=tmp_path, clock=clock) as live:
+        await until_state(live, "running")
+        before = (await live.get("items", "i1")).as_of
+    clock.advance(60)
+    down = Scripted({"p": []})
+    down.open = _refused  # type: ignore[method-assign]
+    async with app(down).run(data=tmp_path, clock=clock) as live:
+        await until_state(live, "failed")
+        answer = await live.get("items", "i1")
+        assert (answer.as_of, answer.status) == (before, "stale")
+
+
+async def _refused(opening: Opening) -> Sequence[Partition]:
+    raise SourceError("the database does not answer")
+
+
+async def until_state(live: Live, state: str) -> None:
+    async with asyncio.timeout(20):
+        while (await live.freshness())["tables"]["items"]["state"] != state:
+            await SystemClock().sleep(0.001)
+
+
+async def test_a_clock_that_is_set_back_makes_nothing_fresher(tmp_path: Path) -> None:
+    clock = SimulatedClock()
+    async with shop().run(data=tmp_path, clock=clock) as live:
+        await live.push("items", {"item_id": "i1", "stock": 1})
+        clock._now -= 3_600 * SECOND
+        await live.push("items", {"item_id": "i1", "stock": 2})
+        clock.advance(10)
+        answer = await live.stock()
+        assert (answer.age_ms, answer.status) == (10_000, "unknown")
+
+
+async def test_ready_says_that_nothing_is_stored_any_more(tmp_path: Path) -> None:
+    async with shop().run(data=tmp_path, clock=SimulatedClock()) as live:
+        assert (await live.engine.health())["ready"]
+        live.engine.ingest._fail(StoreError("the log cannot be synced"))
+        health = await live.engine.health()
+        assert not health["ready"]
+        assert "cannot be synced" in health["reasons"][0]
+        with pytest.raises(StoreError):
+            await live.push("items", [])

@@ -27,7 +27,7 @@ from headrace.context.policy import FreshnessPolicy
 from headrace.context.readset import Read, ReadSet, Validity, compare
 from headrace.context.value import ContextValue, InputAge
 from headrace.core.clock import Clock
-from headrace.core.errors import BadParameter, ReadError, StaleContext
+from headrace.core.errors import BadParameter, ReadError, StaleContext, Unavailable
 from headrace.core.frontier import Status
 from headrace.core.names import unknown
 from headrace.core.schema import SHOWERS, Column, Row, Schema, Stored
@@ -347,6 +347,10 @@ class ContextReader:
                 f"reading {readable.name!r} took longer than {TIME_LIMIT:g} s and was given up",
                 hint="`headrace explain` shows which index is missing; or declare the view with refresh=",
             ) from None
+        except (apsw.BusyError, apsw.LockedError, apsw.SchemaChangeError) as error:
+            raise Unavailable(
+                f"{readable.name!r} cannot be read now: {error}", hint="the engine is starting: read it again"
+            ) from error
 
     def _over_time(self) -> bool:
         return self._clock.monotonic() > self._deadline

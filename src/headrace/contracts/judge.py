@@ -1,4 +1,4 @@
-"""Judging: a raw batch goes in, changes to apply and violations to keep come out. Nothing is lost, nothing raises.
+"""Judging: a raw batch goes in, changes to apply and violations to keep come out. Nothing is lost; no record raises.
 
 A body of good records is decoded and checked at once (`fast`). When that does not work, its records are taken one by
 one: those that the fast decoder takes stay cheap, and only the rest go to Pydantic (`exact`), which says what is wrong.
@@ -23,6 +23,7 @@ from headrace.contracts.runs import DeleteRun, Runs, UpsertRun
 from headrace.contracts.text_rows import TextRows
 from headrace.core.changes import BadBytes, Batch, Json, Judged, Keys, Payload, Rows, Violation
 from headrace.core.collector import CollectorPause
+from headrace.core.errors import TooLarge
 from headrace.core.schema import Row, TableKind
 
 Raw = Callable[[int], bytes]
@@ -37,6 +38,7 @@ class _Sitting:
     now: int
     watermark: int | None
     judged: Judged = field(default_factory=Judged)
+    most: int | None = None
     seen: set[Any] = field(default_factory=set[Any])
     start: int = 0
     """How many records the payloads before this one held."""
@@ -45,7 +47,13 @@ class _Sitting:
         """Keep a record that broke a rule."""
         position = f"{self.batch.origin}#{self.start + item}"
         violation = Violation(raw, breach.rule, breach.column, breach.value, breach.message, position)
-        (self.judged.rejected if breach.policy == "reject" else self.judged.violations).append(violation)
+        kept = self.judged.rejected if breach.policy == "reject" else self.judged.violations
+        kept.append(violation)
+        if self.most is not None and len(kept) > self.most:
+            raise TooLarge(
+                f"over {self.most:,} records break their contract, the first: {kept[0].message}",
+                hint="nothing was applied; send them in smaller parts",
+            )
 
 
 class Judge:
@@ -83,7 +91,7 @@ class Judge:
         """Whether good records take the fast path; a record with validators or a rule in Python does not."""
         return self._fast is not None
 
-    def judge(self, batch: Batch, *, now: int, watermark: int | None = None) -> Judged:
+    def judge(self, batch: Batch, *, now: int, watermark: int | None = None, most: int | None = None) -> Judged:
         """Judge all payloads of a batch, in order.
 
         Parameters
@@ -92,12 +100,32 @@ class Judge:
             The current instant, microseconds; event times are compared with it.
         watermark
             The latest event time that the table has seen, microseconds; None: nothing is late.
+        most
+            How many violations a batch may have whose sender can be told to send it in parts; None: any number.
+
+        Raises
+        ------
+        TooLarge
+            There are more than `most`.
         """
-        sitting = _Sitting(batch, now, watermark)
+        sitting = _Sitting(batch, now, watermark, most=most)
         with CollectorPause():
             for payload in batch.payloads:
                 sitting.start += self._payload(sitting, payload)
+            if batch.snapshot is not None and self.contract.schema.kind is TableKind.TABLE:
+                self._hold(sitting.judged)
         return sitting.judged
+
+    def _hold(self, judged: Judged) -> None:
+        """Name the refused records of a full copy, so that they do not count as gone."""
+        names = self.contract.schema.names
+        for violation in (*judged.violations, *judged.rejected):
+            key = self._keys.read(parse_object(violation.raw))
+            if isinstance(key, Breach):
+                judged.nameless = True
+            else:
+                cells = dict(zip(self.contract.schema.key, key, strict=True))
+                judged.held.append(tuple(cells.get(name) for name in names))
 
     def replay(self, raw: bytes, *, now: int, watermark: int | None = None, origin: str = "") -> Judged:
         """Judge one record from quarantine again, as if it had arrived now.

@@ -101,7 +101,12 @@ class KeyReader:
             self._record.__pydantic_validator__.validate_assignment(blank, name, value)
             return blank.__dict__[name]
         adapter = self._adapters[name]
-        return value if adapter is None else adapter.validate_python(value)
+        if adapter is None:
+            return value if type(value) is str else _STR.validate_python(value)
+        return adapter.validate_python(value)
+
+
+_STR = TypeAdapter(str)
 
 
 def _adapter(contract: Contract, name: str) -> TypeAdapter[Any] | None:

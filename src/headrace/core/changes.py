@@ -75,6 +75,7 @@ class Batch:
     snapshot
         "part": rows of a full copy that is under way; "end": with this batch the copy is complete, and keys of the
         table that it did not bring are gone at the source; "only": both in one batch. None: ordinary changes.
+        A record of a copy that is refused was brought all the same: its row stays as it was.
         All batches of one copy carry the same `source_ts`, the instant that the copy shows. A part with another
         `source_ts` begins a new copy: what an unfinished one brought stays, but does not count for the new one.
     ended
@@ -152,6 +153,8 @@ class Judged:
     `rejected` holds violations of rules with `on_violation="reject"`; a push with any is refused as a whole.
     `max_event_time` is the latest event time among the accepted rows (microseconds), for the watermark.
     `unknown_fields` counts fields that the record does not declare, by name.
+    `held` names the records of a full copy that were refused, as rows of NULLs but for the key: they are there at the
+    source, so what is stored of them stays. `nameless` says that a refused record's key could not be read.
     """
 
     changes: list[Upserts | Deletes] = field(default_factory=list["Upserts | Deletes"])
@@ -160,6 +163,8 @@ class Judged:
     nulled: int = 0
     max_event_time: int | None = None
     unknown_fields: dict[str, int] = field(default_factory=dict[str, int])
+    held: list[Row] = field(default_factory=list[Row])
+    nameless: bool = False
 
     @property
     def rows(self) -> int:

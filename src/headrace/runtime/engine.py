@@ -100,7 +100,6 @@ class Engine:
         )
         self.recorder = ProblemRecorder(self.store.problems)
         self.ingest = Ingest(self.store, self.clock)
-        self.ingest.start()
         for table in self.app.tables.values():
             self._lanes[table.name] = Lane(
                 table.name,
@@ -109,7 +108,9 @@ class Engine:
                 board=self.store.board,
                 recorder=self.recorder,
                 watermark=self.store.board.watermark(table.name),
+                frontiers=self.store.frontiers(table.name),
             )
+        self.ingest.start()
         self._starting = {table.name for table in self.app.tables.values() if not isinstance(table.source, Push)}
         for name in sorted(self._starting):
             self._spawn(self._feed(self.app.tables[name]), f"feed:{name}")
@@ -135,14 +136,14 @@ class Engine:
         UnknownName
             No such table.
         PushError
-            The table's source is not `Push`, or the body is no JSON at all.
+            The table's source is not `Push`, or the body is no JSON at all (`TooLarge`: or has no end of violations).
         Rejected
             A rule with `on_violation="reject"` was violated: nothing was applied.
         Backpressure, StoreFull, IdempotencyConflict
         """
         lane = self._pushable(table)
         now = self.clock.now()
-        judged = lane.judged(Batch(payloads=(Json(body),), origin=origin), now)
+        judged = await lane.judged_in_turn(Batch(payloads=(Json(body),), origin=origin), now, size=len(body))
         if judged.rejected:
             raise _rejected(table, judged.rejected)
         bad = unreadable(judged)
@@ -189,7 +190,9 @@ class Engine:
 
     async def health(self) -> dict[str, Any]:
         """Whether the engine is ready, why not, and numbers for `/metrics`."""
-        reasons = [f"the source of {name!r} has not started" for name in sorted(self._starting)]
+        failure = self.ingest.failure
+        reasons = [] if failure is None else [f"nothing is stored any more: {failure}"]
+        reasons += [f"the source of {name!r} has not started" for name in sorted(self._starting)]
         return {"ready": not reasons, "reasons": reasons, "gauges": self._gauges()}
 
     def _gauges(self) -> dict[str, float]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import logging
+from collections.abc import Mapping
 
 from headrace.contracts.evolution import Evolution
 from headrace.contracts.judge import Judge
@@ -17,6 +20,13 @@ from headrace.store.board import Board
 log = logging.getLogger("headrace.source")
 
 
+AT_ONCE = 64 << 10
+"""Bytes of a pushed body that are judged at once: a few milliseconds of the event loop at most."""
+
+MOST_VIOLATIONS = 250_000
+"""Violations in one push, at most: they are held in memory, and a body may have millions of records of two bytes."""
+
+
 class Lane:
     """The way into one table, for all partitions of its source and for pushes.
 
@@ -24,6 +34,13 @@ class Lane:
     ----------
     watermark
         The latest event time that the table has seen (microseconds); None before the first event.
+    frontiers
+        Up to when each partition was complete at its last commit (microseconds).
+
+    Attributes
+    ----------
+    turn
+        Held while something that was pushed, or waited in quarantine, is judged.
     """
 
     def __init__(
@@ -35,6 +52,7 @@ class Lane:
         board: Board,
         recorder: Recorder,
         watermark: int | None = None,
+        frontiers: Mapping[str, int] | None = None,
         backoff: Backoff | None = None,
     ) -> None:
         self.table = table
@@ -45,12 +63,36 @@ class Lane:
         self._recorder = recorder
         self._backoff = backoff or Backoff()
         self._frontiers: dict[str, Frontier] = {}
+        self._stored_at = dict(frontiers or {})
         self._failures: dict[str, int] = {}
         self._refusals = False
+        self.turn = asyncio.Lock()
 
     def judged(self, batch: Batch, now: int) -> Judged:
         """Judge a batch; report a source that changed its shape."""
-        result = self.judge.judge(batch, now=now, watermark=self.watermark)
+        return self._observed(self.judge.judge(batch, now=now, watermark=self.watermark))
+
+    async def judged_in_turn(self, batch: Batch, now: int, *, size: int) -> Judged:
+        """Judge what was pushed, one after the other; one of many bytes in a thread, so that nobody waits for it but
+        the pushes to this table that come behind it.
+
+        Raises
+        ------
+        TooLarge
+            There is no end to its violations.
+        """
+        async with self.turn:
+            judge = functools.partial(self.judge.judge, batch, now=now, watermark=self.watermark, most=MOST_VIOLATIONS)
+            if size <= AT_ONCE:
+                return self._observed(judge())
+            judging = asyncio.ensure_future(asyncio.to_thread(judge))
+            try:
+                return self._observed(await asyncio.shield(judging))
+            except asyncio.CancelledError:
+                await asyncio.wait([judging])  # the next one must not be judged beside it
+                raise
+
+    def _observed(self, result: Judged) -> Judged:
         for event in self._evolution.observe(result):
             self._recorder.record(event)
         return result
@@ -63,18 +105,20 @@ class Lane:
 
     def expect(self, partition: str) -> None:
         """A partition was opened: the table is complete only as far as this one is, too."""
-        self._frontiers.setdefault(partition, Frontier(None, None, SourceState.NEVER))
+        self._frontiers.setdefault(partition, Frontier(self._stored_at.get(partition), None, SourceState.NEVER))
 
     def alive(self, partition: str, at: int | None, heard: int, state: SourceState) -> None:
         """A partition spoke; `at` is None when it says nothing about completeness. Call it after the commit."""
         before = self._frontiers.get(partition)
         known = before.at if before is not None else None
-        self._publish(partition, Frontier(known if at is None else max(at, known or at), heard, state))
+        whole = known if at is None else max(at, known or at)
+        # Nothing is complete up to an instant that has not come: a clock was set back, or the source's is ahead.
+        self._publish(partition, Frontier(None if whole is None else min(whole, heard), heard, state))
 
     async def failed(self, partition: str, error: SourceError, clock: Clock) -> bool:
         """Report a failure and wait; False when trying again cannot help."""
         count = self._failures[partition] = self._failures.get(partition, 0) + 1
-        before = self._frontiers.get(partition, Frontier(None, None))
+        before = self._frontiers.get(partition) or self._stored()
         self._publish(partition, Frontier(before.at, before.heard, SourceState.FAILED))
         self._recorder.record(Problem(f"source:{self.table}", "source_failed", error.message, error.hint))
         log.warning("the source of %s failed (%d times in a row): %s", self.table, count, error.message)
@@ -91,6 +135,10 @@ class Lane:
         log.warning("the store refused a batch for %s: %s", self.table, known.message)
         await clock.sleep(known.retry_after if isinstance(known, Backpressure) else 1.0)
 
+    def _stored(self) -> Frontier:
+        """What was complete when the engine started: it stays so when the source cannot be opened."""
+        return Frontier(min(self._stored_at.values(), default=None), None)
+
     def taken(self) -> None:
         """The store took a batch; if it had refused some, the problem is over."""
         if self._refusals:
@@ -100,6 +148,8 @@ class Lane:
     def opened(self) -> None:
         """The source was opened: its partitions are those that speak now."""
         self.recovered("")
+        known = {name: frontier.at for name, frontier in self._frontiers.items() if frontier.at is not None}
+        self._stored_at.update(known)
         self._frontiers.clear()
 
     def recovered(self, partition: str) -> None:

@@ -51,15 +51,16 @@ class Replay:
             by_table[record.table].append(record)
         for name, waiting_records in by_table.items():
             lane = self._lanes.get(name)
-            passed = [] if lane is None else self._passed(lane, waiting_records)
+            passed = [] if lane is None else await self._passed(lane, waiting_records)
             total["still_quarantined"] += len(waiting_records) - len(passed)
             total["replayed"] += len(passed)
             if passed:
                 await self._apply(name, passed)
 
-    def _passed(self, lane: Lane, records: Sequence[Quarantined]) -> list[tuple[int, Judged]]:
-        now = self._clock.now()
-        judged = [(r.number, lane.judge.replay(r.raw, now=now, watermark=lane.watermark)) for r in records]
+    async def _passed(self, lane: Lane, records: Sequence[Quarantined]) -> list[tuple[int, Judged]]:
+        async with lane.turn:
+            now = self._clock.now()
+            judged = [(r.number, lane.judge.replay(r.raw, now=now, watermark=lane.watermark)) for r in records]
         return [(number, result) for number, result in judged if not result.violations and not result.rejected]
 
     async def _apply(self, table: str, passed: Sequence[tuple[int, Judged]]) -> None:

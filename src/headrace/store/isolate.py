@@ -32,7 +32,8 @@ def without_unstorable(db: apsw.Connection, rows: TableRows, submission: Submiss
             kept, failures = _split(len(change.rows), _try_upserts(db, rows, change, stamp))
             good.append(_pick_upserts(change, kept))
             bad += [_violation(rows.schema.names, change.rows[i], error) for i, error in failures]
-    judged = replace(submission.judged, changes=good, violations=submission.judged.violations + bad)
+    violations, nameless = submission.judged.violations + bad, submission.judged.nameless or bool(bad)
+    judged = replace(submission.judged, changes=good, violations=violations, nameless=nameless)
     return replace(submission, judged=judged)
 
 

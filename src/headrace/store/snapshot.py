@@ -1,5 +1,8 @@
 """Full copies: while one is under way rows change in place, and at its end the keys that it did not bring are deleted.
 
+A record that its contract refused is there at the source all the same: its row stays as it was. When not even its key
+can be read, nobody knows which row it is, and the copy deletes nothing.
+
 A key is not brought when its row was last written before the copy began and the copy did not name it. The keys that a
 copy names are noted in a table beside the live one, except on a first load into an empty table, where none can be
 missing. Rows that ordinary changes write during the copy are newer than its beginning and stay.
@@ -11,7 +14,7 @@ from dataclasses import dataclass
 
 import apsw
 
-from headrace.core.changes import Upserts
+from headrace.core.changes import Judged, Upserts
 from headrace.core.schema import Row
 from headrace.store.base import Submission
 from headrace.store.rows import Stamp, TableRows
@@ -32,12 +35,24 @@ def begin(db: apsw.Connection, rows: TableRows, submission: Submission, *, txn: 
     if found is not None and submission.snapshot != "only" and found[2] == submission.source_ts:
         return Copy(int(found[0]), bool(found[1]))
     rows.forget_seen(db)
-    copy = Copy(txn, not rows.is_empty(db))
+    # A copy in one piece ends before the next change: what this very transaction wrote was written before it, too.
+    started = txn + 1 if submission.snapshot == "only" else txn
+    copy = Copy(started, not rows.is_empty(db))
     db.execute(
         "INSERT OR REPLACE INTO _hr_snapshots VALUES (?, ?, ?, ?, ?)",
-        (name, txn, submission.source_ts, copy.compare, submission.position is not None),
+        (name, started, submission.source_ts, copy.compare, submission.position is not None),
     )
     return copy
+
+
+def hold(db: apsw.Connection, rows: TableRows, judged: Judged, copy: Copy) -> Copy:
+    """The copy with its refused records taken into account, so that their rows are not deleted at its end."""
+    if judged.held and copy.compare:
+        rows.note_seen(db, judged.held)
+    if not judged.nameless:
+        return copy
+    db.execute("UPDATE _hr_snapshots SET started = 0 WHERE table_name = ?", (rows.schema.name,))
+    return Copy(0, copy.compare)
 
 
 def apply_part(db: apsw.Connection, rows: TableRows, change: Upserts, stamp: Stamp, copy: Copy) -> int:

@@ -205,7 +205,8 @@ class Transaction:
                 if work.submission.snapshot is not None and not group.rows.events:
                     self._apply_run(group, run, appended)
                     run = []
-                    work.copy = snapshot.begin(self._db, group.rows, work.submission, txn=self.txn)
+                    copy = snapshot.begin(self._db, group.rows, work.submission, txn=self.txn)
+                    work.copy = snapshot.hold(self._db, group.rows, work.submission.judged, copy)
                 for change in work.submission.judged.changes:
                     if run and not (_joins(group, work, change) and work.stamp == run[0][0].stamp):
                         self._apply_run(group, run, appended)

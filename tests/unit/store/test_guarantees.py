@@ -47,9 +47,9 @@ def ids(store: SqliteStore) -> list[object]:
 
 def test_two_copies_in_one_transaction_delete_what_the_second_one_lacks_and_no_more(store: SqliteStore) -> None:
     store.commit([items(("a", 1), ("b", 1), ("c", 1))])
-    first = items(("a", 1), ("b", 1), source_ts=1, snapshot="only")
+    first = items(("a", 1), ("b", 1), ("e", 1), source_ts=1, snapshot="only")
     second = items(("b", 1), ("d", 1), source_ts=2, snapshot="only")
-    store.commit([first, second])
+    store.commit([first, items(("f", 1)), second])
     assert ids(store) == ["b", "d"]
 
 
