@@ -15,7 +15,7 @@ from headrace.app import App
 from headrace.context.value import ContextValue
 from headrace.core.changes import Batch, Json, Rows
 from headrace.core.clock import SECOND, SimulatedClock, to_datetime
-from headrace.core.errors import Rejected, SourceError, StaleContext
+from headrace.core.errors import DeclarationError, Rejected, SourceError, StaleContext
 from headrace.runtime.live import Live
 from headrace.testing import CRASH, EOF, PAUSE, Fail, Heartbeat, Scripted
 
@@ -302,3 +302,15 @@ async def test_a_copy_does_not_delete_the_rows_of_records_that_it_brings_broken(
         rows = (await live.in_stock(shop="s1")).rows
         assert rows == [{"item_id": "i1", "stock": 1}, {"item_id": "i3", "stock": 7}]
         assert len(live.reads.quarantine()) == 2
+
+
+@pytest.mark.parametrize("wrong", [{"keep": None}, {"keep": "1h", "lateness": "2h"}])
+def test_a_repeat_must_be_recognisable_for_as_long_as_it_may_come(wrong: dict[str, str | None]) -> None:
+    class Order(hr.Record):
+        order_id: str
+        placed_at: hr_datetime
+
+    app = hr.App("shop")
+    app.events(Order, name="others", event_time="placed_at", **wrong)  # type: ignore[arg-type]
+    with pytest.raises(DeclarationError, match="repeat"):
+        app.events(Order, event_time="placed_at", key="order_id", **wrong)  # type: ignore[arg-type]

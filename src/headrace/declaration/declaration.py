@@ -14,7 +14,7 @@ from headrace.contracts.rules import Rule
 from headrace.core.durations import Duration, parse_duration
 from headrace.core.errors import DeclarationError
 from headrace.core.records import OnViolation, Record
-from headrace.core.schema import TableKind
+from headrace.core.schema import Schema, TableKind
 from headrace.declaration.declared import DeclaredRollup, Table, View
 from headrace.declaration.place import caller, located
 from headrace.sources.base import Source
@@ -191,11 +191,13 @@ class Declaration:
             keep=_micros(keep),
             adopt=new_fields == "adopt",
         )
+        late = _micros(lateness) if lateness is not None else schema.keep
+        _check_repeats(schema, late)
         contract = Contract(
             record=record,
             schema=schema,
             rules=tuple(rules),
-            lateness=_micros(lateness) if lateness is not None else _micros(keep),
+            lateness=late,
             ahead=parse_duration(ahead),
             on_violation=on_violation,
             new_fields=new_fields,
@@ -336,3 +338,19 @@ def _columns(columns: Columns) -> tuple[str, ...]:
 
 def _micros(duration: Duration | None) -> int | None:
     return None if duration is None else parse_duration(duration)
+
+
+def _check_repeats(events: Schema, lateness: int | None) -> None:
+    """A repeat is recognised by the event itself, so that must be there for as long as one may come."""
+    if not events.key:
+        return
+    if events.keep is None:
+        raise DeclarationError(
+            f"the events {events.name!r} have a key and are not kept: no repeat would be recognised",
+            hint="keep them, or leave the key out",
+        )
+    if lateness is not None and lateness > events.keep:
+        raise DeclarationError(
+            f"an event of {events.name!r} may come later than events are kept: a repeat of it would count again",
+            hint="keep events at least as long as the lateness that is allowed",
+        )
