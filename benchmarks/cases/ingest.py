@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from harness import peers
-from harness.figures import Result, median
+from harness.figures import Result
 from harness.process import measure
+from harness.rates import Rates
 from harness.setting import Setting
 
 BATCH = 5_000
-WAYS = {"memory": "from memory, in a running app", "files": "from a file (source Files)", "push": "pushes, 8 in flight"}
+WAYS = {
+    "memory": "from memory, in a running app",
+    "files": "from a file (source Files)",
+    "push": "from pushes, 8 in flight",
+}
 
 
 def run(setting: Setting) -> Result:
@@ -16,23 +23,21 @@ def run(setting: Setting) -> Result:
     result = Result("ingest")
     rows, keys = setting.pick((100_000, 30_000), (1_000_000, 200_000))
     pathway = peers.python("pathway", setting)
-    rates: dict[str, list[float]] = {way: [] for way in (*WAYS, "small", "pathway")}
+    rates = Rates()
     for _ in range(setting.repeats):
         for way in WAYS:
-            rates[way].append(_ours(setting, rows, keys, BATCH, way))
-        rates["small"].append(_ours(setting, rows, keys, 1_000, "memory"))
+            rates.add(way, _ours(setting, rows, keys, BATCH, way))
+        rates.add("small", _ours(setting, rows, keys, 1_000, "memory"))
         if pathway is not None:
             found = measure("peers/pathway_ingest.py", rows, keys, python=pathway, core=setting.core)
-            rates["pathway"].append(found["rows"] / found["seconds"])
+            rates.add("pathway", found)
             result.peers["pathway"] = found["version"]
-    peer = median(rates["pathway"]) if rates["pathway"] else None
-    shown = {"peer": peer, "peer_name": "Pathway"}
-    for way, label in WAYS.items():
-        target = 150_000 if way == "memory" else None
-        result.add(f"rows {label}", median(rates[way]), "rows/s", target=target, runs=rates[way], **shown)
-    result.add("rows from memory, batches of 1,000", median(rates["small"]), "rows/s", runs=rates["small"], **shown)
-    if peer:
-        result.add("times Pathway", median(rates["memory"]) / peer, "x", target=2.0)
+    shown = {"peer": rates.median("pathway"), "peer_name": "Pathway"}
+    for way, label in {**WAYS, "small": "from memory, batches of 1,000"}.items():
+        rate, more = rates.median(way) or 0.0, {"runs": rates.runs(way), "detail": rates.detail(way), **shown}
+        result.add(f"rows {label}", rate, "rows/s", target=150_000 if way == "memory" else None, **more)
+    if pathway is not None:
+        rates.compare(result, "memory", "pathway", "times Pathway", 2.0)
     result.notes += [
         f"{rows:,} upserts over {keys:,} keys, batches of {BATCH:,}; one core; until fsynced and counted by a reader.",
         "Pathway 0.33: next(**json.loads(line)) in an upsert session, commits every 5 s (its fastest), null sink; its"
@@ -41,7 +46,6 @@ def run(setting: Setting) -> Result:
     return result
 
 
-def _ours(setting: Setting, rows: int, keys: int, batch: int, way: str) -> float:
+def _ours(setting: Setting, rows: int, keys: int, batch: int, way: str) -> dict[str, Any]:
     folder = setting.folder("ingest")
-    found = measure("workers/ingest.py", folder, rows, keys, batch, way, core=setting.core)
-    return found["rows"] / found["seconds"]
+    return measure("workers/ingest.py", folder, rows, keys, batch, way, core=setting.core)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import workload
 from harness import peers
-from harness.figures import Result, median
+from harness.figures import Result
 from harness.process import measure
+from harness.rates import Rates
 from harness.setting import Setting
 
 KEYS = 1_000
@@ -27,25 +28,25 @@ def run(setting: Setting) -> Result:
     rows = setting.pick(200_000, 2_000_000)
     events = _events(setting, rows)
     pathway = peers.python("pathway", setting)
-    rates: dict[str, list[float]] = {way: [] for way in (*WAYS, *PATHWAY)}
+    rates = Rates()
     for _ in range(setting.repeats):
         for way in WAYS:
-            found = measure("workers/rollup.py", setting.folder("rollup"), events, KEYS, BATCH, way, core=setting.core)
-            rates[way].append(found["rows"] / found["seconds"])
+            folder = setting.folder("rollup")
+            rates.add(way, measure("workers/rollup.py", folder, events, KEYS, BATCH, way, core=setting.core))
         for name, (reader, how) in PATHWAY.items() if pathway is not None else ():
             found = measure("peers/pathway_rollup.py", events, reader, how, python=pathway, core=setting.core)
-            rates[name].append(found["rows"] / found["seconds"])
+            rates.add(name, found)
             result.peers["pathway"] = found["version"]
-    best = max((median(rates[name]) for name in PATHWAY if rates[name]), default=None)
+    best = rates.best(list(PATHWAY))
+    shown = {"peer": rates.median(best) if best else None, "peer_name": "Pathway"}
     for way, label in WAYS.items():
-        target = 400_000 if way == "drop" else None
-        shown = {"peer": best, "peer_name": "Pathway"}
-        result.add(f"events, {label}", median(rates[way]), "events/s", target=target, runs=rates[way], **shown)
-    for name in PATHWAY:
-        if rates[name]:
-            result.add(f"Pathway: {name}", median(rates[name]), "events/s", runs=rates[name])
+        rate, more = rates.median(way) or 0.0, {"runs": rates.runs(way), "detail": rates.detail(way), **shown}
+        result.add(f"events, {label}", rate, "events/s", target=400_000 if way == "drop" else None, **more)
+    for name in PATHWAY if best else ():
+        rate = rates.median(name) or 0.0
+        result.add(f"Pathway: {name}", rate, "events/s", runs=rates.runs(name), detail=rates.detail(name))
     if best:
-        result.add("times Pathway (its fastest way)", median(rates["drop"]) / best, "x", target=1.0)
+        rates.compare(result, "drop", best, "times Pathway (its fastest way)", 1.0)
     result.notes += [
         f"{rows:,} events, {KEYS:,} keys, 30 minutes; one core; ours: event times parsed and checked, durable.",
         "Pathway's groupby takes the minute as a slice of the text; its windowby parses the time as ours does. It"
