@@ -61,6 +61,12 @@ def stored_definition(db: apsw.Connection, name: str) -> str | None:
     return None if row is None else str(row[0])
 
 
+def stored_tables(db: apsw.Connection, name: str) -> list[str]:
+    """The physical tables that hold `name`; empty when there are none."""
+    row = db.execute("SELECT tables FROM _hr_derived WHERE name = ?", (name,)).fetchone()
+    return [] if row is None else str(row[0]).split()
+
+
 def remember(db: apsw.Connection, name: str, definition: str, tables: tuple[str, ...]) -> None:
     """Note that `name` is now filled by `definition` into `tables`."""
     db.execute(
@@ -73,8 +79,7 @@ def remember(db: apsw.Connection, name: str, definition: str, tables: tuple[str,
 def drop_tables(db: apsw.Connection, name: str) -> None:
     """Drop the physical tables of `name` and forget it."""
     db.execute(_CREATE)
-    row = db.execute("SELECT tables FROM _hr_derived WHERE name = ?", (name,)).fetchone()
-    for table in str(row[0]).split() if row is not None else ():
+    for table in stored_tables(db, name):
         db.execute(f"DROP TABLE IF EXISTS {quoted(table)}")
     db.execute("DELETE FROM _hr_derived WHERE name = ?", (name,))
 

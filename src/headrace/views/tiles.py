@@ -20,7 +20,7 @@ from headrace.core.schema import Row, Stored
 from headrace.store import bulk
 from headrace.store.base import Delta
 from headrace.views.aggregates import Partial, Side, cells
-from headrace.views.definitions import drop_tables, fetch, quoted, remember, stored_definition
+from headrace.views.definitions import drop_tables, fetch, quoted, remember, stored_definition, stored_tables
 from headrace.views.rollup import Level, Rollup
 
 Key = tuple[Stored, ...]
@@ -58,14 +58,14 @@ class RollupMaintainer:
         Raises
         ------
         MigrationRefused
-            When the definition changed and the raw events are not kept for as long as the longest window.
+            When the definition changed and raw events of the longest window are not kept any more.
         """
         stored = stored_definition(db, self.name)
         if stored == self.rollup.definition:
             return
         with db:
             if stored is not None:
-                self._check_rebuild()
+                self._check_rebuild(db)
                 drop_tables(db, self.name)
             self._create(db)
             if self.rollup.events.keep is not None:
@@ -104,16 +104,40 @@ class RollupMaintainer:
     def _widths(self) -> list[int]:
         return [level.width for level in self.rollup.levels]
 
-    def _check_rebuild(self) -> None:
-        keep, need = self.rollup.events.keep, self.rollup.retention
-        if keep is None or keep < need:
-            kept = "are not kept" if keep is None else f"are kept for {format_duration(keep)} only"
-            raise MigrationRefused(
-                f"the rollup {self.name!r} has changed, and the events of {self.rollup.events.name!r} to compute it"
-                f" again {kept}",
-                hint=f'keep them at least keep="{format_duration(need)}", give the rollup a new name (it then starts'
-                " empty), or take the change back",
-            )
+    def _check_rebuild(self, db: apsw.Connection) -> None:
+        events = self.rollup.events
+        longest = max(level.longest for level in self.rollup.levels)
+        if events.keep is None:
+            kept = "are not kept"
+        elif events.keep < longest:
+            kept = f"are kept for {format_duration(events.keep)} only"
+        elif self._events_gone(db):
+            kept = "are partly gone"
+        else:
+            return
+        raise MigrationRefused(
+            f"the rollup {self.name!r} has changed, and the events of {events.name!r} to compute it again {kept}",
+            hint="take the change back, or give the rollup a new name (it then begins with the events that are there);"
+            f' with keep="{format_duration(longest)}" or more the events suffice for later changes',
+        )
+
+    def _events_gone(self, db: apsw.Connection) -> bool:
+        """Whether the stored tiles count more events in the longest window than are kept.
+
+        How long events are kept now says nothing of how long they were kept: so they are counted.
+        """
+        events = self.rollup.events
+        longest = max(level.longest for level in self.rollup.levels)
+        for table in stored_tables(db, self.name):
+            if "__tiles_" not in table:
+                continue
+            within = f"FROM {quoted(table)} WHERE _tile >= (SELECT max(_tile) FROM {quoted(table)}) - {longest}"
+            ((first, counted),) = fetch(db, f"SELECT min(_tile), total(_n) {within}")
+            time = quoted(events.event_time or "")
+            ((kept,),) = fetch(db, f"SELECT count(*) FROM {quoted(events.name)} WHERE {time} >= ?", (first,))
+            if cast(float, counted) > cast(int, kept):
+                return True
+        return False
 
     def _create(self, db: apsw.Connection) -> None:
         keys = _key_columns(self.rollup)

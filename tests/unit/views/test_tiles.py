@@ -176,6 +176,16 @@ def test_changed_definition_is_refused_without_events(make_store: Any) -> None:
     assert 'keep="2m"' in error.value.hint
 
 
+def test_changed_definition_is_refused_when_events_of_the_window_are_gone(make_store: Any) -> None:
+    first = rollup(["1m"])
+    store = make_store(first.events)
+    store.maintain(RollupMaintainer(first))
+    store.commit((first.events, [("a", 2.0, i, "x", NOW - i * S) for i in range(50)], []))
+    store.db.execute(f'DELETE FROM "sales" WHERE "{first.events.event_time}" < ?', (NOW - 40 * S,))
+    with pytest.raises(MigrationRefused, match="are partly gone"):
+        RollupMaintainer(rollup(["1m", "2m"])).setup(store.db)
+
+
 def test_housekeep_drops_only_what_no_window_reaches(make_store: Any) -> None:
     r = rollup(["1m", "3h"], lateness=60 * S)
     store = make_store(r.events)
