@@ -12,8 +12,9 @@ from types import ModuleType
 from typing import Any
 
 from headrace.core.clock import Clock, SystemClock
-from headrace.core.errors import DeclarationError
+from headrace.core.errors import DeclarationError, HeadraceError
 from headrace.declaration.declaration import Declaration
+from headrace.declaration.place import place_of
 from headrace.portal import SyncPortal
 from headrace.runtime.live import Live
 
@@ -68,10 +69,11 @@ def load_app(target: str | Path) -> App:
     Raises
     ------
     DeclarationError
-        When there is no such file, no app in it, or more than one; and whatever its declarations raise.
+        When there is no such file, no app in it, or more than one; and for whatever goes wrong while the file runs,
+        with the file's own line.
     """
     place, _, name = str(target).partition(":")
-    module = _load_file(Path(place)) if place.endswith(".py") else _load_module(place)
+    module = _load(place)
     found = {key: value for key, value in vars(module).items() if isinstance(value, App)}
     if name:
         if name in found:
@@ -84,6 +86,23 @@ def load_app(target: str | Path) -> App:
             hint='write app = headrace.App("name")' if not apps else f"say which: {place}:{next(iter(found))}",
         )
     return next(iter(apps.values()))
+
+
+def _load(place: str) -> ModuleType:
+    try:
+        return _load_file(Path(place)) if place.endswith(".py") else _load_module(place)
+    except DeclarationError as error:
+        error.where = error.where or place_of(error)
+        raise
+    except HeadraceError:
+        raise
+    # The boundary to user code: an app file can raise anything, and its author needs the line of that file.
+    except Exception as error:
+        raise DeclarationError(
+            f"{type(error).__name__}: {error}",
+            hint="the file raised this while it was loaded; `headrace explain APP --debug` shows the whole traceback",
+            where=place_of(error),
+        ) from error
 
 
 def _load_file(path: Path) -> ModuleType:

@@ -314,3 +314,33 @@ def test_a_repeat_must_be_recognisable_for_as_long_as_it_may_come(wrong: dict[st
     app.events(Order, name="others", event_time="placed_at", **wrong)  # type: ignore[arg-type]
     with pytest.raises(DeclarationError, match="repeat"):
         app.events(Order, event_time="placed_at", key="order_id", **wrong)  # type: ignore[arg-type]
+
+
+async def test_a_view_with_a_period_of_its_own_is_refreshed_by_it(tmp_path: Path) -> None:
+    clock = SimulatedClock()
+    app = shop_app()
+    app.view("total", "SELECT SUM(stock) AS stock FROM items", refresh="30s")
+    async with running(app, tmp_path, clock) as live:
+        await live.push("items", item(1, stock=4))
+        await step(clock, 30, lambda: _has(live.total(), [{"stock": 4}]))
+
+
+async def test_rows_that_are_there_take_the_default_of_a_new_column(tmp_path: Path) -> None:
+    clock = SimulatedClock()
+    async with running(shop_app(), tmp_path, clock) as live:
+        await live.push("items", item(1))
+
+    class Item(hr.Record):
+        item_id: str
+        shop: str
+        stock: int
+        spicy: bool = False
+
+    app = hr.App("shop")
+    app.table(Item, key="item_id", index=["shop"])
+    async with running(app, tmp_path, clock) as live:
+        assert (await live.get("items", "i1")).rows == [item(1) | {"spicy": False}]
+
+
+async def _has(read: Awaitable[ContextValue], rows: list[dict[str, object]]) -> bool:
+    return (await read).rows == rows

@@ -35,7 +35,8 @@ def push(table: str, file: BinaryIO, idempotency_key: str | None, url: str, api_
     if as_json:
         print_json(receipt)
         return
-    click.echo(f"accepted {receipt['accepted']}, quarantined {receipt['quarantined']}")
+    repeats = f", duplicates {receipt['duplicates']}" if receipt["duplicates"] else ""
+    click.echo(f"accepted {receipt['accepted']}, quarantined {receipt['quarantined']}{repeats}")
     if receipt["replayed"]:
         click.echo("this idempotency key was used before: nothing was applied again")
     if receipt["quarantined"]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-import sysconfig
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from headrace.core.errors import DeclarationError, HeadraceError
+from headrace.core.errors import HeadraceError
 
 if TYPE_CHECKING:
     from headrace.app import App
@@ -77,28 +74,4 @@ def load(target: str) -> App:
     """
     from headrace.app import load_app  # the declaration pulls in the SQL parser, which --help does not need
 
-    try:
-        return load_app(target)
-    except HeadraceError:
-        raise
-    # The boundary to user code: an app file can raise anything, and its author needs the line of that file.
-    except Exception as error:
-        raise DeclarationError(
-            f"{type(error).__name__}: {error}",
-            hint="the file raised this while it was loaded; --debug shows the whole traceback",
-            where=_place(error),
-        ) from error
-
-
-def _place(error: Exception) -> str:
-    """`file:line` of the last frame in the user's own code, or of a syntax error."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}:{error.lineno}"
-    installed = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
-    own = str(Path(__file__).resolve().parent.parent)
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((own, *installed, "<", sys.prefix))
-    ]
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return load_app(target)

@@ -20,7 +20,7 @@ import typing_extensions
 from pydantic.fields import FieldInfo
 
 from headrace.core.errors import DeclarationError
-from headrace.core.schema import Column, ColumnType
+from headrace.core.schema import Column, ColumnType, Stored, encode
 
 _EXACT: dict[Any, ColumnType] = {
     pydantic.AwareDatetime: ColumnType.TIMESTAMP,
@@ -76,7 +76,22 @@ def column_of(name: str, field: FieldInfo) -> Column:
             hint="use str, int, float, bool, datetime, date, time, timedelta, UUID, Decimal, bytes, an Enum, "
             "or something that is JSON (list, dict, a Pydantic model)",
         )
-    return Column(name, shape.type, shape.nullable, field.description or "")
+    return Column(name, shape.type, shape.nullable, field.description or "", _default(name, field, shape.type))
+
+
+def _default(name: str, field: FieldInfo, kind: ColumnType) -> Stored:
+    """The stored form of a field's default; None for one that is made anew for each record, but an empty container."""
+    if field.default_factory in (list, dict):
+        return encode(kind, field.get_default(call_default_factory=True, validated_data={}))
+    if field.is_required() or field.default_factory is not None:
+        return None
+    try:
+        return encode(kind, field.default)
+    except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise DeclarationError(
+            f"the default {field.default!r} of the field {name!r} is no {kind.value}",
+            hint="give a default of the field's type",
+        ) from error
 
 
 def describe(annotation: Any) -> str:

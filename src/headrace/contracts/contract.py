@@ -115,6 +115,8 @@ class Contract:
     def _check_rules(self) -> None:
         names: set[str] = set()
         for rule in self.rules:
+            if not isinstance(rule, Rule):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise DeclarationError(f"{rule!r:.80} of {self.schema.name!r} is not a rule", hint="write Rule(...)")
             if rule.name in names:
                 raise DeclarationError(
                     f"two rules of {self.schema.name!r} are called {rule.name!r}", hint="give each its own name"

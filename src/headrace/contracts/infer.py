@@ -57,6 +57,7 @@ def schema_of(
     >>> schema.name, [(c.name, c.type.value, c.nullable) for c in schema.columns]
     ('items', [('item_id', 'text', False), ('price', 'real', True)])
     """
+    _check_record(record)
     schema = Schema(
         name=_table_name(default_name(record) if name is None else name),
         kind=kind,
@@ -81,8 +82,16 @@ def default_name(record: type[Record]) -> str:
     >>> [default_name(type(n, (Record,), {})) for n in ("Item", "Dish", "City", "OrderLine", "GPSPing")]
     ['items', 'dishes', 'cities', 'order_lines', 'gps_pings']
     """
+    _check_record(record)
     words = [word.lower() for word in _WORD.findall(record.__name__)] or ["record"]
     return "_".join([*words[:-1], _plural(words[-1])])
+
+
+def _check_record(record: type[Record]) -> None:
+    if not (isinstance(record, type) and issubclass(record, pydantic.BaseModel)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DeclarationError(
+            f"{record!r:.80} is not a record", hint="give a class: class Item(headrace.Record): item_id: str"
+        )
 
 
 def _plural(word: str) -> str:

@@ -69,6 +69,8 @@ def to_problem(error: HeadraceError) -> dict[str, Any]:
     }
     if error.hint:
         document["hint"] = error.hint
+    if isinstance(error, errors.DeclarationError) and error.where:
+        document["where"] = error.where
     if isinstance(error, errors.Rejected):
         document["violations"] = error.violations
     if isinstance(error, errors.Backpressure | errors.Unavailable):
@@ -116,5 +118,9 @@ _BUILDERS: dict[str, _Builder] = {
     "stale-context": lambda detail, doc: errors.StaleContext(
         detail, answer=doc.get("answer"), hint=doc.get("hint", "")
     ),
+    "declaration-error": lambda detail, doc: errors.DeclarationError(
+        detail, hint=doc.get("hint", ""), where=doc.get("where", "")
+    ),
+    "sql-error": lambda detail, doc: errors.SqlError(detail, hint=doc.get("hint", ""), where=doc.get("where", "")),
     "missing-extra": lambda detail, doc: HeadraceError(detail, hint=doc.get("hint", "")),
 }

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 from typing import Any, Literal
 
 import pydantic
 from pydantic import BaseModel, ConfigDict
+
+from headrace.core.errors import DeclarationError
 
 OnViolation = Literal["quarantine", "null", "reject"]
 """What happens to a record that breaks a rule.
@@ -15,6 +19,8 @@ OnViolation = Literal["quarantine", "null", "reject"]
 `reject`: a pushed request is refused as a whole and nothing of it is applied; from a source that has nobody to
 answer, the record is quarantined.
 """
+
+_CONSTRAINTS = frozenset(inspect.signature(pydantic.Field).parameters) - {"default", "extra"}
 
 
 class Record(BaseModel):
@@ -44,7 +50,19 @@ def Field(default: Any = ..., *, on_violation: OnViolation = "quarantine", **con
     **constraints
         Everything that `pydantic.Field` takes: `gt`, `ge`, `lt`, `le`, `min_length`, `max_length`, `pattern`,
         `description`, ...
+
+    Raises
+    ------
+    DeclarationError
+        For a constraint that is none: Pydantic would take it for a note and check nothing.
     """
+    unknown = [name for name in constraints if name not in _CONSTRAINTS]
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], {*_CONSTRAINTS, "on_violation"}, n=1)
+        raise DeclarationError(
+            f"Field has no parameter {unknown[0]!r}",
+            hint=f"did you mean {close[0]!r}?" if close else "it takes what pydantic.Field takes, and on_violation",
+        )
     extra = dict(constraints.pop("json_schema_extra", None) or {})
     if on_violation != "quarantine":
         extra["on_violation"] = on_violation

@@ -120,7 +120,7 @@ class Declaration:
             name=self._free(name or default_name(record)),
             kind=TableKind.TABLE,
             key=_columns(key),
-            indexes=tuple(_columns(columns) for columns in index),
+            indexes=_indexes(index),
             version=version,
             changed_at=changed_at,
             adopt=new_fields == "adopt",
@@ -186,7 +186,7 @@ class Declaration:
             name=self._free(name or default_name(record)),
             kind=TableKind.EVENTS,
             key=_columns(key),
-            indexes=tuple(_columns(columns) for columns in index),
+            indexes=_indexes(index),
             event_time=event_time,
             keep=_micros(keep),
             adopt=new_fields == "adopt",
@@ -297,7 +297,7 @@ class Declaration:
         DeclarationError
             With the line of the declaration and what to do.
         """
-        plan = plan_view(self._free(name), sql, self.catalog, refresh=_micros(refresh))
+        plan = plan_view(self._free(name), sql, self.catalog, refresh=refresh)
         parsed = FreshnessPolicy.parse(policy) if policy else None
         view = View(plan, _micros(freshness), parsed, description, caller())
         self.views[name] = view
@@ -306,6 +306,11 @@ class Declaration:
 
     def _add_table(self, contract: Contract, source: Source | None, policy: str | None) -> Table:
         source = source or Push()
+        if not isinstance(source, Source):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DeclarationError(
+                f"{source!r:.80} is not a source",
+                hint='give for example sources.Files("folder"), sources.Poll(...) or sources.Generator(...)',
+            )
         promise = Promise(
             freshness=contract.freshness,
             expect=source.expect,
@@ -322,6 +327,11 @@ class Declaration:
                 f"{name!r} is not a name for a table, rollup or view",
                 hint="use letters, digits and underscores, beginning with a letter",
             )
+        if "__" in name:
+            raise DeclarationError(
+                f"{name!r} has two underscores in a row, which Headrace's own tables have",
+                hint=f"write {re.sub('_+', '_', name)!r}",
+            )
         for what, names in (("table", self.tables), ("rollup", self.rollups), ("view", self.views)):
             taken = next((declared for other, declared in names.items() if other.lower() == name.lower()), None)
             if taken is not None:
@@ -330,6 +340,11 @@ class Declaration:
                     hint="give one of them another name (name=...)",
                 )
         return name
+
+
+def _indexes(index: Sequence[Columns]) -> tuple[tuple[str, ...], ...]:
+    """The columns of each index; one column alone need not stand in a list."""
+    return tuple(_columns(columns) for columns in ((index,) if isinstance(index, str) else index))
 
 
 def _columns(columns: Columns) -> tuple[str, ...]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
+import sysconfig
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -30,6 +33,19 @@ def caller() -> str:
             return f"{name}:{frame.f_lineno}"
         frame = frame.f_back
     return ""
+
+
+def place_of(error: BaseException) -> str:
+    """`file:line` of the last frame in the user's own code, or of a syntax error; "" when there is none."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    installed = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((_PACKAGE, *installed, "<", sys.prefix))
+    ]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 
 
 def located(declare: Callable[P, T]) -> Callable[P, T]:

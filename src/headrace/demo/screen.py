@@ -45,7 +45,9 @@ def summary(board: Scoreboard) -> RenderableType:
         f" One real second was {board.speed:g} city seconds, so every real delay of the live side counts"
         f" {board.speed:g}-fold here."
     )
-    return Group(render(board, ended=True), _intervals(board), Text(note, style=QUIET))
+    # Without the question of the moment, so that the headline is not pushed off a terminal of 24 lines.
+    shown = [_title(board, ended=True), _headline(board), _table(board), _pulse(board)]
+    return Group(*shown, _intervals(board), Text(note, style=QUIET))
 
 
 def sparkline(values: Iterable[float]) -> str:

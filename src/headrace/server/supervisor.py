@@ -209,9 +209,10 @@ class Supervisor:
         try:
             await child.start()
         except HeadraceError as error:
-            log.error("%s cannot start: %s", child.name, error)
             if self._plan.reload:
                 self._plan.announce(str(error))
+            else:
+                log.error("%s cannot start: %s", child.name, error)
 
     async def _stopped_within(self, seconds: float) -> bool:
         """Wait, but not longer than until the server is told to stop; whether it was."""

@@ -106,18 +106,22 @@ def _refuse(before: Schema, after: Schema) -> None:
     if before.kind is not after.kind:
         raise _refusal(after, f"was stored as {before.kind.value} and is now declared as {after.kind.value}")
     if before.key != after.key:
-        raise _refusal(after, f"was stored with the key {before.key} and is now declared with {after.key}")
+        raise _refusal(after, f"was stored with {_key(before)} and is now declared with {_key(after)}")
     for column in after.columns:
         if before.has(column.name) and before.column(column.name).type is not column.type:
             stored = before.column(column.name).type.value
             raise _refusal(after, f"stored the column {column.name!r} as {stored}, now it is {column.type.value}")
 
 
+def _key(schema: Schema) -> str:
+    return f"the key {', '.join(schema.key)}" if schema.key else "no key"
+
+
 def _refusal(schema: Schema, what: str) -> MigrationRefused:
     return MigrationRefused(
         f"the table {schema.name!r} {what}",
-        hint=f"`headrace store reset {schema.name}` drops its rows so that its source is read again from the start;"
-        " or use another data folder",
+        hint="use another data folder (--data), or remove the live store with `headrace store reset APP`: sources are"
+        " then read again from their beginning, and what was pushed is gone",
     )
 
 
@@ -141,9 +145,7 @@ def _add_column(db: apsw.Connection, schema: Schema, column: Column, *, adopted:
     if column.default is not None:
         db.execute(f"UPDATE {table} SET {name} = ? WHERE {name} IS NULL", (column.default,))
     if not column.nullable and db.execute(f"SELECT 1 FROM {table} WHERE {name} IS NULL LIMIT 1").get is not None:
-        raise _refusal(
-            schema, f"has rows without the new required column {column.name!r} (a default would also let them follow)"
-        )
+        raise _refusal(schema, f"has rows without the new required column {column.name!r}; give it a default")
 
 
 def _fill_from_extra(db: apsw.Connection, schema: Schema, column: Column) -> None:

@@ -146,6 +146,11 @@ class Rollup:
         for output, aggregate in self.aggregates.items():
             if not output.isidentifier() or output.startswith("_"):
                 raise DeclarationError(f"{output!r} is no name for an aggregate", hint="use letters, digits and _")
+            if not isinstance(aggregate, Aggregate):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise DeclarationError(
+                    f"{output}={aggregate!r:.80} is no aggregate of {self.name!r}",
+                    hint=f'write for example {output}=count(), or {output}=sum("column")',
+                )
             aggregate.check(events)
 
     def _columns(self) -> tuple[Column, ...]:

@@ -240,7 +240,9 @@ class Selects:
         side, kind = str(join.args.get("side") or ""), str(join.args.get("kind") or "")
         if side not in ("", "LEFT") or kind not in ("", "INNER", "OUTER"):
             hint = "use JOIN or LEFT JOIN with ON or USING; turn a RIGHT JOIN round"
-            raise self.text.error(join, f"{side} {kind} JOIN is not in the SQL subset of views".lstrip(), hint)
+            raise self.text.error(
+                join, f"{' '.join(filter(None, (side, kind)))} JOIN is not in the SQL subset of views", hint
+            )
         source = replace(self._relation(join.this, ctes), nullable=side == "LEFT")
         if source.alias in scope.sources:
             raise self.text.error(join, f"two tables are named {source.alias!r}", "name one of them with AS")

@@ -70,7 +70,8 @@ def parse(text: SqlText) -> exp.Query:
     except (TokenError, RecursionError) as error:
         raise text.error_at(None, f"this is not SQL: {error}", "a quote or a bracket may be open") from None
     if len(statements) != 1:
-        raise text.error_at(None, f"a view is one SELECT; here are {len(statements)} statements", "split them")
+        hint = "declare a view for each" if statements else "write for example SELECT item_id FROM items"
+        raise text.error_at(None, f"a view is one SELECT; here are {len(statements)} statements", hint)
     query = statements[0]
     if isinstance(query, exp.Subquery):
         raise text.error(query, "the whole SELECT is in brackets", "leave the outer brackets out")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal, NewType
 from uuid import UUID
@@ -261,3 +261,24 @@ def test_sql_outside_the_subset(sql: str, says: str, hints: str) -> None:
         contract(Rule(sql))
     assert says in caught.value.message
     assert hints in caught.value.hint
+
+
+def test_a_default_is_kept_as_it_is_stored():
+    class Parcel(Record):
+        parcel_id: str
+        fragile: bool = False
+        sent: datetime = datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
+        tags: list[str] = Field(default_factory=list)
+        note: str | None = None
+        label: str = Field(default_factory=lambda: "never the same")
+
+    schema = schema_of(Parcel, kind=TableKind.TABLE, key="parcel_id")
+    defaults = {column.name: column.default for column in schema.columns}
+    assert defaults == {"parcel_id": None, "fragile": 0, "sent": 1_000_000, "tags": "[]", "note": None, "label": None}
+
+
+def test_a_default_of_another_type_is_refused():
+    with pytest.raises(DeclarationError, match="the default 'many' of the field 'stock' is no integer"):
+        schema_of(
+            pydantic.create_model("Item", __base__=Record, stock=(int, "many")), kind=TableKind.TABLE, key="stock"
+        )

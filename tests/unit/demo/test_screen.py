@@ -55,6 +55,10 @@ def test_the_summary_adds_the_intervals():
     assert "60-fold" in text
 
 
+def test_the_headline_of_the_summary_is_still_on_a_small_terminal():
+    assert len(drawn(board(full=True), 80, ended=True)) <= 23  # and the prompt below it
+
+
 def test_a_plain_line_is_one_line():
     line = plain_line(board(full=True))
     assert "\n" not in line

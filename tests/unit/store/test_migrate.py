@@ -61,7 +61,7 @@ def test_a_new_optional_column_is_null(db: apsw.Connection) -> None:
 def test_a_new_required_column_without_values_is_refused_and_nothing_is_changed(db: apsw.Connection) -> None:
     with pytest.raises(MigrationRefused, match="colour") as refused:
         prepare(db, [with_column(Column("colour", TEXT))])
-    assert "headrace store reset items" in refused.value.hint
+    assert "headrace store reset APP" in refused.value.hint
     assert stored_schema(db, "items") == ITEMS
     assert len(db.execute("PRAGMA table_info(items)").fetchall()) == 6
 
