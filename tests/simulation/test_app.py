@@ -349,3 +349,19 @@ async def test_rows_that_are_there_take_the_default_of_a_new_column(tmp_path: Pa
 
 async def _has(read: Awaitable[ContextValue], rows: list[dict[str, object]]) -> bool:
     return (await read).rows == rows
+
+
+async def test_a_source_that_keeps_failing_stays_a_problem_between_its_attempts(tmp_path: Path) -> None:
+    clock = SimulatedClock()
+    poll = hr.sources.Poll(f"sqlite:///{tmp_path / 'shop.db'}", "SELECT item_id, shop, stock FROM items", every="1s")
+    async with running(shop_app(poll), tmp_path / "store", clock) as live:
+
+        async def failed() -> bool:
+            return [problem.kind for problem in live.engine.store.problems.current()] == ["source_failed"]
+
+        await until(failed)
+        for _ in range(5):  # beyond the wait after a failure, and not yet to the next poll
+            clock.advance(0.1)
+            for _ in range(50):
+                await asyncio.to_thread(lambda: None)
+                assert await failed()

@@ -74,11 +74,11 @@ class Feed:
         except SourceError as error:
             await self._settle(0)
             return await self._lane.failed(self._name, error, self._clock)
-        self._lane.recovered(self._name)
-        if batch is None:
+        if batch is None:  # between two attempts as well as between two good turns: it does not end a failure
             await self._settle(0)
             await self._clock.sleep(self._partition.next_awake())
             return True
+        self._lane.recovered(self._name)
         await self._take(batch)
         if batch.ended:
             await self._settle(0)

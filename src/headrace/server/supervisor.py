@@ -124,7 +124,9 @@ class Supervisor:
                 break
             keepers.append([asyncio.create_task(self._keep(child)) for child in group])
         else:
-            self._plan.announce(f"serving {self._plan.app} on {url}")
+            running = all(child.running for child in self._children)
+            what = f"serving {self._plan.app}" if running else f"waiting until {self._plan.app} is mended, to serve it"
+            self._plan.announce(f"{what} on {url}")
             await self._wait_for_end(keepers)
         self._stopping.set()
         close()
