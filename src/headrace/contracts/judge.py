@@ -21,7 +21,7 @@ from headrace.contracts.keys import KeyReader
 from headrace.contracts.row_rules import RowRules
 from headrace.contracts.runs import DeleteRun, Runs, UpsertRun
 from headrace.contracts.text_rows import TextRows
-from headrace.core.changes import BadBytes, Batch, Json, Judged, Keys, Payload, Rows, Violation
+from headrace.core.changes import BadBytes, Batch, Json, Judged, Keys, Partial, Payload, Rows, Tuples, Violation
 from headrace.core.collector import CollectorPause
 from headrace.core.errors import TooLarge
 from headrace.core.schema import Row, TableKind
@@ -143,10 +143,15 @@ class Judge:
                 return self._json(sitting, payload)
             case Rows():
                 return self._mappings(sitting, payload)
+            case Tuples():
+                names = payload.names
+                return self._mappings(sitting, Rows([dict(zip(names, row, strict=True)) for row in payload.rows]))
+            case Partial():
+                raise NotImplementedError("branch cdc: engine work")
             case Keys():
                 return self._deleted(sitting, payload)
             case BadBytes():
-                sitting.refuse(Breach("bad_bytes", "", "", payload.message), 0, payload.data)
+                sitting.refuse(Breach(payload.rule, "", "", payload.message), 0, payload.data)
                 return 1
 
     def _json(self, sitting: _Sitting, payload: Json) -> int:

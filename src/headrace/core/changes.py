@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from headrace.core.clock import ClockOffset
 from headrace.core.schema import Row
 
 Position = str
@@ -36,11 +37,30 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
+class Tuples:
+    """Records as tuples of Python values, all in the order of `names`; the cheapest form for sources with columns."""
+
+    names: tuple[str, ...]
+    rows: Sequence[tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """Records that leave out columns which did not change: those stay as they are stored.
+
+    A record whose row is not stored (it was refused, or is gone) goes to quarantine, rule `incomplete`.
+    """
+
+    records: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class BadBytes:
     """A piece of input that is not a record at all (bad encoding, half a line, no JSON): it goes to quarantine."""
 
     data: bytes
     message: str
+    rule: str = "bad_bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +70,7 @@ class Keys:
     keys: Sequence[Mapping[str, Any]]
 
 
-Payload = Json | Rows | BadBytes | Keys
+Payload = Json | Rows | Tuples | Partial | BadBytes | Keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +101,15 @@ class Batch:
     ended
         The source has said all that it will ever say.
     table
-        The table that the payloads are for, when one partition feeds several (`Source.many`); None: the only one.
+        The table that the payloads are for, when one partition feeds several (`Source.stream`); None: the only one.
+        Position, frontier and clock count for all tables of the stream.
     more
         The transaction at the source goes on in the partition's next batch: what this batch brings becomes visible
         together with that one. `position` is None on such a batch and stands on the last one of the transaction,
-        so that a crash between them resumes before the first.
+        so that a crash between them resumes before the first. A partition begins a transaction only when it has all of
+        it at hand (in memory or on disk): the writer waits for the rest and for nothing else.
+    clock
+        How far the source's clock is from ours, when it was measured.
 
     A batch without payloads is a sign of life: it moves the frontier of an idle source and is not committed.
     """
@@ -100,6 +124,7 @@ class Batch:
     ended: bool = False
     table: str | None = None
     more: bool = False
+    clock: ClockOffset | None = None
 
 
 @dataclass(frozen=True, slots=True)
