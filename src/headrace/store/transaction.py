@@ -367,12 +367,13 @@ class Transaction:
 
     def keep_positions(self) -> None:
         """Step 8: where each source stands after what it brought, and the commit stamp itself."""
-        for name, group in self._groups.items():
-            for work in group.works:
-                submission = work.submission
-                if submission.position is not None or submission.frontier is not None:
-                    stands = (submission.partition, submission.position, submission.frontier, self.txn)
-                    self._db.executemany(_POSITION, [(place, *stands) for place in submission.places or (name,)])
+        works = [work for group in self._groups.values() for work in group.works]
+        for work in sorted(works, key=lambda work: work.index):  # places may be those of other tables' submissions
+            submission = work.submission
+            if submission.position is not None or submission.frontier is not None:
+                stands = (submission.partition, submission.position, submission.frontier, self.txn)
+                places = submission.places or (submission.table,)
+                self._db.executemany(_POSITION, [(place, *stands) for place in places])
         self._db.execute("INSERT OR REPLACE INTO _hr_meta VALUES ('txn', ?)", (self.txn,))
 
 
