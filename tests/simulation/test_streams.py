@@ -279,11 +279,11 @@ async def test_no_reader_ever_sees_half_of_a_transaction_through_crashes_and_fai
         crashed = crashes(source)
         async with running(app, tmp_path, clock) as live:
 
-            async def settled() -> bool:
+            async def settled(before: int = crashed, live: Live = live) -> bool:
                 clock.advance(0.05)
                 found = await figures(live)
                 assert found["accounts"] < 6 or found["cents"] == 600, "half of a transaction"
-                return crashes(source) > crashed or found == expected
+                return crashes(source) > before or found == expected
 
             await until(settled)
             if await figures(live) == expected:
