@@ -126,7 +126,8 @@ def _streamed(n: int, first_sale: int) -> Streamed:
         Judged([Deletes([("i5",)])], bad),
     ]
     pieces = [
-        Submission(t, j, partition="s", unit=unit) for t, j in zip(("items", "sales", "items"), judged, strict=True)
+        Submission(t, j, partition="s", version=200 + n, unit=unit)
+        for t, j in zip(("items", "sales", "items"), judged, strict=True)
     ]
     pieces[-1] = replace(pieces[-1], position=f"{n}", frontier=2_000 + n, places=places)
     return Streamed(pieces)
