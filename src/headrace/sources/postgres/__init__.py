@@ -1,0 +1,1 @@
+"""PostgreSQL: a database's commits as they happen."""
