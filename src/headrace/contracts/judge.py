@@ -13,6 +13,7 @@ from typing import Any
 from headrace.contracts.body import Body, Form, fields_of
 from headrace.contracts.breach import Breach
 from headrace.contracts.checks import TimeCheck, UniqueCheck
+from headrace.contracts.completion import Completion, When
 from headrace.contracts.contract import Contract
 from headrace.contracts.envelope import Delete, EnvelopeReader, Upsert, may_hold_envelopes
 from headrace.contracts.exact import Accepted, ExactReader, parse_object, raw_of
@@ -21,7 +22,7 @@ from headrace.contracts.keys import KeyReader
 from headrace.contracts.row_rules import RowRules
 from headrace.contracts.runs import DeleteRun, Runs, UpsertRun
 from headrace.contracts.text_rows import TextRows
-from headrace.core.changes import BadBytes, Batch, Json, Judged, Keys, Partial, Payload, Rows, Tuples, Violation
+from headrace.core.changes import BadBytes, Batch, Json, Judged, Keys, Partial, Patch, Payload, Rows, Tuples, Violation
 from headrace.core.collector import CollectorPause
 from headrace.core.errors import TooLarge
 from headrace.core.schema import Row, TableKind
@@ -88,6 +89,7 @@ class Judge:
         self._text = TextRows(contract)
         self._times = TimeCheck(contract)
         self._unique = UniqueCheck(contract)
+        self._completion = Completion(contract, lambda: Judge(contract))
 
     @property
     def is_fast(self) -> bool:
@@ -149,7 +151,7 @@ class Judge:
             case Tuples():
                 return self._tuples(sitting, payload)
             case Partial():
-                raise NotImplementedError("branch cdc: engine work")
+                return self._partial(sitting, payload)
             case Keys():
                 return self._deleted(sitting, payload)
             case BadBytes():
@@ -313,6 +315,17 @@ class Judge:
             part = given[start : start + size]
             found += self._all_tuples(names, part) or self._fitting(names, part)
         return found
+
+    def _partial(self, sitting: _Sitting, payload: Partial) -> int:
+        judged = sitting.judged
+        for item, record in enumerate(payload.records):
+            key = self._keys.read(record)
+            if isinstance(key, Breach):
+                sitting.refuse(key, item, raw_of(record))
+                continue
+            when = When(sitting.now, sitting.watermark, f"{sitting.batch.origin}#{sitting.start + item}")
+            judged.patches.append(Patch(len(judged.changes), key, self._completion.of(record, when)))
+        return len(payload.records)
 
     def _deleted(self, sitting: _Sitting, payload: Keys) -> int:
         runs = Runs()
