@@ -27,6 +27,9 @@ from headrace.core.collector import CollectorPause
 from headrace.core.errors import TooLarge
 from headrace.core.schema import Row, TableKind
 
+_PARTS = 32
+"""Into so many parts tuples are cut that the fast path does not take as a whole."""
+
 Raw = Callable[[int], bytes]
 """The bytes of the record of that number in a payload."""
 
@@ -146,8 +149,7 @@ class Judge:
             case Rows():
                 return self._mappings(sitting, payload)
             case Tuples():
-                names = payload.names
-                return self._mappings(sitting, Rows([dict(zip(names, row, strict=True)) for row in payload.rows]))
+                return self._tuples(sitting, payload)
             case Partial():
                 return self._partial(sitting, payload)
             case Keys():
@@ -261,6 +263,58 @@ class Judge:
             return self._fast.mappings(records)
         except REFUSALS:
             return None
+
+    def _tuples(self, sitting: _Sitting, payload: Tuples) -> int:
+        """As `_mappings` judges mappings of the same names, but one bad record does not slow down the others."""
+        names, given = payload.names, payload.rows
+
+        def mapping(item: int) -> dict[str, Any]:
+            return dict(zip(names, given[item], strict=True))
+
+        def raw(item: int) -> bytes:
+            return raw_of(mapping(item))
+
+        if set(map(len, given)) - {len(names)}:
+            raise ValueError(f"the tuples do not all have the {len(names)} values {', '.join(names)}")
+        rows = self._all_tuples(names, given)
+        if rows is not None:
+            if given:
+                self._count(sitting, self._exact.unknown(mapping(0)))
+            self._settle(sitting, [UpsertRun(rows, range(len(given)))], raw)
+            return len(given)
+        runs = Runs()
+        for item, row in enumerate(self._fitting(names, given)):
+            if row is not None:
+                runs.upsert(item, row, None, None)
+                continue
+            record = mapping(item)
+            judged = self._exact.from_mapping(record)
+            if isinstance(judged, Breach):
+                self._count(sitting, self._exact.unknown(record))
+                sitting.refuse(judged, item, raw_of(record))
+            else:
+                self._accept(sitting, runs, item, judged)
+        self._settle(sitting, runs.found, raw)
+        return len(given)
+
+    def _all_tuples(self, names: tuple[str, ...], given: Sequence[tuple[Any, ...]]) -> list[Row] | None:
+        if self._fast is None or not self._fast.takes(names):
+            return None
+        try:
+            return self._fast.tuples(names, given)
+        except REFUSALS:
+            return None
+
+    def _fitting(self, names: tuple[str, ...], given: Sequence[tuple[Any, ...]]) -> Sequence[Row | None]:
+        """The rows of those tuples that the fast path takes, and None for the others; not all are taken."""
+        if len(given) <= 1 or self._fast is None or not self._fast.takes(names):
+            return [None] * len(given)
+        size = -(-len(given) // _PARTS)
+        found: list[Row | None] = []
+        for start in range(0, len(given), size):
+            part = given[start : start + size]
+            found += self._all_tuples(names, part) or self._fitting(names, part)
+        return found
 
     def _partial(self, sitting: _Sitting, payload: Partial) -> int:
         judged = sitting.judged
