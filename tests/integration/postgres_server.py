@@ -48,17 +48,14 @@ def dsn(server: TemporaryPostgres) -> Iterator[str]:
         connection.execute(f"CREATE DATABASE {name}")  # pyright: ignore
     yield f"{server.dsn.rsplit('/', 1)[0]}/{name}"
     with psycopg.connect(server.dsn, autocommit=True) as connection:
-        connection.execute(
-            "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = %s AND active", [name]
-        )
+        connection.execute(_END, [name])
         for _ in range(50):
-            left = connection.execute(
-                "SELECT slot_name FROM pg_replication_slots WHERE database = %s", [name]
-            ).fetchall()
-            if not left:
+            if not connection.execute(_LEFT, [name]).fetchall():
                 break
-            connection.execute(
-                "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = %s AND NOT active",
-                [name],
-            )
+            connection.execute(_DROP, [name])
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # pyright: ignore
+
+
+_END = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = %s AND active"
+_LEFT = "SELECT slot_name FROM pg_replication_slots WHERE database = %s"
+_DROP = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = %s AND NOT active"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
@@ -98,7 +99,7 @@ async def test_several_tables_of_a_transaction_are_one_unit(dsn, sql, follow):  
     with sql.transaction():
         sql.execute(FILL.format(1, 10))
         sql.execute("INSERT INTO notes SELECT i, 'a' FROM generate_series(1, 10) i")
-        with pytest.raises(psycopg.errors.UniqueViolation), sql.transaction():
+        with contextlib.suppress(psycopg.errors.UniqueViolation), sql.transaction():
             sql.execute("DELETE FROM items")
             sql.execute("INSERT INTO notes VALUES (1, 'twice')")
         sql.execute("UPDATE items SET name = 'y' WHERE id = 3")
@@ -120,7 +121,7 @@ async def test_large_transactions_with_rolled_back_savepoints_pass_the_spool(dsn
         sql.execute(FILL.format(1, 20_000))
         other.execute("INSERT INTO notes SELECT i, repeat('a', 40) FROM generate_series(1, 20000) i")
         for n in range(3):
-            with pytest.raises(ZeroDivisionError), sql.transaction():
+            with contextlib.suppress(ZeroDivisionError), sql.transaction():
                 sql.execute(f"UPDATE items SET name = 'undone {n}' WHERE id % 2 = 0")
                 with sql.transaction():
                     sql.execute("DELETE FROM items WHERE id % 3 = 0")
@@ -196,7 +197,8 @@ async def test_values_that_an_update_does_not_touch_stay(dsn, sql, follow):  # n
 async def test_truncate_empties_what_it_names_and_no_more(dsn, sql, follow):  # noqa: F811
     sql.execute(CREATE)
     sql.execute(CREATE_NOTES)
-    sql.execute('CREATE TABLE lines ("order" int, line int REFERENCES notes, note text, PRIMARY KEY ("order", line))')
+    lines = '"order" int, line int REFERENCES notes, note text, PRIMARY KEY ("order", line)'
+    sql.execute(f"CREATE TABLE lines ({lines})")
     sql.execute(FILL.format(1, 100))
     sql.execute("INSERT INTO notes SELECT i, 'a' FROM generate_series(1, 100) i")
     sql.execute("INSERT INTO lines SELECT i / 10, i, 'l' FROM generate_series(1, 100) i")
@@ -228,7 +230,7 @@ async def test_partitions_are_one_table(dsn, sql, follow):  # noqa: F811
     follower = follow({"notes": None}, NOTES)
     await follower.caught_up()
     same(follower, dsn)
-    sql.execute("UPDATE notes SET id = id + 50 WHERE id = 60")  # into another partition
+    sql.execute("UPDATE notes SET id = 0 WHERE id = 160")  # into another partition
     sql.execute("CREATE TABLE n3 PARTITION OF notes FOR VALUES FROM (200) TO (300)")
     sql.execute("INSERT INTO notes SELECT i, 'b' FROM generate_series(200, 250) i")
     sql.execute("DELETE FROM notes WHERE id % 2 = 0")
@@ -277,15 +279,14 @@ async def test_an_identity_that_lacks_the_key_is_refused(dsn, sql, follow):  # n
 
 
 async def test_only_declared_columns_are_copied_unless_others_are_wanted(dsn, sql, follow):  # noqa: F811
-    sql.execute(
-        "CREATE TABLE notes (id int PRIMARY KEY, more int, text text, doubled int GENERATED ALWAYS AS (more * 2) STORED)"
-    )
-    sql.execute("INSERT INTO notes VALUES (1, 5, 'a')")
+    sql.execute(CREATE_NOTES)
+    sql.execute("ALTER TABLE notes ADD more int, ADD doubled int GENERATED ALWAYS AS (id * 2) STORED")
+    sql.execute("INSERT INTO notes (id, more, text) VALUES (1, 5, 'a')")
     lean, rich = follow({"notes": None}, NOTES), follow({"notes": None}, NOTES, extra=True)
     rich.app = "rich"
     for follower in (lean, rich):
         await follower.caught_up()
-        sql.execute("INSERT INTO notes SELECT max(id) + 1, 6, 'b' FROM notes")
+        sql.execute("INSERT INTO notes (id, more, text) SELECT max(id) + 1, 6, 'b' FROM notes")
         await follower.caught_up()
         same(follower, dsn)
     assert all(set(row) == {"id", "text"} for row in lean.mirror.tables["notes"].rows.values())
@@ -293,9 +294,7 @@ async def test_only_declared_columns_are_copied_unless_others_are_wanted(dsn, sq
 
 
 async def test_a_generated_column_is_published_or_refused(dsn, sql, follow, server):  # noqa: F811
-    sql.execute("CREATE TABLE notes (id int PRIMARY KEY, text text GENERATED ALWAYS AS ('n' || id) STORED)"
-                if server.version >= 18 else
-                "CREATE TABLE notes (id int PRIMARY KEY, raw int, text text GENERATED ALWAYS AS ('x') STORED)")  # fmt: skip
+    sql.execute("CREATE TABLE notes (id int PRIMARY KEY, text text GENERATED ALWAYS AS (repeat('n', id)) STORED)")
     follower = follow({"notes": None}, NOTES)
     if server.version < 18:
         with pytest.raises(Exception, match="generated column: publishing it needs PostgreSQL 18"):
@@ -394,12 +393,15 @@ async def test_the_slot_follows_while_only_other_tables_are_written(dsn, sql, fo
     sql.execute("CREATE TABLE other (id int, text text)")
     follower = follow({"notes": None}, NOTES)
     await follower.caught_up()
+    await follower.caught_up()  # the first time was the copy's own
+
+    def behind() -> int:
+        query = "SELECT pg_current_wal_lsn() - confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = %s"
+        return int(sql.execute(query, ["headrace_t"]).fetchone()[0])
+
     sql.execute("INSERT INTO other SELECT i, repeat('x', 1000) FROM generate_series(1, 50000) i")
-    behind = (
-        "SELECT pg_current_wal_lsn() - confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = 'headrace_t'"
-    )
-    await follower.until(lambda: sql.execute(behind).fetchone()[0] < 17 << 20, 10)
-    assert sql.execute("SELECT count(*) FROM notes").fetchone() == (0,)
+    assert behind() > 48 << 20
+    await follower.until(lambda: behind() < 17 << 20, 10)
 
 
 async def test_writers_during_the_copy(dsn, sql, follow):  # noqa: F811
