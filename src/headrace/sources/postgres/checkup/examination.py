@@ -1,0 +1,40 @@
+"""The shell around the checkup: from an opening of the source to findings, off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from headrace.core.errors import SourceError
+from headrace.core.findings import Finding
+from headrace.sources.base import Opening
+from headrace.sources.postgres.checkup import checkup
+from headrace.sources.postgres.checkup.facts import Wanted
+from headrace.sources.postgres.checkup.mend import mend
+from headrace.sources.postgres.checkup.read import place, read_facts
+
+
+async def examine(dsn: str, opening: Opening, *, slot: str, publication: str) -> list[Finding]:
+    """All findings about one stream; a server that does not let us in is one finding."""
+    return await asyncio.to_thread(_examine, dsn, opening, slot, publication)
+
+
+async def mend_safely(dsn: str, findings: Sequence[Finding]) -> list[str]:
+    """Run what is safe; see `mend.mend`."""
+    return await asyncio.to_thread(mend, dsn, findings)
+
+
+def _examine(dsn: str, opening: Opening, slot: str, publication: str) -> list[Finding]:
+    wanted = Wanted(
+        subject=place(dsn),
+        slot=slot,
+        publication=publication,
+        schemas={name: fed.schema for name, fed in opening.tables.items()},
+        sources={name: getattr(fed.source, "table", None) or name for name, fed in opening.tables.items()},
+        resumes=any(fed.known for fed in opening.tables.values()),
+    )
+    try:
+        facts = read_facts(dsn, wanted, opening.clock)
+    except SourceError as error:
+        return [checkup.unreachable(error, wanted)]
+    return list(checkup.findings(facts, wanted))
