@@ -9,7 +9,7 @@ from typing import Any, cast
 from headrace.core.errors import SourceError
 from headrace.sources.postgres.checkup.facts import PublicationFacts, SlotFacts
 from headrace.sources.postgres.checkup.names import identifier
-from headrace.sources.postgres.checkup.read import connect, place, read_publication, read_slot
+from headrace.sources.postgres.checkup.read import connect, place, read_publication, read_slot, read_wal
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,7 @@ class Remains:
     place: str
     slot: SlotFacts | None
     publication: PublicationFacts | None
+    wal: int | None = None
 
     @property
     def empty(self) -> bool:
@@ -43,7 +44,7 @@ def look(dsn: str, *, slot: str, publication: str | None) -> Remains:
                 source="postgres",
             )
         public = None if publication is None else read_publication(connection, publication)
-        return Remains(place(dsn), found, public)
+        return Remains(place(dsn), found, public, read_wal(connection))
 
 
 def refuse_active(remains: Remains) -> None:

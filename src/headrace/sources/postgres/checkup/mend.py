@@ -28,7 +28,7 @@ def mend(dsn: str, findings: Sequence[Finding]) -> list[str]:
 
     done: list[str] = []
     with connect(dsn) as connection:
-        connection.execute(f"SET lock_timeout = {LOCK_TIMEOUT}")
+        connection.execute("SELECT set_config('lock_timeout', %s, false)", [str(LOCK_TIMEOUT)])
         for statement in statements:
             try:
                 connection.execute(cast("Any", statement))

@@ -6,9 +6,12 @@ import re
 
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*", re.ASCII)
 _WORDS = frozenset(
-    "all and any array as asc case check column constraint create default desc distinct do else end except false for"
-    " foreign from grant group having in intersect into leading limit not null offset on only or order primary"
-    " references select some table then to trailing true union unique user using when where window with".split()
+    re.findall(
+        r"\w+",
+        "all and any array as asc case check column constraint create default desc distinct do else end except false for"
+        " foreign from grant group having in intersect into leading limit not null offset on only or order primary"
+        " references select some table then to trailing true union unique user using when where window with",
+    )
 )
 
 

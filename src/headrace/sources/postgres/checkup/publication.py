@@ -102,9 +102,7 @@ def _roots(publication: PublicationFacts, subject: str, tables: dict[str, TableF
     )
 
 
-def _tables(
-    facts: Facts, publication: PublicationFacts, subject: str, tables: dict[str, TableFacts]
-) -> Finding:
+def _tables(facts: Facts, publication: PublicationFacts, subject: str, tables: dict[str, TableFacts]) -> Finding:
     missing = {name: table for name, table in tables.items() if not _published(publication, table)}
     if not missing:
         how = "all tables of the database" if publication.all_tables else f"{len(publication.tables)} tables"
@@ -136,9 +134,7 @@ def _published(publication: PublicationFacts, table: TableFacts) -> bool:
     return bool(table.partitions) and all(leaf.name in listed for leaf in table.partitions)
 
 
-def _restrictions(
-    publication: PublicationFacts, name: str, table: TableFacts, wanted: Wanted
-) -> Iterator[Finding]:
+def _restrictions(publication: PublicationFacts, name: str, table: TableFacts, wanted: Wanted) -> Iterator[Finding]:
     published = publication.tables.get((table.schema, table.name))
     if published is None:
         return
@@ -170,4 +166,3 @@ def _ours(publication: PublicationFacts, tables: dict[str, TableFacts]) -> bool:
     others = {name for name in publication.tables if name not in known and qualified(*name) not in leaves}
     others = {name for name in others if name[1] not in leaves}
     return publication.owned and not publication.all_tables and not others
-

@@ -75,7 +75,7 @@ def connect(dsn: str) -> Connection:
             "Connection",
             psycopg.connect(dsn, autocommit=True, row_factory=cast("Any", dict_row), **_defaults(dsn)),
         )
-        connection.execute(f"SET statement_timeout = {TIMEOUT * 1000}")
+        connection.execute("SELECT set_config('statement_timeout', %s, false)", [str(TIMEOUT * 1000)])
     except psycopg.Error as error:
         raise refusal(str(error), place(dsn)) from None
     return connection
@@ -156,25 +156,23 @@ def _published(row: Mapping[str, Any]) -> tuple[tuple[str, str], Published]:
 def _server(connection: Connection, clock: Clock) -> ServerFacts:
     row = _one(connection, "server")
     if row is None:
-        raise SourceError(
-            "the server does not say who we are", hint="is this a PostgreSQL server?", source="postgres"
-        )
+        raise SourceError("the server does not say who we are", hint="is this a PostgreSQL server?", source="postgres")
     settings = {one["name"]: one["current_setting"] for one in _all(connection, "settings", names=list(SETTINGS))}
     roles = {
-        one["rolname"]: one["pg_has_role"]
-        for one in _all(connection, "provider_roles", names=list(PROVIDER_ROLES))
+        one["rolname"]: one["pg_has_role"] for one in _all(connection, "provider_roles", names=list(PROVIDER_ROLES))
     }
     return ServerFacts(
         **row,
         settings=settings,
         roles=frozenset(role for role, member in roles.items() if member),
         provider=next((owner for role, owner in PROVIDER_ROLES.items() if role in roles), ""),
-        wal=_wal(connection),
+        wal=read_wal(connection),
         clock=_clock(connection, clock),
     )
 
 
-def _wal(connection: Connection) -> int | None:
+def read_wal(connection: Connection) -> int | None:
+    """Bytes of log written since the beginning; None: the server does not say."""
     try:
         row = _one(connection, "wal")
     except _psycopg().Error:  # Aurora does not have the function while logical replication is off
@@ -239,9 +237,7 @@ def _table(connection: Connection, name: str) -> TableFacts | None:
         **row,
         identity_columns=_identity(row["identity"], columns, indexes),
         columns=columns,
-        indexes=[
-            UniqueIndex(one["name"], tuple(one["columns"]), one["primary"], one["identifies"]) for one in indexes
-        ],
+        indexes=[UniqueIndex(one["name"], tuple(one["columns"]), one["primary"], one["identifies"]) for one in indexes],
         partitions=[
             PartitionFacts(one["name"], one["identity"], frozenset(one["identity_columns"]))
             for one in (_all(connection, "partitions", oid=oid) if row["kind"] == "p" else ())
@@ -249,9 +245,7 @@ def _table(connection: Connection, name: str) -> TableFacts | None:
     )
 
 
-def _identity(
-    letter: str, columns: Mapping[str, ColumnFacts], indexes: list[dict[str, Any]]
-) -> frozenset[str]:
+def _identity(letter: str, columns: Mapping[str, ColumnFacts], indexes: list[dict[str, Any]]) -> frozenset[str]:
     if letter == "f":
         return frozenset(columns)
     flag = {"d": "primary", "i": "chosen"}.get(letter)
@@ -295,7 +289,7 @@ def _statements() -> dict[str, str]:
 def _psycopg() -> Any:
     try:
         import psycopg
-        import psycopg.conninfo
+        import psycopg.conninfo  # pyright: ignore[reportUnusedImport]
     except ModuleNotFoundError as error:
         raise MissingExtra("following a PostgreSQL database", extra="postgres") from error
     return psycopg

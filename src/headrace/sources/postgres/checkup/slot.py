@@ -26,7 +26,7 @@ def examine_slot(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
     if slot.type != "logical" or slot.plugin != "pgoutput":
         yield Finding(
             subject, "plugin", Grade.PROBLEM, slot.plugin or slot.type,
-            "Somebody else's slot has this name, and it does not speak pgoutput. Choose another one: Postgres(slot=...).",
+            "Somebody else's slot has this name, and it does not speak pgoutput. Choose another: Postgres(slot=...).",
         )  # fmt: skip
         return
     if slot.database != facts.server.database:
@@ -38,7 +38,7 @@ def examine_slot(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
         return
     yield _follower(slot, subject)
     yield _state(slot, subject)
-    if not _lost(slot):
+    if not is_lost(slot):
         yield _lag(slot, facts.server, subject)
         yield from _reserve(slot, subject)
     yield from _failover(slot, facts.server, subject)
@@ -63,12 +63,13 @@ def _follower(slot: SlotFacts, subject: str) -> Finding:
     )  # fmt: skip
 
 
-def _lost(slot: SlotFacts) -> bool:
+def is_lost(slot: SlotFacts) -> bool:
+    """Whether the server has given it up."""
     return slot.wal_status == "lost" or bool(slot.invalidation) or bool(slot.conflicting)
 
 
 def _state(slot: SlotFacts, subject: str) -> Finding:
-    if _lost(slot):
+    if is_lost(slot):
         reason = slot.invalidation or ("conflict with recovery" if slot.conflicting else "wal_removed")
         return Finding(
             subject,

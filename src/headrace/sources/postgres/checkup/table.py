@@ -163,9 +163,7 @@ def _identity_mend(
     statements = [f"ALTER TABLE {place} REPLICA IDENTITY FULL;" for place in lacking]
     if table.identity == "d" and not table.identity_columns and table.kind != "p":
         statements.insert(0, f"ALTER TABLE {full} ADD PRIMARY KEY ({', '.join(map(identifier, schema.key))});  -- or:")
-    return Finding(
-        subject, "replica identity", Grade.PROBLEM, value, f"{message} {FULL_COSTS}", tuple(statements)
-    )
+    return Finding(subject, "replica identity", Grade.PROBLEM, value, f"{message} {FULL_COSTS}", tuple(statements))
 
 
 def _uniqueness(table: TableFacts, schema: Schema, subject: str) -> Iterator[Finding]:
