@@ -24,6 +24,9 @@ STYLES = {Grade.OK: "green", Grade.WARNING: "yellow", Grade.PROBLEM: "red", Grad
 INDENT = 11
 """Where values and messages begin: behind the longest grade."""
 
+ROUNDS = 3
+"""What one round of mending does can make more of it safe: a table with a replica identity may be published."""
+
 
 @click.command
 @app_argument
@@ -45,10 +48,12 @@ def doctor(target: str, data: Path | None, fix: bool, as_json: bool) -> None:
     examined, findings = _examine(app, folder)
     done: list[str] = []
     failures: list[str] = []
-    if fix:
-        done, failures = asyncio.run(_mend(examined))
-        if done:
-            examined, findings = _examine(app, folder)
+    for _ in range(ROUNDS if fix else 0):
+        more, failures = asyncio.run(_mend(examined))
+        if not more:
+            break
+        done += more
+        examined, findings = _examine(app, folder)
     if as_json:
         print_json({"findings": [_document(one) for one in findings], "done": done, "failed": failures})
     else:

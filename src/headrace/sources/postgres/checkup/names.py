@@ -8,8 +8,8 @@ _PLAIN = re.compile(r"[a-z_][a-z0-9_]*", re.ASCII)
 _WORDS = frozenset(
     re.findall(
         r"\w+",
-        "all and any array as asc case check column constraint create default desc distinct do else end except false for"
-        " foreign from grant group having in intersect into leading limit not null offset on only or order primary"
+        "all and any array as asc case check column constraint create default desc distinct do else end except false"
+        " for foreign from grant group having in intersect into leading limit not null offset on only or order primary"
         " references select some table then to trailing true union unique user using when where window with",
     )
 )

@@ -277,7 +277,7 @@ def _set(server: ServerFacts, name: str, value: str, when: str) -> str:
 def _seconds(text: str) -> float | None:
     """
     >>> _seconds("1min"), _seconds("500ms"), _seconds("0"), _seconds("?")
-    (60.0, 0.5, 0.0, None)
+    (60, 0.5, 0.0, None)
     """
     for unit, factor in (("ms", 0.001), ("min", 60), ("s", 1), ("h", 3600), ("d", 86400), ("", 0.001)):
         number = text.removesuffix(unit)
