@@ -22,7 +22,8 @@ from headrace.core.clock import SimulatedClock
 from headrace.core.schema import Column, ColumnType, Schema, TableKind
 from headrace.store.base import Delta, Idempotency, Submission
 from headrace.store.check import check
-from headrace.store.sqlite import STEPS, SqliteStore
+from headrace.store.sqlite import SqliteStore
+from headrace.store.steps import STEPS
 
 TEXT, INTEGER = ColumnType.TEXT, ColumnType.INTEGER
 

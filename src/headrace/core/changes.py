@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -144,6 +144,26 @@ class Deletes:
 
 
 @dataclass(frozen=True, slots=True)
+class Patch:
+    """A record of which only some columns came. The rest is added where the row is known: in the store's transaction.
+
+    Attributes
+    ----------
+    at
+        How many of the batch's changes come before it.
+    key
+        The key of its row, in storage form.
+    complete
+        Judges the record with what is missing taken from the row that is stored then, in storage form, and from its
+        adopted fields as JSON text; (None, None) when there is none. Called on the writer's thread.
+    """
+
+    at: int
+    key: Row
+    complete: Callable[[Row | None, str | None], Judged]
+
+
+@dataclass(frozen=True, slots=True)
 class Violation:
     """One record that broke its contract, as it goes to quarantine.
 
@@ -175,6 +195,7 @@ class Violation:
 class Judged:
     """What a contract made of a batch: changes to apply, violations to keep, counts of what was repaired.
 
+    `patches` holds records that are not whole yet, see `Patch`.
     `rejected` holds violations of rules with `on_violation="reject"`; a push with any is refused as a whole.
     `max_event_time` is the latest event time among the accepted rows (microseconds), for the watermark.
     `unknown_fields` counts fields that the record does not declare, by name.
@@ -190,11 +211,13 @@ class Judged:
     unknown_fields: dict[str, int] = field(default_factory=dict[str, int])
     held: list[Row] = field(default_factory=list[Row])
     nameless: bool = False
+    patches: list[Patch] = field(default_factory=list[Patch])
 
     @property
     def rows(self) -> int:
         """How many rows and keys are to be applied."""
-        return sum(len(c.rows) if isinstance(c, Upserts) else len(c.keys) for c in self.changes)
+        whole = sum(len(c.rows) if isinstance(c, Upserts) else len(c.keys) for c in self.changes)
+        return whole + len(self.patches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,3 +243,17 @@ class Receipt:
     quarantined: int = 0
     duplicates: int = 0
     replayed: bool = False
+
+
+def together(receipts: Sequence[Receipt]) -> Receipt:
+    """The receipt of several submissions that were committed in one transaction.
+
+    >>> together([Receipt(7, accepted=2), Receipt(7, accepted=1, quarantined=3)])
+    Receipt(txn=7, accepted=3, quarantined=3, duplicates=0, replayed=False)
+    """
+    return Receipt(
+        max((receipt.txn for receipt in receipts), default=0),
+        sum(receipt.accepted for receipt in receipts),
+        sum(receipt.quarantined for receipt in receipts),
+        sum(receipt.duplicates for receipt in receipts),
+    )

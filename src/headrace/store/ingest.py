@@ -13,17 +13,20 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar, cast
 
 import apsw
 
-from headrace.core.changes import Receipt
+from headrace.core.changes import Receipt, together
 from headrace.core.clock import Clock
 from headrace.core.errors import Backpressure, HeadraceError, StoreError, StoreFull
 from headrace.store.base import Submission
 from headrace.store.checkpoint import Checkpointer
 from headrace.store.pace import Pace
 from headrace.store.sqlite import SqliteStore
+from headrace.store.streamed import StreamedUnit
+from headrace.store.transaction import Outcome
 
 T = TypeVar("T")
 
@@ -42,6 +45,8 @@ class Limits:
         Rows in one transaction, about: submissions are not split.
     small, linger, patience
         Seconds that a small group (under `small` rows) waits for company, and any group under load: see `store.pace`.
+    lazy
+        Seconds after which a commit is synced that nobody waits for.
     retry
         Seconds between attempts while the disk is full.
     housekeep
@@ -54,22 +59,30 @@ class Limits:
     small: int = 500
     linger: float = 0.002
     patience: float = 0.02
+    lazy: float = 0.05
     retry: float = 1.0
     housekeep: float = 2.0
 
 
 @dataclass(slots=True)
 class _Item:
-    """Something for the writer: a submission, or a function to run in a transaction of its own."""
+    """Something for the writer: submissions that belong together, or what has a transaction for itself: a function to
+    run in it, or a unit whose submissions come piece by piece."""
 
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     durable: bool
-    submission: Submission | None = None
+    submissions: Sequence[Submission] = ()
     function: Callable[[apsw.Connection, int], Any] | None = None
+    unit: StreamedUnit | None = None
     changed: Sequence[str] = ()
     rows: int = 1
     size: int = 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether it has a transaction for itself."""
+        return not self.submissions
 
 
 @dataclass(slots=True)
@@ -120,6 +133,7 @@ class Ingest:
         self._failure: BaseException | None = None
         self._committed = threading.Condition()
         self._writer_done = False
+        self._sync_soon = False
         self._threads = [
             threading.Thread(target=self._run, args=(work,), name=f"headrace-{name}", daemon=True)
             for name, work in (("writer", self._write), ("flusher", self._flush))
@@ -155,16 +169,32 @@ class Ingest:
 
     async def enqueue(self, submission: Submission, *, durable: bool = True) -> asyncio.Future[Receipt]:
         """Wait for room in the queue; the future is the answer of `submit`. Order of calls is order of commits."""
+        return await self.enqueue_unit([submission], durable=durable)
+
+    async def enqueue_unit(self, submissions: Sequence[Submission], *, durable: bool = True) -> asyncio.Future[Receipt]:
+        """As `enqueue`, for submissions of one `unit`: the receipt is that of all of them together."""
         while True:
             with self._changed:
                 self._check_open()
-                if self._fits(submission):
-                    return self._put_submission(submission, durable)
+                if self._fits(submissions):
+                    return self._put_submissions(submissions, durable)
                 loop = asyncio.get_running_loop()
                 room: asyncio.Future[None] = loop.create_future()
                 self._room.append((loop, room))
                 self._changed.notify()
             await room
+
+    def open_unit(self) -> tuple[StreamedUnit, asyncio.Future[Receipt]]:
+        """A unit that is too large for memory: it is given piece by piece when its turn comes, and nothing else is
+        written meanwhile. The future is the answer of `submit`, not waiting for the disk."""
+        loop = asyncio.get_running_loop()
+        unit = StreamedUnit(loop)
+        item = _Item(loop, loop.create_future(), False, unit=unit)
+        item.future.add_done_callback(lambda _: unit.answered())
+        with self._changed:
+            self._check_open()
+            self._put(item)
+        return unit, item.future
 
     def try_submit(self, submission: Submission, *, durable: bool = True) -> asyncio.Future[Receipt]:
         """As `enqueue`, from an event loop, without waiting.
@@ -176,13 +206,13 @@ class Ingest:
         """
         with self._changed:
             self._check_open()
-            if self._full or not self._fits(submission):
+            if self._full or not self._fits([submission]):
                 raise Backpressure(
                     "the disk is full" if self._full else f"{self._rows:,} rows wait to be stored",
                     retry_after=self.limits.retry,
                     hint="send again later, or slower",
                 )
-            return self._put_submission(submission, durable)
+            return self._put_submissions([submission], durable)
 
     async def execute(
         self, function: Callable[[apsw.Connection, int], T], *, changed: Sequence[str] = (), durable: bool = True
@@ -225,16 +255,18 @@ class Ingest:
         if self._stopping:
             raise StoreError("ingestion is stopping", hint="send again when the engine is back")
 
-    def _fits(self, submission: Submission) -> bool:
+    def _fits(self, submissions: Sequence[Submission]) -> bool:
         if not self._queue:
             return True
-        rows = self._rows + submission.judged.rows
-        return rows <= self.limits.rows and self._size + submission.size <= self.limits.size
+        rows = self._rows + sum(submission.judged.rows for submission in submissions)
+        size = self._size + sum(submission.size for submission in submissions)
+        return rows <= self.limits.rows and size <= self.limits.size
 
-    def _put_submission(self, submission: Submission, durable: bool) -> asyncio.Future[Receipt]:
+    def _put_submissions(self, submissions: Sequence[Submission], durable: bool) -> asyncio.Future[Receipt]:
         loop = asyncio.get_running_loop()
-        rows = submission.judged.rows + len(submission.judged.violations)
-        item = _Item(loop, loop.create_future(), durable, submission=submission, rows=rows, size=submission.size)
+        rows = sum(one.judged.rows + len(one.judged.violations) for one in submissions)
+        size = sum(one.size for one in submissions)
+        item = _Item(loop, loop.create_future(), durable, submissions=submissions, rows=rows, size=size)
         self._put(item)
         return item.future
 
@@ -300,7 +332,7 @@ class Ingest:
 
     def _wait_for_company(self) -> None:
         # A function has its transaction for itself, and nothing to wait for; nor does a queue that has no room.
-        while not self._stopping and not self._room and self._queue[0].function is None:
+        while not self._stopping and not self._room and not self._queue[0].alone:
             pause, before = self._pace.pause(self._clock.monotonic(), self._rows), self._arrivals
             if pause == 0.0:
                 return
@@ -312,7 +344,7 @@ class Ingest:
         group: list[_Item] = []
         rows = 0
         while self._queue and rows < self.limits.group:
-            if group and (self._queue[0].function is not None or group[-1].function is not None):
+            if group and (self._queue[0].alone or group[-1].alone):
                 break
             item = self._queue.popleft()
             group.append(item)
@@ -328,7 +360,7 @@ class Ingest:
                 break
             except StoreFull:
                 self._wait_for_space()
-        if self._full:
+        if self._full and not isinstance(answers[0].error, StoreFull):
             self._full = False
             self.store.problems.solve("store", "store_full")
         with self._committed:
@@ -337,19 +369,27 @@ class Ingest:
             self._taken = []
             now = [answer for answer in answers if answer.error is not None or not answer.item.durable]
             self._unsynced += [answer for answer in answers if answer.error is None and answer.item.durable]
+            self._sync_soon = True
             self._committed.notify()
         _deliver(now)
         self._checkpointer.between_transactions()
 
     def _apply(self, group: list[_Item]) -> list[_Answer]:
-        if group[0].function is not None:
-            return [self._call(group[0], group[0].function)]
-        submissions = [item.submission for item in group if item.submission is not None]
-        outcomes = self.store.commit(submissions)
-        return [
-            _Answer(item, error=outcome) if isinstance(outcome, HeadraceError) else _Answer(item, outcome)
-            for item, outcome in zip(group, outcomes, strict=True)
-        ]
+        first = group[0]
+        if first.function is not None:
+            return [self._call(first, first.function)]
+        if first.unit is not None:
+            return [self._stream(first, first.unit)]
+        outcomes = iter(self.store.commit([submission for item in group for submission in item.submissions]))
+        return [_answer(item, list(islice(outcomes, len(item.submissions)))) for item in group]
+
+    def _stream(self, item: _Item, unit: StreamedUnit) -> _Answer:
+        """What fails here is read again at its source: the pieces are gone."""
+        try:
+            return _Answer(item, self.store.commit_streamed(unit.pieces()))
+        except HeadraceError as error:
+            self._full = isinstance(error, StoreFull)
+            return _Answer(item, error=error)
 
     def _call(self, item: _Item, function: Callable[[apsw.Connection, int], Any]) -> _Answer:
         try:
@@ -380,13 +420,20 @@ class Ingest:
         for loop, future in waiting:
             _call_soon(loop, lambda f=future: None if f.done() else f.set_result(None))
 
+    @property
+    def _urgent(self) -> bool:
+        """Whether somebody waits for a sync; what nobody waits for is synced soon, so that sources may forget it."""
+        return bool(self._unsynced) or self._writer_done or self._failure is not None
+
     def _flush(self) -> None:
         """The flusher's thread."""
         while True:
             with self._committed:
-                self._committed.wait_for(lambda: bool(self._unsynced) or self._writer_done or self._failure is not None)
+                self._committed.wait_for(lambda: self._sync_soon or self._urgent)
+                self._committed.wait_for(lambda: self._urgent, self.limits.lazy)
                 if self._failure is not None:
                     return
+                self._sync_soon = False
                 self._syncing, self._unsynced = self._unsynced, []
                 done = self._writer_done and not self._syncing
             self.store.flush()
@@ -394,6 +441,14 @@ class Ingest:
             _deliver(answers)
             if done:
                 return
+
+
+def _answer(item: _Item, outcomes: Sequence[Outcome]) -> _Answer:
+    """One answer to an item of several submissions, which were taken together or not at all."""
+    receipts = [outcome for outcome in outcomes if isinstance(outcome, Receipt)]
+    if len(receipts) < len(outcomes):
+        return _Answer(item, error=next(outcome for outcome in outcomes if isinstance(outcome, HeadraceError)))
+    return _Answer(item, receipts[0] if len(receipts) == 1 else together(receipts))
 
 
 async def _join(thread: threading.Thread, timeout: float) -> None:
