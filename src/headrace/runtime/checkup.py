@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.core.changes import Position
 from headrace.core.clock import Clock
 from headrace.core.errors import HeadraceError, MissingExtra, StoreError
 from headrace.core.findings import Finding, Grade
 from headrace.declaration.declaration import Declaration
 from headrace.runtime.folder import Folder
+from headrace.runtime.library import streams_of
 from headrace.sources.base import Fed, Opening, Source
 from headrace.store.connection import open_reader
 from headrace.store.disk import examine_folder
+from headrace.store.positions import Positions, load
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +58,23 @@ async def _examine(source: Source, opening: Opening) -> Sequence[Finding]:
 
 def _openings(app: Declaration, data: Path, clock: Clock) -> list[tuple[Source, Opening]]:
     positions = stored_positions(data)
-    streams: dict[object, list[str]] = {}
-    for table in app.tables.values():
-        stream = table.source.stream
-        streams.setdefault((type(table.source), stream) if stream is not None else table.name, []).append(table.name)
+    known = {table for table, _ in positions}
     found: list[tuple[Source, Opening]] = []
-    for names in streams.values():
-        first = app.tables[names[0]]
-        tables = {n: Fed(app.tables[n].schema, app.tables[n].source, known=n in positions) for n in names}
-        resume = positions.get(first.name, {})
-        found.append((first.source, Opening(first.schema, resume, clock, app=app.name, tables=tables)))
+    for tables in streams_of(app):
+        first = tables[0]
+        opening = Opening(
+            first.schema,
+            resume={partition: at for (table, partition), at in positions.items() if table == first.name},
+            clock=clock,
+            app=app.name,
+            tables={table.name: Fed(table.schema, table.source, table.name in known) for table in tables},
+        )
+        found.append((first.source, opening))
     return found
 
 
-def stored_positions(data: Path) -> Mapping[str, Mapping[str, Position]]:
-    """Where each table's source stands, by table and partition; empty when there is no store that can be read."""
+def stored_positions(data: Path) -> Positions:
+    """Where each table's source stands; empty when there is no store that can be read."""
     database = Folder(data).database
     if not database.exists():
         return {}
@@ -79,11 +82,7 @@ def stored_positions(data: Path) -> Mapping[str, Mapping[str, Position]]:
         db = open_reader(database)
     except StoreError:
         return {}
-    found: dict[str, dict[str, Position]] = {}
     try:
-        rows = db.execute("SELECT table_name, partition, position FROM _hr_positions WHERE position IS NOT NULL")
-        for table, partition, position in rows:
-            found.setdefault(str(table), {})[str(partition)] = str(position)
+        return load(db)
     finally:
         db.close()
-    return found

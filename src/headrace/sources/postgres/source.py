@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Sequence
 from typing import ClassVar
 
@@ -11,6 +10,8 @@ from headrace.core.errors import SourceError
 from headrace.core.findings import Finding
 from headrace.sources.base import Opening, Partition, Source
 from headrace.sources.postgres.checkup.examination import examine, mend_safely
+from headrace.sources.postgres.slot import safe_name
+from headrace.sources.postgres.tables import Named
 from headrace.sources.url import masked
 
 
@@ -47,17 +48,22 @@ class Postgres(Source):
         return f"changes of {masked(self.dsn)}"
 
     def slot_name(self, app: str) -> str:
-        """The slot's name."""
-        return self.slot or re.sub(r"[^a-z0-9_]", "_", f"headrace_{app}".lower())[:63]
+        """The name of the replication slot, for an app of that name."""
+        return self.slot or safe_name(f"headrace_{app}")
 
     def publication_name(self, app: str) -> str:
-        """The publication's name."""
+        """The name of the publication, for an app of that name."""
         return self.publication or self.slot_name(app)
 
     async def examine(self, opening: Opening) -> Sequence[Finding]:
-        return await examine(
-            self.dsn, opening, slot=self.slot_name(opening.app), publication=self.publication_name(opening.app)
-        )
+        named = {name: _named(name, one.source) for name, one in opening.tables.items()}
+        slot, publication = self.slot_name(opening.app), self.publication_name(opening.app)
+        return await examine(self.dsn, opening, named, slot=slot, publication=publication)
 
     async def mend(self, opening: Opening, findings: Sequence[Finding]) -> Sequence[str]:
         return await mend_safely(self.dsn, findings)
+
+
+def _named(name: str, source: Source) -> Named:
+    told = source.table if isinstance(source, Postgres) else None
+    return Named(None, name) if told is None else Named.parse(told)

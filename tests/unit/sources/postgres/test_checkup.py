@@ -24,6 +24,7 @@ from headrace.sources.postgres.checkup.facts import (
     UniqueIndex,
     Wanted,
 )
+from headrace.sources.postgres.tables import Named
 
 GB = 1 << 30
 
@@ -117,7 +118,12 @@ def look(
     """All findings about such a world."""
     facts = Facts(server, slot, publication, {"items": table}, refused)
     wanted = Wanted(
-        "postgres db:5432/shop", "headrace_shop", "headrace_shop", {"items": schema}, {"items": "items"}, resumes
+        "postgres db:5432/shop",
+        "headrace_shop",
+        "headrace_shop",
+        {"items": schema},
+        {"items": Named(None, "items")},
+        resumes,
     )
     return list(findings(facts, wanted))
 
@@ -145,7 +151,7 @@ def test_a_good_server_has_nothing_but_ok() -> None:
 
 @pytest.mark.parametrize(
     ("version", "grade"),
-    [(100021, Grade.PROBLEM), (110022, Grade.PROBLEM), (130020, Grade.WARNING), (140000, Grade.OK)],
+    [(100021, Grade.PROBLEM), (110022, Grade.PROBLEM), (130020, Grade.PROBLEM), (140000, Grade.OK)],
 )
 def test_version(version: int, grade: Grade) -> None:
     assert one("version", server=replace(SERVER, version=version)).grade is grade
@@ -212,7 +218,7 @@ def test_log_without_bound_is_told() -> None:
     found = one("max_slot_wal_keep_size", server=setting(max_slot_wal_keep_size="-1"))
     assert (found.grade, "disk is full" in found.message) == (Grade.WARNING, True)
     older = replace(SERVER, settings={k: v for k, v in SERVER.settings.items() if k != "max_slot_wal_keep_size"})
-    assert one("max_slot_wal_keep_size", server=older).grade is Grade.WARNING
+    assert one("max_slot_wal_keep_size", server=older).grade is Grade.UNKNOWN
 
 
 def test_idle_timeout_is_told_where_the_version_has_one() -> None:
@@ -267,7 +273,6 @@ def test_a_lost_slot_says_why(changes: dict[str, Any], value: str) -> None:
     found = state(**changes)
     assert (found.grade, found.value, found.safe) == (Grade.PROBLEM, value, False)
     assert "copied anew" in found.message
-    assert found.mend == ("SELECT pg_drop_replication_slot('headrace_shop');",)
 
 
 def test_a_slot_in_danger_is_told_before_it_is_lost() -> None:
@@ -420,12 +425,14 @@ def test_full_identity_covers_every_key() -> None:
 
 
 def test_the_identity_of_each_partition_counts() -> None:
-    leaves = [
-        PartitionFacts("public.items_1", "d", frozenset({"item_id"})),
-        PartitionFacts("items_2", "n", frozenset()),
-    ]
+    good = PartitionFacts("public.items_1", "d", frozenset({"item_id"}))
+    leaves = [good, PartitionFacts("items_2", "n", frozenset())]
     found = one("replica identity", table=replace(PARTED, partitions=leaves))
-    assert (found.grade, found.mend) == (Grade.PROBLEM, ("ALTER TABLE items_2 REPLICA IDENTITY FULL;",))
+    assert (found.grade, found.safe) == (Grade.PROBLEM, True)
+    assert found.mend == ("ALTER TABLE items_2 REPLICA IDENTITY DEFAULT;",)
+    bare = replace(PARTED, identity="n", identity_columns=frozenset(), partitions=leaves, indexes=[])
+    found = one("replica identity", table=bare)
+    assert (len(found.mend), found.safe) == (3, False)
 
 
 def test_events_need_no_identity_but_their_table_is_closed_to_updates() -> None:
@@ -446,14 +453,11 @@ def test_columns_that_are_missing() -> None:
 
 
 def test_types_that_do_not_fit_or_are_carried_as_text() -> None:
-    odd = {"item_id": replace(TEXT, type="jsonb", base="jsonb", category="U"), "price": TEXT}
+    odd = {"item_id": TEXT, "price": replace(NUMBER, type="jsonb", base="jsonb", category="U")}
     inet = ColumnFacts("inet", "inet", "b", "I", not_null=False)
     found = {f.grade: f.value for f in look(table=replace(TABLE, columns={**odd, "note": inet})) if f.what == "types"}
-    assert found == {
-        Grade.PROBLEM: "item_id: jsonb is not text",
-        Grade.WARNING: "price: text is read as real",
-        Grade.OK: "note: inet is carried as text",
-    }
+    assert found == {Grade.PROBLEM: "price: jsonb is not real", Grade.OK: "note: inet is carried as text"}
+    assert one("types", table=replace(TABLE, columns={**TABLE.columns, "price": TEXT})).grade is Grade.WARNING
 
 
 def test_nulls_that_the_record_does_not_allow() -> None:
@@ -461,12 +465,15 @@ def test_nulls_that_the_record_does_not_allow() -> None:
     assert one("nulls", table=replace(TABLE, columns=loose)).value == "price"
 
 
-def test_generated_columns_are_not_sent() -> None:
-    made = {**TABLE.columns, "price": replace(NUMBER, generated=True)}
-    assert "publish_generated_columns" in one("generated columns", table=replace(TABLE, columns=made)).message
-    older = replace(SERVER, version=170000)
-    found = one("generated columns", table=replace(TABLE, columns=made), server=older)
-    assert (found.grade, "PostgreSQL 18" in found.message) == (Grade.PROBLEM, False)
+def test_generated_columns_are_sent_from_18_on_if_the_publication_says_so() -> None:
+    made = replace(TABLE, columns={**TABLE.columns, "price": replace(NUMBER, generated="s")})
+    found = one("publish_generated_columns", table=made)
+    assert (found.grade, found.safe) == (Grade.PROBLEM, True)
+    assert healthy(look(table=made, publication=replace(PUBLICATION, generated=True)))
+    assert "publish_generated_columns = stored" in next(f for f in look(table=made, publication=None) if f.mend).mend[0]
+    assert one("generated columns", table=made, server=replace(SERVER, version=170000)).grade is Grade.PROBLEM
+    virtual = replace(TABLE, columns={**TABLE.columns, "price": replace(NUMBER, generated="v")})
+    assert one("generated columns", table=virtual).grade is Grade.PROBLEM
 
 
 def test_an_unreachable_server_is_one_problem() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from headrace.core.clock import ClockOffset
 from headrace.core.schema import Schema
+from headrace.sources.postgres.tables import Named
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Wanted:
     schemas
         The app's tables by name.
     sources
-        The source's name of each of them, as declared: "items" or "shop.items".
+        The server's name of each of them.
     resumes
         Whether something of this stream was committed before, so that a missing slot was lost.
     """
@@ -29,7 +30,7 @@ class Wanted:
     slot: str
     publication: str
     schemas: Mapping[str, Schema]
-    sources: Mapping[str, str]
+    sources: Mapping[str, Named]
     resumes: bool = False
 
 
@@ -98,7 +99,8 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class PublicationFacts:
-    """A publication. `owned`: our user may alter it. `tables` by `(schema, name)`."""
+    """A publication. `owned`: our user may alter it. `tables` by `(schema, name)`. `generated`: whether it sends stored
+    generated columns (from PostgreSQL 18 on)."""
 
     name: str
     owner: str
@@ -107,19 +109,20 @@ class PublicationFacts:
     operations: frozenset[str]
     via_root: bool
     tables: Mapping[tuple[str, str], Published]
+    generated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnFacts:
     """A column. `type` is for people; `base` is the type below its domains, with its `kind` (typtype) and `category`
-    (typcategory) of `pg_type`."""
+    (typcategory) of `pg_type`. `generated`: "" not, "s" stored, "v" virtual."""
 
     type: str
     base: str
     kind: str
     category: str
     not_null: bool
-    generated: bool = False
+    generated: str = ""
 
 
 @dataclass(frozen=True, slots=True)

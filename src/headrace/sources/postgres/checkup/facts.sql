@@ -46,7 +46,15 @@ WHERE pubname = %(publication)s
 SELECT to_jsonb(t) FROM pg_publication_tables t WHERE pubname = %(publication)s
 
 -- name: table_oid
-SELECT to_regclass(%(table)s)::oid
+-- A name is meant as it is written, or else in lower case.
+SELECT c.oid
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relname::text IN (%(relation)s::text, lower(%(relation)s::text))
+  AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+  AND CASE WHEN %(schema)s::text IS NULL THEN n.nspname = ANY (current_schemas(false)) ELSE n.nspname = %(schema)s::text END
+ORDER BY c.relname = %(relation)s::text DESC, array_position(current_schemas(false), n.nspname)
+LIMIT 1
 
 -- name: table
 SELECT n.nspname::text AS schema,
@@ -72,7 +80,7 @@ SELECT a.attname::text AS name,
        t.typtype::text AS kind,
        t.typcategory::text AS category,
        a.attnotnull AS not_null,
-       a.attgenerated <> '' AS generated
+       a.attgenerated::text AS generated
 FROM pg_attribute a
 CROSS JOIN LATERAL (
     WITH RECURSIVE below AS (

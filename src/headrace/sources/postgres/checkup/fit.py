@@ -8,36 +8,37 @@ from headrace.core.findings import Finding, Grade
 from headrace.core.schema import Column, ColumnType, Schema
 from headrace.sources.postgres.checkup.facts import ColumnFacts, TableFacts
 
-GENERATED = 180000
-"""From here on a publication can be told to send generated columns."""
+STORED = 180000
+"""From here on a publication can send stored generated columns."""
 
-_NUMBERS = frozenset({ColumnType.INTEGER, ColumnType.REAL, ColumnType.DECIMAL})
-_INSTANTS = frozenset({ColumnType.TIMESTAMP})
+_INTEGERS = frozenset({"int2", "int4", "int8", "oid", "xid", "cid", "xid8"})
+_FLOATS = frozenset({"float4", "float8"})
+_INSTANTS = frozenset({"timestamptz", "timestamp"})
+TEXTS = frozenset({"text", "varchar", "bpchar", "char", "name", "citext", "xml"})
+"""Types whose values are text to begin with: the record reads it as whatever its field is."""
 
-FITS: dict[str, frozenset[ColumnType]] = {
-    "int2": _NUMBERS,
-    "int4": _NUMBERS,
-    "int8": _NUMBERS,
-    "oid": _NUMBERS,
-    "float4": frozenset({ColumnType.REAL, ColumnType.DECIMAL}),
-    "float8": frozenset({ColumnType.REAL, ColumnType.DECIMAL}),
-    "numeric": frozenset({ColumnType.DECIMAL, ColumnType.REAL, ColumnType.INTEGER}),
-    "bool": frozenset({ColumnType.BOOLEAN}),
-    "timestamptz": _INSTANTS,
-    "timestamp": _INSTANTS,
-    "date": frozenset({ColumnType.DATE, ColumnType.TIMESTAMP}),
-    "time": frozenset({ColumnType.TIME}),
-    "timetz": frozenset({ColumnType.TIME}),
-    "interval": frozenset({ColumnType.DURATION}),
-    "uuid": frozenset({ColumnType.UUID, ColumnType.TEXT}),
-    "json": frozenset({ColumnType.JSON}),
-    "jsonb": frozenset({ColumnType.JSON}),
-    "bytea": frozenset({ColumnType.BYTES}),
+BECOMES: dict[ColumnType, frozenset[str]] = {
+    ColumnType.INTEGER: _INTEGERS | {"bool"},
+    ColumnType.REAL: _INTEGERS | _FLOATS | {"numeric", "money"},
+    ColumnType.DECIMAL: _INTEGERS | _FLOATS | {"numeric", "money"},
+    ColumnType.BOOLEAN: frozenset({"bool"}),
+    ColumnType.TIMESTAMP: _INSTANTS | {"date"},
+    ColumnType.DATE: frozenset({"date"}),
+    ColumnType.TIME: frozenset({"time", "timetz"}),
+    ColumnType.DURATION: frozenset({"interval"}),
+    ColumnType.UUID: frozenset({"uuid"}),
+    ColumnType.BYTES: frozenset({"bytea"}),
 }
-"""The record's column types that take each type without a word; text of any kind is judged by `fit`."""
+"""What becomes a value of each column type, always. Text takes everything, and JSON all that the server itself has."""
 
-TEXTS = frozenset({"text", "varchar", "bpchar", "name", "char", "citext", "xml"})
-"""Types whose values are text to begin with."""
+SOMETIMES: dict[ColumnType, dict[str, str]] = {
+    ColumnType.INTEGER: dict.fromkeys([*_FLOATS, "numeric"], "is an integer only without a fraction"),
+    ColumnType.BOOLEAN: dict.fromkeys(_INTEGERS, "is a boolean only as 0 or 1"),
+    ColumnType.DATE: dict.fromkeys(_INSTANTS, "is a date only at midnight"),
+}
+"""What becomes one if it is of a certain form; other values go to quarantine."""
+
+BUILT_IN: frozenset[str] = frozenset[str]().union(*BECOMES.values(), ("json", "jsonb"))
 
 
 def examine_columns(table: TableFacts, schema: Schema, subject: str, version: int) -> Iterator[Finding]:
@@ -69,19 +70,19 @@ def _missing(table: TableFacts, schema: Schema, subject: str) -> Iterator[Findin
 
 
 def _generated(table: TableFacts, schema: Schema, subject: str, version: int) -> Iterator[Finding]:
-    names = [name for name in schema.names if name in table.columns and table.columns[name].generated]
-    if not names:
-        return
-    needed = any(_required(schema.column(name)) or name in schema.key for name in names)
-    newer = (
-        " PostgreSQL 18 sends stored ones if the publication says publish_generated_columns = stored."
-        if version >= GENERATED
-        else ""
-    )
-    yield Finding(
-        subject, "generated columns", Grade.PROBLEM if needed else Grade.WARNING, ", ".join(names),
-        f"The server does not send generated columns.{newer} Compute them in a view of the app.",
-    )  # fmt: skip
+    stored = [name for name in schema.names if _letter(table, name) == "s"]
+    unsent = [name for name in schema.names if _letter(table, name) == "v" or (version < STORED and name in stored)]
+    if unsent:
+        yield Finding(
+            subject, "generated columns", Grade.PROBLEM, ", ".join(unsent),
+            "The server does not send them: virtual ones never, stored ones from PostgreSQL 18 on. Leave them out of"
+            " the record, and compute them in a view of the app.",
+        )  # fmt: skip
+
+
+def _letter(table: TableFacts, name: str) -> str:
+    column = table.columns.get(name)
+    return "" if column is None else column.generated
 
 
 def _types(table: TableFacts, schema: Schema, subject: str) -> Iterator[Finding]:
@@ -98,8 +99,9 @@ def _types(table: TableFacts, schema: Schema, subject: str) -> Iterator[Finding]
 
 _TYPE_MESSAGES = {
     Grade.OK: "",
-    Grade.WARNING: "Each value is read as the record wants it; one that cannot be goes to quarantine.",
-    Grade.PROBLEM: "Every row would go to quarantine. Correct the types of the record's fields.",
+    Grade.WARNING: "A value that the record cannot read goes to quarantine.",
+    Grade.PROBLEM: "They come as text, and no such text is what the record wants: expect every row in quarantine."
+    " Correct the types of the record's fields.",
 }
 
 
@@ -113,27 +115,20 @@ def fit(source: ColumnFacts, wanted: ColumnType) -> tuple[Grade, str]:
     >>> fit(ColumnFacts("jsonb", "jsonb", "b", "U", True), ColumnType.INTEGER)
     (<Grade.PROBLEM: 'problem'>, 'is not integer')
     """
-    if source.category == "A":
-        return (Grade.OK, "") if wanted is ColumnType.JSON else (Grade.PROBLEM, f"is an array, not {wanted.value}")
-    if source.base in FITS:
-        return _known(source, wanted)
-    if source.base in TEXTS or source.kind == "e":
-        return (Grade.OK, "") if wanted is ColumnType.TEXT else (Grade.WARNING, f"is read as {wanted.value}")
+    plain = source.kind == "b" and source.category != "A"
+    known = not plain or source.base in BUILT_IN or source.base in TEXTS
     if wanted is ColumnType.TEXT:
-        return Grade.OK, "is carried as text"
-    return Grade.WARNING, f"is carried as text and read as {wanted.value}"
-
-
-def _known(source: ColumnFacts, wanted: ColumnType) -> tuple[Grade, str]:
-    if wanted in FITS[source.base]:
-        if source.base == "numeric" and wanted is ColumnType.INTEGER:
-            return Grade.WARNING, "may be no integer exactly"
+        is_text = source.kind == "e" or source.base in TEXTS or (plain and known)
+        return Grade.OK, "" if is_text else "is carried as text"
+    if wanted is ColumnType.JSON:
+        return (Grade.OK, "") if known and source.kind != "c" else (Grade.WARNING, "is carried as text")
+    if source.kind == "e" or source.base in TEXTS:
+        return Grade.WARNING, f"is read as {wanted.value}"
+    if plain and source.base in BECOMES[wanted]:
         return Grade.OK, ""
-    if wanted is ColumnType.BOOLEAN and source.base in ("int2", "int4", "int8"):
-        return Grade.WARNING, "is a boolean only as 0 or 1"
-    if wanted is ColumnType.INTEGER and source.base in ("float4", "float8"):
-        return Grade.WARNING, "may be no integer exactly"
-    return Grade.PROBLEM, f"is not {wanted.value}"
+    if plain and source.base in SOMETIMES.get(wanted, ()):
+        return Grade.WARNING, SOMETIMES[wanted][source.base]
+    return (Grade.PROBLEM, f"is not {wanted.value}") if known else (Grade.WARNING, f"is text, read as {wanted.value}")
 
 
 def _nulls(table: TableFacts, schema: Schema, subject: str) -> Iterator[Finding]:

@@ -35,15 +35,6 @@ def qualified(schema: str, name: str) -> str:
     return f"{identifier(schema)}.{identifier(name)}"
 
 
-def literal(text: str) -> str:
-    """`text` as a string constant.
-
-    >>> literal("it's")
-    "'it''s'"
-    """
-    return "'" + text.replace("'", "''") + "'"
-
-
 def size(count: int) -> str:
     """A number of bytes as people say it.
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from headrace.core.findings import Finding, Grade
 from headrace.sources.postgres.checkup.facts import Facts, PublicationFacts, TableFacts, Wanted
+from headrace.sources.postgres.checkup.fit import STORED
 from headrace.sources.postgres.checkup.names import identifier, qualified
 from headrace.sources.postgres.checkup.table import replicable
 
 OPERATIONS = ("insert", "update", "delete", "truncate")
-
-ROOTS = 130000
-"""From here on a publication can show changes of partitions as changes of their root."""
 
 
 def examine_publication(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
@@ -25,14 +23,15 @@ def examine_publication(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
         return
     yield _operations(publication, subject, tables)
     yield from _roots(publication, subject, tables)
+    yield from _generated(facts, publication, wanted, subject, tables)
     yield _tables(facts, publication, subject, tables)
     for name, table in tables.items():
         yield from _restrictions(publication, name, table, wanted)
 
 
-def _absent(facts: Facts, wanted: Wanted, subject: str, tables: dict[str, TableFacts]) -> Finding:
+def _absent(facts: Facts, wanted: Wanted, subject: str, tables: Mapping[str, TableFacts]) -> Finding:
     server = facts.server
-    statement = _create(wanted.publication, list(tables.values()), roots=server.version >= ROOTS)
+    statement = _create(wanted.publication, tables, generated=bool(_sends_generated(facts, wanted)))
     foreign = sorted(name for name, table in tables.items() if not table.owned)
     if server.superuser or (server.may_create and not foreign):
         safe = bool(statement) and _all_identified(tables.values()) and None not in facts.tables.values()
@@ -49,12 +48,38 @@ def _absent(facts: Facts, wanted: Wanted, subject: str, tables: dict[str, TableF
     )
 
 
-def _create(name: str, tables: list[TableFacts], *, roots: bool) -> tuple[str, ...]:
+def _create(name: str, tables: Mapping[str, TableFacts], *, generated: bool) -> tuple[str, ...]:
     if not tables:
         return ()
-    listed = ", ".join(dict.fromkeys(qualified(table.schema, table.name) for table in tables))
-    option = " WITH (publish_via_partition_root = true)" if roots else ""
-    return (f"CREATE PUBLICATION {identifier(name)} FOR TABLE {listed}{option};",)
+    listed = ", ".join(dict.fromkeys(qualified(table.schema, table.name) for table in tables.values()))
+    options = "publish_via_partition_root = true" + (", publish_generated_columns = stored" if generated else "")
+    return (f"CREATE PUBLICATION {identifier(name)} FOR TABLE {listed} WITH ({options});",)
+
+
+def _sends_generated(facts: Facts, wanted: Wanted) -> list[str]:
+    """The stored generated columns that records want, and that this version can send."""
+    if facts.server.version < STORED:
+        return []
+    return [
+        f"{name}.{column}"
+        for name, schema in wanted.schemas.items()
+        if (table := facts.tables.get(name)) is not None
+        for column in schema.names
+        if column in table.columns and table.columns[column].generated == "s"
+    ]
+
+
+def _generated(
+    facts: Facts, publication: PublicationFacts, wanted: Wanted, subject: str, tables: Mapping[str, TableFacts]
+) -> Iterator[Finding]:
+    columns = _sends_generated(facts, wanted)
+    if columns and not publication.generated:
+        yield Finding(
+            subject, "publish_generated_columns", Grade.PROBLEM, f"none, not {', '.join(columns)}",
+            "Changes would arrive without the generated columns that the records want.",
+            (f"ALTER PUBLICATION {identifier(publication.name)} SET (publish_generated_columns = stored);",),
+            safe=_ours(publication, tables),
+        )  # fmt: skip
 
 
 def _all_identified(tables: Iterable[TableFacts]) -> bool:
@@ -69,7 +94,7 @@ def _identified(table: TableFacts) -> bool:
     return table.identity == "f" or bool(table.identity_columns)
 
 
-def _operations(publication: PublicationFacts, subject: str, tables: dict[str, TableFacts]) -> Finding:
+def _operations(publication: PublicationFacts, subject: str, tables: Mapping[str, TableFacts]) -> Finding:
     missing = [operation for operation in OPERATIONS if operation not in publication.operations]
     if not missing:
         return Finding(subject, "operations", Grade.OK, "all")
@@ -84,7 +109,7 @@ def _operations(publication: PublicationFacts, subject: str, tables: dict[str, T
     )
 
 
-def _roots(publication: PublicationFacts, subject: str, tables: dict[str, TableFacts]) -> Iterator[Finding]:
+def _roots(publication: PublicationFacts, subject: str, tables: Mapping[str, TableFacts]) -> Iterator[Finding]:
     partitioned = sorted(name for name, table in tables.items() if table.kind == "p")
     if not partitioned:
         return
@@ -102,7 +127,7 @@ def _roots(publication: PublicationFacts, subject: str, tables: dict[str, TableF
     )
 
 
-def _tables(facts: Facts, publication: PublicationFacts, subject: str, tables: dict[str, TableFacts]) -> Finding:
+def _tables(facts: Facts, publication: PublicationFacts, subject: str, tables: Mapping[str, TableFacts]) -> Finding:
     missing = {name: table for name, table in tables.items() if not _published(publication, table)}
     if not missing:
         how = "all tables of the database" if publication.all_tables else f"{len(publication.tables)} tables"
@@ -159,7 +184,7 @@ def _restrictions(publication: PublicationFacts, name: str, table: TableFacts, w
             )  # fmt: skip
 
 
-def _ours(publication: PublicationFacts, tables: dict[str, TableFacts]) -> bool:
+def _ours(publication: PublicationFacts, tables: Mapping[str, TableFacts]) -> bool:
     """Whether nobody else can depend on this publication: it is ours to alter and holds our tables only."""
     known = {(table.schema, table.name) for table in tables.values()}
     leaves = {leaf.name for table in tables.values() for leaf in table.partitions}

@@ -23,6 +23,9 @@ from headrace.sources.postgres.checkup.facts import (
     Wanted,
 )
 from headrace.sources.postgres.checkup.refusal import refusal
+from headrace.sources.postgres.dsn import with_defaults, without_secrets
+from headrace.sources.postgres.lsn import parse_lsn
+from headrace.sources.postgres.tables import Named
 
 if TYPE_CHECKING:
     import psycopg
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[dict[str, Any]]
 
 TIMEOUT = 10
-"""Seconds for a connection, and for each statement."""
+"""Seconds for each statement."""
 
 SETTINGS = (
     "wal_level",
@@ -73,11 +76,11 @@ def connect(dsn: str) -> Connection:
     try:
         connection = cast(
             "Connection",
-            psycopg.connect(dsn, autocommit=True, row_factory=cast("Any", dict_row), **_defaults(dsn)),
+            psycopg.connect("", **_parameters(dsn), autocommit=True, row_factory=cast("Any", dict_row)),
         )
         connection.execute("SELECT set_config('statement_timeout', %s, false)", [str(TIMEOUT * 1000)])
     except psycopg.Error as error:
-        raise refusal(str(error), place(dsn)) from None
+        raise refusal(without_secrets(str(error), dsn), place(dsn)) from None
     return connection
 
 
@@ -105,15 +108,22 @@ def read_facts(dsn: str, wanted: Wanted, clock: Clock) -> Facts:
     SourceError
         The server cannot be reached, or does not let us in.
     """
-    with connect(dsn) as connection:
-        server = _server(connection, clock)
-        return Facts(
-            server=server,
-            slot=read_slot(connection, wanted.slot),
-            publication=read_publication(connection, wanted.publication),
-            tables={name: _table(connection, source) for name, source in wanted.sources.items()},
-            refused=_replication(dsn),
-        )
+    psycopg = _psycopg()
+    try:
+        with connect(dsn) as connection:
+            return Facts(
+                server=_server(connection, clock),
+                slot=read_slot(connection, wanted.slot),
+                publication=read_publication(connection, wanted.publication),
+                tables={name: _table(connection, source) for name, source in wanted.sources.items()},
+                refused=_replication(dsn),
+            )
+    except psycopg.Error as error:
+        raise SourceError(
+            f"{place(dsn)} stopped answering: {without_secrets(str(error), dsn).strip():.500}",
+            hint="see the server's own words, and run it again",
+            source="postgres",
+        ) from None
 
 
 def read_slot(connection: Connection, name: str) -> SlotFacts | None:
@@ -141,6 +151,7 @@ def read_publication(connection: Connection, name: str) -> PublicationFacts | No
         all_tables=row["puballtables"],
         operations=frozenset(operations),
         via_root=bool(row.get("pubviaroot")),
+        generated=row.get("pubgencols", "n") != "n",
         tables=dict(map(_published, _all(connection, "published", publication=name))),
     )
 
@@ -212,21 +223,11 @@ def _slot(row: Mapping[str, Any]) -> SlotFacts:
 
 
 def _lsn(text: str | None) -> int | None:
-    """
-    >>> _lsn("1/10")
-    4294967312
-    """
-    if text is None:
-        return None
-    high, _, low = text.partition("/")
-    return (int(high, 16) << 32) | int(low, 16)
+    return None if text is None else parse_lsn(text)
 
 
-def _table(connection: Connection, name: str) -> TableFacts | None:
-    try:
-        found = _one(connection, "table_oid", table=name)
-    except _psycopg().Error:  # not a name that the server can read, or a schema that we may not use
-        return None
+def _table(connection: Connection, named: Named) -> TableFacts | None:
+    found = _one(connection, "table_oid", schema=named.schema, relation=named.relation)
     oid = None if found is None else next(iter(found.values()))
     row = None if oid is None else _one(connection, "table", oid=oid)
     if row is None:
@@ -256,19 +257,17 @@ def _replication(dsn: str) -> str | None:
     """Ask for what the stream will ask for: a replication connection that says who the server is."""
     psycopg = _psycopg()
     try:
-        with psycopg.connect(dsn, autocommit=True, replication="database", **_defaults(dsn)) as connection:
+        with psycopg.connect("", **_parameters(dsn), autocommit=True, replication="database") as connection:
             answer = connection.pgconn.exec_(b"IDENTIFY_SYSTEM")
             if answer.status != psycopg.pq.ExecStatus.TUPLES_OK:
                 return answer.error_message.decode(errors="replace").strip() or "no answer to IDENTIFY_SYSTEM"
             return None
     except psycopg.Error as error:
-        return str(error).strip()
+        return without_secrets(str(error), dsn).strip()
 
 
-def _defaults(dsn: str) -> dict[str, Any]:
-    known = _psycopg().conninfo.conninfo_to_dict(dsn)
-    defaults = {"connect_timeout": TIMEOUT, "application_name": "headrace doctor"}
-    return {name: value for name, value in defaults.items() if name not in known}
+def _parameters(dsn: str) -> dict[str, Any]:
+    return with_defaults(_psycopg().conninfo.conninfo_to_dict(dsn), "headrace doctor")
 
 
 def _one(connection: Connection, name: str, **params: Any) -> dict[str, Any] | None:

@@ -10,12 +10,7 @@ from headrace.core.findings import Finding, Grade
 from headrace.sources.postgres.checkup.facts import Facts, ServerFacts, Wanted
 from headrace.sources.postgres.checkup.names import identifier
 from headrace.sources.postgres.checkup.refusal import brief, kind_of
-
-OLDEST = 120000
-"""The hand-off copies a temporary slot (`pg_copy_logical_replication_slot`), which PostgreSQL 12 brought."""
-
-STREAMING = 140000
-"""From here on a large transaction is sent while it still runs, instead of all at once after its commit."""
+from headrace.sources.postgres.facts import OLDEST
 
 SKEW = SECOND // 2
 """A clock that is off by more than half a second is told: values' own ages are off by as much."""
@@ -102,17 +97,8 @@ def _version(server: ServerFacts, subject: str) -> Finding:
             "version",
             Grade.PROBLEM,
             value,
-            "PostgreSQL 12 is the oldest that can be followed: its predecessors cannot copy a replication slot, which"
-            " the first copy stands on. Upgrade the server, or poll it (sources.Poll).",
-        )
-    if server.version < STREAMING:
-        return Finding(
-            subject,
-            "version",
-            Grade.WARNING,
-            value,
-            "It is followed, and PostgreSQL itself has stopped mending it. Before 14 a large transaction is sent only"
-            " after its commit, which takes as long again.",
+            f"PostgreSQL {OLDEST // 10_000} is the oldest that can be followed. Upgrade the server, or poll it"
+            " (sources.Poll).",
         )
     return Finding(subject, "version", Grade.OK, value)
 
@@ -198,10 +184,7 @@ def _keep_size(server: ServerFacts, subject: str) -> Finding:
     name = "max_slot_wal_keep_size"
     value = server.settings.get(name)
     if value is None:
-        return Finding(
-            subject, name, Grade.WARNING, "not there before 13",
-            "Nothing bounds the log that a slot keeps: while Headrace is down, the server's disk fills. Watch it.",
-        )  # fmt: skip
+        return Finding(subject, name, Grade.UNKNOWN, "", "The server does not say how much log a slot may keep.")
     if value != "-1":
         return Finding(subject, name, Grade.OK, value)
     return Finding(

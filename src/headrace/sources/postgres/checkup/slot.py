@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from headrace.core.findings import Finding, Grade
 from headrace.sources.postgres.checkup.facts import Facts, ServerFacts, SlotFacts, Wanted
-from headrace.sources.postgres.checkup.names import literal, size
+from headrace.sources.postgres.checkup.names import size
 
 NARROW = 256 << 20
 """Bytes that the server may still write before the slot is given up; below this it is told."""
@@ -14,7 +14,7 @@ NARROW = 256 << 20
 MUCH = 1 << 30
 """Bytes of log that a slot keeps; from here on it is told."""
 
-ANEW = "The tables are copied anew at the next start; until then their rows are served, and are stale."
+ANEW = "A running engine, or the next start, copies the tables anew; until then their rows are served, and are stale."
 
 
 def examine_slot(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
@@ -77,7 +77,6 @@ def _state(slot: SlotFacts, subject: str) -> Finding:
             Grade.PROBLEM,
             f"lost: {reason}",
             f"{_REASONS.get(reason, 'The server gave it up.')} {ANEW}",
-            (f"SELECT pg_drop_replication_slot({literal(slot.name)});",),
         )
     if slot.wal_status == "unreserved":
         return Finding(

@@ -30,7 +30,7 @@ FULL_COSTS = (
 def examine_table(name: str, facts: Facts, wanted: Wanted) -> Iterator[Finding]:
     """Findings about the table of the app's table `name`."""
     table, schema, subject = facts.tables.get(name), wanted.schemas[name], f"table {name}"
-    source = wanted.sources[name]
+    source = str(wanted.sources[name])
     if table is None:
         yield Finding(
             subject, "table", Grade.PROBLEM, source,
@@ -59,8 +59,16 @@ def replicable(table: TableFacts) -> bool:
 def uncovered(table: TableFacts, key: tuple[str, ...]) -> list[str]:
     """Where an update or delete would not say which row it is of: the table itself, or leaves of it."""
     own = [qualified(table.schema, table.name)] if not _covers(table.identity, table.identity_columns, key) else []
-    leaves = [leaf.name for leaf in table.partitions if not _covers(leaf.identity, leaf.identity_columns, key)]
-    return [*own, *leaves]
+    return [*own, *odd_leaves(table, key)]
+
+
+def odd_leaves(table: TableFacts, key: tuple[str, ...]) -> list[str]:
+    """The partitions that do not tell their rows apart as their root does: rows may move between partitions."""
+    return [
+        leaf.name
+        for leaf in table.partitions
+        if leaf.identity not in ("f", table.identity) or not _covers(leaf.identity, leaf.identity_columns, key)
+    ]
 
 
 def _covers(identity: str, columns: frozenset[str], key: tuple[str, ...]) -> bool:
@@ -159,6 +167,12 @@ def _identity_mend(
         return Finding(
             subject, "replica identity", Grade.PROBLEM, value, message,
             (f"ALTER TABLE {full} REPLICA IDENTITY {using};",), safe=table.owned or superuser,
+        )  # fmt: skip
+    if table.kind == "p" and table.identity == "d" and full not in lacking:  # the partitions have the root's key
+        statements = [f"ALTER TABLE {place} REPLICA IDENTITY DEFAULT;" for place in lacking]
+        return Finding(
+            subject, "replica identity", Grade.PROBLEM, value, message, tuple(statements),
+            safe=table.owned or superuser,
         )  # fmt: skip
     statements = [f"ALTER TABLE {place} REPLICA IDENTITY FULL;" for place in lacking]
     if table.identity == "d" and not table.identity_columns and table.kind != "p":
