@@ -217,6 +217,8 @@ def test_a_sender_must_be_free_unless_we_have_ours() -> None:
 def test_log_without_bound_is_told() -> None:
     found = one("max_slot_wal_keep_size", server=setting(max_slot_wal_keep_size="-1"))
     assert (found.grade, "disk is full" in found.message) == (Grade.WARNING, True)
+    azure = replace(setting(max_slot_wal_keep_size="-1"), provider="azure")
+    assert one("max_slot_wal_keep_size", server=azure).mend == (), "it is read-only there"
     older = replace(SERVER, settings={k: v for k, v in SERVER.settings.items() if k != "max_slot_wal_keep_size"})
     assert one("max_slot_wal_keep_size", server=older).grade is Grade.UNKNOWN
 
@@ -454,9 +456,9 @@ def test_columns_that_are_missing() -> None:
 
 def test_types_that_do_not_fit_or_are_carried_as_text() -> None:
     odd = {"item_id": TEXT, "price": replace(NUMBER, type="jsonb", base="jsonb", category="U")}
-    inet = ColumnFacts("inet", "inet", "b", "I", not_null=False)
-    found = {f.grade: f.value for f in look(table=replace(TABLE, columns={**odd, "note": inet})) if f.what == "types"}
-    assert found == {Grade.PROBLEM: "price: jsonb is not real", Grade.OK: "note: inet is carried as text"}
+    vector = ColumnFacts("vector(3)", "vector", "b", "U", not_null=False, built_in=False)
+    found = {f.grade: f.value for f in look(table=replace(TABLE, columns={**odd, "note": vector})) if f.what == "types"}
+    assert found == {Grade.PROBLEM: "price: jsonb is not real", Grade.OK: "note: vector(3) is carried as text"}
     assert one("types", table=replace(TABLE, columns={**TABLE.columns, "price": TEXT})).grade is Grade.WARNING
 
 

@@ -115,7 +115,7 @@ class PublicationFacts:
 @dataclass(frozen=True, slots=True)
 class ColumnFacts:
     """A column. `type` is for people; `base` is the type below its domains, with its `kind` (typtype) and `category`
-    (typcategory) of `pg_type`. `generated`: "" not, "s" stored, "v" virtual."""
+    (typcategory) of `pg_type`; `built_in` says that no extension or user made it. `generated`: "" not, "s" stored, "v" virtual."""
 
     type: str
     base: str
@@ -123,6 +123,7 @@ class ColumnFacts:
     category: str
     not_null: bool
     generated: str = ""
+    built_in: bool = True
 
 
 @dataclass(frozen=True, slots=True)

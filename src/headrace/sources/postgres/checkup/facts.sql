@@ -80,17 +80,18 @@ SELECT a.attname::text AS name,
        t.typtype::text AS kind,
        t.typcategory::text AS category,
        a.attnotnull AS not_null,
-       a.attgenerated::text AS generated
+       a.attgenerated::text AS generated,
+       t.oid < 16384 AS built_in
 FROM pg_attribute a
 CROSS JOIN LATERAL (
     WITH RECURSIVE below AS (
-        SELECT typname, typtype, typcategory, typbasetype FROM pg_type WHERE oid = a.atttypid
+        SELECT oid, typname, typtype, typcategory, typbasetype FROM pg_type WHERE oid = a.atttypid
         UNION ALL
-        SELECT u.typname, u.typtype, u.typcategory, u.typbasetype
+        SELECT u.oid, u.typname, u.typtype, u.typcategory, u.typbasetype
         FROM below b JOIN pg_type u ON u.oid = b.typbasetype
         WHERE b.typtype = 'd'
     )
-    SELECT typname, typtype, typcategory FROM below WHERE typtype <> 'd'
+    SELECT oid, typname, typtype, typcategory FROM below WHERE typtype <> 'd'
 ) t
 WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum

@@ -38,8 +38,6 @@ SOMETIMES: dict[ColumnType, dict[str, str]] = {
 }
 """What becomes one if it is of a certain form; other values go to quarantine."""
 
-BUILT_IN: frozenset[str] = frozenset[str]().union(*BECOMES.values(), ("json", "jsonb"))
-
 
 def examine_columns(table: TableFacts, schema: Schema, subject: str, version: int) -> Iterator[Finding]:
     """Findings about the columns that the record has, one for each kind of trouble."""
@@ -110,19 +108,19 @@ def fit(source: ColumnFacts, wanted: ColumnType) -> tuple[Grade, str]:
 
     >>> fit(ColumnFacts("bigint", "int8", "b", "N", True), ColumnType.INTEGER)
     (<Grade.OK: 'ok'>, '')
-    >>> fit(ColumnFacts("inet", "inet", "b", "I", True), ColumnType.TEXT)
+    >>> fit(ColumnFacts("vector", "vector", "b", "U", True, built_in=False), ColumnType.TEXT)
     (<Grade.OK: 'ok'>, 'is carried as text')
     >>> fit(ColumnFacts("jsonb", "jsonb", "b", "U", True), ColumnType.INTEGER)
     (<Grade.PROBLEM: 'problem'>, 'is not integer')
     """
     plain = source.kind == "b" and source.category != "A"
-    known = not plain or source.base in BUILT_IN or source.base in TEXTS
-    if wanted is ColumnType.TEXT:
-        is_text = source.kind == "e" or source.base in TEXTS or (plain and known)
-        return Grade.OK, "" if is_text else "is carried as text"
-    if wanted is ColumnType.JSON:
-        return (Grade.OK, "") if known and source.kind != "c" else (Grade.WARNING, "is carried as text")
-    if source.kind == "e" or source.base in TEXTS:
+    is_text = source.kind == "e" or source.base in TEXTS
+    known = is_text or source.base == "hstore" or source.built_in or source.category == "A" or source.kind in ("r", "m")
+    if wanted is ColumnType.TEXT or wanted is ColumnType.JSON:
+        if known:
+            return Grade.OK, ""
+        return (Grade.OK if wanted is ColumnType.TEXT else Grade.WARNING), "is carried as text"
+    if is_text:
         return Grade.WARNING, f"is read as {wanted.value}"
     if plain and source.base in BECOMES[wanted]:
         return Grade.OK, ""

@@ -187,6 +187,12 @@ def _keep_size(server: ServerFacts, subject: str) -> Finding:
         return Finding(subject, name, Grade.UNKNOWN, "", "The server does not say how much log a slot may keep.")
     if value != "-1":
         return Finding(subject, name, Grade.OK, value)
+    if server.provider == "azure":
+        return Finding(
+            subject, name, Grade.WARNING, "-1, no bound",
+            "A slot that nobody reads keeps the log of the whole server until its disk is full, and Azure does not let"
+            " this be bounded. Let an alert watch the storage, and drop the slot when the app stays down.",
+        )  # fmt: skip
     return Finding(
         subject,
         name,
