@@ -114,8 +114,19 @@ class PublicationFacts:
 
 @dataclass(frozen=True, slots=True)
 class ColumnFacts:
-    """A column. `type` is for people; `base` is the type below its domains, with its `kind` (typtype) and `category`
-    (typcategory) of `pg_type`; `built_in` says that no extension or user made it. `generated`: "" not, "s" stored, "v" virtual."""
+    """A column.
+
+    Attributes
+    ----------
+    type
+        For people, with its length.
+    base, kind, category
+        The type below its domains: typname, typtype and typcategory of `pg_type`.
+    generated
+        "": not; "s": stored; "v": virtual.
+    built_in
+        Whether the base type is the server's own, not one of an extension or a user.
+    """
 
     type: str
     base: str
