@@ -262,7 +262,7 @@ class Engine:
             resume={name: at for found in positions.values() for name, at in found.items()},
             clock=self.clock,
             app=self.app.name,
-            tables={t.name: Fed(t.schema, t.source, bool(positions[t.name])) for t in tables} if shared else {},
+            tables={t.name: _fed(t, known=bool(positions[t.name])) for t in tables} if shared else {},
             folder=self.folder.spool,
             recorder=self.recorder,
         )
@@ -316,6 +316,10 @@ class Engine:
         db = open_reader(self.folder.database)
         self._connections.append(db)
         return db
+
+
+def _fed(table: Table, *, known: bool) -> Fed:
+    return Fed(table.schema, table.source, known, extra=table.contract.new_fields != "ignore")
 
 
 def fresh_tables(opening: Opening) -> frozenset[str]:

@@ -68,11 +68,14 @@ class Fed:
         The source that it was declared with.
     known
         Whether something of this stream was committed for it; otherwise it needs a full copy first.
+    extra
+        Whether fields that its record does not declare are of use (`new_fields` is not "ignore").
     """
 
     schema: Schema
     source: Source
     known: bool
+    extra: bool = False
 
 
 @dataclass(frozen=True, slots=True)

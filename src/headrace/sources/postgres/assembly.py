@@ -17,7 +17,7 @@ from headrace.core.errors import SourceError
 from headrace.sources.postgres.fence import Fence, Fences
 from headrace.sources.postgres.gather import MOST_ROWS, Gathering, closed
 from headrace.sources.postgres.lsn import Lsn, format_lsn
-from headrace.sources.postgres.messages import Begin, Commit, Relation, StreamAbort, StreamCommit, StreamStart
+from headrace.sources.postgres.messages import Commit, Relation, StreamAbort, StreamCommit, StreamStart
 from headrace.sources.postgres.pgoutput import Decoder
 from headrace.sources.postgres.position import Standing
 from headrace.sources.postgres.routes import Routes

@@ -33,6 +33,8 @@ CHUNK_BYTES = 2 << 20
 ATTEMPTS = 5
 """How often one piece is begun again before the copy gives up."""
 
+RETRY_SECONDS = 0.2
+
 TELL_EVERY = 5.0
 """Seconds between two lines about the progress."""
 
@@ -168,7 +170,7 @@ class Copier:
         self._finished = finished
         self._failed = failed
         self._lock = threading.Lock()
-        self._stopping = False
+        self._stopping = threading.Event()
         self._unfinished = len(pieces)
         count = max(1, min(workers, len(pieces)))
         self._threads = [
@@ -185,7 +187,7 @@ class Copier:
 
     def stop(self) -> None:
         """End, and wait for it. The conveyor that `take` fills must have been closed."""
-        self._stopping = True
+        self._stopping.set()
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join()
@@ -215,14 +217,15 @@ class Copier:
 
     def _next(self) -> Piece | None:
         with self._lock:
-            return None if self._stopping or not self._pieces else self._pieces.popleft()
+            return None if self._stopping.is_set() or not self._pieces else self._pieces.popleft()
 
     def _again(self, piece: Piece, error: SourceError) -> None:
         piece.attempts += 1
-        if piece.attempts >= ATTEMPTS or self._stopping:
+        if piece.attempts >= ATTEMPTS or self._stopping.is_set():
             raise error
         log.warning("a connection that copied %s broke after %d rows of a piece: going on with a new one: %s",
                     piece.table.name, piece.done, error.message)  # fmt: skip
+        self._stopping.wait(RETRY_SECONDS * piece.attempts)
         with self._lock:
             self._pieces.appendleft(piece)
 
@@ -236,7 +239,7 @@ class Copier:
     def _copy(self, session: Session, piece: Piece) -> None:
         with session.lock, session.errors(f"copying {piece.table.sql}"):
             _begin(session, piece)
-            for data, rows in _chunks(session, lambda: self._stopping):
+            for data, rows in _chunks(session, self._stopping.is_set):
                 self._take(Chunk(piece.table, data, rows))
                 piece.done += rows
                 self._progress.add(rows, piece.table.name)

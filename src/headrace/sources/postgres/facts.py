@@ -9,7 +9,7 @@ from headrace.sources.postgres.session import Session
 from headrace.sources.postgres.trouble import refused
 
 OLDEST = 140_000
-"""The first version that can be followed: large tables are copied by ranges of ctid, and large transactions streamed."""
+"""The first version that can be followed: it copies large tables by ranges of ctid, and streams large transactions."""
 
 DEFAULT_PATIENCE = 60.0
 

@@ -87,10 +87,12 @@ class Gathering:
         return runs[-1].rows
 
     def batches(self, source_ts: int | None, origin: str) -> list[Batch]:
-        """What was taken in, each batch with `more`: whoever has the rest of the transaction closes it. Empties this."""
+        """What was taken in, each batch with `more`; `closed` ends the last one. Empties this."""
         runs, self._runs, self.rows = self._runs, {}, 0
         return [
-            Batch(payloads, table=name, source_ts=source_ts, origin=origin, snapshot="only" if empty else None, more=True)
+            Batch(
+                payloads, table=name, source_ts=source_ts, origin=origin, snapshot="only" if empty else None, more=True
+            )
             for name, table in runs.items()
             for payloads, empty in _pieces(table)
         ]

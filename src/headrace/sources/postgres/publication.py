@@ -1,4 +1,4 @@
-"""The publication: which tables the server sends. Made, adopted when it fits, or refused with the statement that mends it."""
+"""The publication: which tables the server sends. Made, adopted when it fits, or refused with what mends it."""
 
 from __future__ import annotations
 

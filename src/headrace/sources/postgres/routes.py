@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
 from headrace.core.changes import BadBytes, Keys, Partial, Payload, Tuples
+from headrace.core.events import Event, Problem
 from headrace.core.schema import to_json
 from headrace.sources.postgres.messages import UNCHANGED, Cell, Cells, Delete, Relation, Update
-from headrace.sources.postgres.tables import ServerTable
+from headrace.sources.postgres.tables import ServerTable, quoted
 from headrace.sources.postgres.types import Types
 from headrace.sources.postgres.values import Conversion
+
+log = logging.getLogger("headrace.source")
 
 Project = Callable[[Cells], Cells]
 AskTypes = Callable[[list[int]], Sequence[Sequence[Any]]]
@@ -70,16 +74,24 @@ def _project(chosen: list[int], width: int) -> Project:
 class Routes:
     """The routes of all relations that were heard of. A copy of it is what one transaction starts from."""
 
-    def __init__(self, tables: Sequence[ServerTable], ask: AskTypes, types: Types | None = None) -> None:
+    def __init__(
+        self,
+        tables: Sequence[ServerTable],
+        ask: AskTypes,
+        *,
+        types: Types | None = None,
+        tell: Callable[[Event], None] | None = None,
+    ) -> None:
         self._tables = tables
         self._ask = ask
+        self._tell = tell
         self.types = types or Types()
         self._made: dict[Relation, tuple[Route, ...]] = {}
         self._by_oid: dict[int, tuple[Route, ...]] = {}
 
     def copy(self) -> Routes:
         """The same routes; what one of both learns, the other does not."""
-        made = Routes(self._tables, self._ask, self.types)
+        made = Routes(self._tables, self._ask, types=self.types, tell=self._tell)
         made._made = self._made
         made._by_oid = dict(self._by_oid)
         return made
@@ -94,7 +106,19 @@ class Routes:
             if missing:
                 self.types.add(self._ask(missing))
             found = self._made[same] = tuple(Route(same, table, self.types) for table in tables)
+            self._notice(found)
         self._by_oid[relation.oid] = found
+
+    def _notice(self, routes: Sequence[Route]) -> None:
+        """Tell people what is new about a relation."""
+        for route in routes:
+            for carried in route.row.conversion.carried:
+                log.warning("%s: %s", route.table.name, carried.message)
+            now, then = route.relation, route.table
+            if (now.namespace, now.name) != (then.namespace, then.relation) and self._tell is not None:
+                message = f"{then.sql} is now called {quoted(now.namespace)}.{quoted(now.name)}; it is still followed"
+                hint = f'declare it with table="{now.namespace}.{now.name}" before the next start'
+                self._tell(Problem(f"source:{then.name}", "table_renamed", message, hint))
 
     def of(self, oid: int) -> tuple[Route, ...]:
         """The routes of a relation; none when nobody declared it."""

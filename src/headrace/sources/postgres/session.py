@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -74,11 +74,13 @@ class Server:
 
     def _connect(self, **more: str) -> psycopg.Connection[Any]:
         import psycopg
-        from psycopg.conninfo import conninfo_to_dict
+        from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
         try:
             given = with_defaults(conninfo_to_dict(self.dsn), self._application)
-            made = psycopg.connect("", **(given | (self._pinned or {}) | more), autocommit=True)
+            # Nothing is prepared: some statements are two in one, and none is run often.
+            parameters: dict[str, Any] = {**given, **(self._pinned or {}), **more}
+            made = psycopg.connect(make_conninfo("", **parameters), autocommit=True, prepare_threshold=None)
             self.user = made.info.user
             if self._pinned is None:
                 self._pinned = _where(made.info)
@@ -114,11 +116,21 @@ class Session:
         SourceError
             It failed; `doing` says what for.
         """
-        import psycopg
         from psycopg.rows import dict_row
 
+        return self._rows(query, parameters, doing, dict_row)
+
+    def tuples(self, query: str, parameters: Sequence[Any] = (), *, doing: str = "a query") -> list[tuple[Any, ...]]:
+        """The same as tuples, for columns without names."""
+        from psycopg.rows import tuple_row
+
+        return self._rows(query, parameters, doing, tuple_row)
+
+    def _rows(self, query: str, parameters: Sequence[Any], doing: str, factory: Any) -> list[Any]:
+        import psycopg
+
         with self.lock, self.errors(doing):
-            cursor = psycopg.Cursor(self._connection, row_factory=dict_row)
+            cursor = psycopg.Cursor(self._connection, row_factory=factory)
             cursor.execute(query.encode(), parameters or None)
             return cursor.fetchall() if cursor.description is not None else []
 
@@ -171,7 +183,7 @@ class Session:
         )
 
     @contextmanager
-    def errors(self, doing: str) -> Iterator[None]:
+    def errors(self, doing: str) -> Generator[None]:
         """Raise the driver's errors as ours."""
         import psycopg
 

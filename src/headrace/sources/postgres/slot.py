@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from headrace.core.errors import SourceError
 from headrace.sources.postgres.lsn import Lsn, parse_lsn
-from headrace.sources.postgres.session import Session
+from headrace.sources.postgres.session import Server, Session
 from headrace.sources.postgres.tables import literal, quoted
 from headrace.sources.postgres.trouble import refused
 
@@ -27,6 +27,9 @@ SELECT s.*, current_database() AS here, a.application_name, a.client_addr::text 
 FROM pg_replication_slots s LEFT JOIN pg_stat_activity a ON a.pid = s.active_pid
 WHERE s.slot_name = %s
 """
+
+
+_COPY = "SELECT pg_copy_logical_replication_slot(%s, %s, false)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,22 +140,26 @@ class Exported:
 
 
 def create_temporary(replication: Session, name: str) -> Exported:
-    """Make a temporary slot that lives as long as its session, which must do nothing else while the snapshot is used."""
+    """Make a temporary slot. It lives as long as its session, which must do nothing else while the snapshot is used."""
     command = f"CREATE_REPLICATION_SLOT {quoted(name)} TEMPORARY LOGICAL {PLUGIN} EXPORT_SNAPSHOT"
     row = replication.command(command, doing="creating a temporary replication slot")
     return Exported(parse_lsn(str(row[1])), str(row[2]))
 
 
-def make_permanent(session: Session, replication: Session, temporary: str, name: str, *, version: int) -> None:
+def make_permanent(server: Server, replication: Session, temporary: str, name: str, *, version: int) -> None:
     """Copy the temporary slot, which is that of `replication`: from here on the server keeps what comes after it.
 
     The temporary one is dropped by the server when its session ends. Raises SourceError when there is no slot left.
     """
-    session.rows(
-        "SELECT pg_copy_logical_replication_slot(%s, %s, false)", [temporary, name], doing=f"creating the slot {name}"
-    )
+    session = server.session()  # the one that locked the tables for the copy reads in an old snapshot
+    try:
+        session.rows(_COPY, [temporary, name], doing=f"creating the slot {name}")
+    finally:
+        session.close()
     if version >= FAILOVER_SINCE:
         try:
-            replication.command(f"ALTER_REPLICATION_SLOT {quoted(name)} (FAILOVER true)", doing="marking it for failover")
+            replication.command(
+                f"ALTER_REPLICATION_SLOT {quoted(name)} (FAILOVER true)", doing="marking it for failover"
+            )
         except SourceError as error:  # without it a failover costs a new copy, nothing more
             log.warning("the slot %s is not marked for failover: %s", name, error.message)

@@ -236,9 +236,7 @@ class Stream:
                 assembler.flush(frontier=passed)
         else:
             moved = assembler.unplaced
-            place = moved > 0 and (
-                moved >= PLACE_BYTES or now - self._placed >= PLACE_SECONDS or self._reply_wanted
-            )
+            place = moved > 0 and (moved >= PLACE_BYTES or now - self._placed >= PLACE_SECONDS or self._reply_wanted)
             if place or passed is not None:
                 self._placed = now if place else self._placed
                 assembler.flush(frontier=passed, place=place)

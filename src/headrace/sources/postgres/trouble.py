@@ -90,6 +90,5 @@ def _hint(text: str, user: str) -> str:
 def _is_lost(error: psycopg.Error) -> bool:
     import psycopg
 
-    return isinstance(error, psycopg.OperationalError) and (
-        error.sqlstate is None or error.sqlstate[:3] in ("57P", "08", "080") or error.sqlstate.startswith("08")
-    )
+    state = error.sqlstate or ""
+    return isinstance(error, psycopg.OperationalError) and (not state or state.startswith(("57P", "08")))
