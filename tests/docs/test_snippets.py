@@ -8,8 +8,8 @@ What a fenced block is for stands after its language, where renderers do not sho
     ```console run fails      the same, and the last command must fail
     ```console serve          the command is started and stays; the next block runs once it answers
     ```console stop           what was started is ended, as by Ctrl-C (`stop kill`: as by kill -9)
-    ```console postgres       a PostgreSQL server is started; from here on 127.0.0.1:5432 is where it listens, and its
-                              programs find it (`postgres restart`: it is restarted)
+    ```console postgres       a PostgreSQL server is started; 127.0.0.1:5432 is where it listens, and its programs find
+                              it (`postgres restart`: it is restarted)
 
 A page's blocks run in order in one folder. Python blocks without a word must at least be Python.
 """
@@ -84,6 +84,7 @@ class Stage:
     port: int
     started: subprocess.Popen[bytes] | None = None
     database: TemporaryPostgres | None = None
+    written: list[Path] = field(default_factory=list)
     environment: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -114,6 +115,7 @@ class Stage:
             path = self.folder / block.file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
+            self.written.append(path)
         elif "stop" in block.words:
             self.stop(signal.SIGKILL if "kill" in block.words else signal.SIGINT)
         elif "serve" in block.words:
@@ -167,6 +169,8 @@ class Stage:
             self.database.restart()
             return
         self.database = TemporaryPostgres().__enter__()
+        for path in self.written:
+            path.write_text(path.read_text().replace("127.0.0.1:5432", f"127.0.0.1:{self.database.port}"))
         self.environment |= {
             "PATH": f"{self.folder / '.bin'}:{self.database.binaries}:{os.environ['PATH']}",
             "PGHOST": "127.0.0.1",

@@ -467,6 +467,17 @@ def test_drop_leaves_what_is_not_ours(world: World) -> None:
     assert (refused.exit_code, "not ours" in refused.stderr) == (1, True)
 
 
+def test_drop_leaves_a_publication_that_somebody_else_made(world: World) -> None:
+    slot(world)
+    world.sql("CREATE PUBLICATION headrace_shop FOR TABLE items")
+    world.declare(world.user("fred", "REPLICATION"))
+    done = world.run("source", "drop", str(world.file), "--yes")
+    assert done.exit_code == 0
+    assert "is postgres's and stays: DROP PUBLICATION headrace_shop;" in done.stdout
+    assert world.sql("SELECT pubname FROM pg_publication") == [("headrace_shop",)]
+    world.sql("DROP OWNED BY fred", "DROP ROLE fred")
+
+
 def test_drop_without_the_right_says_who_may(world: World) -> None:
     slot(world)
     world.declare(world.user("dora"))

@@ -127,10 +127,10 @@ def _announcement(remains: Remains, stream: Stream) -> list[str]:
     lines = [f"on {remains.place}:"]
     if remains.slot is not None:
         lines.append(f"  the replication slot {remains.slot.name}")
-    if remains.publication is not None:
-        published = ", ".join(sorted(".".join(name) for name in remains.publication.tables)) or "no tables"
-        published = "all tables" if remains.publication.all_tables else published
-        lines.append(f"  the publication {remains.publication.name} (of {published})")
+    if remains.ours is not None:
+        published = ", ".join(sorted(".".join(name) for name in remains.ours.tables)) or "no tables"
+        published = "all tables" if remains.ours.all_tables else published
+        lines.append(f"  the publication {remains.ours.name} (of {published})")
     if stream.tables:
         lines.append(f"these tables of the app are fed by it: {', '.join(stream.tables)}")
     return lines

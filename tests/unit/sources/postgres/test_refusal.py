@@ -42,7 +42,7 @@ def test_refusals_are_told_apart(words: str, name: str) -> None:
 
 def test_what_is_not_known_is_shown_as_it_is() -> None:
     error = refusal(AT + "FATAL:  the moon is full", "postgres db:5432/shop")
-    assert error.message == "postgres db:5432/shop does not let us in: the moon is full"
+    assert error.message == "connecting to postgres db:5432/shop failed: the moon is full"
     assert not error.permanent
 
 

@@ -22,9 +22,14 @@ class Remains:
     wal: int | None = None
 
     @property
+    def ours(self) -> PublicationFacts | None:
+        """The publication, if it belongs to our user: one that somebody else made is not ours to drop."""
+        return self.publication if self.publication is not None and self.publication.owned else None
+
+    @property
     def empty(self) -> bool:
         """Whether there is nothing to drop."""
-        return self.slot is None and self.publication is None
+        return self.slot is None and self.ours is None
 
 
 def look(dsn: str, *, slot: str, publication: str | None) -> Remains:
@@ -74,7 +79,7 @@ def drop(dsn: str, remains: Remains) -> Sequence[str]:
     """
     refuse_active(remains)
     done: list[str] = []
-    slot, publication = remains.slot, remains.publication
+    slot, publication = remains.slot, remains.ours
     with connect(dsn) as connection:
         if slot is not None:
             _run(connection, remains, done, "SELECT pg_drop_replication_slot(%s)", (slot.name,))
@@ -82,6 +87,11 @@ def drop(dsn: str, remains: Remains) -> Sequence[str]:
         if publication is not None:
             _run(connection, remains, done, f"DROP PUBLICATION {identifier(publication.name)}", None)
             done.append(f"dropped the publication {publication.name}")
+    left = remains.publication
+    if left is not None and publication is None:
+        done.append(
+            f"the publication {left.name} is {left.owner}'s and stays: DROP PUBLICATION {identifier(left.name)};"
+        )
     return done
 
 

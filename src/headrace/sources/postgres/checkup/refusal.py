@@ -136,7 +136,7 @@ def refusal(words: str, place: str) -> SourceError:
     """The error for a connection that was refused with `words`."""
     kind = kind_of(words)
     return SourceError(
-        f"{place} does not let us in: {brief(words)}",
+        f"connecting to {place} failed: {brief(words)}",
         hint=kind.hint if kind else "the server's log says more",
         source="postgres",
         permanent=bool(kind and kind.permanent),
