@@ -17,6 +17,7 @@ from typing import ClassVar, Protocol
 from headrace.core.changes import Batch, Position
 from headrace.core.clock import Clock
 from headrace.core.events import NullRecorder, Recorder
+from headrace.core.findings import Finding
 from headrace.core.schema import Schema
 
 
@@ -147,3 +148,21 @@ class Source(ABC):
     @abstractmethod
     def describe(self) -> str:
         """One line for `headrace explain`, without secrets."""
+
+    async def examine(self, opening: Opening) -> Sequence[Finding]:
+        """What `headrace doctor` should know about the outside world of this source; nothing is changed.
+
+        A source with a `stream` is asked once, for all tables of `Opening.tables`. What cannot be reached is a finding
+        too, not an error.
+        """
+        return ()
+
+    async def mend(self, opening: Opening, findings: Sequence[Finding]) -> Sequence[str]:
+        """Do what is safe among what `examine` found, and say what was done, one sentence or statement each.
+
+        Raises
+        ------
+        SourceError
+            Something could not be done; what was done before it stays.
+        """
+        return ()

@@ -12,6 +12,8 @@ from headrace.core.changes import Batch, Position, Rows
 from headrace.core.clock import Clock
 from headrace.core.durations import Duration, format_duration, parse_duration
 from headrace.core.errors import DeclarationError, MissingExtra, SourceError
+from headrace.core.findings import Finding, Grade
+from headrace.core.schema import Schema
 from headrace.sources.base import Opening, Partition, Source
 from headrace.sources.pace import Pace
 from headrace.sources.url import masked, secrets_of
@@ -87,6 +89,10 @@ class Poll(Source):
     async def open(self, opening: Opening) -> Sequence[Partition]:
         return [await PollPartition.opened(self, opening.clock)]
 
+    async def examine(self, opening: Opening) -> Sequence[Finding]:
+        """Whether the database answers the query, and with the record's columns. The query is begun, as in a poll."""
+        return await asyncio.to_thread(_examined, self, opening.schema)
+
     def describe(self) -> str:
         what = "full copies" if self.replace else "upserts"
         return f"poll of {masked(self.url)} every {format_duration(self.every)}, {what}"
@@ -151,7 +157,7 @@ class PollPartition:
         except SQLAlchemyError as error:
             self._drop_result()
             self._pace.retry(RETRY)
-            raise self._failure(error) from None
+            raise _failure(self._source, error) from None
         last = not result.more
         if last:
             self._drop_result()
@@ -175,18 +181,6 @@ class PollPartition:
     @property
     def _origin(self) -> str:
         return f"poll:{self._number}"
-
-    def _failure(self, error: Exception) -> SourceError:
-        """Without `from`: the driver's own error may hold the URL."""
-        text = str(getattr(error, "orig", None) or error).strip()
-        for secret in secrets_of(self._source.url):
-            for form in {secret, unquote(secret)} - {""}:
-                text = text.replace(form, "***")
-        return SourceError(
-            f"the query on {masked(self._source.url)} failed: {text:.500}",
-            hint="check the query and the database; the last copy is still served, and its age grows",
-            source=self._source.kind,
-        )
 
 
 class _Result:
@@ -221,6 +215,48 @@ class _Result:
 
     def _fetch(self) -> list[dict[str, Any]]:
         return [dict(row) for row in next(self._parts, ())]
+
+
+def _failure(source: Poll, error: Exception) -> SourceError:
+    """Without `from`: the driver's own error may hold the URL."""
+    text = str(getattr(error, "orig", None) or error).strip()
+    for secret in secrets_of(source.url):
+        for form in {secret, unquote(secret)} - {""}:
+            text = text.replace(form, "***")
+    return SourceError(
+        f"the query on {masked(source.url)} failed: {text:.500}",
+        hint="check the query and the database; the last copy is still served, and its age grows",
+        source=source.kind,
+    )
+
+
+def _examined(source: Poll, schema: Schema) -> list[Finding]:
+    engine = _engine(source)
+    from sqlalchemy import text
+    from sqlalchemy.exc import SQLAlchemyError
+
+    subject, place = f"table {schema.name}", masked(source.url)
+    try:
+        with engine.connect().execution_options(stream_results=True, max_row_buffer=1) as connection:
+            answer = connection.execute(text(source.query), source.params)
+            names = set(answer.keys())
+            answer.close()
+    except SQLAlchemyError as error:
+        failure = _failure(source, error)
+        return [Finding(subject, "query", Grade.PROBLEM, place, f"{failure.message}. To do: {failure.hint}.")]
+    finally:
+        engine.dispose()
+    gone = [column for column in schema.columns if column.name not in names]
+    needed = [c.name for c in gone if c.name in schema.key or (not c.nullable and c.default is None)]
+    if needed:
+        return [
+            Finding(
+                subject, "query", Grade.PROBLEM, f"without {', '.join(needed)}",
+                f"The record needs them, and the query gives {', '.join(sorted(names))}: every row would go to"
+                " quarantine.",
+            )
+        ]  # fmt: skip
+    return [Finding(subject, "query", Grade.OK, f"{place} answers")]
 
 
 def _engine(source: Poll) -> Any:
