@@ -116,10 +116,14 @@ class Reader:
             if batch is None:
                 continue
             said.append(batch)
-            self.commit(part.name, batch)
-            if self.world.hands_off and batch.snapshot is not None and batch.position is not None:
-                await part.acknowledge(batch.position)
+            await self.take(part, batch)
         return said
+
+    async def take(self, part: Partition, batch: Batch) -> None:
+        """Commit a batch, and acknowledge the end of a copy where the source goes on from there."""
+        self.commit(part.name, batch)
+        if self.world.hands_off and batch.snapshot is not None and batch.position is not None:
+            await part.acknowledge(batch.position)
 
     def commit(self, name: str, batch: Batch) -> None:
         """What the store would do with a batch."""
