@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from pathlib import Path
 
 import apsw
@@ -125,6 +126,30 @@ async def test_a_full_queue_does_not_wait_for_more(store: SqliteStore) -> None:
     await asyncio.wait_for(asyncio.gather(*futures), 10)
     await ingest.stop()
     await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def test_groups_of_a_bulk_load_grow_until_someone_else_writes(store: SqliteStore) -> None:
+    gate = Gate(store)
+    limits = Limits(rows=10_000, small=1, linger=0.0, group=500, most=2_000, patience=0.0)
+    ingest = Ingest(store, SystemClock(), limits)
+    ingest.start()
+    loading = [await ingest.enqueue(many("a", 500), durable=False)]
+    await asyncio.to_thread(gate.reached.wait, 10)
+    loading += [await ingest.enqueue(many(name, 500), durable=False) for name in "bcdefghi"]
+    # The first group has the writer to itself, but for what stands behind it.
+    gate.opened.set()
+    receipts = await asyncio.wait_for(asyncio.gather(*loading), 10)
+    assert max(Counter(receipt.txn for receipt in receipts).values()) == 4
+    gate.opened.clear()
+    gate.reached.clear()
+    loading = [await ingest.enqueue(many("a", 500), durable=False)]
+    await asyncio.to_thread(gate.reached.wait, 10)
+    loading += [await ingest.enqueue(many(name, 500), durable=False) for name in "bcde"]
+    someone = ingest.try_submit(many("x", 1))
+    gate.opened.set()
+    receipts = await asyncio.wait_for(asyncio.gather(*loading, someone), 10)
+    assert max(Counter(receipt.txn for receipt in receipts[1:]).values()) <= 2
+    await ingest.stop()
 
 
 async def test_one_submission_larger_than_the_queue_still_fits(store: SqliteStore) -> None:

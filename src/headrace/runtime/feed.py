@@ -15,7 +15,7 @@ from headrace.store.base import START, Chain, Submission
 from headrace.store.board import Board
 from headrace.store.ingest import Ingest
 
-AHEAD = 16
+AHEAD = 24
 """Batches that may be on their way into the store at once: enough to fill a group commit while the next is read."""
 
 

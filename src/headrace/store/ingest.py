@@ -22,7 +22,7 @@ from headrace.core.clock import Clock
 from headrace.core.errors import Backpressure, HeadraceError, StoreError, StoreFull
 from headrace.store.base import Submission
 from headrace.store.checkpoint import Checkpointer
-from headrace.store.pace import Pace
+from headrace.store.pace import Growth, Pace
 from headrace.store.sqlite import SqliteStore
 
 T = TypeVar("T")
@@ -38,8 +38,9 @@ class Limits:
     ----------
     rows, size
         The queue is full when this many rows or bytes wait; one submission always fits into an empty queue.
-    group
-        Rows in one transaction, about: submissions are not split.
+    group, most
+        Rows in one transaction, about: submissions are not split. `most` while one table is loaded in bulk and nothing
+        else is written: see `store.pace.Growth`.
     small, linger, patience
         Seconds that a small group (under `small` rows) waits for company, and any group under load: see `store.pace`.
     retry
@@ -48,9 +49,10 @@ class Limits:
         Seconds between rounds of housekeeping; up to a minute when there is nothing to drop.
     """
 
-    rows: int = 100_000
+    rows: int = 150_000
     size: int = 64 << 20
     group: int = 50_000
+    most: int = 100_000
     small: int = 500
     linger: float = 0.002
     patience: float = 0.02
@@ -70,6 +72,11 @@ class _Item:
     changed: Sequence[str] = ()
     rows: int = 1
     size: int = 0
+
+    @property
+    def bulk(self) -> str | None:
+        """The table that this is read into from a source; None when somebody waits for it."""
+        return None if self.durable or self.submission is None else self.submission.table
 
 
 @dataclass(slots=True)
@@ -111,6 +118,7 @@ class Ingest:
         self._arrivals = 0
         limits = self.limits
         self._pace = Pace(small=limits.small, linger=limits.linger, group=limits.group, patience=limits.patience)
+        self._growth = Growth(group=limits.group, most=limits.most)
         self._room: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
         self._unsynced: list[_Answer] = []
         self._taken: list[_Item] = []
@@ -311,7 +319,7 @@ class Ingest:
     def _take(self) -> list[_Item]:
         group: list[_Item] = []
         rows = 0
-        while self._queue and rows < self.limits.group:
+        while self._queue and rows < self._growth.rows:
             if group and (self._queue[0].function is not None or group[-1].function is not None):
                 break
             item = self._queue.popleft()
@@ -323,11 +331,13 @@ class Ingest:
 
     def _commit(self, group: list[_Item]) -> None:
         while True:
+            began = self._clock.monotonic()
             try:
                 answers = self._apply(group)
                 break
             except StoreFull:
                 self._wait_for_space()
+        self._grow(group, began)
         if self._full:
             self._full = False
             self.store.problems.solve("store", "store_full")
@@ -340,6 +350,12 @@ class Ingest:
             self._committed.notify()
         _deliver(now)
         self._checkpointer.between_transactions()
+
+    def _grow(self, group: list[_Item], began: float) -> None:
+        now, loaded = self._clock.monotonic(), group[0].bulk
+        with self._changed:
+            company = loaded is None or any(item.bulk != loaded for item in (*group, *self._queue))
+        self._growth.committed(sum(item.rows for item in group), now - began, now=now, company=company)
 
     def _apply(self, group: list[_Item]) -> list[_Answer]:
         if group[0].function is not None:
