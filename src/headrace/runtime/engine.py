@@ -32,6 +32,7 @@ from headrace.runtime.refresh import RefreshLoop
 from headrace.runtime.replay import Replay
 from headrace.sources.base import Opening, Partition
 from headrace.sources.push import Push
+from headrace.store import disk
 from headrace.store.base import Idempotency, Submission
 from headrace.store.board import Board
 from headrace.store.connection import open_reader
@@ -192,6 +193,7 @@ class Engine:
         """Whether the engine is ready, why not, and numbers for `/metrics`."""
         failure = self.ingest.failure
         reasons = [] if failure is None else [f"nothing is stored any more: {failure}"]
+        reasons += [disk.problem(self.folder.database).message] if self.store.full else []
         reasons += [f"the source of {name!r} has not started" for name in sorted(self._starting)]
         return {"ready": not reasons, "reasons": reasons, "gauges": self._gauges()}
 

@@ -4,9 +4,9 @@ Order makes it safe to use. The writer commits first and publishes then; a reade
 its snapshot then: so the snapshot holds at least what the board claimed. `last_change` alone is published before the
 commit: a reader that sees a row of transaction N in any snapshot also sees `last_change >= N`.
 
-Layout: 8-byte integers. A header (magic, hash of the names, retired), the two stamps, then a block per table and per
-view. Each is written whole by one aligned store; the three numbers of a frontier are guarded by a counter that is odd
-while they change (a seqlock).
+Layout: 8-byte integers. A header (magic, hash of the names, retired), the two stamps, since when the disk is full, then
+a block per table and per view. Each is written whole by one aligned store; the three numbers of a frontier are guarded
+by a counter that is odd while they change (a seqlock).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COUNTERS = ("accepted", "deleted", "quarantined", "late", "duplicates", "nulled"
 
 _MAGIC = 0x3130_4452_414F_4248
 _NONE = -(1 << 63)
-_HEADER = ("magic", "names", "retired", "committed", "durable")
+_HEADER = ("magic", "names", "retired", "committed", "durable", "full_since")
 _TABLE = ("guard", "at", "heard", "state", "last_change", "watermark", *COUNTERS)
 _VIEW = ("as_of", "last_change")
 _TRIES = 10_000
@@ -122,6 +122,15 @@ class Board:
         """Every transaction up to `txn` is on disk."""
         self._slots[4] = txn
 
+    @property
+    def full_since(self) -> int | None:
+        """Since when the disk is full (microseconds): what cannot be stored then can still be told here."""
+        return self._slots[5] or None
+
+    def set_full_since(self, at: int | None) -> None:
+        """The disk is full since `at`, or has room again."""
+        self._slots[5] = at or 0
+
     def changing(self, tables: Iterable[str], txn: int) -> None:
         """Transaction `txn` is about to be committed and changes `tables` (or views)."""
         for name in tables:
@@ -195,7 +204,7 @@ class Board:
     def _reset(self) -> None:
         slots = self._slots
         slots[0] = 0  # a reader that opens it now finds no board rather than half of one
-        slots[2], slots[3], slots[4] = 0, 0, 0
+        slots[2], slots[3], slots[4], slots[5] = 0, 0, 0, 0
         for table, start in self._table_at.items():
             self.set_frontier(table, None, None, SourceState.NEVER)
             slots[start] += slots[start] % 2
@@ -214,7 +223,7 @@ def _size(tables: Sequence[str], views: Sequence[str]) -> int:
 
 
 def _hash(tables: Sequence[str], views: Sequence[str]) -> int:
-    text = "\n".join([*_TABLE, *_VIEW, "", *tables, "", *views])
+    text = "\n".join([*_HEADER, *_TABLE, *_VIEW, "", *tables, "", *views])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
 
 

@@ -20,6 +20,7 @@ import apsw
 from headrace.core.changes import Receipt
 from headrace.core.clock import Clock
 from headrace.core.errors import Backpressure, HeadraceError, StoreError, StoreFull
+from headrace.store import disk
 from headrace.store.base import Submission
 from headrace.store.checkpoint import Checkpointer
 from headrace.store.pace import Growth, Pace
@@ -124,9 +125,9 @@ class Ingest:
         self._taken: list[_Item] = []
         self._syncing: list[_Answer] = []
         self._stopping = False
-        self._full = False
         self._failure: BaseException | None = None
         self._committed = threading.Condition()
+        store.problems.on_news = self._wake
         self._writer_done = False
         self._threads = [
             threading.Thread(target=self._run, args=(work,), name=f"headrace-{name}", daemon=True)
@@ -156,6 +157,9 @@ class Ingest:
         ------
         HeadraceError
             This submission was refused (`IdempotencyConflict`, `Backpressure` of a full quarantine, ...).
+        StoreFull
+            The disk is full, and the submission was to be durable: nothing of it was or will be applied. One that is
+            not waits instead.
         StoreError
             Ingestion has stopped.
         """
@@ -165,7 +169,7 @@ class Ingest:
         """Wait for room in the queue; the future is the answer of `submit`. Order of calls is order of commits."""
         while True:
             with self._changed:
-                self._check_open()
+                self._check_open(durable)
                 if self._fits(submission):
                     return self._put_submission(submission, durable)
                 loop = asyncio.get_running_loop()
@@ -180,13 +184,15 @@ class Ingest:
         Raises
         ------
         Backpressure
-            The queue is full, or the disk is.
+            The queue is full.
+        StoreFull
+            The disk is full.
         """
         with self._changed:
-            self._check_open()
-            if self._full or not self._fits(submission):
+            self._check_open(durable)
+            if not self._fits(submission):
                 raise Backpressure(
-                    "the disk is full" if self._full else f"{self._rows:,} rows wait to be stored",
+                    f"{self._rows:,} rows wait to be stored",
                     retry_after=self.limits.retry,
                     hint="send again later, or slower",
                 )
@@ -202,7 +208,7 @@ class Ingest:
         loop = asyncio.get_running_loop()
         item = _Item(loop, loop.create_future(), durable, function=function, changed=changed)
         with self._changed:
-            self._check_open()
+            self._check_open(durable)
             self._put(item)
         return cast("T", await item.future)
 
@@ -227,11 +233,13 @@ class Ingest:
             self._fail(error)
             raise error
 
-    def _check_open(self) -> None:
+    def _check_open(self, durable: bool) -> None:
         if self._failure is not None:
             raise StoreError(f"ingestion has stopped: {self._failure}", hint="restart the engine") from self._failure
         if self._stopping:
             raise StoreError("ingestion is stopping", hint="send again when the engine is back")
+        if durable and self.store.full:
+            raise disk.refusal(self.store.path)
 
     def _fits(self, submission: Submission) -> bool:
         if not self._queue:
@@ -286,9 +294,11 @@ class Ingest:
                 self._make_room()
             elif self._stopping:
                 break
-            if self._clock.monotonic() - last >= pause or self.store.problems.waiting:
+            if self._clock.monotonic() - last >= pause and not self.store.full:
                 pause = self.limits.housekeep if self._housekeep() else min(2 * pause, _LONGEST_PAUSE)
                 last = self._clock.monotonic()
+            if self.store.problems.waiting or self.store.full:
+                self._write_problems()
         with self._committed:
             self._writer_done = True
             self._committed.notify_all()
@@ -296,8 +306,12 @@ class Ingest:
     def _next_group(self) -> list[_Item]:
         with self._changed:
             refilled = bool(self._queue)
-            if not refilled and not self._stopping:
-                self._changed.wait(self.limits.housekeep)
+            if not refilled:
+                full = self.store.full
+                self._changed.wait_for(
+                    lambda: self._queue or self._stopping or (self.store.problems.waiting and not full),
+                    self.limits.retry if full else self.limits.housekeep,
+                )
             if not self._queue:
                 return []
             self._pace.look(self._clock.monotonic(), refilled=refilled)
@@ -330,17 +344,19 @@ class Ingest:
         return group
 
     def _commit(self, group: list[_Item]) -> None:
-        while True:
+        while group:
             began = self._clock.monotonic()
             try:
                 answers = self._apply(group)
-                break
-            except StoreFull:
-                self._wait_for_space()
-        self._grow(group, began)
-        if self._full:
-            self._full = False
-            self.store.problems.solve("store", "store_full")
+            except StoreFull as full:
+                group = self._turn_away(group, full)
+                self._wait_for_space(group)
+            else:
+                self._grow(group, began)
+                self._pass_on(answers)
+                return
+
+    def _pass_on(self, answers: list[_Answer]) -> None:
         with self._committed:
             if self._failure is not None:
                 return
@@ -375,19 +391,44 @@ class Ingest:
         except Exception as error:  # a boundary: the caller's function, rolled back, and the caller's error
             return _Answer(item, error=error)
 
-    def _wait_for_space(self) -> None:
-        """Whoever asks without waiting is turned away meanwhile; everyone else waits."""
-        self._full = True
+    def _turn_away(self, group: list[_Item], full: StoreFull) -> list[_Item]:
+        """Tell whoever waits for an answer, of this group and behind it, and forget what they brought, so that nothing
+        of it is applied later; those who can wait (sources) stay. When the engine stops, nobody can."""
         with self._changed:
-            self._changed.wait_for(lambda: self._failure is not None, self.limits.retry)
+            away = [item for item in (*group, *self._queue) if item.durable or self._stopping]
+            self._taken = [item for item in group if not (item.durable or self._stopping)]
+            self._queue = deque(item for item in self._queue if not (item.durable or self._stopping))
+            self._rows = sum(item.rows for item in self._queue)
+            self._size = sum(item.size for item in self._queue)
+        _deliver([_Answer(item, error=full) for item in away])
+        self._make_room()
+        return self._taken
+
+    def _wait_for_space(self, group: list[_Item]) -> None:
+        with self._changed:
+            if group:
+                self._changed.wait_for(lambda: self._failure is not None or self._stopping, self.limits.retry)
         if self._failure is not None:
             raise StoreError("ingestion was stopped while the disk was full")
+
+    def _write_problems(self) -> None:
+        """In a transaction of their own, while nothing else comes; it also finds out whether the disk is still full."""
+        if self.store.full and not disk.has_room(self.store.path):
+            return
+        try:
+            self.store.execute(lambda db, txn: None)
+        except StoreFull:
+            return  # known already; tried again after `retry`
 
     def _housekeep(self) -> int:
         try:
             return self.store.housekeep()
         except StoreFull:
             return 0  # deletes need log space too; the next commit finds out whether there is some
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify()
 
     def _make_room(self) -> None:
         with self._changed:

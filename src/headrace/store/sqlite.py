@@ -6,6 +6,7 @@ The commit protocol is described, step by step with what a crash after each leav
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,7 @@ from headrace.core.errors import Backpressure, StoreError, StoreFull
 from headrace.core.events import Committed, NullRecorder, Problem, Recorder
 from headrace.core.frontier import SourceState
 from headrace.core.schema import Schema
-from headrace.store import housekeeping, quarantine, snapshot
+from headrace.store import disk, housekeeping, quarantine, snapshot
 from headrace.store.base import Forgetful, Maintainer, Submission
 from headrace.store.board import COUNTERS, Board
 from headrace.store.connection import BUSY_MS, PAGE_SIZE, WriterLock, open_writer, sync_file
@@ -32,6 +33,8 @@ from headrace.store.rows import TableRows
 from headrace.store.transaction import Outcome, State, Transaction, Unstorable
 
 T = TypeVar("T")
+
+log = logging.getLogger("headrace.store")
 
 STEPS = (
     "begin",
@@ -199,6 +202,11 @@ class SqliteStore:
         """The last commit stamp."""
         return self._txn
 
+    @property
+    def full(self) -> bool:
+        """Whether the last attempt to write met a full disk."""
+        return self.board.full_since is not None
+
     def commit(self, submissions: Sequence[Submission]) -> list[Outcome]:
         """Apply `submissions` in one transaction: steps 1 to 10. Readers see them; they are durable after `flush`.
 
@@ -285,6 +293,9 @@ class SqliteStore:
         self.crash_point("commit")
         self.problems.written(written)
         publish()
+        if self.full:
+            self.board.set_full_since(None)
+            self.problems.solve(disk.SUBJECT, disk.KIND)
         self.board.publish_commit(txn)  # 10
         self._txn = txn  # from here on the flusher may sync it
         self.crash_point("publish")
@@ -297,10 +308,11 @@ class SqliteStore:
                 maintainer.discard()
 
     def _full(self, error: Exception) -> StoreFull:
-        hint = "free disk space; ingestion goes on by itself"
-        message = f"{self.path} cannot grow: {error}"
-        self.problems.record(Problem("store", "store_full", message, hint))
-        return StoreFull(message, hint=hint)
+        log.warning("%s cannot grow: %s", self.path, error)
+        if not self.full:
+            self.board.set_full_since(self._clock.now())
+        self.problems.record(disk.problem(self.path))
+        return disk.refusal(self.path)
 
     def _publish(self, work: Transaction) -> None:
         for table, counts in work.counters.items():
