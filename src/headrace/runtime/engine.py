@@ -169,7 +169,8 @@ class Engine:
         Returns `{"replayed": n, "still_quarantined": m}`. Without `numbers` and `table`, all are tried.
         """
         async with self._deciding:
-            return await Replay(self._lanes, self.ingest, self.clock).run(numbers=numbers, table=table)
+            plain = frozenset(t.name for t in self.app.tables.values() if not t.source.envelope)
+            return await Replay(self._lanes, self.ingest, self.clock, plain=plain).run(numbers=numbers, table=table)
 
     async def drop(self, *, numbers: Sequence[int] | None = None, table: str | None = None) -> dict[str, int]:
         """Drop quarantined records for good. Returns `{"dropped": n}`.
@@ -199,8 +200,8 @@ class Engine:
 
     def _gauges(self) -> dict[str, float]:
         rows, size = self.ingest.waiting
-        behind = self.store.board.committed - self.store.board.durable
-        return {"queue_rows": rows, "queue_bytes": size, "durable_lag_seconds": max(behind, 0) / SECOND}
+        lag = self.store.durable_lag(self.clock.now())
+        return {"queue_rows": rows, "queue_bytes": size, "durable_lag_seconds": lag / SECOND}
 
     def _create_board(self) -> Board:
         return Board.create(self.folder.board, tables=list(self.app.tables), views=refreshed_views(self.app))

@@ -93,11 +93,14 @@ class Source(ABC):
         Whether one object may feed several tables. Such a source is opened once for all tables that were declared
         with it, its positions belong to the source and not to a table, and each batch names its `table`; a frontier
         counts for all of its tables.
+    envelope
+        Whether `{"op": "delete", ...}` among its records is a change; if not, it is none when replayed, either.
     """
 
     kind: ClassVar[str]
     many: ClassVar[bool] = False
     expect: int | None = None
+    envelope: bool = True
 
     @abstractmethod
     async def open(self, opening: Opening) -> Sequence[Partition]:

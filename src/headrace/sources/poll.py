@@ -58,6 +58,7 @@ class Poll(Source):
     """
 
     kind: ClassVar[str] = "poll"
+    envelope = False
 
     def __init__(
         self,

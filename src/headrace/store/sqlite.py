@@ -104,6 +104,7 @@ class SqliteStore:
         self._quarantine_bytes: dict[str, int] = {}
         self._quarantine_limit = quarantine_limit
         self._txn = 0
+        self._unsynced = 0
         self._wal_fd = -1
         self._flush_lock = threading.Lock()
         self._log_pages = 0
@@ -207,6 +208,10 @@ class SqliteStore:
         """Whether the last attempt to write met a full disk."""
         return self.board.full_since is not None
 
+    def durable_lag(self, now: int) -> int:
+        """For how long the oldest commit that is not on disk yet has waited, microseconds; 0 when all are."""
+        return 0 if self.board.durable >= self._txn else max(now - self._unsynced, 0)
+
     def commit(self, submissions: Sequence[Submission]) -> list[Outcome]:
         """Apply `submissions` in one transaction: steps 1 to 10. Readers see them; they are durable after `flush`.
 
@@ -297,6 +302,8 @@ class SqliteStore:
             self.board.set_full_since(None)
             self.problems.solve(disk.SUBJECT, disk.KIND)
         self.board.publish_commit(txn)  # 10
+        if self.board.durable >= self._txn:
+            self._unsynced = txn
         self._txn = txn  # from here on the flusher may sync it
         self.crash_point("publish")
 
