@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from itertools import repeat
+from math import isfinite
 from typing import Any, cast
 
 import msgspec
@@ -21,6 +22,7 @@ from headrace.contracts.contract import Contract
 from headrace.contracts.exact import FIRST_INSTANT, LAST_INSTANT
 from headrace.contracts.field_types import fast_fields
 from headrace.contracts.instants import OtherShape, read_instants
+from headrace.contracts.orders import Orders
 from headrace.core.clock import instant
 from headrace.core.schema import ColumnType, Row, Stored, to_json
 
@@ -56,15 +58,16 @@ class FastReader:
 
     def __init__(self, contract: Contract, fields: list[tuple[Any, ...]], rename: dict[str, str]) -> None:
         strict = contract.new_fields != "ignore"
-        define = partial(msgspec.defstruct, rename=rename, gc=False, kw_only=True)
+        define = partial(msgspec.defstruct, gc=False, kw_only=True, forbid_unknown_fields=strict)
         name, columns = contract.record.__name__, contract.schema.columns
         # In JSON times are text, which is read by the column.
         times = {column.name for column in columns if column.type is ColumnType.TIMESTAMP}
         texts = [(f[0], _as_text(f[1]), *f[2:]) if f[0] in times else f for f in fields]
-        json: Any = define(name, texts, forbid_unknown_fields=strict)
+        json: Any = define(name, texts, rename=rename)
+        self._orders = Orders(name, {rename[f[0]]: f for f in fields}, allow_unknown=not strict)
         self._list = msgspec.json.Decoder(list[json])
         self._one = msgspec.json.Decoder(json)
-        self._type: Any = define(name, fields, forbid_unknown_fields=strict)
+        self._type: Any = define(name, fields, rename=rename)
         self._converts = tuple((i, _CONVERTS[c.type]) for i, c in enumerate(columns) if c.type in _CONVERTS)
         self._texts = tuple(i for i, c in enumerate(columns) if c.type is ColumnType.TEXT)
         self._reals = tuple(i for i, c in enumerate(columns) if c.type is ColumnType.REAL)
@@ -108,6 +111,28 @@ class FastReader:
         self._check_python_values(rows)
         return rows
 
+    def takes(self, names: tuple[str, ...]) -> bool:
+        """Whether `tuples` may take values of these names: not where one that is required is missing."""
+        return self._orders[names] is not None
+
+    def tuples(self, names: tuple[str, ...], given: Sequence[tuple[Any, ...]]) -> list[Row]:
+        """The rows of tuples, whose values have these names."""
+        order = self._orders[names]
+        if order is None:
+            raise Unfit("these names are not those of a good record")
+        for name in self._times:
+            if name in names:
+                at = names.index(name)
+                texts = [row[at] for row in given if type(row[at]) is str]
+                if any(map(_LONG_FRACTION.search, texts)):
+                    raise Unfit("more than six digits of a second")
+        rows: list[Row] = []
+        for start in range(0, len(given), _AT_ONCE):
+            some = self._rows(msgspec.convert(given[start : start + _AT_ONCE], order.type), order.permutation)
+            self._check_python_values(some)
+            rows += some
+        return rows
+
     def rows(self, found: Sequence[Any]) -> list[Row]:
         """Stored rows of decoded objects."""
         rows: list[Row] = []
@@ -115,11 +140,13 @@ class FastReader:
             rows += self._rows(found[start : start + _AT_ONCE])
         return rows
 
-    def _rows(self, found: Sequence[Any]) -> list[Row]:
+    def _rows(self, found: Sequence[Any], permutation: Sequence[int] | None = None) -> list[Row]:
         rows: list[Row] = list(map(_ASTUPLE, found))
-        if not self._converts or not rows:
+        if not rows or not (self._converts or permutation):
             return rows
         columns: list[Iterable[Any]] = list(zip(*rows, strict=True))
+        if permutation is not None:
+            columns = [columns[i] for i in permutation]
         for position, convert in self._converts:
             columns[position] = convert(columns[position])  # pyright: ignore[reportArgumentType]
         return list(zip(*columns, strict=True))
@@ -127,12 +154,17 @@ class FastReader:
     def _check_python_values(self, rows: list[Row]) -> None:
         """Python values may hold what JSON text cannot: numbers that are not finite, halves of surrogate pairs."""
         for i in self._reals:
-            if not all(row[i] is None or abs(row[i]) <= _LARGEST for row in rows):  # pyright: ignore
+            if not all(map(isfinite, _present([row[i] for row in rows]))):
                 raise Unfit("a number is not finite")
         for i in self._texts:
-            if not all(row[i] is None or type(row[i]) is str for row in rows):
+            texts = _present([row[i] for row in rows])
+            if set(map(type, texts)) - {str}:
                 raise Unfit("a subclass of str")
-            "".join(str(row[i]) for row in rows).encode()
+            "".join(texts).encode()
+
+
+def _present(cells: list[Any]) -> list[Any]:
+    return [cell for cell in cells if cell is not None] if None in cells else cells
 
 
 def _pieces(data: bytes) -> Iterator[bytes]:
@@ -149,7 +181,6 @@ _AT_ONCE = 1_000
 """Records that are converted together."""
 _PIECE = 1 << 17
 """Bytes that are decoded together."""
-_LARGEST = 1.7976931348623157e308
 
 
 def _booleans(cells: Cells) -> Iterable[Stored]:

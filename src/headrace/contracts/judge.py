@@ -13,6 +13,7 @@ from typing import Any
 from headrace.contracts.body import Body, Form, fields_of
 from headrace.contracts.breach import Breach
 from headrace.contracts.checks import TimeCheck, UniqueCheck
+from headrace.contracts.completion import Completion, When
 from headrace.contracts.contract import Contract
 from headrace.contracts.envelope import Delete, EnvelopeReader, Upsert, may_hold_envelopes
 from headrace.contracts.exact import Accepted, ExactReader, parse_object, raw_of
@@ -21,10 +22,13 @@ from headrace.contracts.keys import KeyReader
 from headrace.contracts.row_rules import RowRules
 from headrace.contracts.runs import DeleteRun, Runs, UpsertRun
 from headrace.contracts.text_rows import TextRows
-from headrace.core.changes import BadBytes, Batch, Json, Judged, Keys, Payload, Rows, Violation
+from headrace.core.changes import BadBytes, Batch, Json, Judged, Keys, Partial, Patch, Payload, Rows, Tuples, Violation
 from headrace.core.collector import CollectorPause
 from headrace.core.errors import TooLarge
 from headrace.core.schema import Row, TableKind
+
+_PARTS = 32
+"""Into so many parts tuples are cut that the fast path does not take as a whole."""
 
 Raw = Callable[[int], bytes]
 """The bytes of the record of that number in a payload."""
@@ -85,6 +89,7 @@ class Judge:
         self._text = TextRows(contract)
         self._times = TimeCheck(contract)
         self._unique = UniqueCheck(contract)
+        self._completion = Completion(contract, lambda: Judge(contract))
 
     @property
     def is_fast(self) -> bool:
@@ -145,10 +150,14 @@ class Judge:
                 return self._json(sitting, payload)
             case Rows():
                 return self._mappings(sitting, payload)
+            case Tuples():
+                return self._tuples(sitting, payload)
+            case Partial():
+                return self._partial(sitting, payload)
             case Keys():
                 return self._deleted(sitting, payload)
             case BadBytes():
-                sitting.refuse(Breach("bad_bytes", "", "", payload.message), 0, payload.data)
+                sitting.refuse(Breach(payload.rule, "", "", payload.message), 0, payload.data)
                 return 1
 
     def _json(self, sitting: _Sitting, payload: Json) -> int:
@@ -256,6 +265,69 @@ class Judge:
             return self._fast.mappings(records)
         except REFUSALS:
             return None
+
+    def _tuples(self, sitting: _Sitting, payload: Tuples) -> int:
+        """As `_mappings` judges mappings of the same names, but one bad record does not slow down the others."""
+        names, given = payload.names, payload.rows
+
+        def mapping(item: int) -> dict[str, Any]:
+            return dict(zip(names, given[item], strict=True))
+
+        def raw(item: int) -> bytes:
+            return raw_of(mapping(item))
+
+        if set(map(len, given)) - {len(names)}:
+            raise ValueError(f"the tuples do not all have the {len(names)} values {', '.join(names)}")
+        rows = self._all_tuples(names, given)
+        if rows is not None:
+            if given:
+                self._count(sitting, self._exact.unknown(mapping(0)))
+            self._settle(sitting, [UpsertRun(rows, range(len(given)))], raw)
+            return len(given)
+        runs = Runs()
+        for item, row in enumerate(self._fitting(names, given)):
+            if row is not None:
+                runs.upsert(item, row, None, None)
+                continue
+            record = mapping(item)
+            judged = self._exact.from_mapping(record)
+            if isinstance(judged, Breach):
+                self._count(sitting, self._exact.unknown(record))
+                sitting.refuse(judged, item, raw_of(record))
+            else:
+                self._accept(sitting, runs, item, judged)
+        self._settle(sitting, runs.found, raw)
+        return len(given)
+
+    def _all_tuples(self, names: tuple[str, ...], given: Sequence[tuple[Any, ...]]) -> list[Row] | None:
+        if self._fast is None or not self._fast.takes(names):
+            return None
+        try:
+            return self._fast.tuples(names, given)
+        except REFUSALS:
+            return None
+
+    def _fitting(self, names: tuple[str, ...], given: Sequence[tuple[Any, ...]]) -> Sequence[Row | None]:
+        """The rows of those tuples that the fast path takes, and None for the others; not all are taken."""
+        if len(given) <= 1 or self._fast is None or not self._fast.takes(names):
+            return [None] * len(given)
+        size = -(-len(given) // _PARTS)
+        found: list[Row | None] = []
+        for start in range(0, len(given), size):
+            part = given[start : start + size]
+            found += self._all_tuples(names, part) or self._fitting(names, part)
+        return found
+
+    def _partial(self, sitting: _Sitting, payload: Partial) -> int:
+        judged = sitting.judged
+        for item, record in enumerate(payload.records):
+            key = self._keys.read(record)
+            if isinstance(key, Breach):
+                sitting.refuse(key, item, raw_of(record))
+                continue
+            when = When(sitting.now, sitting.watermark, f"{sitting.batch.origin}#{sitting.start + item}")
+            judged.patches.append(Patch(len(judged.changes), key, self._completion.of(record, when)))
+        return len(payload.records)
 
     def _deleted(self, sitting: _Sitting, payload: Keys) -> int:
         runs = Runs()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from headrace.core.clock import ClockOffset
 from headrace.core.schema import Row
 
 Position = str
@@ -36,11 +37,30 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
+class Tuples:
+    """Records as tuples of Python values, all in the order of `names`; the cheapest form for sources with columns."""
+
+    names: tuple[str, ...]
+    rows: Sequence[tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """Records that leave out columns which did not change: those stay as they are stored.
+
+    A record whose row is not stored (it was refused, or is gone) goes to quarantine, rule `incomplete`.
+    """
+
+    records: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class BadBytes:
     """A piece of input that is not a record at all (bad encoding, half a line, no JSON): it goes to quarantine."""
 
     data: bytes
     message: str
+    rule: str = "bad_bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +70,7 @@ class Keys:
     keys: Sequence[Mapping[str, Any]]
 
 
-Payload = Json | Rows | BadBytes | Keys
+Payload = Json | Rows | Tuples | Partial | BadBytes | Keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +101,15 @@ class Batch:
     ended
         The source has said all that it will ever say.
     table
-        The table that the payloads are for, when one partition feeds several (`Source.many`); None: the only one.
+        The table that the payloads are for, when one partition feeds several (`Source.stream`); None: the only one.
+        Position, frontier and clock count for all tables of the stream.
     more
         The transaction at the source goes on in the partition's next batch: what this batch brings becomes visible
         together with that one. `position` is None on such a batch and stands on the last one of the transaction,
-        so that a crash between them resumes before the first.
+        so that a crash between them resumes before the first. A partition begins a transaction only when it has all of
+        it at hand (in memory or on disk): the writer waits for the rest and for nothing else.
+    clock
+        How far the source's clock is from ours, when it was measured.
 
     A batch without payloads is a sign of life: it moves the frontier of an idle source and is not committed.
     """
@@ -100,6 +124,7 @@ class Batch:
     ended: bool = False
     table: str | None = None
     more: bool = False
+    clock: ClockOffset | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +141,26 @@ class Deletes:
 
     keys: list[Row]
     versions: list[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A record of which only some columns came. The rest is added where the row is known: in the store's transaction.
+
+    Attributes
+    ----------
+    at
+        How many of the batch's changes come before it.
+    key
+        The key of its row, in storage form.
+    complete
+        Judges the record with what is missing taken from the row that is stored then, in storage form, and from its
+        adopted fields as JSON text; (None, None) when there is none. Called on the writer's thread.
+    """
+
+    at: int
+    key: Row
+    complete: Callable[[Row | None, str | None], Judged]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +199,7 @@ class Violation:
 class Judged:
     """What a contract made of a batch: changes to apply, violations to keep, counts of what was repaired.
 
+    `patches` holds records that are not whole yet, see `Patch`.
     `rejected` holds violations of rules with `on_violation="reject"`; a push with any is refused as a whole.
     `max_event_time` is the latest event time among the accepted rows (microseconds), for the watermark.
     `unknown_fields` counts fields that the record does not declare, by name.
@@ -169,11 +215,13 @@ class Judged:
     unknown_fields: dict[str, int] = field(default_factory=dict[str, int])
     held: list[Row] = field(default_factory=list[Row])
     nameless: bool = False
+    patches: list[Patch] = field(default_factory=list[Patch])
 
     @property
     def rows(self) -> int:
         """How many rows and keys are to be applied."""
-        return sum(len(c.rows) if isinstance(c, Upserts) else len(c.keys) for c in self.changes)
+        whole = sum(len(c.rows) if isinstance(c, Upserts) else len(c.keys) for c in self.changes)
+        return whole + len(self.patches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,3 +248,17 @@ class Receipt:
     quarantined: int = 0
     duplicates: int = 0
     replayed: bool = False
+
+
+def together(receipts: Sequence[Receipt]) -> Receipt:
+    """The receipt of several submissions that were committed in one transaction.
+
+    >>> together([Receipt(7, accepted=2), Receipt(7, accepted=1, quarantined=3)])
+    Receipt(txn=7, accepted=3, quarantined=3, duplicates=0, replayed=False)
+    """
+    return Receipt(
+        max((receipt.txn for receipt in receipts), default=0),
+        sum(receipt.accepted for receipt in receipts),
+        sum(receipt.quarantined for receipt in receipts),
+        sum(receipt.duplicates for receipt in receipts),
+    )

@@ -9,12 +9,21 @@ import asyncio
 import heapq
 import itertools
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Protocol
 
 SECOND = 1_000_000
 """Microseconds in a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockOffset:
+    """How far another clock is from ours: it shows `offset` microseconds more, give or take `error` microseconds."""
+
+    offset: int
+    error: int
 
 
 class Clock(Protocol):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import apsw
 
 from headrace.contracts.evolution import Evolution
 from headrace.contracts.judge import Judge, unreadable
-from headrace.core.changes import Batch, Json, Position, Receipt, Violation
+from headrace.core.changes import Batch, Json, Receipt, Violation
 from headrace.core.clock import SECOND, Clock
 from headrace.core.errors import HeadraceError, MissingExtra, PushError, Rejected, SourceError
 from headrace.core.events import Event, Problem, Solved
@@ -27,10 +27,11 @@ from headrace.declaration.declared import Table
 from headrace.runtime.feed import Feed
 from headrace.runtime.folder import Folder
 from headrace.runtime.lane import Lane
-from headrace.runtime.library import all_tables, maintainers, refreshed_views
+from headrace.runtime.library import all_tables, maintainers, refreshed_views, streams_of
 from headrace.runtime.refresh import RefreshLoop
 from headrace.runtime.replay import Replay
-from headrace.sources.base import Opening, Partition
+from headrace.runtime.stream import Stream
+from headrace.sources.base import Fed, Opening, Partition, Source
 from headrace.sources.push import Push
 from headrace.store import disk
 from headrace.store.base import Idempotency, Submission
@@ -111,10 +112,13 @@ class Engine:
                 watermark=self.store.board.watermark(table.name),
                 frontiers=self.store.frontiers(table.name),
             )
+        streams = streams_of(self.app)
+        for tables in streams:
+            self.store.align_positions([table.name for table in tables])
         self.ingest.start()
-        self._starting = {table.name for table in self.app.tables.values() if not isinstance(table.source, Push)}
-        for name in sorted(self._starting):
-            self._spawn(self._feed(self.app.tables[name]), f"feed:{name}")
+        self._starting = {table.name for tables in streams for table in tables}
+        for tables in streams:
+            self._spawn(self._feed(tables), f"feed:{tables[0].name}")
         await self._start_refreshes()
 
     async def stop(self, timeout: float = 10.0) -> None:
@@ -231,13 +235,13 @@ class Engine:
             Problem(task.get_name(), "stopped", f"{type(error).__name__}: {error}", "restart; and please report this")
         )
 
-    async def _feed(self, table: Table) -> None:
-        """Run a table's source; open it again where it was committed whenever the store refused a batch."""
-        lane = self._lanes[table.name]
+    async def _feed(self, tables: Sequence[Table]) -> None:
+        """Run the source of these tables; open it again where it was committed whenever the store refused a batch."""
+        stream = Stream({table.name: self._lanes[table.name] for table in tables})
         while True:
-            resume = dict(self.store.positions(table.name))
-            partitions = await self._open(table, lane, resume)
-            feeds = [self._feed_of(lane, partition, resume) for partition in partitions]
+            opening = self._opening(tables)
+            partitions = await self._open(tables[0].source, stream, opening)
+            feeds = [self._feed_of(stream, partition, opening) for partition in partitions]
             try:
                 async with asyncio.TaskGroup() as group:
                     for feed in feeds:
@@ -247,30 +251,46 @@ class Engine:
                 refused = refusals.exceptions[0]
             if self.ingest.failure is not None:
                 return
-            await lane.refused(refused, self.clock)
-            lane.watermark = self.store.board.watermark(table.name)
+            if not isinstance(refused, SourceError):  # that one was told already
+                await stream.refused(refused, self.clock)
+            for lane in stream.lanes.values():
+                lane.watermark = self.store.board.watermark(lane.table)
 
-    async def _open(self, table: Table, lane: Lane, resume: Mapping[str, Position]) -> Sequence[Partition]:
+    def _opening(self, tables: Sequence[Table]) -> Opening:
+        first = tables[0]
+        positions = {table.name: self.store.positions(table.name) for table in tables}
+        shared = first.source.stream is not None
+        return Opening(
+            schema=first.schema,
+            resume={name: at for found in positions.values() for name, at in found.items()},
+            clock=self.clock,
+            app=self.app.name,
+            tables={t.name: _fed(t, known=bool(positions[t.name])) for t in tables} if shared else {},
+            folder=self.folder.spool,
+            recorder=self.recorder,
+        )
+
+    async def _open(self, source: Source, stream: Stream, opening: Opening) -> Sequence[Partition]:
         """Open a source, again and again until it opens; no partitions when it never can."""
-        opening = Opening(schema=table.schema, resume=resume, clock=self.clock)
         try:
             while True:
                 try:
-                    partitions = await table.source.open(opening)
+                    partitions = await source.open(opening)
                 except (SourceError, MissingExtra) as error:
-                    if not await lane.failed("", _as_source_error(error), self.clock):
+                    if not await stream.failed("", _as_source_error(error), self.clock):
                         return ()
                 else:
-                    lane.opened()
+                    stream.opened(fresh_tables(opening))
                     return partitions
         finally:
-            self._starting.discard(table.name)
+            self._starting.difference_update(stream.tables)
 
-    def _feed_of(self, lane: Lane, partition: Partition, resume: Mapping[str, Position]) -> Feed:
+    def _feed_of(self, stream: Stream, partition: Partition, opening: Opening) -> Feed:
         return Feed(
-            lane,
+            stream,
             partition,
-            position=resume.get(partition.name),
+            position=opening.resume.get(partition.name),
+            fresh=fresh_tables(opening),
             ingest=self.ingest,
             board=self.store.board,
             clock=self.clock,
@@ -299,6 +319,15 @@ class Engine:
         db = open_reader(self.folder.database)
         self._connections.append(db)
         return db
+
+
+def _fed(table: Table, *, known: bool) -> Fed:
+    return Fed(table.schema, table.source, known, extra=table.contract.new_fields != "ignore")
+
+
+def fresh_tables(opening: Opening) -> frozenset[str]:
+    """The tables of a stream that need a full copy first."""
+    return frozenset(name for name, fed in opening.tables.items() if not fed.known)
 
 
 def _as_source_error(error: SourceError | MissingExtra) -> SourceError:

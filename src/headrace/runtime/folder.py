@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +30,13 @@ class Folder:
         """Where the engine takes writes from HTTP workers."""
         return self.path / "engine.sock"
 
+    @property
+    def spool(self) -> Path:
+        """Temporary files of sources: transactions that are too large for memory."""
+        return self.path / "spool"
+
     def create(self) -> None:
-        """Make the folder, for its owner only.
+        """Make the folder, for its owner only, and remove what a crash left of temporary files.
 
         Raises
         ------
@@ -39,6 +45,9 @@ class Folder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if self.spool.exists():
+                shutil.rmtree(self.spool)
+            self.spool.mkdir(mode=0o700)
         except OSError as error:
             raise StoreError(
                 f"the data folder {self.path} cannot be made: {error}", hint="choose another one with --data"

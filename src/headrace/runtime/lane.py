@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 from collections.abc import Mapping
 
 from headrace.contracts.evolution import Evolution
 from headrace.contracts.judge import Judge
 from headrace.core.changes import Batch, Judged
-from headrace.core.clock import Clock
-from headrace.core.errors import Backpressure, HeadraceError, SourceError
+from headrace.core.clock import ClockOffset
+from headrace.core.errors import HeadraceError, SourceError
 from headrace.core.events import Problem, Recorder, Solved
 from headrace.core.frontier import Frontier, SourceState, merge
-from headrace.runtime.backoff import Backoff
 from headrace.store.board import Board
-
-log = logging.getLogger("headrace.source")
-
 
 AT_ONCE = 64 << 10
 """Bytes of a pushed body that are judged at once: a few milliseconds of the event loop at most."""
@@ -39,6 +34,8 @@ class Lane:
 
     Attributes
     ----------
+    copying
+        Whether a full copy is under way: until its end the table is complete up to no instant.
     turn
         Held while something that was pushed, or waited in quarantine, is judged.
     """
@@ -53,7 +50,6 @@ class Lane:
         recorder: Recorder,
         watermark: int | None = None,
         frontiers: Mapping[str, int] | None = None,
-        backoff: Backoff | None = None,
     ) -> None:
         self.table = table
         self.judge = judge
@@ -61,11 +57,11 @@ class Lane:
         self._evolution = evolution
         self._board = board
         self._recorder = recorder
-        self._backoff = backoff or Backoff()
         self._frontiers: dict[str, Frontier] = {}
         self._stored_at = dict(frontiers or {})
-        self._failures: dict[str, int] = {}
+        self._failing: set[str] = set()
         self._refusals = False
+        self.copying = False
         self.turn = asyncio.Lock()
 
     def judged(self, batch: Batch, now: int) -> Judged:
@@ -115,25 +111,21 @@ class Lane:
         # Nothing is complete up to an instant that has not come: a clock was set back, or the source's is ahead.
         self._publish(partition, Frontier(None if whole is None else min(whole, heard), heard, state))
 
-    async def failed(self, partition: str, error: SourceError, clock: Clock) -> bool:
-        """Report a failure and wait; False when trying again cannot help."""
-        count = self._failures[partition] = self._failures.get(partition, 0) + 1
+    def measured(self, offset: ClockOffset) -> None:
+        """The source's clock was compared with ours."""
+        self._board.set_clock(self.table, offset)
+
+    def failed(self, partition: str, error: SourceError) -> None:
+        """Report a failure."""
+        self._failing.add(partition)
         before = self._frontiers.get(partition) or self._stored()
         self._publish(partition, Frontier(before.at, before.heard, SourceState.FAILED))
         self._recorder.record(Problem(f"source:{self.table}", "source_failed", error.message, error.hint))
-        log.warning("the source of %s failed (%d times in a row): %s", self.table, count, error.message)
-        if error.permanent:
-            return False
-        await clock.sleep(self._backoff.wait(count))
-        return True
 
-    async def refused(self, error: BaseException, clock: Clock) -> None:
-        """The store refused what a source brought: report it, and leave it alone for a while."""
-        known = error if isinstance(error, HeadraceError) else HeadraceError(str(error))
+    def refused(self, error: HeadraceError) -> None:
+        """Report that the store refused what a source brought."""
         self._refusals = True
-        self._recorder.record(Problem(f"source:{self.table}", "refused", known.message, known.hint))
-        log.warning("the store refused a batch for %s: %s", self.table, known.message)
-        await clock.sleep(known.retry_after if isinstance(known, Backpressure) else 1.0)
+        self._recorder.record(Problem(f"source:{self.table}", "refused", error.message, error.hint))
 
     def _stored(self) -> Frontier:
         """What was complete when the engine started: it stays so when the source cannot be opened."""
@@ -154,7 +146,10 @@ class Lane:
 
     def recovered(self, partition: str) -> None:
         """A partition works; if it had failed, the problem is over."""
-        if self._failures.pop(partition, 0) and not self._failures:
+        if partition not in self._failing:
+            return
+        self._failing.discard(partition)
+        if not self._failing:
             self._recorder.record(Solved(f"source:{self.table}", "source_failed"))
 
     def _publish(self, partition: str, frontier: Frontier) -> None:

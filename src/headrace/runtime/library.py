@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from headrace.context.assess import Promise, strictest
 from headrace.context.policy import FLAG, FreshnessPolicy
 from headrace.context.reader import Library, Readable, table_readable
 from headrace.core.schema import Column, TableKind
 from headrace.declaration.declaration import Declaration
-from headrace.declaration.declared import View
+from headrace.declaration.declared import Table, View
+from headrace.sources.push import Push
 from headrace.store.base import Maintainer
 from headrace.views.tiles import RollupMaintainer
 from headrace.views.view import ViewClass, ViewPlan
@@ -61,6 +64,16 @@ def all_tables(app: Declaration, name: str) -> tuple[str, ...]:
 
 def _policy(promise: Promise) -> FreshnessPolicy:
     return promise.policy or FLAG
+
+
+def streams_of(app: Declaration) -> list[list[Table]]:
+    """The tables that a source feeds, those of one stream together, in order of declaration; pushed ones left out."""
+    streams: dict[Hashable, list[Table]] = {}
+    for table in app.tables.values():
+        if not isinstance(table.source, Push):
+            stream = table.source.stream
+            streams.setdefault((table.name,) if stream is None else (table.source.kind, stream), []).append(table)
+    return list(streams.values())
 
 
 def refreshed_views(app: Declaration) -> list[str]:

@@ -15,7 +15,7 @@ from headrace.context.policy import FreshnessPolicy
 from headrace.context.reader import ContextReader
 from headrace.context.readset import ReadSet, Validity
 from headrace.context.value import ContextValue, InputAge
-from headrace.core.clock import Clock, isoformat
+from headrace.core.clock import Clock, ClockOffset, isoformat
 from headrace.core.events import Problem
 from headrace.declaration.declaration import Declaration
 from headrace.runtime.folder import Folder
@@ -138,6 +138,7 @@ class LocalReads:
             "last_change": isoformat(last) if last else None,
             "watermark": None if watermark is None else isoformat(watermark),
             "counters": board.counters(name),
+            "clock": _clock(board.clock(name)),
         }
 
     def quarantine(
@@ -178,6 +179,11 @@ class LocalReads:
             for old in before:
                 old.close()
         return self._reader
+
+
+def _clock(offset: ClockOffset | None) -> dict[str, float] | None:
+    """How far the source's clock is ahead of ours, and how exactly that is known: the error bar of value ages."""
+    return None if offset is None else {"offset_ms": offset.offset / 1000, "error_ms": offset.error / 1000}
 
 
 def _view(age: Assessment, now: int) -> dict[str, Any]:

@@ -99,6 +99,16 @@ def render_freshness(freshness: Mapping[str, Any]) -> Iterator[str]:
         yield f"# TYPE headrace_records_{counter}_total counter"
         for name, one in tables.items():
             yield f'headrace_records_{counter}_total{{table="{_escape(name)}"}} {one["counters"].get(counter, 0)}'
+    clocks = {name: one["clock"] for name, one in tables.items() if one.get("clock")}
+    for what, words in (
+        ("offset", "How far a source's clock is ahead of ours."),
+        ("error", "How far off that may be."),
+    ):
+        if clocks:
+            yield f"# HELP headrace_source_clock_{what}_seconds {words}"
+            yield f"# TYPE headrace_source_clock_{what}_seconds gauge"
+        for name, clock in clocks.items():
+            yield f'headrace_source_clock_{what}_seconds{{table="{_escape(name)}"}} {clock[f"{what}_ms"] / 1000}'
     yield "# HELP headrace_problems Problems that last."
     yield "# TYPE headrace_problems gauge"
     yield f"headrace_problems {len(freshness.get('problems', ()))}"

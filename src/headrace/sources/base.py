@@ -9,12 +9,14 @@ Partitions never judge and never write. What they must keep is written at each m
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar, Protocol
 
 from headrace.core.changes import Batch, Position
 from headrace.core.clock import Clock
+from headrace.core.events import NullRecorder, Recorder
 from headrace.core.schema import Schema
 
 
@@ -54,6 +56,28 @@ class Partition(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Fed:
+    """One table that a stream feeds.
+
+    Attributes
+    ----------
+    schema
+        The table.
+    source
+        The source that it was declared with.
+    known
+        Whether something of this stream was committed for it; otherwise it needs a full copy first.
+    extra
+        Whether fields that its record does not declare are of use (`new_fields` is not "ignore").
+    """
+
+    schema: Schema
+    source: Source
+    known: bool
+    extra: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Opening:
     """What a source is given when it is opened.
 
@@ -62,22 +86,27 @@ class Opening:
     schema
         The table that it feeds; the first one declared, where it feeds several.
     resume
-        The last committed position of each partition, by partition name; empty on the first start.
+        The last committed position of each partition, by partition name; empty on the first start. A stream of
+        several tables has one position, which the tables that it has committed anything for share.
     clock
         The only clock that the source may use.
-    others
-        The further tables that the source feeds, by name, for sources with `many` only.
+    app
+        The app's name.
+    tables
+        For sources with a `stream`: every table that it feeds, by name.
+    folder
+        Where temporary files may be put; what is left there is removed when the engine starts. None: nowhere.
+    recorder
+        Takes `Problem` and `Solved` events with the subject `source:<table>`.
     """
 
     schema: Schema
     resume: Mapping[str, Position]
     clock: Clock
-    others: Mapping[str, Schema] = field(default_factory=dict[str, Schema])
-
-    @property
-    def tables(self) -> Mapping[str, Schema]:
-        """Every table that the source feeds, by name."""
-        return {self.schema.name: self.schema, **self.others}
+    app: str = "app"
+    tables: Mapping[str, Fed] = field(default_factory=dict[str, Fed])
+    folder: Path | None = None
+    recorder: Recorder = field(default_factory=NullRecorder)
 
 
 class Source(ABC):
@@ -89,18 +118,22 @@ class Source(ABC):
         A short word for people and metrics: "push", "files", "poll", "generator".
     expect
         The source should give a sign of life at least this often (microseconds); None: the table's promise.
-    many
-        Whether one object may feed several tables. Such a source is opened once for all tables that were declared
-        with it, its positions belong to the source and not to a table, and each batch names its `table`; a frontier
-        counts for all of its tables.
     envelope
         Whether `{"op": "delete", ...}` among its records is a change; if not, it is none when replayed, either.
     """
 
     kind: ClassVar[str]
-    many: ClassVar[bool] = False
     expect: int | None = None
     envelope: bool = True
+
+    @property
+    def stream(self) -> Hashable | None:
+        """Sources with an equal stream are read together: the first one declared is opened, once, for the tables of
+        all of them (`Opening.tables`), each batch names its `table`, and a position or frontier counts for all.
+
+        None: the source feeds its table alone.
+        """
+        return None
 
     @abstractmethod
     async def open(self, opening: Opening) -> Sequence[Partition]:

@@ -44,6 +44,10 @@ class Submission:
     `follows` is the position that the partition must stand at (`START`: none yet). A submission whose predecessor was
     refused is refused as well, so that no position can pass over rows that were not taken. None: not checked.
     `chain` says the same of submissions without a position.
+
+    `places` names the tables whose source stands at `position` and is complete up to `frontier` after this submission,
+    when that is not `table` alone; `follows` is compared with the first one's.
+    `unit` marks neighbours that are taken together or not at all: they have the same object here.
     """
 
     table: str
@@ -59,6 +63,8 @@ class Submission:
     follows: Position | None = None
     replays: Sequence[int] = ()
     chain: Chain | None = None
+    places: Sequence[str] = ()
+    unit: object | None = None
 
 
 @dataclass(frozen=True, slots=True)

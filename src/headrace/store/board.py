@@ -18,6 +18,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from headrace.core.clock import ClockOffset
 from headrace.core.errors import StoreError
 from headrace.core.frontier import Frontier, SourceState
 
@@ -27,7 +28,7 @@ COUNTERS = ("accepted", "deleted", "quarantined", "late", "duplicates", "nulled"
 _MAGIC = 0x3130_4452_414F_4248
 _NONE = -(1 << 63)
 _HEADER = ("magic", "names", "retired", "committed", "durable", "full_since")
-_TABLE = ("guard", "at", "heard", "state", "last_change", "watermark", *COUNTERS)
+_TABLE = ("guard", "at", "heard", "state", "last_change", "watermark", *COUNTERS, "offset", "offset_error")
 _VIEW = ("as_of", "last_change")
 _TRIES = 10_000
 
@@ -192,6 +193,17 @@ class Board:
         at = self._slots[self._table_at[table] + 5]
         return None if at == _NONE else at
 
+    def set_clock(self, table: str, offset: ClockOffset) -> None:
+        """How far the clock of the table's source is from ours."""
+        start = self._table_at[table] + len(_TABLE)
+        self._slots[start - 2], self._slots[start - 1] = offset.offset, offset.error
+
+    def clock(self, table: str) -> ClockOffset | None:
+        """How far the clock of the table's source is from ours, if it was measured."""
+        start = self._table_at[table] + len(_TABLE)
+        offset, error = self._slots[start - 2], self._slots[start - 1]
+        return None if error == _NONE else ClockOffset(offset, error)
+
     def set_view_as_of(self, view: str, at: int | None) -> None:
         """The refreshed view now stands as of `at`."""
         self._slots[self._view_at[view]] = _NONE if at is None else at
@@ -209,7 +221,7 @@ class Board:
             self.set_frontier(table, None, None, SourceState.NEVER)
             slots[start] += slots[start] % 2
             slots[start + 4] = 0
-            slots[start + 5] = _NONE
+            slots[start + 5] = slots[start + len(_TABLE) - 1] = _NONE
             for counter in COUNTERS:
                 self.set_counter(table, counter, 0)
         for start in self._view_at.values():

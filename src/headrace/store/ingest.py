@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar, cast
 
 import apsw
@@ -23,8 +24,10 @@ from headrace.core.errors import Backpressure, HeadraceError, StoreError, StoreF
 from headrace.store import disk
 from headrace.store.base import Submission
 from headrace.store.checkpoint import Checkpointer
+from headrace.store.item import Answer, Item, answer, call_soon, deliver
 from headrace.store.pace import Growth, Pace
 from headrace.store.sqlite import SqliteStore
+from headrace.store.streamed import StreamedUnit
 
 T = TypeVar("T")
 
@@ -44,6 +47,8 @@ class Limits:
         else is written: see `store.pace.Growth`.
     small, linger, patience
         Seconds that a small group (under `small` rows) waits for company, and any group under load: see `store.pace`.
+    lazy
+        Seconds after which a commit is synced that nobody waits for.
     retry
         Seconds between attempts while the disk is full.
     housekeep
@@ -57,36 +62,9 @@ class Limits:
     small: int = 500
     linger: float = 0.002
     patience: float = 0.02
+    lazy: float = 0.05
     retry: float = 1.0
     housekeep: float = 2.0
-
-
-@dataclass(slots=True)
-class _Item:
-    """Something for the writer: a submission, or a function to run in a transaction of its own."""
-
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
-    durable: bool
-    submission: Submission | None = None
-    function: Callable[[apsw.Connection, int], Any] | None = None
-    changed: Sequence[str] = ()
-    rows: int = 1
-    size: int = 0
-
-    @property
-    def bulk(self) -> str | None:
-        """The table that this is read into from a source; None when somebody waits for it."""
-        return None if self.durable or self.submission is None else self.submission.table
-
-
-@dataclass(slots=True)
-class _Answer:
-    """What to tell whoever waits for an item."""
-
-    item: _Item
-    result: Any = None
-    error: BaseException | None = None
 
 
 class Ingest:
@@ -113,7 +91,7 @@ class Ingest:
         self._clock = clock
         self._checkpointer = Checkpointer(store)
         self._changed = threading.Condition()
-        self._queue: deque[_Item] = deque()
+        self._queue: deque[Item] = deque()
         self._rows = 0
         self._size = 0
         self._arrivals = 0
@@ -121,14 +99,15 @@ class Ingest:
         self._pace = Pace(small=limits.small, linger=limits.linger, group=limits.group, patience=limits.patience)
         self._growth = Growth(group=limits.group, most=limits.most)
         self._room: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
-        self._unsynced: list[_Answer] = []
-        self._taken: list[_Item] = []
-        self._syncing: list[_Answer] = []
+        self._unsynced: list[Answer] = []
+        self._taken: list[Item] = []
+        self._syncing: list[Answer] = []
         self._stopping = False
         self._failure: BaseException | None = None
         self._committed = threading.Condition()
         store.problems.on_news = self._wake
         self._writer_done = False
+        self._sync_soon = False
         self._threads = [
             threading.Thread(target=self._run, args=(work,), name=f"headrace-{name}", daemon=True)
             for name, work in (("writer", self._write), ("flusher", self._flush))
@@ -167,16 +146,32 @@ class Ingest:
 
     async def enqueue(self, submission: Submission, *, durable: bool = True) -> asyncio.Future[Receipt]:
         """Wait for room in the queue; the future is the answer of `submit`. Order of calls is order of commits."""
+        return await self.enqueue_unit([submission], durable=durable)
+
+    async def enqueue_unit(self, submissions: Sequence[Submission], *, durable: bool = True) -> asyncio.Future[Receipt]:
+        """As `enqueue`, for submissions of one `unit`: the receipt is that of all of them together."""
         while True:
             with self._changed:
                 self._check_open(durable)
-                if self._fits(submission):
-                    return self._put_submission(submission, durable)
+                if self._fits(submissions):
+                    return self._put_submissions(submissions, durable)
                 loop = asyncio.get_running_loop()
                 room: asyncio.Future[None] = loop.create_future()
                 self._room.append((loop, room))
                 self._changed.notify()
             await room
+
+    def open_unit(self) -> tuple[StreamedUnit, asyncio.Future[Receipt]]:
+        """A unit that is too large for memory: it is given piece by piece when its turn comes, and nothing else is
+        written meanwhile. The future is the answer of `submit`, not waiting for the disk."""
+        loop = asyncio.get_running_loop()
+        unit = StreamedUnit(loop)
+        item = Item(loop, loop.create_future(), False, unit=unit)
+        item.future.add_done_callback(lambda _: unit.answered())
+        with self._changed:
+            self._check_open(durable=False)
+            self._put(item)
+        return unit, item.future
 
     def try_submit(self, submission: Submission, *, durable: bool = True) -> asyncio.Future[Receipt]:
         """As `enqueue`, from an event loop, without waiting.
@@ -190,13 +185,13 @@ class Ingest:
         """
         with self._changed:
             self._check_open(durable)
-            if not self._fits(submission):
+            if not self._fits([submission]):
                 raise Backpressure(
                     f"{self._rows:,} rows wait to be stored",
                     retry_after=self.limits.retry,
                     hint="send again later, or slower",
                 )
-            return self._put_submission(submission, durable)
+            return self._put_submissions([submission], durable)
 
     async def execute(
         self, function: Callable[[apsw.Connection, int], T], *, changed: Sequence[str] = (), durable: bool = True
@@ -206,7 +201,7 @@ class Ingest:
         `changed` names the tables and refreshed views that it writes. What it raises is raised here, rolled back.
         """
         loop = asyncio.get_running_loop()
-        item = _Item(loop, loop.create_future(), durable, function=function, changed=changed)
+        item = Item(loop, loop.create_future(), durable, function=function, changed=changed)
         with self._changed:
             self._check_open(durable)
             self._put(item)
@@ -241,20 +236,22 @@ class Ingest:
         if durable and self.store.full:
             raise disk.refusal(self.store.path)
 
-    def _fits(self, submission: Submission) -> bool:
+    def _fits(self, submissions: Sequence[Submission]) -> bool:
         if not self._queue:
             return True
-        rows = self._rows + submission.judged.rows
-        return rows <= self.limits.rows and self._size + submission.size <= self.limits.size
+        rows = self._rows + sum(submission.judged.rows for submission in submissions)
+        size = self._size + sum(submission.size for submission in submissions)
+        return rows <= self.limits.rows and size <= self.limits.size
 
-    def _put_submission(self, submission: Submission, durable: bool) -> asyncio.Future[Receipt]:
+    def _put_submissions(self, submissions: Sequence[Submission], durable: bool) -> asyncio.Future[Receipt]:
         loop = asyncio.get_running_loop()
-        rows = submission.judged.rows + len(submission.judged.violations)
-        item = _Item(loop, loop.create_future(), durable, submission=submission, rows=rows, size=submission.size)
+        rows = sum(one.judged.rows + len(one.judged.violations) for one in submissions)
+        size = sum(one.size for one in submissions)
+        item = Item(loop, loop.create_future(), durable, submissions=submissions, rows=rows, size=size)
         self._put(item)
         return item.future
 
-    def _put(self, item: _Item) -> None:
+    def _put(self, item: Item) -> None:
         self._queue.append(item)
         self._rows += item.rows
         self._size += item.size
@@ -281,7 +278,7 @@ class Ingest:
             self._changed.notify_all()
             self._committed.notify_all()
         reason = StoreError(f"ingestion has stopped: {error}", hint="restart the engine; nothing of this was answered")
-        _deliver([_Answer(item, error=reason) for item in lost])
+        deliver([Answer(item, error=reason) for item in lost])
         self._make_room()
 
     def _write(self) -> None:
@@ -297,13 +294,14 @@ class Ingest:
             if self._clock.monotonic() - last >= pause and not self.store.full:
                 pause = self.limits.housekeep if self._housekeep() else min(2 * pause, _LONGEST_PAUSE)
                 last = self._clock.monotonic()
+                self._pass_on([])
             if self.store.problems.waiting or self.store.full:
                 self._write_problems()
         with self._committed:
             self._writer_done = True
             self._committed.notify_all()
 
-    def _next_group(self) -> list[_Item]:
+    def _next_group(self) -> list[Item]:
         with self._changed:
             refilled = bool(self._queue)
             if not refilled:
@@ -322,7 +320,7 @@ class Ingest:
 
     def _wait_for_company(self) -> None:
         # A function has its transaction for itself, and nothing to wait for; nor does a queue that has no room.
-        while not self._stopping and not self._room and self._queue[0].function is None:
+        while not self._stopping and not self._room and not self._queue[0].alone:
             pause, before = self._pace.pause(self._clock.monotonic(), self._rows), self._arrivals
             if pause == 0.0:
                 return
@@ -330,11 +328,11 @@ class Ingest:
             if self._arrivals == before:
                 return
 
-    def _take(self) -> list[_Item]:
-        group: list[_Item] = []
+    def _take(self) -> list[Item]:
+        group: list[Item] = []
         rows = 0
         while self._queue and rows < self._growth.rows:
-            if group and (self._queue[0].function is not None or group[-1].function is not None):
+            if group and (self._queue[0].alone or group[-1].alone):
                 break
             item = self._queue.popleft()
             group.append(item)
@@ -343,7 +341,7 @@ class Ingest:
             self._size -= item.size
         return group
 
-    def _commit(self, group: list[_Item]) -> None:
+    def _commit(self, group: list[Item]) -> None:
         while group:
             began = self._clock.monotonic()
             try:
@@ -356,42 +354,49 @@ class Ingest:
                 self._pass_on(answers)
                 return
 
-    def _pass_on(self, answers: list[_Answer]) -> None:
+    def _pass_on(self, answers: list[Answer]) -> None:
         with self._committed:
             if self._failure is not None:
                 return
             self._taken = []
             now = [answer for answer in answers if answer.error is not None or not answer.item.durable]
             self._unsynced += [answer for answer in answers if answer.error is None and answer.item.durable]
+            self._sync_soon = True
             self._committed.notify()
-        _deliver(now)
+        deliver(now)
         self._checkpointer.between_transactions()
 
-    def _grow(self, group: list[_Item], began: float) -> None:
+    def _grow(self, group: list[Item], began: float) -> None:
         now, loaded = self._clock.monotonic(), group[0].bulk
         with self._changed:
             company = loaded is None or any(item.bulk != loaded for item in (*group, *self._queue))
         self._growth.committed(sum(item.rows for item in group), now - began, now=now, company=company)
 
-    def _apply(self, group: list[_Item]) -> list[_Answer]:
-        if group[0].function is not None:
-            return [self._call(group[0], group[0].function)]
-        submissions = [item.submission for item in group if item.submission is not None]
-        outcomes = self.store.commit(submissions)
-        return [
-            _Answer(item, error=outcome) if isinstance(outcome, HeadraceError) else _Answer(item, outcome)
-            for item, outcome in zip(group, outcomes, strict=True)
-        ]
+    def _apply(self, group: list[Item]) -> list[Answer]:
+        first = group[0]
+        if first.function is not None:
+            return [self._call(first, first.function)]
+        if first.unit is not None:
+            return [self._stream(first, first.unit)]
+        outcomes = iter(self.store.commit([submission for item in group for submission in item.submissions]))
+        return [answer(item, list(islice(outcomes, len(item.submissions)))) for item in group]
 
-    def _call(self, item: _Item, function: Callable[[apsw.Connection, int], Any]) -> _Answer:
+    def _stream(self, item: Item, unit: StreamedUnit) -> Answer:
+        """What fails here is read again at its source: the pieces are gone."""
         try:
-            return _Answer(item, self.store.execute(function, changed=item.changed))
+            return Answer(item, self.store.commit_streamed(unit.pieces()))
+        except HeadraceError as error:
+            return Answer(item, error=error)
+
+    def _call(self, item: Item, function: Callable[[apsw.Connection, int], Any]) -> Answer:
+        try:
+            return Answer(item, self.store.execute(function, changed=item.changed))
         except StoreFull:
             raise
         except Exception as error:  # a boundary: the caller's function, rolled back, and the caller's error
-            return _Answer(item, error=error)
+            return Answer(item, error=error)
 
-    def _turn_away(self, group: list[_Item], full: StoreFull) -> list[_Item]:
+    def _turn_away(self, group: list[Item], full: StoreFull) -> list[Item]:
         """Tell whoever waits for an answer, of this group and behind it, and forget what they brought, so that nothing
         of it is applied later; those who can wait (sources) stay. When the engine stops, nobody can."""
         with self._changed:
@@ -400,11 +405,11 @@ class Ingest:
             self._queue = deque(item for item in self._queue if not (item.durable or self._stopping))
             self._rows = sum(item.rows for item in self._queue)
             self._size = sum(item.size for item in self._queue)
-        _deliver([_Answer(item, error=full) for item in away])
+        deliver([Answer(item, error=full) for item in away])
         self._make_room()
         return self._taken
 
-    def _wait_for_space(self, group: list[_Item]) -> None:
+    def _wait_for_space(self, group: list[Item]) -> None:
         with self._changed:
             if group:
                 self._changed.wait_for(lambda: self._failure is not None or self._stopping, self.limits.retry)
@@ -419,6 +424,7 @@ class Ingest:
             self.store.execute(lambda db, txn: None)
         except StoreFull:
             return  # known already; tried again after `retry`
+        self._pass_on([])
 
     def _housekeep(self) -> int:
         try:
@@ -435,20 +441,27 @@ class Ingest:
             waiting = list(self._room)
             self._room.clear()
         for loop, future in waiting:
-            _call_soon(loop, lambda f=future: None if f.done() else f.set_result(None))
+            call_soon(loop, lambda f=future: None if f.done() else f.set_result(None))
+
+    @property
+    def _urgent(self) -> bool:
+        """Whether somebody waits for a sync; what nobody waits for is synced soon, so that sources may forget it."""
+        return bool(self._unsynced) or self._writer_done or self._failure is not None
 
     def _flush(self) -> None:
         """The flusher's thread."""
         while True:
             with self._committed:
-                self._committed.wait_for(lambda: bool(self._unsynced) or self._writer_done or self._failure is not None)
+                self._committed.wait_for(lambda: self._sync_soon or self._urgent)
+                self._committed.wait_for(lambda: self._urgent, self.limits.lazy)
                 if self._failure is not None:
                     return
+                self._sync_soon = False
                 self._syncing, self._unsynced = self._unsynced, []
                 done = self._writer_done and not self._syncing
             self.store.flush()
             answers, self._syncing = self._syncing, []
-            _deliver(answers)
+            deliver(answers)
             if done:
                 return
 
@@ -456,31 +469,3 @@ class Ingest:
 async def _join(thread: threading.Thread, timeout: float) -> None:
     if thread.ident is not None:
         await asyncio.to_thread(thread.join, timeout)
-
-
-def _deliver(answers: Sequence[_Answer]) -> None:
-    """Complete the futures, with one wake-up for each event loop."""
-    loops: dict[int, list[_Answer]] = {}
-    for answer in answers:
-        loops.setdefault(id(answer.item.loop), []).append(answer)
-    for group in loops.values():
-        _call_soon(group[0].item.loop, lambda g=group: _complete(g))
-
-
-def _complete(answers: Sequence[_Answer]) -> None:
-    for answer in answers:
-        future = answer.item.future
-        if future.done():
-            continue
-        if answer.error is not None:
-            future.set_exception(answer.error)
-        else:
-            future.set_result(answer.result)
-
-
-def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:
-    try:
-        loop.call_soon_threadsafe(call)
-    except RuntimeError:
-        # The loop is closed: whoever waited is gone. What was committed stays.
-        return

@@ -145,6 +145,13 @@ class TableRows:
         bulk.run(db, self._table.bury, [(*k, v) for k, v in zip(keys, guards, strict=True)], txn=stamp.txn)
         return bulk.run(db, self._table.delete_buried, keys)
 
+    def get(self, db: apsw.Connection, key: Row) -> tuple[Row, str | None] | None:
+        """The stored row of a key, in storage form, and its adopted fields."""
+        found = cast("Row | None", db.execute(self._table.row, key).fetchone())
+        if found is None:
+            return None
+        return (found[:-1], cast("str | None", found[-1])) if self.schema.adopt else (found, None)
+
     def note_seen(self, db: apsw.Connection, rows: Sequence[Row]) -> None:
         """Note that a full copy has brought the keys of `rows`."""
         bulk.run(db, self._table.note_seen, bulk.hexed(self.keys(rows), self._key_blobs))

@@ -9,52 +9,34 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar, cast
 
 import apsw
 
-from headrace.core.changes import Position
+from headrace.core.changes import Position, Receipt
 from headrace.core.clock import Clock
 from headrace.core.collector import CollectorPause
 from headrace.core.errors import Backpressure, StoreError, StoreFull
 from headrace.core.events import Committed, NullRecorder, Problem, Recorder
 from headrace.core.frontier import SourceState
 from headrace.core.schema import Schema
-from headrace.store import disk, housekeeping, quarantine, snapshot
+from headrace.store import disk, housekeeping, positions, quarantine, snapshot
 from headrace.store.base import Forgetful, Maintainer, Submission
 from headrace.store.board import COUNTERS, Board
-from headrace.store.connection import BUSY_MS, PAGE_SIZE, WriterLock, open_writer, sync_file
+from headrace.store.connection import BUSY_MS, PAGE_SIZE, WriterLock, open_log, open_writer, sync_file
 from headrace.store.isolate import without_unstorable
 from headrace.store.migrate import prepare, reset
+from headrace.store.pieced import Pieced
 from headrace.store.problems import Problems
 from headrace.store.rows import TableRows
+from headrace.store.steps import no_crash
 from headrace.store.transaction import Outcome, State, Transaction, Unstorable
 
 T = TypeVar("T")
 
 log = logging.getLogger("headrace.store")
-
-STEPS = (
-    "begin",
-    "admit",
-    "remember",
-    "apply",
-    "derive",
-    "set_aside",
-    "count",
-    "keep_positions",
-    "commit",
-    "publish",
-    "sync",
-    "publish_durable",
-)
-"""The names that `crash_point` is called with, each right after its step."""
-
-
-def _no_crash(step: str) -> None:
-    """Outside simulations, nothing happens between two steps."""
 
 
 class SqliteStore:
@@ -93,7 +75,7 @@ class SqliteStore:
         self.problems = Problems(recorder)
         self.schemas = {schema.name: schema for schema in schemas}
         self.maintainers = tuple(maintainers)
-        self.crash_point: Callable[[str], None] = _no_crash
+        self.crash_point: Callable[[str], None] = no_crash
         self._db = db
         self._lock = lock
         self._clock = clock
@@ -108,6 +90,7 @@ class SqliteStore:
         self._wal_fd = -1
         self._flush_lock = threading.Lock()
         self._log_pages = 0
+        self._careful = False
         db.set_wal_hook(self._note_log)
 
     @classmethod
@@ -233,7 +216,7 @@ class SqliteStore:
                 if failure.index is None:
                     merge = False
                     continue
-                submission = todo[failure.index]
+                submission = failure.submission
                 cleaned = without_unstorable(self._db, self._tables[submission.table], submission)
                 if len(cleaned.judged.violations) == len(submission.judged.violations):
                     raise StoreError(f"a change of {submission.table!r} failed: {failure.cause!r}") from failure.cause
@@ -242,7 +225,43 @@ class SqliteStore:
     def _attempt(self, submissions: Sequence[Submission], merge: bool) -> list[Outcome]:
         started = self._clock.monotonic()
         txn = self._next_txn()
-        state = State(
+        work = Transaction(self._db, self._state(), submissions, txn, merge=merge)
+        with CollectorPause():
+            self._in_transaction(lambda: self._steps(work), txn)
+        self._tell_refusals(submissions, work.outcomes)
+        self._tell_commit(txn, [work], started)
+        return cast("list[Outcome]", work.outcomes)
+
+    def commit_streamed(self, pieces: Iterable[Sequence[Submission]]) -> Receipt:
+        """Apply one unit that is too large for memory, piece by piece as `pieces` gives them, in one transaction.
+
+        Raises
+        ------
+        HeadraceError
+            It was refused as `commit` refuses one submission, or a row of it cannot be stored: nothing was applied. In
+            the latter case the same unit may be given again, and is then taken more carefully.
+        StoreFull, StoreError
+            As `commit`.
+        """
+        started = self._clock.monotonic()
+        txn = self._next_txn()
+        pieced = Pieced(self._db, self._tables, self._steps, self._discard, careful=self._careful)
+        try:
+            self._in_transaction(lambda: pieced.apply(pieces, self._state(), txn), txn)
+        except Unstorable as failure:
+            self._careful = True
+            raise StoreError(
+                f"a change of {failure.submission.table!r} cannot be stored: {failure.cause!r}",
+                hint="its transaction is read again, and what cannot be stored will wait in quarantine",
+            ) from failure.cause
+        except Backpressure as refusal:
+            self._tell_refusal(pieced.refused, refusal)
+            raise
+        self._tell_commit(txn, pieced.works, started)
+        return pieced.receipt
+
+    def _state(self) -> State:
+        return State(
             self._tables,
             self.maintainers,
             self._watermarks,
@@ -250,26 +269,20 @@ class SqliteStore:
             self._quarantine_limit,
             self._positions,
         )
-        work = Transaction(self._db, state, submissions, txn, merge=merge)
-        with CollectorPause():
-            self._in_transaction(lambda: self._steps(work), txn)
-        self._tell_refusals(submissions, work.outcomes)
-        self._recorder.record(
-            Committed(
-                txn,
-                tuple(work.tables),
-                work.rows,
-                sum(counts["quarantined"] for counts in work.counters.values()),
-                self._clock.monotonic() - started,
-            )
-        )
-        return cast("list[Outcome]", work.outcomes)
+
+    def _tell_commit(self, txn: int, works: Sequence[Transaction], started: float) -> None:
+        tables = dict.fromkeys(table for work in works for table in work.tables)
+        quarantined = sum(counts["quarantined"] for work in works for counts in work.counters.values())
+        seconds = self._clock.monotonic() - started
+        self._recorder.record(Committed(txn, tuple(tables), sum(work.rows for work in works), quarantined, seconds))
 
     def _tell_refusals(self, submissions: Sequence[Submission], outcomes: Sequence[Outcome | None]) -> None:
         for submission, outcome in zip(submissions, outcomes, strict=True):
             if isinstance(outcome, Backpressure):
-                subject = f"table:{submission.table}"
-                self.problems.record(Problem(subject, "quarantine_full", outcome.message, outcome.hint))
+                self._tell_refusal(submission.table, outcome)
+
+    def _tell_refusal(self, table: str, refusal: Backpressure) -> None:
+        self.problems.record(Problem(f"table:{table}", "quarantine_full", refusal.message, refusal.hint))
 
     def _steps(self, work: Transaction) -> Callable[[], None]:
         crash_point = self.crash_point
@@ -310,6 +323,9 @@ class SqliteStore:
     def _roll_back(self) -> None:
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
+        self._discard()
+
+    def _discard(self) -> None:
         for maintainer in self.maintainers:
             if isinstance(maintainer, Forgetful):
                 maintainer.discard()
@@ -332,7 +348,7 @@ class SqliteStore:
         self._positions.update(work.positions)
         for table, size in work.quarantine_bytes.items():
             self._quarantine_bytes[table] = self._quarantine_bytes.get(table, 0) + size
-        if any(submission.replays for submission in work.submissions):
+        if work.replays:
             self.weigh_quarantine()
 
     def execute(self, function: Callable[[apsw.Connection, int], T], *, changed: Sequence[str] = ()) -> T:
@@ -378,7 +394,7 @@ class SqliteStore:
                 return txn
             try:
                 if self._wal_fd < 0:
-                    self._wal_fd = self._open_wal()
+                    self._wal_fd = open_log(self._wal)
                 sync_file(self._wal_fd)  # 11
             except OSError as error:
                 raise StoreError(
@@ -388,14 +404,6 @@ class SqliteStore:
             self.board.publish_durable(txn)  # 12
             self.crash_point("publish_durable")
             return txn
-
-    def _open_wal(self) -> int:
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the log's name, too, must survive a power cut
-        finally:
-            os.close(folder)
-        return os.open(self._wal, os.O_RDWR)
 
     @property
     def log_size(self) -> int:
@@ -441,6 +449,11 @@ class SqliteStore:
         rows = self._db.execute("SELECT partition, frontier FROM _hr_positions WHERE table_name = ?", (table,))
         return {partition: frontier for partition, frontier in rows if frontier is not None}
 
+    def align_positions(self, tables: Sequence[str]) -> None:
+        """Forget where the sources of these tables stood unless they stand together, see `store.positions`. Before
+        anything is written."""
+        positions.align(self._db, self._positions, tables)
+
     def watermark(self, table: str) -> int | None:
         """The latest event time that was accepted (microseconds); None before the first. Safe from any thread."""
         return self._watermarks.get(table)
@@ -457,11 +470,7 @@ class SqliteStore:
         found = self._db.execute("SELECT value FROM _hr_meta WHERE name = 'txn'").get
         self._txn = 0 if found is None else cast("int", found)
         self._watermarks.update(dict(self._db.execute("SELECT table_name, at FROM _hr_watermarks")))
-        self._positions = {
-            (table, partition): position
-            for table, partition, position in self._db.execute(_POSITIONS)
-            if position is not None
-        }
+        self._positions = positions.load(self._db)
         with self._db:
             self._db.execute("DELETE FROM _hr_problems")
             snapshot.abandon(self._db, self._tables)
@@ -489,6 +498,3 @@ class SqliteStore:
         for table, size in self._quarantine_bytes.items():
             if size < self._quarantine_limit:
                 self.problems.solve(f"table:{table}", "quarantine_full")
-
-
-_POSITIONS = "SELECT table_name, partition, position FROM _hr_positions"

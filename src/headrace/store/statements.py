@@ -74,6 +74,8 @@ class TableStatements:
         rows that are not newer than their tombstone.
     bury
         Rows are keys and the version of their delete.
+    row
+        The columns of one key's row (and `_extra`).
     missing
         Keys that were written before a stamp, up to a version, and are not noted as seen.
     """
@@ -89,6 +91,7 @@ class TableStatements:
     delete_buried: str
     note_seen: str
     forget_seen: str
+    row: str
     missing: str
 
     @classmethod
@@ -115,6 +118,8 @@ class TableStatements:
             f" (SELECT _version FROM {dead} AS dead WHERE {_same(schema, 'dead', schema.name)})",
             note_seen=f"INSERT OR IGNORE INTO {seen} {given}",
             forget_seen=f"DELETE FROM {seen}",
+            row=f"SELECT {names(_columns(schema)[0])} FROM {table}"
+            f" WHERE ({key}) = ({', '.join('?' * len(schema.key))})",
             missing=f"SELECT {key} FROM {table} WHERE _txn < ? AND _version <= ? AND NOT EXISTS"
             f" (SELECT 1 FROM {seen} AS seen WHERE {_same(schema, 'seen', schema.name)})",
         )

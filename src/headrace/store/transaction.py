@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import apsw
 
@@ -14,6 +14,7 @@ from headrace.core.errors import Backpressure, HeadraceError, StoreError, Unknow
 from headrace.core.schema import Row
 from headrace.store import idempotency, quarantine, snapshot
 from headrace.store.base import START, Delta, Maintainer, Submission
+from headrace.store.completion import completed
 from headrace.store.rows import Stamp, TableRows
 
 Outcome = Receipt | HeadraceError
@@ -35,12 +36,14 @@ REFUSALS = (
 class Unstorable(Exception):
     """A change of one submission cannot be stored; the transaction is rolled back and done again without it.
 
-    `index` is None when several submissions were written together and any of them may be the one.
+    `index` is None when several submissions were written together and any of them may be the one. `submission` is that
+    of the index, with its partial records completed.
     """
 
-    def __init__(self, index: int | None, cause: Exception) -> None:
+    def __init__(self, index: int | None, submission: Submission, cause: Exception) -> None:
         super().__init__(str(cause))
         self.index = index
+        self.submission = submission
         self.cause = cause
 
 
@@ -79,6 +82,17 @@ class State:
     quarantine_bytes: Mapping[str, int]
     quarantine_limit: int
     positions: Mapping[tuple[str, str], Position]
+
+    def after(self, work: Transaction) -> State:
+        """As the next part of the same transaction finds it."""
+        sizes = Counter(self.quarantine_bytes)
+        sizes.update(work.quarantine_bytes)
+        return replace(
+            self,
+            watermarks={**self.watermarks, **work.watermarks},
+            quarantine_bytes=sizes,
+            positions={**self.positions, **work.positions},
+        )
 
 
 class Transaction:
@@ -119,24 +133,35 @@ class Transaction:
         """Rows, keys and events that were applied."""
         return sum(counts["accepted"] for counts in self.counters.values())
 
+    @property
+    def replays(self) -> bool:
+        """Whether records left quarantine."""
+        return bool(self._replayed)
+
+    def release(self) -> None:
+        """All is applied: let go of the rows, keep what is to be published."""
+        self._groups = {name: _Group(group.rows) for name, group in self._groups.items()}
+        self.submissions = ()
+
     def admit(self) -> None:
         """Step 2: answer what was asked before, refuse what cannot be taken, and group the rest by table."""
         asked: dict[tuple[str, str], int] = {}
-        for index, submission in enumerate(self.submissions):
-            key = submission.idempotency
-            if key is not None:
-                first = asked.setdefault((submission.table, key.key), index)
-                if first != index:
-                    self._repeats.append((index, first))
-                    continue
-            refusal = self._refusal(submission)
-            if refusal is not None and submission.chain is not None:
-                submission.chain.broken = True
-            answer = refusal or idempotency.earlier_answer(self._db, submission)
-            if answer is not None:
-                self.outcomes[index] = answer
-            else:
-                self._take(index, submission)
+        for unit in _units(self.submissions):
+            refusal = next((found for _, one in unit if (found := self._refusal(one)) is not None), None)
+            for index, submission in unit:
+                key = submission.idempotency
+                if key is not None:
+                    first = asked.setdefault((submission.table, key.key), index)
+                    if first != index:
+                        self._repeats.append((index, first))
+                        continue
+                if refusal is not None and submission.chain is not None:
+                    submission.chain.broken = True
+                answer = refusal or idempotency.earlier_answer(self._db, submission)
+                if answer is not None:
+                    self.outcomes[index] = answer
+                else:
+                    self._take(index, submission)
 
     def _refusal(self, submission: Submission) -> HeadraceError | None:
         if submission.table not in self._state.tables:
@@ -173,7 +198,7 @@ class Transaction:
         return self._replayed.isdisjoint(numbers) and quarantine.count(self._db, numbers) == len(numbers)
 
     def _position(self, submission: Submission) -> Position:
-        place = (submission.table, submission.partition)
+        place = (submission.places[0] if submission.places else submission.table, submission.partition)
         found = self.positions.get(place)
         return self._state.positions.get(place, START) if found is None else found
 
@@ -183,11 +208,14 @@ class Transaction:
             rows = self._state.tables[submission.table]
             interested = [m for m in self._state.maintainers if submission.table in m.inputs]
             group = self._groups[submission.table] = _Group(rows, maintainers=interested)
+        if submission.judged.patches:
+            submission = completed(self._db, group.rows, submission, [work.submission for work in group.works])
         source_ts = self.txn if submission.source_ts is None else submission.source_ts
         group.works.append(_Work(index, submission, Stamp(self.txn, source_ts, submission.version)))
         self._replayed.update(submission.replays)
         if submission.position is not None:
-            self.positions[submission.table, submission.partition] = submission.position
+            for table in submission.places or (submission.table,):
+                self.positions[table, submission.partition] = submission.position
 
     def remember(self) -> None:
         """Step 3: maintainers look at the rows that are about to change."""
@@ -233,7 +261,7 @@ class Transaction:
         try:
             self._apply_one(group, last, merged, appended)
         except Unstorable as failure:
-            raise Unstorable(None, failure.cause) from failure.cause
+            raise Unstorable(None, last.submission, failure.cause) from failure.cause
         last.accepted -= len(merged.rows)
         for work, change in run:
             work.accepted += len(change.rows)
@@ -255,7 +283,7 @@ class Transaction:
                 work.accepted += len(change.rows)
                 work.duplicates += len(change.rows) - effective
         except REFUSALS as cause:
-            raise Unstorable(work.index, cause) from cause
+            raise Unstorable(work.index, work.submission, cause) from cause
 
     def _upsert(self, rows: TableRows, change: Upserts, work: _Work) -> int:
         if work.copy is not None:
@@ -348,14 +376,26 @@ class Transaction:
 
     def keep_positions(self) -> None:
         """Step 8: where each source stands after what it brought, and the commit stamp itself."""
-        for name, group in self._groups.items():
-            for work in group.works:
-                submission = work.submission
-                if submission.position is not None or submission.frontier is not None:
-                    self._db.execute(
-                        _POSITION, (name, submission.partition, submission.position, submission.frontier, self.txn)
-                    )
+        works = [work for group in self._groups.values() for work in group.works]
+        for work in sorted(works, key=lambda work: work.index):  # places may be those of other tables' submissions
+            submission = work.submission
+            if submission.position is not None or submission.frontier is not None:
+                stands = (submission.partition, submission.position, submission.frontier, self.txn)
+                places = submission.places or (submission.table,)
+                self._db.executemany(_POSITION, [(place, *stands) for place in places])
         self._db.execute("INSERT OR REPLACE INTO _hr_meta VALUES ('txn', ?)", (self.txn,))
+
+
+def _units(submissions: Sequence[Submission]) -> Iterator[list[tuple[int, Submission]]]:
+    """The submissions with their numbers, those of one unit together."""
+    unit: list[tuple[int, Submission]] = []
+    for index, submission in enumerate(submissions):
+        if unit and (submission.unit is None or submission.unit is not unit[-1][1].unit):
+            yield unit
+            unit = []
+        unit.append((index, submission))
+    if unit:
+        yield unit
 
 
 def _joins(group: _Group, work: _Work, change: Upserts | Deletes) -> bool:

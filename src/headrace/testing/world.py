@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from headrace.core.changes import BadBytes, Batch, Json, Payload, Position, Rows
+from headrace.core.changes import BadBytes, Batch, Json, Keys, Payload, Position, Tuples
 from headrace.core.clock import SimulatedClock, SystemClock
 from headrace.core.schema import Column, ColumnType, Schema, TableKind
 from headrace.sources.base import Opening, Partition, Source
@@ -165,7 +165,10 @@ def ids_of(payload: Payload) -> list[int]:
         return [int(json.loads(line)["id"]) for line in data.splitlines() if line.strip()]
     if isinstance(payload, BadBytes):
         raise LawBroken(f"good records came as bad bytes: {payload}")
-    records: Sequence[Mapping[str, Any]] = payload.records if isinstance(payload, Rows) else payload.keys
+    if isinstance(payload, Tuples):
+        at = payload.names.index("id")
+        return [int(row[at]) for row in payload.rows]
+    records: Sequence[Mapping[str, Any]] = payload.keys if isinstance(payload, Keys) else payload.records
     return [int(record["id"]) for record in records]
 
 

@@ -1,0 +1,201 @@
+"""The work of a copy, as the partition sees it: batches of rows, at last the batches that end it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from headrace.core.changes import Batch, Position, Tuples
+from headrace.core.clock import Clock
+from headrace.sources.postgres.conveyor import Conveyor
+from headrace.sources.postgres.copy import CopyText
+from headrace.sources.postgres.copying import Chunk, Copier, Progress, plan
+from headrace.sources.postgres.handoff import Ready, Shot, Wanted, ask_types, settle
+from headrace.sources.postgres.position import Standing
+from headrace.sources.postgres.spool import Spool, SpoolFile
+from headrace.sources.postgres.tables import ServerTable
+from headrace.sources.postgres.types import Types
+from headrace.sources.postgres.values import Conversion
+from headrace.sources.postgres.worker import Worker
+
+AHEAD = 8 << 20
+"""Bytes of copied rows, as the server sent them, that wait to be taken."""
+
+SETTLE_WAIT = 0.02
+"""Seconds between two looks whether the copy is on disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """Every row was put on the conveyor."""
+
+
+class CopyReader:
+    """Makes batches of one table's chunks; threads may use it at the same time."""
+
+    def __init__(self, table: ServerTable, types: Types, *, source_ts: int, at_once: bool) -> None:
+        columns = table.copied()
+        wanted = {column.name: column.type for column in table.schema.columns}
+        self._width = len(columns)
+        self._conversion = Conversion(types, [(column.name, column.type) for column in columns], wanted)
+        self._table = table.name
+        self._source_ts = source_ts
+        self._at_once = at_once
+
+    def batch(self, data: bytes, rows: int) -> Batch:
+        """Whole lines as a batch."""
+        names = self._conversion.names
+        if self._width:
+            text = CopyText(self._width)
+            text.feed(data)
+            columns = self._conversion.columns(text.take())
+            values = list(zip(*columns, strict=True))
+        else:
+            values = [()] * rows
+        return Batch(
+            [Tuples(names, values)], table=self._table, snapshot="part", source_ts=self._source_ts,
+            origin=f"copy:{self._table}", more=self._at_once,
+        )  # fmt: skip
+
+
+class CopyWork:
+    """Copies the tables of a shot.
+
+    Attributes
+    ----------
+    progress
+        How far it is.
+    """
+
+    def __init__(
+        self, ready: Ready, wanted: Wanted, shot: Shot, worker: Worker, spool: Spool, clock: Clock, *, workers: int
+    ) -> None:
+        self.standing = shot.standing
+        self._ready = ready
+        self._wanted = wanted
+        self._shot = shot
+        self._worker = worker
+        self._spool = spool
+        self._at_once = ready.decision.at_once
+        self._confirmed = False
+        self._ends: Iterator[Batch] | None = None
+        self._all_given = False
+        self._conveyor: Conveyor[Batch | _Done] = Conveyor(AHEAD, asyncio.get_running_loop())
+        self._files: dict[str, SpoolFile] = {}
+        self._lock = threading.Lock()
+        self._clock = clock
+        self._workers = workers
+        self._copier: Copier | None = None
+        self.progress: Progress | None = None
+
+    def start(self) -> None:
+        """Plan it and begin. Blocks for some queries.
+
+        Raises
+        ------
+        SourceError
+            A query failed, or there is no place for files.
+        """
+        types = Types()
+        oids = types.missing({column.type for table in self._shot.tables for column in table.copied()})
+        if oids:
+            types.add(ask_types(self._ready.session, oids))
+        taken_at = self._shot.taken_at
+        self._readers = {
+            table.name: CopyReader(table, types, source_ts=taken_at, at_once=self._at_once)
+            for table in self._shot.tables
+        }
+        if self._at_once:
+            self._files = {table.name: self._spool.file(f"copy-{table.name}") for table in self._shot.tables}
+        pieces, rows = plan(self._ready.session, self._shot.tables)
+        self.progress = Progress(rows, self._clock)
+        self._copier = Copier(
+            self._ready.server, self._shot.snapshot, pieces, workers=self._workers, progress=self.progress,
+            take=self._keep if self._at_once else self._hand_on,
+            finished=lambda: self._conveyor.put(_Done(), 0, wait=False), failed=self._conveyor.fail,
+        )  # fmt: skip
+        self._copier.start()
+
+    def _hand_on(self, chunk: Chunk) -> None:
+        self._conveyor.put(self._readers[chunk.table.name].batch(chunk.data, chunk.rows), len(chunk.data))
+
+    def _keep(self, chunk: Chunk) -> None:
+        with self._lock:
+            self._files[chunk.table.name].add(chunk.data)
+
+    async def take(self) -> Batch | None:
+        """The next batch; None when there is none now.
+
+        Raises
+        ------
+        SourceError
+            The copy broke and has to be made anew.
+        """
+        if self._all_given:
+            return None
+        if self._ends is None:
+            item = self._conveyor.take()
+            if not isinstance(item, _Done):
+                return item
+            self._ends = self._replayed() if self._at_once else self._ending()
+        ends = self._ends
+        batch = await self._worker.run(lambda: next(ends, None)) if self._at_once else next(ends, None)
+        self._all_given = batch is None or not batch.more
+        return batch
+
+    async def wait(self, seconds: float) -> None:
+        """Wait for something to take."""
+        if self._all_given:
+            await self._clock.sleep(SETTLE_WAIT)
+        elif self._ends is None:
+            await self._conveyor.wait(seconds)
+
+    def _replayed(self) -> Iterator[Batch]:
+        for table in self._shot.tables:
+            file, reader = self._files[table.name], self._readers[table.name]
+            for data in file.read():
+                yield reader.batch(data, data.count(b"\n"))
+            self._spool.drop(file)
+        yield from self._ending()
+
+    def _ending(self) -> Iterator[Batch]:
+        tables, shot = self._shot.tables, self._shot
+        # The other tables of the stream are not complete up to this snapshot.
+        frontier = shot.fence.at if self._ready.decision.whole else None
+        for table in tables:
+            last = table is tables[-1]
+            yield Batch(
+                (), table=table.name, snapshot="end", source_ts=shot.taken_at, origin=f"copy:{table.name}",
+                more=not last, position=shot.standing.text if last else None,
+                frontier=frontier if last else None, clock=shot.fence.clock if last else None,
+            )  # fmt: skip
+
+    def confirm(self, position: Position) -> None:
+        """Everything up to `position` is on disk."""
+        self._confirmed = self._confirmed or position == self._shot.standing.text
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the copy is on disk, or nothing depends on that, so that the stream may begin."""
+        return self._all_given and (self._confirmed or not self._ready.decision.make_slot)
+
+    def finish(self) -> Standing:
+        """Make the slot. Blocks.
+
+        Raises
+        ------
+        SourceError
+            It cannot be made: the copy has to be made again.
+        """
+        settle(self._ready, self._wanted, self._shot)
+        return self._shot.standing
+
+    def close(self) -> None:
+        """End it, wherever it is. Blocks shortly."""
+        self._conveyor.close()
+        if self._copier is not None:
+            self._copier.stop()
+        self._ready.close()
+        self._spool.clear()
