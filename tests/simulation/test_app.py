@@ -179,6 +179,7 @@ async def test_a_contract_fix_lets_quarantined_records_in(tmp_path: Path) -> Non
         waiting = live.reads.quarantine()
         assert (waiting[0]["rule"], waiting[0]["column"], waiting[0]["value"]) == ("ge", "stock", "-5")
         assert await live.engine.replay() == {"replayed": 0, "still_quarantined": 1}
+        assert (await live.freshness())["tables"]["items"]["waiting"] == 1
 
     class Fixed(hr.Record):
         item_id: str
@@ -188,7 +189,10 @@ async def test_a_contract_fix_lets_quarantined_records_in(tmp_path: Path) -> Non
     fixed = hr.App("shop")
     fixed.table(Fixed, name="items", key="item_id", index=["shop"], freshness="2s")
     async with running(fixed, tmp_path, clock) as live:
+        assert (await live.freshness())["tables"]["items"]["waiting"] == 1
         assert await live.engine.replay() == {"replayed": 1, "still_quarantined": 0}
+        items = (await live.freshness())["tables"]["items"]
+        assert (items["waiting"], items["counters"]["quarantined"]) == (0, 1)
         assert (await live.get("items", "i2")).first == item(2, stock=-5)
         assert live.reads.quarantine() == []
 

@@ -138,6 +138,7 @@ class LocalReads:
             "last_change": isoformat(last) if last else None,
             "watermark": None if watermark is None else isoformat(watermark),
             "counters": board.counters(name),
+            "waiting": board.waiting(name),
             "clock": _clock(board.clock(name)),
         }
 

@@ -28,7 +28,7 @@ COUNTERS = ("accepted", "deleted", "quarantined", "late", "duplicates", "nulled"
 _MAGIC = 0x3130_4452_414F_4248
 _NONE = -(1 << 63)
 _HEADER = ("magic", "names", "retired", "committed", "durable", "full_since")
-_TABLE = ("guard", "at", "heard", "state", "last_change", "watermark", *COUNTERS, "offset", "offset_error")
+_TABLE = ("guard", "at", "heard", "state", "last_change", "watermark", "waiting", *COUNTERS, "offset", "offset_error")
 _VIEW = ("as_of", "last_change")
 _TRIES = 10_000
 
@@ -168,18 +168,22 @@ class Board:
         return Frontier(at=None, heard=None, state=SourceState.FAILED)
 
     def add(self, table: str, counter: str, amount: int) -> None:
-        """Count `amount` more."""
+        """Count `amount` more; the counter "waiting" holds the records that wait in quarantine now."""
         slot = self._counter(table, counter)
         with self._write_lock:
             self._slots[slot] += amount
 
     def set_counter(self, table: str, counter: str, value: int) -> None:
-        """Set a total (when the engine starts)."""
+        """Set a total (when the engine starts), or how many records wait."""
         self._slots[self._counter(table, counter)] = value
 
     def counters(self, table: str) -> dict[str, int]:
         """The table's totals."""
         return {name: self._slots[self._counter(table, name)] for name in COUNTERS}
+
+    def waiting(self, table: str) -> int:
+        """How many of the table's records wait in quarantine now."""
+        return self._slots[self._counter(table, "waiting")]
 
     def _counter(self, table: str, counter: str) -> int:
         return self._table_at[table] + _TABLE.index(counter)
@@ -222,7 +226,7 @@ class Board:
             slots[start] += slots[start] % 2
             slots[start + 4] = 0
             slots[start + 5] = slots[start + len(_TABLE) - 1] = _NONE
-            for counter in COUNTERS:
+            for counter in ("waiting", *COUNTERS):
                 self.set_counter(table, counter, 0)
         for start in self._view_at.values():
             slots[start], slots[start + 1] = _NONE, 0

@@ -83,8 +83,7 @@ class SqliteStore:
         self._tables = {schema.name: TableRows(schema) for schema in schemas}
         self._watermarks: dict[str, int] = {}
         self._positions: dict[tuple[str, str], Position] = {}
-        self._quarantine_bytes: dict[str, int] = {}
-        self._quarantine_limit = quarantine_limit
+        self._quarantine = quarantine.Load(board, quarantine_limit)
         self._txn = 0
         self._unsynced = 0
         self._wal_fd = -1
@@ -265,8 +264,8 @@ class SqliteStore:
             self._tables,
             self.maintainers,
             self._watermarks,
-            self._quarantine_bytes,
-            self._quarantine_limit,
+            self._quarantine.sizes,
+            self._quarantine.limit,
             self._positions,
         )
 
@@ -347,7 +346,7 @@ class SqliteStore:
             self.board.set_watermark(table, at)
         self._positions.update(work.positions)
         for table, size in work.quarantine_bytes.items():
-            self._quarantine_bytes[table] = self._quarantine_bytes.get(table, 0) + size
+            self._quarantine.add(table, work.counters[table]["quarantined"], size)
         if work.replays:
             self.weigh_quarantine()
 
@@ -494,7 +493,5 @@ class SqliteStore:
 
     def weigh_quarantine(self) -> None:
         """Measure anew how much waits in quarantine; on the writer's thread, after records were taken out."""
-        self._quarantine_bytes = {table: quarantine.size(self._db, table) for table in self._tables}
-        for table, size in self._quarantine_bytes.items():
-            if size < self._quarantine_limit:
-                self.problems.solve(f"table:{table}", "quarantine_full")
+        for table in self._quarantine.weigh(self._db, self._tables):
+            self.problems.solve(f"table:{table}", "quarantine_full")
