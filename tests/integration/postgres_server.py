@@ -39,7 +39,9 @@ def dsn(server: TemporaryPostgres) -> Iterator[str]:
             "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = %s AND active", [name]
         )
         for _ in range(50):
-            left = connection.execute("SELECT slot_name FROM pg_replication_slots WHERE database = %s", [name]).fetchall()
+            left = connection.execute(
+                "SELECT slot_name FROM pg_replication_slots WHERE database = %s", [name]
+            ).fetchall()
             if not left:
                 break
             connection.execute(

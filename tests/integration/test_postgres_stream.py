@@ -31,7 +31,9 @@ class Item(Record):
 
 
 ITEMS = schema_of(Item, name="items", kind=TableKind.TABLE, key="id")
-CREATE = "CREATE TABLE items (id bigint PRIMARY KEY, name text, price numeric, at timestamptz, active bool, score float8)"
+CREATE = (
+    "CREATE TABLE items (id bigint PRIMARY KEY, name text, price numeric, at timestamptz, active bool, score float8)"
+)
 FILL = """INSERT INTO items SELECT i, 'n' || i, i / 7.0, now() + i * interval '1 s', i % 2 = 0, i * 1.5
 FROM generate_series({}, {}) i"""
 
