@@ -39,6 +39,10 @@ async def ticking():
 items = app.table(Item, key="item_id", freshness="1h")
 ticks = app.table(Item, name="ticks", key="item_id", freshness="1h", source=hr.sources.Generator(ticking))
 """
+DECLARED_FULL = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, -1))
+"""
 BLOCK = [{"item_id": f"i{n}", "text": "x" * 1000} for n in range(400)]
 
 
@@ -128,6 +132,22 @@ def test_a_server_stops_in_good_time_while_the_disk_is_full(disk: Disk, server: 
     began = CLOCK.monotonic()
     server.stop()
     assert CLOCK.monotonic() - began < 5
+
+
+def test_what_cannot_start_on_a_full_disk_says_so_without_a_traceback(tmp_path: Path) -> None:
+    path = tmp_path / "app.py"
+    path.write_text(APP + DECLARED_FULL)
+    done = subprocess.run(
+        [sys.executable, "-m", "headrace", "serve", str(path), "--port", "0", "--data", str(tmp_path / "data")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "cannot be opened" in done.stderr
+    assert "is there room" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def _push_until_full(client: httpx.Client) -> tuple[httpx.Response, list[str], float]:

@@ -92,14 +92,15 @@ class Engine:
             The store cannot be written by this process and this declaration.
         """
         self.folder.create()
-        self.store = SqliteStore.open(
-            self.folder.database,
-            [table.schema for table in self.app.tables.values()],
-            maintainers(self.app),
-            clock=self.clock,
-            board=self._create_board,
-            quarantine_limit=self.app.quarantine_limit,
-        )
+        with disk.opening(self.folder.database):
+            self.store = SqliteStore.open(
+                self.folder.database,
+                [table.schema for table in self.app.tables.values()],
+                maintainers(self.app),
+                clock=self.clock,
+                board=self._create_board,
+                quarantine_limit=self.app.quarantine_limit,
+            )
         self.recorder = ProblemRecorder(self.store.problems)
         self.ingest = Ingest(self.store, self.clock)
         for table in self.app.tables.values():

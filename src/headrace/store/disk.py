@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
-from headrace.core.errors import StoreFull
+import apsw
+
+from headrace.core.errors import StoreError, StoreFull
 from headrace.core.events import Problem
 
 SUBJECT, KIND = "store", "store_full"
@@ -28,6 +32,23 @@ def refusal(database: Path) -> StoreFull:
     """What whoever waits for an answer is told."""
     told = problem(database)
     return StoreFull(told.message, hint="nothing of this was applied; send it again when there is room")
+
+
+@contextmanager
+def opening(database: Path) -> Generator[None]:
+    """What the disk says while a store is opened (full, read-only, broken), as an error of ours.
+
+    Raises
+    ------
+    StoreError
+        In place of an error of the system or of SQLite.
+    """
+    try:
+        yield
+    except (OSError, apsw.Error) as error:
+        raise StoreError(
+            f"the store {database} cannot be opened: {error}", hint="is there room on the disk, and may it be written?"
+        ) from error
 
 
 def has_room(database: Path) -> bool:
