@@ -47,10 +47,10 @@ class _Sitting:
     start: int = 0
     """How many records the payloads before this one held."""
 
-    def refuse(self, breach: Breach, item: int, raw: bytes) -> None:
+    def refuse(self, breach: Breach, item: int, raw: bytes, key: Row | None = None) -> None:
         """Keep a record that broke a rule."""
         position = f"{self.batch.origin}#{self.start + item}"
-        violation = Violation(raw, breach.rule, breach.column, breach.value, breach.message, position)
+        violation = Violation(raw, breach.rule, breach.column, breach.value, breach.message, position, key)
         kept = self.judged.rejected if breach.policy == "reject" else self.judged.violations
         kept.append(violation)
         if self.most is not None and len(kept) > self.most:
@@ -132,13 +132,15 @@ class Judge:
                 cells = dict(zip(self.contract.schema.key, key, strict=True))
                 judged.held.append(tuple(cells.get(name) for name in names))
 
-    def replay(self, raw: bytes, *, now: int, watermark: int | None = None, origin: str = "") -> Judged:
-        """Judge one record from quarantine again, as if it had arrived now.
+    def replay(
+        self, raw: bytes, *, now: int, watermark: int | None = None, origin: str = "", envelope: bool = True
+    ) -> Judged:
+        """Judge one record from quarantine again, as if it had arrived now. `envelope` is that of the source's `Json`.
 
         Without a `watermark` an event that was too late is not late any more: whoever replays it wants it in.
         """
         sitting = _Sitting(Batch([], origin=origin), now, watermark)
-        self._json_items(sitting, [raw], envelope=True)
+        self._json_items(sitting, [raw], envelope=envelope)
         return sitting.judged
 
     def _payload(self, sitting: _Sitting, payload: Payload) -> int:
@@ -363,20 +365,21 @@ class Judge:
         if not breaches:
             return
         for position, breach in breaches.items():
-            item = run.items[position]
-            sitting.refuse(breach, item, raw(item))
+            item, row = run.items[position], run.rows[position]
+            late = breach.rule == "too_late" and self.contract.schema.kind is TableKind.EVENTS
+            key = tuple(row[i] for i in self.contract.schema.key_positions) if late else ()
+            sitting.refuse(breach, item, raw(item), key or None)
         run.keep([i for i in range(len(run.rows)) if i not in breaches])
 
 
 def unreadable(judged: Judged) -> Violation | None:
-    """The violation of a body that is no JSON at all, and nothing else: a push may answer it with an error instead.
+    """The first violation of a body of which nothing is JSON: a push answers it with an error, and keeps nothing.
 
     Returns
     -------
     Violation or None
         None when anything in the body could be read.
     """
-    if judged.rows or judged.rejected or len(judged.violations) != 1:
+    if judged.rows or judged.rejected or not judged.violations:
         return None
-    only = judged.violations[0]
-    return only if only.rule == "json" else None
+    return judged.violations[0] if all(violation.rule == "json" for violation in judged.violations) else None

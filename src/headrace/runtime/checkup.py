@@ -15,7 +15,7 @@ from headrace.runtime.folder import Folder
 from headrace.runtime.library import streams_of
 from headrace.sources.base import Fed, Opening, Source
 from headrace.store.connection import open_reader
-from headrace.store.disk import examine_folder
+from headrace.store.place import examine_folder
 from headrace.store.positions import Positions, load
 
 

@@ -120,10 +120,13 @@ class Source(ABC):
         A short word for people and metrics: "push", "files", "poll", "generator".
     expect
         The source should give a sign of life at least this often (microseconds); None: the table's promise.
+    envelope
+        Whether `{"op": "delete", ...}` among its records is a change; if not, it is none when replayed, either.
     """
 
     kind: ClassVar[str]
     expect: int | None = None
+    envelope: bool = True
 
     @property
     def stream(self) -> Hashable | None:

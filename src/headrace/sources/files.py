@@ -83,7 +83,8 @@ class Files(Source):
         self.delimiter = _checked_delimiter(delimiter)
         self.encoding = _checked_encoding(encoding)
         self.max_line = max_line
-        self.envelope = envelope
+        # Rows of a table are records, whatever their columns are called.
+        self.envelope = envelope and (self.format or known_format(self.path)) not in ("csv", "parquet")
         self.expect = None if expect is None else parse_duration(expect)
         if max_line < 1:
             raise DeclarationError(f"max_line={max_line} is not positive", hint="give the longest line in bytes")

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import pytest
 
 from headrace.core.findings import Finding, Grade
-from headrace.store import disk
+from headrace.store import place
 
 
 def found(folder: Path, **options: int) -> dict[str, Finding]:
-    return {finding.what: finding for finding in disk.examine_folder(folder, **options)}
+    return {finding.what: finding for finding in place.examine_folder(folder, **options)}
 
 
 def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
@@ -56,16 +56,16 @@ def test_room_is_measured_against_what_is_stored(
 def test_file_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, grade: Grade) -> None:
     mounts = tmp_path / "mountinfo"
     mounts.write_text(f"22 1 8:1 / / rw - {kind} /dev/sda1 rw\n")
-    monkeypatch.setattr(disk, "MOUNTS", mounts)
+    monkeypatch.setattr(place, "MOUNTS", mounts)
     monkeypatch.setattr("sys.platform", "linux")
     assert found(tmp_path)["file system"].grade is grade
 
 
 def test_what_cannot_be_told_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disk, "MOUNTS", tmp_path / "nowhere")
+    monkeypatch.setattr(place, "MOUNTS", tmp_path / "nowhere")
     assert found(tmp_path)["file system"].grade is Grade.UNKNOWN
 
 
 def test_a_mount_over_another_hides_it() -> None:
     text = "22 1 8:1 / / rw - ext4 a rw\n40 22 0:9 / /mnt rw - xfs b rw\n41 40 0:9 / /mnt rw - nfs4 c rw\n"
-    assert disk.file_system(Path("/mnt/data"), text) == "nfs4"
+    assert place.file_system(Path("/mnt/data"), text) == "nfs4"
