@@ -50,14 +50,7 @@ def dsn(server: TemporaryPostgres) -> Iterator[str]:
     with psycopg.connect(server.dsn, autocommit=True) as connection:
         connection.execute(_END, [name])
         for _ in range(50):
-<<<<<<< HEAD
-            left = connection.execute(
-                "SELECT slot_name FROM pg_replication_slots WHERE database = %s", [name]
-            ).fetchall()
-            if not left:
-=======
             if not connection.execute(_LEFT, [name]).fetchall():
->>>>>>> pgsource
                 break
             connection.execute(_DROP, [name])
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # pyright: ignore

@@ -48,8 +48,8 @@ class Partition(Protocol):
         ...
 
     async def acknowledge(self, position: Position) -> None:
-        """Everything up to `position` is on disk: the outside world may forget it. May be called late or never, but for the
-        end of a full copy, which some sources wait for before they go on."""
+        """Everything up to `position` is on disk: the outside world may forget it. May be called late or never, but
+        for the end of a full copy, which some sources wait for before they go on."""
         ...
 
     async def close(self) -> None:
