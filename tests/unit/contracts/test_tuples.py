@@ -43,7 +43,7 @@ TYPES: list[tuple[Any, dict[str, Any], list[Any]]] = [
     (time, {}, [time(1), "24:00:00"]),
     (Any, {}, [1, "a", None, [object()]]),
 ]
-ODD = st.sampled_from([None, "\ud800", b"\xff", object(), {}, 10**400, timedelta(1), -0.0])
+ODD: st.SearchStrategy[Any] = st.sampled_from([None, "\ud800", b"\xff", object(), {}, 10**400, timedelta(1), -0.0])
 DEFAULTS: dict[Any, Any] = {str: "x", int: 3, float: 2.5, datetime: NOON, list[int]: None}
 
 
