@@ -232,40 +232,6 @@ class Judge:
         sitting.judged.nulled += found.nulled
         runs.upsert(item, found.row, found.extra, found.record)
 
-    def _mappings(self, sitting: _Sitting, payload: Rows) -> int:
-        records = payload.records
-
-        def raw(item: int) -> bytes:
-            # What a row of text came from (a line of CSV) cannot be judged again without its header; its JSON can.
-            return payload.raw[item] if payload.raw is not None and not payload.text else raw_of(records[item])
-
-        if payload.text:
-            records = [self._text.typed(record) for record in records]
-        rows = None if payload.text else self._all_mappings(records)
-        if rows is not None:
-            if records:
-                self._count(sitting, self._exact.unknown(records[0]))
-            self._settle(sitting, [UpsertRun(rows, range(len(rows)))], raw)
-            return len(rows)
-        runs = Runs()
-        for item, record in enumerate(records):
-            found = self._exact.from_mapping(record)
-            if isinstance(found, Breach):
-                self._count(sitting, self._exact.unknown(record))
-                sitting.refuse(found, item, raw(item))
-            else:
-                self._accept(sitting, runs, item, found)
-        self._settle(sitting, runs.found, raw)
-        return len(records)
-
-    def _all_mappings(self, records: Sequence[Mapping[str, Any]]) -> list[Row] | None:
-        if self._fast is None:
-            return None
-        try:
-            return self._fast.mappings(records)
-        except REFUSALS:
-            return None
-
     def _tuples(self, sitting: _Sitting, payload: Tuples) -> int:
         """As `_mappings` judges mappings of the same names, but one bad record does not slow down the others."""
         names, given = payload.names, payload.rows
@@ -328,6 +294,40 @@ class Judge:
             when = When(sitting.now, sitting.watermark, f"{sitting.batch.origin}#{sitting.start + item}")
             judged.patches.append(Patch(len(judged.changes), key, self._completion.of(record, when)))
         return len(payload.records)
+
+    def _mappings(self, sitting: _Sitting, payload: Rows) -> int:
+        records = payload.records
+
+        def raw(item: int) -> bytes:
+            # What a row of text came from (a line of CSV) cannot be judged again without its header; its JSON can.
+            return payload.raw[item] if payload.raw is not None and not payload.text else raw_of(records[item])
+
+        if payload.text:
+            records = [self._text.typed(record) for record in records]
+        rows = None if payload.text else self._all_mappings(records)
+        if rows is not None:
+            if records:
+                self._count(sitting, self._exact.unknown(records[0]))
+            self._settle(sitting, [UpsertRun(rows, range(len(rows)))], raw)
+            return len(rows)
+        runs = Runs()
+        for item, record in enumerate(records):
+            found = self._exact.from_mapping(record)
+            if isinstance(found, Breach):
+                self._count(sitting, self._exact.unknown(record))
+                sitting.refuse(found, item, raw(item))
+            else:
+                self._accept(sitting, runs, item, found)
+        self._settle(sitting, runs.found, raw)
+        return len(records)
+
+    def _all_mappings(self, records: Sequence[Mapping[str, Any]]) -> list[Row] | None:
+        if self._fast is None:
+            return None
+        try:
+            return self._fast.mappings(records)
+        except REFUSALS:
+            return None
 
     def _deleted(self, sitting: _Sitting, payload: Keys) -> int:
         runs = Runs()
