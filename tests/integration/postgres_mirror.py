@@ -1,4 +1,4 @@
-"""The reference model of change capture: plain dictionaries that honour what batches say, and a follower that fills them.
+"""The reference model of change capture: plain dictionaries that honour what batches say.
 
 `Mirror` is to the store what a proof is to a program: it knows transactions (`more`), full copies (`snapshot`), records
 of which only some columns came (`Partial`), and nothing else. At quiet points it must equal `SELECT * FROM table`.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +111,7 @@ class Mirror:
                 self.known.add(str(one.table))
         if any(one.payloads or one.snapshot for one in unit):
             # Without the rows: a test of millions of them must not hold them twice.
-            self.units.append([Batch((), one.position, one.origin, one.source_ts, table=one.table, snapshot=one.snapshot)
-                               for one in unit])  # fmt: skip
+            self.units.append([replace(one, payloads=()) for one in unit])
         self.position = batch.position or self.position
         if batch.frontier is not None:
             assert self.frontier is None or batch.frontier >= self.frontier, "the frontier went back"
@@ -160,8 +159,9 @@ class Follower:
             for name, one in self.sources.items()
         }
         position = self.mirror.position
+        resume = {} if position is None else {"stream": position}
         opening = Opening(
-            schema=next(iter(fed.values())).schema, resume={} if position is None else {"stream": position}, clock=CLOCK,
+            schema=next(iter(fed.values())).schema, resume=resume, clock=CLOCK,
             app=self.app, tables=fed, folder=self.folder, recorder=self.events,
         )  # fmt: skip
         (self.partition,) = await source.open(opening)

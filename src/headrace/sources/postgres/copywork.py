@@ -114,12 +114,17 @@ class CopyWork:
         self._copier = Copier(
             self._ready.server, self._shot.snapshot, pieces, workers=self._workers, progress=self.progress,
             take=self._keep if self._at_once else self._hand_on,
-            finished=lambda: self._conveyor.put(_Done(), 0, wait=False), failed=self._conveyor.fail,
+            finished=self._finished, failed=self._conveyor.fail,
         )  # fmt: skip
         self._copier.start()
 
     def _hand_on(self, chunk: Chunk) -> None:
         self._conveyor.put(self._readers[chunk.table.name].batch(chunk.data, chunk.rows), len(chunk.data))
+
+    def _finished(self) -> None:
+        # Everything is here: nobody need wait for our locks any longer.
+        self._ready.session.run("COMMIT", doing="ending the copy")
+        self._conveyor.put(_Done(), 0, wait=False)
 
     def _keep(self, chunk: Chunk) -> None:
         with self._lock:
