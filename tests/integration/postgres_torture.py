@@ -137,7 +137,9 @@ class Server:
         command = [sys.executable, "-m", "headrace", "audit", str(APP), "--data", str(self.data), "--json"]
         path = os.pathsep.join([str(Path(headrace.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
         environment = os.environ | {"HEADRACE_TORTURE_DSN": self._dsn, "PYTHONPATH": path}
-        done = subprocess.run([*command, "--sample", "1000"], capture_output=True, text=True, env=environment, timeout=60)
+        done = subprocess.run(
+            [*command, "--sample", "1000"], capture_output=True, text=True, env=environment, timeout=60
+        )
         assert done.returncode in (0, 1), done.stderr
         return json.loads(done.stdout)
 
@@ -203,7 +205,7 @@ class Watch(threading.Thread):
             return None
         books, marked = answer.raise_for_status().json()["answers"]
         self.reads += 1
-        if books["as_of"] is None:
+        if books["as_of"] is None or marked["as_of"] is None:  # the engine has just begun
             return None
         rows = books["rows"]
         odd = [row for row in rows if row["balance"] != row["amount"]]
@@ -397,7 +399,9 @@ class Torture:
         resident, peak = self.server.memory()
         self.memories.append(resident)
         commits = sum(writer.commits for writer in self.writers)
-        self.note(f"equal after {took:.2f} s: {commits} commits, {self.watch.reads} reads, {resident >> 10} MiB (at most {peak >> 10})")
+        self.note(
+            f"equal after {took:.2f} s: {commits} commits, {self.watch.reads} reads, {resident >> 10} MiB (at most {peak >> 10})"
+        )
         for writer in self.writers:
             writer.go_on()
 
@@ -405,7 +409,9 @@ class Torture:
         found = self.server.freshness()
         for name in self.schemas:
             table = found["tables"][name]
-            assert table["as_of"] is not None and instant(table["as_of"]) >= now, f"{name}: {table}, {found['problems']}"
+            assert table["as_of"] is not None and instant(table["as_of"]) >= now, (
+                f"{name}: {table}, {found['problems']}"
+            )
             assert table["status"] == "fresh", f"{name}: {table}"
         assert not found["problems"], found["problems"]
 
@@ -428,7 +434,9 @@ class Torture:
         found = self.server.freshness()
         for name, table in found["tables"].items():
             counters = table["counters"]
-            assert not counters["quarantined"], f"{name}: {counters} {httpx.get(self.server.url + '/quarantine').text[:2000]}"
+            assert not counters["quarantined"], (
+                f"{name}: {counters} {httpx.get(self.server.url + '/quarantine').text[:2000]}"
+            )
         with psycopg.connect(self.dsn) as sql:
             events = sql.execute("SELECT count(*) FROM moves").fetchone()[0]  # pyright: ignore
         counters = found["tables"]["moves"]["counters"]

@@ -46,7 +46,19 @@ INSERT INTO undeclared (v) SELECT 'n' FROM generate_series(1, 10);
 INSERT INTO bulk SELECT i, 0, md5(i::text) FROM generate_series(1, 3000) i;
 """
 REGIONS = ("north", "south", "south-east", "west", "")
-TEXTS = ("", "ordinary", "it's", 'quo"ted', "back\\slash", "tab\tnew\nline\r", "ünïcödé ☃ 😀", "\\N", "NULL", "{a,b}", " pad ")
+TEXTS = (
+    "",
+    "ordinary",
+    "it's",
+    'quo"ted',
+    "back\\slash",
+    "tab\tnew\nline\r",
+    "ünïcödé ☃ 😀",
+    "\\N",
+    "NULL",
+    "{a,b}",
+    " pad ",
+)
 
 
 def fill(dsn: str) -> None:
@@ -279,7 +291,8 @@ class Writer(threading.Thread):
         elif kind < 0.97:
             db.execute("DELETE FROM parts WHERE region = %s AND id < %s", [region, number // 4])
         else:
-            db.execute(f"TRUNCATE {draw.choice(('parts', 'parts_north'))}")  # pyright: ignore
+            # Of the whole table: the server does not send the TRUNCATE of one partition (its documented limit).
+            db.execute("TRUNCATE parts")
 
     def _full(self, db: psycopg.Connection[Any]) -> None:
         draw = self._draw

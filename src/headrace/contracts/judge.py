@@ -22,7 +22,20 @@ from headrace.contracts.keys import KeyReader
 from headrace.contracts.row_rules import RowRules
 from headrace.contracts.runs import DeleteRun, Runs, UpsertRun
 from headrace.contracts.text_rows import TextRows
-from headrace.core.changes import BadBytes, Batch, Deletes, Json, Judged, Keys, Partial, Patch, Payload, Rows, Tuples, Violation
+from headrace.core.changes import (
+    BadBytes,
+    Batch,
+    Deletes,
+    Json,
+    Judged,
+    Keys,
+    Partial,
+    Patch,
+    Payload,
+    Rows,
+    Tuples,
+    Violation,
+)
 from headrace.core.collector import CollectorPause
 from headrace.core.errors import TooLarge
 from headrace.core.schema import Row, TableKind
