@@ -326,6 +326,25 @@ async def test_a_partial_record_keeps_what_is_stored_even_when_that_is_of_the_sa
         assert (await live.get("accounts", "a")).rows == []
 
 
+async def test_a_partial_record_with_a_new_key_takes_its_row_along(tmp_path: Path) -> None:
+    clock = SimulatedClock()
+    note = Batch([Rows([{"account_id": "c", "cents": 1, "note": "long"}])], table="accounts", more=True)
+    moved = Partial([{"account_id": "d", "cents": 1}, {"account_id": "d", "cents": 2}], [{"account_id": "c"}, None])
+    again = Partial([{"account_id": "c", "cents": 3}], [{"account_id": "d"}])
+    twice = Batch([moved, again], table="accounts", position="8")
+    orphan = Batch([Partial([{"account_id": "y", "cents": 2}], [{"account_id": "x"}])], table="accounts", position="9")
+    last = Batch([Partial([{"account_id": "e", "cents": 3}], [{"account_id": "c"}])], table="accounts", position="10")
+    steps = [*copy("4", [("a", 100), ("b", 0)]), note, twice, orphan, last, PAUSE(1000)]
+    async with running(bank(Scripted(steps, stream="bank")), tmp_path, clock) as live:
+
+        async def kept() -> bool:
+            return (await live.get("accounts", "e")).rows == [{"account_id": "e", "cents": 3, "note": "long"}]
+
+        await until(kept)
+        assert (await live.get_many("accounts", ["c", "d", "x", "y"])).rows == []
+        assert [one["rule"] for one in live.reads.quarantine()] == ["incomplete"]
+
+
 async def test_a_unit_of_which_one_part_is_refused_is_refused_as_a_whole(tmp_path: Path) -> None:
     clock = SimulatedClock()
     bad = Batch([Rows([{"transfer_id": 1, "cents": "x" * 3000}])], table="transfers", position="5")

@@ -22,7 +22,20 @@ from headrace.contracts.keys import KeyReader
 from headrace.contracts.row_rules import RowRules
 from headrace.contracts.runs import DeleteRun, Runs, UpsertRun
 from headrace.contracts.text_rows import TextRows
-from headrace.core.changes import BadBytes, Batch, Json, Judged, Keys, Partial, Patch, Payload, Rows, Tuples, Violation
+from headrace.core.changes import (
+    BadBytes,
+    Batch,
+    Deletes,
+    Json,
+    Judged,
+    Keys,
+    Partial,
+    Patch,
+    Payload,
+    Rows,
+    Tuples,
+    Violation,
+)
 from headrace.core.collector import CollectorPause
 from headrace.core.errors import TooLarge
 from headrace.core.schema import Row, TableKind
@@ -288,11 +301,18 @@ class Judge:
         judged = sitting.judged
         for item, record in enumerate(payload.records):
             key = self._keys.read(record)
+            before = payload.was[item] if payload.was is not None else None
+            was = None if before is None else self._keys.read(before)
             if isinstance(key, Breach):
                 sitting.refuse(key, item, raw_of(record))
+                if isinstance(was, tuple):  # no row has that key any more, whatever becomes of the new one
+                    judged.changes.append(Deletes([was]))
+                continue
+            if isinstance(was, Breach):
+                sitting.refuse(was, item, raw_of(record))
                 continue
             when = When(sitting.now, sitting.watermark, f"{sitting.batch.origin}#{sitting.start + item}")
-            judged.patches.append(Patch(len(judged.changes), key, self._completion.of(record, when)))
+            judged.patches.append(Patch(len(judged.changes), key, self._completion.of(record, when), was))
         return len(payload.records)
 
     def _mappings(self, sitting: _Sitting, payload: Rows) -> int:
