@@ -357,9 +357,9 @@ async def test_a_unit_of_which_one_part_is_refused_is_refused_as_a_whole(tmp_pat
             return len(live.reads.quarantine()) == 1
 
         await until(full)
-        clock.advance(1)
 
         async def refused() -> bool:
+            clock.advance(1)  # again and again: the source may not have come to its pause yet
             return {p["kind"] for p in (await live.freshness())["problems"]} >= {"refused", "quarantine_full"}
 
         await until(refused)
