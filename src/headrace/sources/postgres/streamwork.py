@@ -103,6 +103,7 @@ class StreamWork:
     def close(self) -> None:
         """End it. Blocks shortly."""
         self._conveyor.close()
+        self._ready.session.interrupt()  # a thread may wait for an answer that never comes
         self._fences.stop()
         self._stream.stop()
         self._ready.close()
