@@ -187,6 +187,9 @@ class Violation:
         One sentence for a person.
     position
         Where the record stood at its source.
+    key
+        The key (in storage form) of an event that came too late: when it is stored already, it is a repeat of what was
+        in time, and not kept again. None for everything else.
     """
 
     raw: bytes
@@ -195,6 +198,7 @@ class Violation:
     value: str
     message: str
     position: str = ""
+    key: Row | None = None
 
 
 @dataclass(slots=True)
@@ -239,7 +243,8 @@ class Receipt:
     quarantined
         Records that wait in quarantine.
     duplicates
-        Events whose key was already there, and rows that an equal or newer version kept out.
+        Events whose key was already there, also those that would be too late now, and rows that an equal or newer
+        version kept out.
     replayed
         True when an idempotency key was seen before: the first answer is repeated and nothing was applied.
     """
