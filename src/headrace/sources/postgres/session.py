@@ -194,12 +194,13 @@ class Session:
         except psycopg.Error as error:
             raise failure(error, self.server.dsn, doing, user=self.server.user) from None
 
-    def interrupt(self) -> None:
-        """Break the connection: whoever waits for an answer on it gets an error, though the network may be silent."""
+    def cut(self) -> None:
+        """Break the connection off, from any thread: whoever waits for an answer gets an error at once."""
         import psycopg
 
-        with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self.pgconn.socket)) as own:
-            own.shutdown(socket.SHUT_RDWR)
+        gone = (OSError, ValueError, psycopg.Error)  # the driver's, when the server has ended the connection already
+        with contextlib.suppress(*gone), socket.socket(fileno=os.dup(self.pgconn.socket)) as end:
+            end.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Let go of the connection; the server notices at once."""
