@@ -64,8 +64,8 @@ class Proxy:
         async with server:
             await self._done.wait()
             self._abort()
-            while self._writers:
-                await asyncio.sleep(0.01)  # noqa: ASYNC110 (each removes itself)
+            while self._writers:  # noqa: ASYNC110 (each removes itself)
+                await asyncio.sleep(0.01)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
