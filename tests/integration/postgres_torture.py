@@ -36,6 +36,7 @@ HERE = Path(__file__).parent
 APP = HERE / "postgres_torture_app.py"
 SLOT = "headrace_torture"
 BAD_LINES = re.compile(r"Traceback|\bERROR\b|CRITICAL|Task exception|never retrieved|\w+Warning:")
+NEVER = "1970-01-01T00:00:00Z"
 EXPRESSIONS = {"r": "format('%%s', r)", "net": "format('%%s', net)", "bits": "format('%%s', bits)"}
 """What psycopg has classes of its own for is compared as text."""
 
@@ -86,7 +87,7 @@ class Server:
         """The process that writes: the one that holds the store."""
         for pid in self.children():
             with contextlib.suppress(OSError):
-                if any("live.db.lock" in os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()):
+                if any("live.db.lock" in str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()):
                     return pid
         return None
 
@@ -400,7 +401,8 @@ class Torture:
         self.memories.append(resident)
         commits = sum(writer.commits for writer in self.writers)
         self.note(
-            f"equal after {took:.2f} s: {commits} commits, {self.watch.reads} reads, {resident >> 10} MiB (at most {peak >> 10})"
+            f"equal after {took:.2f} s: {commits} commits, {self.watch.reads} reads, "
+            f"{resident >> 10} MiB (at most {peak >> 10})"
         )
         for writer in self.writers:
             writer.go_on()
@@ -409,9 +411,7 @@ class Torture:
         found = self.server.freshness()
         for name in self.schemas:
             table = found["tables"][name]
-            assert table["as_of"] is not None and instant(table["as_of"]) >= now, (
-                f"{name}: {table}, {found['problems']}"
-            )
+            assert instant(table["as_of"] or NEVER) >= now, f"{name}: {table}, {found['problems']}"
             assert table["status"] == "fresh", f"{name}: {table}"
         assert not found["problems"], found["problems"]
 
@@ -440,7 +440,7 @@ class Torture:
         with psycopg.connect(self.dsn) as sql:
             events = sql.execute("SELECT count(*) FROM moves").fetchone()[0]  # pyright: ignore
         counters = found["tables"]["moves"]["counters"]
-        assert counters["accepted"] - counters.get("duplicates", 0) == events, f"moves: {counters}, {events} rows"
+        assert counters["accepted"] == events, f"moves: {counters}, {events} rows"
         slots = self._sql("SELECT slot_name FROM pg_replication_slots WHERE NOT temporary")
         assert slots == [(SLOT,)], f"slots at the server: {slots}"
 

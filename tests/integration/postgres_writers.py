@@ -20,7 +20,8 @@ BIG = 50_000
 TABLES = """
 CREATE TYPE mood AS ENUM ('sad', 'ok', 'it''s "fine"');
 CREATE DOMAIN positive AS integer CHECK (VALUE > 0);
-CREATE TABLE accounts (id bigint PRIMARY KEY, shard int NOT NULL DEFAULT 0, owner text NOT NULL, balance bigint NOT NULL);
+CREATE TABLE accounts (id bigint PRIMARY KEY, shard int NOT NULL DEFAULT 0, owner text NOT NULL,
+    balance bigint NOT NULL);
 CREATE TABLE ledger (account bigint PRIMARY KEY, amount bigint NOT NULL, note text);
 CREATE TABLE marks (writer int PRIMARY KEY, shard int NOT NULL DEFAULT 0, n bigint NOT NULL);
 CREATE TABLE moves (id bigserial PRIMARY KEY, src bigint NOT NULL, dst bigint NOT NULL, amount bigint NOT NULL,
@@ -311,7 +312,8 @@ class Writer(threading.Thread):
         if draw.random() < 0.06:
             db.execute(f"TRUNCATE {draw.choice(('scratch', 'scratch, wide', 'pairs, scratch'))}")  # pyright: ignore
         db.execute(
-            "INSERT INTO scratch SELECT i, %s FROM generate_series(%s, %s) i ON CONFLICT (id) DO UPDATE SET v = excluded.v",
+            "INSERT INTO scratch SELECT i, %s FROM generate_series(%s, %s) i "
+            "ON CONFLICT (id) DO UPDATE SET v = excluded.v",
             [draw.choice(TEXTS), number := draw.randint(1, 500), number + draw.choice((0, 10, 300))],
         )
 

@@ -24,6 +24,9 @@ EVERY = 0.25
 LOOK_EVERY = 5.0
 """Seconds between two looks at slot, publication and tables."""
 
+ANSWER_SECONDS = 2.0
+"""How long a question that is under way may take when everything is to end."""
+
 NUDGE_AFTER = 2.0
 """Seconds after which a fence that is not reached, although the server answers, gets a helping hand."""
 
@@ -104,11 +107,14 @@ class FenceThread:
         """Begin."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """End, and wait for it."""
+    def stop(self, cut: Callable[[], None]) -> None:
+        """End, and wait for it; `cut` breaks the connection off when its answer does not come."""
         self._stopping.set()
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(ANSWER_SECONDS)
+            if self._thread.is_alive():
+                cut()
+                self._thread.join()
 
     def _run(self) -> None:
         looked = nudged = self._clock.monotonic()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 import threading
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from headrace.core.errors import MissingExtra, SourceError
@@ -182,7 +184,7 @@ class Session:
             source="postgres",
         )
 
-    @contextmanager
+    @contextlib.contextmanager
     def errors(self, doing: str) -> Generator[None]:
         """Raise the driver's errors as ours."""
         import psycopg
@@ -191,6 +193,14 @@ class Session:
             yield
         except psycopg.Error as error:
             raise failure(error, self.server.dsn, doing, user=self.server.user) from None
+
+    def cut(self) -> None:
+        """Break the connection off, from any thread: whoever waits for an answer gets an error at once."""
+        import psycopg
+
+        gone = (OSError, ValueError, psycopg.Error)  # the driver's, when the server has ended the connection already
+        with contextlib.suppress(*gone), socket.socket(fileno=os.dup(self.pgconn.socket)) as end:
+            end.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Let go of the connection; the server notices at once."""

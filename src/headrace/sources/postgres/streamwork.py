@@ -53,6 +53,9 @@ class StreamWork:
             is_waiting=lambda: self._stream.is_waiting,
         )  # fmt: skip
         self._ready_batches: deque[Batch] = deque()
+        if standing.new:
+            # So that a slot that is lost from here on is known to have been there.
+            self._ready_batches.append(Batch((), position=replace(standing, new=False).text, origin="slot"))
         self._large: Iterator[Batch] | None = None
 
     def start(self) -> None:
@@ -103,7 +106,7 @@ class StreamWork:
     def close(self) -> None:
         """End it. Blocks shortly."""
         self._conveyor.close()
-        self._fences.stop()
+        self._fences.stop(self._ready.session.cut)
         self._stream.stop()
         self._ready.close()
         self._spool.clear()

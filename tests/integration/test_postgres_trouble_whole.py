@@ -1,0 +1,132 @@
+"""Trouble that is none of PostgreSQL's own, through the whole product: the network, our disk, our memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from postgres_server import dsn, server  # noqa: F401
+from postgres_torture import NEVER, Server, at_server, difference, eventually, instant, stored
+from postgres_writers import CLOCK, fill
+from tcp_proxy import Proxy
+
+from headrace import load_app
+from headrace.store.connection import open_reader
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def serve() -> Iterator:
+    started: list[Server] = []
+
+    def make(folder: Path, dsn: str) -> Server:  # noqa: F811
+        started.append(Server(folder, dsn))
+        started[-1].start()
+        return started[-1]
+
+    yield make
+    for one in started:
+        one.kill_all()
+
+
+def is_in(server: Server, now: int) -> None:  # noqa: F811
+    found = server.freshness()
+    for name, table in found["tables"].items():
+        assert instant(table["as_of"] or NEVER) >= now, f"{name}: {table}, {found['problems']}"
+        assert table["status"] == "fresh", f"{name}: {table}"
+    assert not found["problems"], found["problems"]
+
+
+def bulk_is_the_same(server: Server, dsn: str) -> None:  # noqa: F811
+    os.environ["HEADRACE_TORTURE_DSN"] = dsn
+    schema = load_app(Path(__file__).parent / "postgres_torture_app.py").tables["bulk"].schema
+    db = open_reader(server.data / "live.db")
+    try:
+        with psycopg.connect(dsn) as sql:
+            assert not difference(stored(db, schema), at_server(sql, "bulk", schema))
+    finally:
+        db.close()
+
+
+def insert(dsn: str, first: int, count: int, value: str = "md5(i::text)") -> None:  # noqa: F811
+    with psycopg.connect(dsn) as db:
+        db.execute(f"INSERT INTO bulk SELECT i, 1, {value} FROM generate_series({first}, {first + count - 1}) i")  # pyright: ignore
+
+
+@pytest.mark.parametrize("how", ["silent", "cut"])
+def test_a_network_that_is_cut_is_noticed_and_recovered_from(server, dsn, tmp_path, serve, how):  # noqa: F811
+    fill(dsn)
+    with Proxy(server.port) as proxy:
+        running = serve(tmp_path, dsn.replace(str(server.port), str(proxy.port)))
+        eventually(lambda: is_in(running, CLOCK.now() - 1_000_000))
+        if how == "cut":
+            proxy.cut()
+        else:
+            proxy.silent = True
+        insert(dsn, 100_000, 500)
+
+        def noticed() -> None:
+            found = running.freshness()
+            assert {table["status"] for table in found["tables"].values()} <= {"stale", "unknown"}
+            assert [problem["kind"] for problem in found["problems"]].count("source_failed") == len(found["tables"])
+
+        eventually(noticed, 30)
+        assert running.read("marked", shard=0)["status"] in ("stale", "unknown")
+        proxy.mend()
+        now = CLOCK.now()
+        eventually(lambda: is_in(running, now), 40)
+        bulk_is_the_same(running, dsn)
+        assert not running.complaints()
+
+
+def test_one_transaction_of_many_rows_takes_little_memory(server, dsn, tmp_path, serve):  # noqa: F811
+    fill(dsn)
+    running = serve(tmp_path, dsn)
+    eventually(lambda: is_in(running, CLOCK.now() - 1_000_000))
+    insert(dsn, 100_000, int(os.environ.get("HEADRACE_TORTURE_ROWS", "200000")))
+    now = CLOCK.now()
+    eventually(lambda: is_in(running, now), 150)
+    _, peak = running.memory()
+    print(f"peak {peak >> 10} MiB")
+    assert peak < 300 << 10
+    bulk_is_the_same(running, dsn)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder with room for 48 MiB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "none", place]).returncode:
+        pytest.skip("only root may mount a small disk")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_full_disk_is_told_and_nothing_is_lost_once_there_is_room(server, dsn, small_disk, serve):  # noqa: F811
+    fill(dsn)
+    running = serve(small_disk, dsn)
+    eventually(lambda: is_in(running, CLOCK.now() - 1_000_000))
+    insert(dsn, 100_000, 150_000, "repeat(md5(i::text), 8)")
+
+    def told() -> None:
+        problems = running.freshness()["problems"]
+        texts = [f"{p['kind']}: {p['message']} {p['hint']}" for p in problems]
+        assert any("room" in text or "full" in text or "space" in text for text in texts), texts
+
+    eventually(told, 60)
+    assert running.read("marked", shard=0)["status"] in ("stale", "unknown", "fresh")
+    print(running.freshness()["problems"][:2])
+    subprocess.run(["mount", "-o", "remount,size=1g", small_disk], check=True)
+    now = CLOCK.now()
+    eventually(lambda: is_in(running, now), 90)
+    bulk_is_the_same(running, dsn)
