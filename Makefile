@@ -8,6 +8,8 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+TORTURE_SECONDS ?= 900
+TORTURE_SEED ?= 1
 export PYTHON
 
 .PHONY: help
@@ -40,6 +42,11 @@ test: system check ## Everything: check, then all tests
 .PHONY: test-fast
 test-fast: $(VENV)/.installed ## The tests that take less than about five seconds each
 	@$(BIN)/python -m pytest -m "not slow and not install" $(PYTEST_ARGS)
+
+.PHONY: torture
+torture: $(VENV)/.installed ## Follow a PostgreSQL while everything is killed in turn, 30 minutes (TORTURE_SECONDS=900 a version)
+	@HEADRACE_TORTURE_SHOW=1 HEADRACE_TORTURE_SECONDS=$(TORTURE_SECONDS) HEADRACE_TORTURE_SEED=$(TORTURE_SEED) \
+		$(BIN)/python -m pytest -x -s tests/integration/test_postgres_torture.py $(PYTEST_ARGS)
 
 .PHONY: system
 system: $(VENV)/.installed ## Install the Debian packages that tests use (needs root; others are told)

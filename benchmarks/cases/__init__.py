@@ -7,7 +7,7 @@ from collections.abc import Callable
 from harness.figures import Result
 from harness.setting import Setting
 
-from cases import feast, freshness, ingest, install, memory, readset, rollup, validation, view, window
+from cases import feast, freshness, ingest, install, memory, postgres, readset, rollup, validation, view, window
 
 ALL: dict[str, tuple[str, Callable[[Setting], Result]]] = {
     "ingest": ("JSON to durable, readable rows; beside Pathway's Python connector", ingest.run),
@@ -18,6 +18,7 @@ ALL: dict[str, tuple[str, Callable[[Setting], Result]]] = {
     "window": ("24 h over 200,000 events by tiles; beside a raw scan", window.run),
     "memory": ("resident memory and cost of a row up to 10 million rows", memory.run),
     "install": ("size of a fresh core install and time of `import headrace`", install.run),
+    "postgres": ("following a PostgreSQL; beside its own subscription", postgres.run),
     "readset": ("comparing a read set of 20 reads with the present, among 1 million rows", readset.run),
     "validation": ("judging a record, good and bad", validation.run),
 }

@@ -28,6 +28,8 @@ def run(setting: Setting) -> Result:
     result.add(f"growth over {seconds} s of reads", found["growth_mib"], "MiB", target=8.0, better="less")
     ratio = found["cost_last"] / found["cost_first"]
     result.add("cost of a row: last tenth to first 100,000", ratio, "x", target=1.5, better="less")
+    ratio = found["processor_last"] / found["processor_first"]
+    result.add("the same in processor time, which other load disturbs less", ratio, "x", better="less")
     result.add("cost of a row, whole run", found["cost"], "us", better="less")
     result.notes.append(
         f"Source Files, engine and reader in one process, {found['reads']:,} reads; the database is"

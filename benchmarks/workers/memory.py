@@ -29,14 +29,14 @@ class Watch:
     """Notes how many rows were committed when, and the memory of this process beside it."""
 
     def __init__(self) -> None:
-        self.progress: list[tuple[float, int]] = []
+        self.progress: list[tuple[float, float, int]] = []
         self.memory: list[tuple[float, float, float]] = []
         self._next = 0.0
 
     def look(self, count: int) -> None:
         """Called every 10 ms."""
         now = time.perf_counter()
-        self.progress.append((now, count))
+        self.progress.append((now, time.process_time(), count))
         if now >= self._next:
             self._next = now + 0.5
             self.note()
@@ -46,13 +46,12 @@ class Watch:
         pid = os.getpid()
         self.memory.append((time.perf_counter(), resident(pid) / MIB, private(pid) / MIB))
 
-    def cost(self, first: int, last: int) -> float:
-        """Microseconds a row between two counts."""
-        began = next(at for at, count in self.progress if count >= first)
-        ended = next(at for at, count in self.progress if count >= last)
-        counts = [count for _, count in self.progress]
-        reached = next(c for c in counts if c >= last) - next(c for c in counts if c >= first)
-        return (ended - began) / max(reached, 1) * 1e6
+    def cost(self, first: int, last: int) -> tuple[float, float]:
+        """Microseconds a row between two counts: of time, and of processor time in all threads."""
+        began = next(look for look in self.progress if look[2] >= first)
+        ended = next(look for look in self.progress if look[2] >= last)
+        rows = max(ended[2] - began[2], 1)
+        return (ended[0] - began[0]) / rows * 1e6, (ended[1] - began[1]) / rows * 1e6
 
 
 async def steady(live: Any, rows: int, seconds: float, watch: Watch) -> tuple[int, list[float]]:
@@ -76,7 +75,7 @@ async def steady(live: Any, rows: int, seconds: float, watch: Watch) -> tuple[in
 async def run(folder: Path, pattern: str, rows: int, keys: int, seconds: float) -> dict[str, Any]:
     watch = Watch()
     began = time.perf_counter()
-    watch.progress.append((began, 0))
+    watch.progress.append((began, time.process_time(), 0))
     async with build(Files(pattern, follow=False)).run(data=folder / "data") as live:
         ended = await settled(live, "items", rows, watch=watch.look)
         watch.look(rows)
@@ -84,12 +83,16 @@ async def run(folder: Path, pattern: str, rows: int, keys: int, seconds: float) 
         count, _ = await steady(live, keys, seconds, watch)
         reading = watch.memory[loaded:]
         early, late = reading[: max(len(reading) // 5, 1)], reading[-max(len(reading) // 5, 1) :]
+        first = watch.cost(0, min(100_000, rows))
+        last = watch.cost(rows - max(rows // 10, 50_000), rows) if rows > 100_000 else (None, None)
         return {
             "rows": rows,
             "seconds": ended - began,
             "cost": (ended - began) / rows * 1e6,
-            "cost_first": watch.cost(0, min(100_000, rows)),
-            "cost_last": watch.cost(rows - max(rows // 10, 50_000), rows) if rows > 100_000 else None,
+            "cost_first": first[0],
+            "cost_last": last[0],
+            "processor_first": first[1],
+            "processor_last": last[1],
             "peak_mib": max(r for _, r, _ in watch.memory),
             "peak_private_mib": max(p for _, _, p in watch.memory),
             "reads": count,

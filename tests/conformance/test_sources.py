@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import apsw
+import psycopg
 import pytest
 
 from headrace import sources
-from headrace.sources import Files, Generator, Poll, Push, Source
+from headrace.demo.postgres import TemporaryPostgres
+from headrace.sources import Files, Generator, Poll, Postgres, Push, Source
 from headrace.testing import Scripted, conformance
 from headrace.testing.conformance import Law, World
 
@@ -87,6 +91,45 @@ class PollWorld(World):
         with db:
             db.execute(sql) if rows is None else db.executemany(sql, rows)
         db.close()
+
+
+class PostgresWorld(World):
+    """A database of its own on a server that all of them share."""
+
+    hands_off = True
+    server: TemporaryPostgres
+    made = itertools.count(1)
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        name = f"world_{next(self.made)}"
+        with psycopg.connect(self.server.dsn, autocommit=True) as database:
+            database.execute(f"CREATE DATABASE {name}")
+        self.secrets = ("hunter2",)
+        self.slot = name
+        self.dsn = self.server.dsn.replace("@", ":hunter2@").rpartition("/")[0] + f"/{name}"
+        self._execute("CREATE TABLE things (id bigint PRIMARY KEY, note text NOT NULL)")
+
+    def declare(self) -> Source:
+        return Postgres(self.dsn, slot=self.slot)
+
+    async def happen(self, ids: Sequence[int]) -> None:
+        self._execute("INSERT INTO things SELECT unnest(%s::bigint[]), 'n'", list(ids))
+
+    def break_it(self) -> bool:
+        self.server.stop(signal.SIGQUIT)
+        return True
+
+    def mend(self) -> None:
+        if self.server.process is None:
+            self.server.start()
+
+    async def close(self) -> None:
+        self.mend()
+
+    def _execute(self, sql: str, *parameters: object) -> None:
+        with psycopg.connect(self.dsn) as database:
+            database.execute(sql, parameters)  # pyright: ignore
 
 
 class AsyncGeneratorWorld(World):
@@ -177,11 +220,20 @@ WORLDS: dict[str, Callable[[Path], World]] = {
     "files-csv": CsvWorld,
     "files-parquet": ParquetWorld,
     "poll": PollWorld,
+    "postgres": PostgresWorld,
     "generator-async": AsyncGeneratorWorld,
     "generator-thread": ThreadGeneratorWorld,
     "scripted": ScriptedWorld,
     "push": PushWorld,
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def postgres() -> Iterator[None]:
+    settings = {"fsync": "off", "max_replication_slots": "100", "max_wal_senders": "100"}
+    with TemporaryPostgres(settings) as server:
+        PostgresWorld.server = server
+        yield
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ What a fenced block is for stands after its language, where renderers do not sho
     ```console run fails      the same, and the last command must fail
     ```console serve          the command is started and stays; the next block runs once it answers
     ```console stop           what was started is ended, as by Ctrl-C (`stop kill`: as by kill -9)
+    ```console postgres       a PostgreSQL server is started; 127.0.0.1:5432 is where it listens, and its programs find
+                              it (`postgres restart`: it is restarted)
 
 A page's blocks run in order in one folder. Python blocks without a word must at least be Python.
 """
@@ -30,6 +32,7 @@ import httpx
 import pytest
 
 from headrace.core.clock import SystemClock
+from headrace.demo.postgres import TemporaryPostgres, binaries
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -56,7 +59,7 @@ class Block:
     @property
     def runs(self) -> bool:
         """Whether it does anything."""
-        return bool(self.file or {"run", "serve", "stop"} & set(self.words))
+        return bool(self.file or {"run", "serve", "stop", "postgres"} & set(self.words))
 
 
 def blocks(page: Path) -> list[Block]:
@@ -80,15 +83,18 @@ class Stage:
     folder: Path
     port: int
     started: subprocess.Popen[bytes] | None = None
+    database: TemporaryPostgres | None = None
+    written: list[Path] = field(default_factory=list)
     environment: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
         shims = self.folder / ".bin"
         shims.mkdir()
-        shim = shims / "headrace"
-        shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m headrace "$@"\n')
-        shim.chmod(0o755)
-        (shims / "python").symlink_to(sys.executable)
+        # Not a link: Python finds its virtual environment by the path that it was started with.
+        for name, words in (("headrace", " -m headrace"), ("python", "")):
+            shim = shims / name
+            shim.write_text(f'#!/bin/sh\nexec "{sys.executable}"{words} "$@"\n')
+            shim.chmod(0o755)
         self.environment = os.environ | {
             "PATH": f"{shims}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT / "src"),
@@ -101,10 +107,15 @@ class Stage:
     def play(self, block: Block) -> None:
         """Do what the block says."""
         text = block.text.replace("127.0.0.1:8787", f"127.0.0.1:{self.port}")
-        if block.file:
+        if self.database is not None:
+            text = text.replace("127.0.0.1:5432", f"127.0.0.1:{self.database.port}")
+        if "postgres" in block.words:
+            self.postgres(restart="restart" in block.words)
+        elif block.file:
             path = self.folder / block.file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
+            self.written.append(path)
         elif "stop" in block.words:
             self.stop(signal.SIGKILL if "kill" in block.words else signal.SIGINT)
         elif "serve" in block.words:
@@ -151,6 +162,28 @@ class Stage:
         except httpx.TransportError:
             return False
 
+    def postgres(self, *, restart: bool) -> None:
+        """Start a database server, or restart the one that runs."""
+        if restart:
+            assert self.database is not None, "no server was started on this page"
+            self.database.restart()
+            return
+        self.database = TemporaryPostgres().__enter__()
+        for path in self.written:
+            path.write_text(path.read_text().replace("127.0.0.1:5432", f"127.0.0.1:{self.database.port}"))
+        self.environment |= {
+            "PATH": f"{self.folder / '.bin'}:{self.database.binaries}:{os.environ['PATH']}",
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(self.database.port),
+            "PGUSER": "postgres",
+        }
+
+    def close(self) -> None:
+        """End everything."""
+        self.stop(signal.SIGKILL)
+        if self.database is not None:
+            self.database.__exit__(None, None, None)
+
     def stop(self, number: signal.Signals) -> None:
         """End what was started."""
         if self.started is not None:
@@ -180,16 +213,19 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         port = probe.getsockname()[1]
     stage = Stage(tmp_path, port)
     yield stage
-    stage.stop(signal.SIGKILL)
+    stage.close()
 
 
-def needs_curl(page: Path) -> list[pytest.MarkDecorator]:
-    """The marker for pages that use curl."""
-    return [pytest.mark.needs("curl")] if any("curl " in block.text for block in blocks(page)) else []
+def needs(page: Path) -> list[pytest.MarkDecorator]:
+    """The markers of what a page cannot run without."""
+    found = blocks(page)
+    curl = [pytest.mark.needs("curl")] if any("curl " in block.text for block in found) else []
+    postgres = any("postgres" in block.words for block in found)
+    return [*curl, *([pytest.mark.skipif(binaries() is None, reason="no PostgreSQL server is here")] * postgres)]
 
 
 RUNNING = [
-    pytest.param(page, id=str(page.relative_to(ROOT)), marks=needs_curl(page))
+    pytest.param(page, id=str(page.relative_to(ROOT)), marks=needs(page))
     for page in PAGES
     if any(block.runs for block in blocks(page))
 ]

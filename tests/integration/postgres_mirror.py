@@ -48,9 +48,10 @@ class MirrorTable:
                 case Tuples(names, rows):
                     for row in rows:
                         self.put(dict(zip(names, row, strict=True)), batch)
-                case Partial(records):
-                    for record in records:
-                        self.rows[self.key(record)].update(record)
+                case Partial(records, was):
+                    for record, before in zip(records, was or [None] * len(records), strict=True):
+                        row = self.rows[self.key(record)] if before is None else self.rows.pop(self.key(before))
+                        self.rows[self.key(record)] = {**row, **record}
                 case Keys(keys):
                     for key in keys:
                         self.rows.pop(self.key(key), None)

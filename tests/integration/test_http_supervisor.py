@@ -121,7 +121,7 @@ def test_what_is_saved_while_the_app_is_loaded_counts(start) -> None:
     server.app.write_text("slow broken")
     eventually((server.data / "loading").read_text)
     server.app.write_text("mended")
-    eventually(lambda: _equal(httpx.get(url, timeout=30).json()["app"], "mended"))
+    eventually(lambda: _equal(httpx.get(url, timeout=30).json().get("app"), "mended"))
     assert server.stop() == 0
 
 
@@ -131,12 +131,45 @@ def test_a_changed_app_is_loaded_again_and_a_broken_one_waits(start) -> None:
     assert httpx.get(url).json()["app"] == "one"
     httpx.post(url + "/push/items", json=ITEM)
     server.app.write_text("two is longer")
-    eventually(lambda: _equal(httpx.get(url, timeout=30).json()["app"], "two is longer"))
+    eventually(lambda: _equal(httpx.get(url, timeout=30).json().get("app"), "two is longer"))
     assert httpx.get(url + "/context/menu?restaurant_id=r7").json()["rows"] == [ITEM]
     server.app.write_text("broken")
     pause(1)
     server.app.write_text("three")
-    eventually(lambda: _equal(httpx.get(url, timeout=30).json()["app"], "three"))
+    eventually(lambda: _equal(httpx.get(url, timeout=30).json().get("app"), "three"))
+    assert server.stop() == 0
+
+
+def test_while_an_app_is_broken_requests_are_told_why_at_once(start) -> None:
+    server = start(reload=True)
+    url = server.url()
+    server.app.write_text("broken")
+    eventually(lambda: _equal(httpx.get(url, timeout=30).status_code, 503))
+    for method, path in (("GET", "/readyz"), ("POST", "/push/items"), ("HEAD", "/")):
+        content = b"x" * 3_000_000 if method == "POST" else None
+        answer = httpx.request(method, url + path, content=content, timeout=2)
+        assert answer.status_code == 503
+        assert answer.headers["content-type"] == "application/problem+json"
+        if method == "HEAD":
+            assert answer.content == b""
+            continue
+        problem = answer.json()
+        assert (problem["type"], problem["status"]) == ("urn:headrace:problem:app-broken", 503)
+        assert (problem["detail"], problem["hint"]) == ("the app is broken", "mend it")
+    server.app.write_text("mended")
+    eventually(lambda: _equal(httpx.get(url, timeout=30).json().get("app"), "mended"))
+    server.app.write_text("broken again")
+    eventually(lambda: _equal(httpx.get(url, timeout=30).status_code, 503))
+    assert server.stop() == 0
+
+
+def test_an_app_that_is_broken_from_the_start_is_told_and_can_be_mended(start) -> None:
+    server = start(reload=True, text="broken")
+    assert server.process.stdout is not None
+    url = next(line.split()[-1] for line in server.process.stdout if "waiting until" in line)
+    assert httpx.get(url, timeout=2).json()["detail"] == "the app is broken"
+    server.app.write_text("mended")
+    eventually(lambda: _equal(httpx.get(url, timeout=30).json().get("app"), "mended"))
     assert server.stop() == 0
 
 

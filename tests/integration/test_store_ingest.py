@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from pathlib import Path
 
 import apsw
 import pytest
 
-from headrace.core.changes import Judged, Upserts
+from headrace.core.changes import Judged, Receipt, Upserts
 from headrace.core.clock import SystemClock
-from headrace.core.errors import Backpressure, IdempotencyConflict, StoreError
+from headrace.core.errors import Backpressure, IdempotencyConflict, StoreError, StoreFull
+from headrace.core.events import Problem
 from headrace.core.schema import Column, ColumnType, Schema, TableKind
 from headrace.store.base import Idempotency, Submission
 from headrace.store.ingest import Ingest, Limits
+from headrace.store.problems import stored_problems
 from headrace.store.sqlite import SqliteStore
 
 ITEMS = Schema(
@@ -127,6 +130,30 @@ async def test_a_full_queue_does_not_wait_for_more(store: SqliteStore) -> None:
     await asyncio.gather(waiting, return_exceptions=True)
 
 
+async def test_groups_of_a_bulk_load_grow_until_someone_else_writes(store: SqliteStore) -> None:
+    gate = Gate(store)
+    limits = Limits(rows=10_000, small=1, linger=0.0, group=500, most=2_000, patience=0.0)
+    ingest = Ingest(store, SystemClock(), limits)
+    ingest.start()
+    loading = [await ingest.enqueue(many("a", 500), durable=False)]
+    await asyncio.to_thread(gate.reached.wait, 10)
+    loading += [await ingest.enqueue(many(name, 500), durable=False) for name in "bcdefghi"]
+    # The first group has the writer to itself, but for what stands behind it.
+    gate.opened.set()
+    receipts = await asyncio.wait_for(asyncio.gather(*loading), 10)
+    assert max(Counter(receipt.txn for receipt in receipts).values()) == 4
+    gate.opened.clear()
+    gate.reached.clear()
+    loading = [await ingest.enqueue(many("a", 500), durable=False)]
+    await asyncio.to_thread(gate.reached.wait, 10)
+    loading += [await ingest.enqueue(many(name, 500), durable=False) for name in "bcde"]
+    someone = ingest.try_submit(many("x", 1))
+    gate.opened.set()
+    receipts = await asyncio.wait_for(asyncio.gather(*loading, someone), 10)
+    assert max(Counter(receipt.txn for receipt in receipts[1:]).values()) <= 2
+    await ingest.stop()
+
+
 async def test_one_submission_larger_than_the_queue_still_fits(store: SqliteStore) -> None:
     ingest = Ingest(store, SystemClock(), Limits(rows=10))
     ingest.start()
@@ -156,22 +183,86 @@ async def test_execute_runs_in_a_transaction_of_its_own_and_hands_back_its_error
     assert store.db.execute("SELECT id, stock FROM items").fetchall() == [("a", 0), ("b", 1)]
 
 
-async def test_a_full_disk_pauses_and_goes_on(store: SqliteStore) -> None:
-    ingest = Ingest(store, SystemClock(), Limits(retry=0.02))
-    pages = store.db.execute("PRAGMA page_count").get
-    store.db.execute(f"PRAGMA max_page_count = {pages}")
+async def filled(store: SqliteStore, ingest: Ingest) -> asyncio.Future[Receipt]:
+    """What a source brings, waiting for a disk that has no room for it."""
+    store.db.execute(f"PRAGMA max_page_count = {store.db.execute('PRAGMA page_count').get}")
     ingest.start()
-    future = ingest.try_submit(items(*((f"item-{n}", n) for n in range(20_000))))
-    while not store.problems.current():
+    brought = await ingest.enqueue(items(*((f"item-{n}", n) for n in range(20_000))), durable=False)
+    while not store.full:
         await SystemClock().sleep(0.005)
-    assert store.problems.current()[0].kind == "store_full"
-    with pytest.raises(Backpressure):
+    return brought
+
+
+async def test_what_a_source_brings_waits_for_a_full_disk_and_goes_on(store: SqliteStore) -> None:
+    ingest = Ingest(store, SystemClock(), Limits(retry=0.02))
+    brought = await filled(store, ingest)
+    assert [problem.kind for problem in store.problems.current()] == ["store_full"]
+    with pytest.raises(StoreFull):
         ingest.try_submit(items(("z", 1)))
-    assert not future.done()
+    with pytest.raises(StoreFull):
+        await ingest.submit(items(("z", 1)))
+    with pytest.raises(StoreFull):
+        await ingest.execute(lambda db, txn: None)
+    assert not brought.done()
     store.db.execute(f"PRAGMA max_page_count = {1 << 30}")
-    assert (await asyncio.wait_for(future, 10)).accepted == 20_000
+    assert (await asyncio.wait_for(brought, 10)).accepted == 20_000
     assert store.problems.current() == []
+    assert (await ingest.submit(items(("z", 1)))).accepted == 1
     await ingest.stop()
+
+
+async def test_whoever_waits_for_an_answer_is_told_that_the_disk_is_full_and_nothing_is_applied_later(
+    store: SqliteStore,
+) -> None:
+    gate = Gate(store)
+    ingest = Ingest(store, SystemClock(), Limits(retry=0.02, group=100, most=100, small=1, linger=0.0))
+    store.db.execute(f"PRAGMA max_page_count = {store.db.execute('PRAGMA page_count').get}")
+    ingest.start()
+    asked = [ingest.try_submit(many("x", 20_000))]
+    await asyncio.to_thread(gate.reached.wait, 10)
+    brought = await ingest.enqueue(many("y", 100), durable=False)
+    asked.append(ingest.try_submit(many("z", 1)))  # it stands behind, and would have had room
+    gate.opened.set()
+    for told in await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 5):
+        assert isinstance(told, StoreFull)
+    store.db.execute(f"PRAGMA max_page_count = {1 << 30}")
+    assert (await asyncio.wait_for(brought, 10)).accepted == 100
+    await ingest.stop()
+    assert store.db.execute("SELECT count(*) FROM items").get == 100
+
+
+async def test_that_there_is_room_again_is_found_out_while_nobody_writes(store: SqliteStore) -> None:
+    ingest = Ingest(store, SystemClock(), Limits(retry=0.02))
+    store.db.execute(f"PRAGMA max_page_count = {store.db.execute('PRAGMA page_count').get}")
+    ingest.start()
+    with pytest.raises(StoreFull):
+        await asyncio.wait_for(ingest.submit(items(*((f"item-{n}", n) for n in range(20_000)))), 5)
+    store.db.execute(f"PRAGMA max_page_count = {1 << 30}")
+    async with asyncio.timeout(5):
+        while store.full or store.problems.current():
+            await SystemClock().sleep(0.005)
+    await ingest.stop()
+
+
+async def test_stopping_does_not_wait_for_a_full_disk(store: SqliteStore) -> None:
+    ingest = Ingest(store, SystemClock(), Limits(retry=0.02))
+    brought = await filled(store, ingest)
+    await asyncio.wait_for(ingest.stop(), 5)
+    with pytest.raises(StoreFull):
+        await brought
+    assert store.db.execute("SELECT count(*) FROM items").get == 0
+
+
+async def test_a_problem_is_stored_at_once_while_nobody_writes(store: SqliteStore) -> None:
+    ingest = Ingest(store, SystemClock(), Limits(housekeep=60.0))
+    ingest.start()
+    await ingest.submit(items(("a", 1)))
+    store.problems.record(Problem("source:items", "source_failed", "gone"))
+    async with asyncio.timeout(2):
+        while store.problems.waiting:
+            await SystemClock().sleep(0.005)
+    await ingest.stop()
+    assert [problem.kind for problem, _ in stored_problems(store.db)] == ["source_failed"]
 
 
 async def test_a_thread_that_dies_is_heard(store: SqliteStore) -> None:

@@ -96,10 +96,11 @@ while full < 3:
         print("ack", n, flush=True)
     except StoreFull:
         full += 1
+        kinds = [problem.kind for problem in store.problems.current()]
         store.restart_log() if full == 1 else None
 resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))
 store.commit([block(n)])
-print("again", n + 1, store.problems.current()[0].kind, flush=True)
+print("again", n + 1, *kinds, store.problems.current(), flush=True)
 store.close()
 """
 )
@@ -202,7 +203,7 @@ def test_a_disk_that_is_full_loses_nothing_and_goes_on_when_there_is_room(tmp_pa
     lines = output.splitlines()
     assert process.returncode == 0, output
     acknowledged = [int(line.split()[1]) for line in lines if line.startswith("ack")]
-    assert lines[-1] == f"again {acknowledged[-1] + 1} store_full"
+    assert lines[-1] == f"again {acknowledged[-1] + 1} store_full []"
     store = SqliteStore.open(tmp_path / "live.db", [EVENTS, PAIRS], clock=SystemClock())
     assert store.db.execute("SELECT count(*) FROM pairs").get == 2000 * (acknowledged[-1] + 1)
     assert check(store.db, [EVENTS, PAIRS]) == []

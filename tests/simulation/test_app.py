@@ -26,6 +26,12 @@ class Item(hr.Record):
     stock: int = hr.Field(ge=0)
 
 
+class Order(hr.Record):
+    order_id: str
+    item_id: str
+    placed_at: hr_datetime
+
+
 def item(number: int, stock: int = 1, shop: str = "s1") -> dict[str, object]:
     return {"item_id": f"i{number}", "shop": shop, "stock": stock}
 
@@ -173,6 +179,7 @@ async def test_a_contract_fix_lets_quarantined_records_in(tmp_path: Path) -> Non
         waiting = live.reads.quarantine()
         assert (waiting[0]["rule"], waiting[0]["column"], waiting[0]["value"]) == ("ge", "stock", "-5")
         assert await live.engine.replay() == {"replayed": 0, "still_quarantined": 1}
+        assert (await live.freshness())["tables"]["items"]["waiting"] == 1
 
     class Fixed(hr.Record):
         item_id: str
@@ -182,7 +189,10 @@ async def test_a_contract_fix_lets_quarantined_records_in(tmp_path: Path) -> Non
     fixed = hr.App("shop")
     fixed.table(Fixed, name="items", key="item_id", index=["shop"], freshness="2s")
     async with running(fixed, tmp_path, clock) as live:
+        assert (await live.freshness())["tables"]["items"]["waiting"] == 1
         assert await live.engine.replay() == {"replayed": 1, "still_quarantined": 0}
+        items = (await live.freshness())["tables"]["items"]
+        assert (items["waiting"], items["counters"]["quarantined"]) == (0, 1)
         assert (await live.get("items", "i2")).first == item(2, stock=-5)
         assert live.reads.quarantine() == []
 
@@ -207,11 +217,6 @@ async def test_an_idempotency_key_applies_once(tmp_path: Path) -> None:
 
 
 async def test_rollups_slide_with_the_clock(tmp_path: Path) -> None:
-    class Order(hr.Record):
-        order_id: str
-        item_id: str
-        placed_at: hr_datetime
-
     app = hr.App("shop")
     orders = app.events(Order, event_time="placed_at", key="order_id", keep="1d")
     app.rollup("popular", orders, by="item_id", windows=["10m"], orders=hr.count())
@@ -235,6 +240,30 @@ async def test_rollups_slide_with_the_clock(tmp_path: Path) -> None:
         assert (await live.top(item_id="i1")).rows == [{"item_id": "i1", "orders_10m": 3}]
         await live.push("orders", order(5, 60 * 24 * 3))
         assert [record["rule"] for record in live.reads.quarantine()] == ["too_late"]
+
+
+async def test_an_event_sent_again_too_late_is_a_duplicate_where_it_is_stored_and_waits_where_it_is_not(
+    tmp_path: Path,
+) -> None:
+    app = hr.App("shop")
+    app.events(Order, event_time="placed_at", key="order_id", name="orders", lateness="1m", keep="1d")
+    clock = SimulatedClock()
+
+    def order(name: str, at: int) -> dict[str, object]:
+        return {"order_id": name, "item_id": "i1", "placed_at": to_datetime(at)}
+
+    async with running(app, tmp_path, clock) as live:
+        begin = clock.now()
+        await live.push("orders", order("o1", begin))
+        clock.advance(600)
+        await live.push("orders", order("o2", clock.now()))
+        receipt = await live.push("orders", [order("o1", begin), order("o3", begin), order("o2", clock.now())])
+        assert (receipt.accepted, receipt.duplicates, receipt.quarantined) == (0, 2, 1)
+        (waiting,) = live.reads.quarantine()
+        assert waiting["rule"] == "too_late"
+        assert "o3" in live.reads.quarantined(waiting["id"])["raw"]
+        counters = (await live.freshness())["tables"]["orders"]["counters"]
+        assert (counters["quarantined"], counters["late"], counters["duplicates"]) == (1, 1, 2)
 
 
 async def test_a_batch_with_a_version_never_overwrites_a_newer_one(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from headrace.cli.boundary import Boundary, debuggable
 from headrace.cli.contract import contract
 from headrace.cli.demo import demo
 from headrace.cli.dev import dev
+from headrace.cli.doctor import doctor
 from headrace.cli.explain import explain
 from headrace.cli.freshness import freshness
 from headrace.cli.mcp import mcp
@@ -16,6 +17,7 @@ from headrace.cli.push import push
 from headrace.cli.quarantine import quarantine
 from headrace.cli.read import read
 from headrace.cli.serve import serve
+from headrace.cli.source import source
 from headrace.cli.store import store
 from headrace.cli.version import version
 from headrace.core.version import VERSION
@@ -25,12 +27,14 @@ COMMANDS = (
     dev,
     serve,
     explain,
+    doctor,
     push,
     read,
     freshness,
     quarantine,
     contract,
     audit,
+    source,
     store,
     mcp,
     version,

@@ -16,6 +16,8 @@ import click
 )
 @click.option("--seed", type=int, default=7, show_default=True, help="Another seed, another day in the city.")
 @click.option("--plain", is_flag=True, help="Print lines instead of drawing a screen.")
+@click.option("--postgres", is_flag=True, help="Let the city write into a PostgreSQL, and follow its commits.")
+@click.option("--dsn", help="Use this database instead of a temporary server; the demo makes a schema in it.")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Keep the live store in this folder.")
 def demo(
     seconds: float | None,
@@ -25,6 +27,8 @@ def demo(
     seed: int,
     plain: bool,
     data: Path | None,
+    postgres: bool,
+    dsn: str | None,
 ) -> None:
     """Run a food-delivery city, and compare live context with a batch copy of it.
 
@@ -34,4 +38,4 @@ def demo(
     """
     from headrace.demo.run import run_demo
 
-    run_demo(seconds, report, seed, batch, speed, plain, data)
+    run_demo(seconds, report, seed, batch, speed, plain, data, postgres=postgres, dsn=dsn)

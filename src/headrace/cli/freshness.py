@@ -10,7 +10,7 @@ import click
 from headrace.cli.remote import Remote, remote_options
 from headrace.cli.screen import json_option, print_json, print_table, show_age
 
-COLUMNS = ("name", "status", "age", "promise", "source", "accepted", "quarantined", "late")
+COLUMNS = ("name", "status", "age", "promise", "source", "accepted", "quarantined", "waiting", "late")
 
 
 @click.command
@@ -20,7 +20,8 @@ def freshness(url: str, api_key: str | None, as_json: bool) -> None:
     """Show how old each table and view is, what was promised, and what is wrong.
 
     The age is the as-of age: everything that the source had committed that long ago is in the store. "unknown" means
-    that the source is silent, so nobody knows whether it had something to say.
+    that the source is silent, so nobody knows whether it had something to say. "quarantined" counts all records that
+    ever were, "waiting" those that are now.
     """
     found = Remote(url, api_key).get("/freshness")
     if as_json:
@@ -42,4 +43,5 @@ def _row(name: str, one: Mapping[str, Any]) -> dict[str, Any]:
         "promise": None if promise is None else show_age(promise),
         "source": " ".join(word for word in (one.get("source"), one.get("state")) if word),
         **{counter: counters.get(counter) for counter in ("accepted", "quarantined", "late")},
+        "waiting": one.get("waiting"),
     }

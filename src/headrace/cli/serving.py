@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,14 +34,16 @@ def noted(folder: Path) -> Generator[None]:
     try:
         yield
     finally:
-        (folder / NOTE).unlink(missing_ok=True)
+        with suppress(OSError):  # it is a convenience: a folder that cannot be written has other, louder complaints
+            (folder / NOTE).unlink(missing_ok=True)
 
 
 def note(folder: Path, message: str) -> None:
     """Write down the URL in what a server announces: "serving app.py on http://127.0.0.1:8787"."""
     _, found, url = message.rpartition(" on http")
     if found and folder.is_dir():
-        (folder / NOTE).write_text(f"http{url}\n")
+        with suppress(OSError):
+            (folder / NOTE).write_text(f"http{url}\n")
 
 
 def noted_url(folder: Path) -> str | None:

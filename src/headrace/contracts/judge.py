@@ -22,7 +22,20 @@ from headrace.contracts.keys import KeyReader
 from headrace.contracts.row_rules import RowRules
 from headrace.contracts.runs import DeleteRun, Runs, UpsertRun
 from headrace.contracts.text_rows import TextRows
-from headrace.core.changes import BadBytes, Batch, Json, Judged, Keys, Partial, Patch, Payload, Rows, Tuples, Violation
+from headrace.core.changes import (
+    BadBytes,
+    Batch,
+    Deletes,
+    Json,
+    Judged,
+    Keys,
+    Partial,
+    Patch,
+    Payload,
+    Rows,
+    Tuples,
+    Violation,
+)
 from headrace.core.collector import CollectorPause
 from headrace.core.errors import TooLarge
 from headrace.core.schema import Row, TableKind
@@ -47,10 +60,10 @@ class _Sitting:
     start: int = 0
     """How many records the payloads before this one held."""
 
-    def refuse(self, breach: Breach, item: int, raw: bytes) -> None:
+    def refuse(self, breach: Breach, item: int, raw: bytes, key: Row | None = None) -> None:
         """Keep a record that broke a rule."""
         position = f"{self.batch.origin}#{self.start + item}"
-        violation = Violation(raw, breach.rule, breach.column, breach.value, breach.message, position)
+        violation = Violation(raw, breach.rule, breach.column, breach.value, breach.message, position, key)
         kept = self.judged.rejected if breach.policy == "reject" else self.judged.violations
         kept.append(violation)
         if self.most is not None and len(kept) > self.most:
@@ -132,13 +145,15 @@ class Judge:
                 cells = dict(zip(self.contract.schema.key, key, strict=True))
                 judged.held.append(tuple(cells.get(name) for name in names))
 
-    def replay(self, raw: bytes, *, now: int, watermark: int | None = None, origin: str = "") -> Judged:
-        """Judge one record from quarantine again, as if it had arrived now.
+    def replay(
+        self, raw: bytes, *, now: int, watermark: int | None = None, origin: str = "", envelope: bool = True
+    ) -> Judged:
+        """Judge one record from quarantine again, as if it had arrived now. `envelope` is that of the source's `Json`.
 
         Without a `watermark` an event that was too late is not late any more: whoever replays it wants it in.
         """
         sitting = _Sitting(Batch([], origin=origin), now, watermark)
-        self._json_items(sitting, [raw], envelope=True)
+        self._json_items(sitting, [raw], envelope=envelope)
         return sitting.judged
 
     def _payload(self, sitting: _Sitting, payload: Payload) -> int:
@@ -230,40 +245,6 @@ class Judge:
         sitting.judged.nulled += found.nulled
         runs.upsert(item, found.row, found.extra, found.record)
 
-    def _mappings(self, sitting: _Sitting, payload: Rows) -> int:
-        records = payload.records
-
-        def raw(item: int) -> bytes:
-            # What a row of text came from (a line of CSV) cannot be judged again without its header; its JSON can.
-            return payload.raw[item] if payload.raw is not None and not payload.text else raw_of(records[item])
-
-        if payload.text:
-            records = [self._text.typed(record) for record in records]
-        rows = None if payload.text else self._all_mappings(records)
-        if rows is not None:
-            if records:
-                self._count(sitting, self._exact.unknown(records[0]))
-            self._settle(sitting, [UpsertRun(rows, range(len(rows)))], raw)
-            return len(rows)
-        runs = Runs()
-        for item, record in enumerate(records):
-            found = self._exact.from_mapping(record)
-            if isinstance(found, Breach):
-                self._count(sitting, self._exact.unknown(record))
-                sitting.refuse(found, item, raw(item))
-            else:
-                self._accept(sitting, runs, item, found)
-        self._settle(sitting, runs.found, raw)
-        return len(records)
-
-    def _all_mappings(self, records: Sequence[Mapping[str, Any]]) -> list[Row] | None:
-        if self._fast is None:
-            return None
-        try:
-            return self._fast.mappings(records)
-        except REFUSALS:
-            return None
-
     def _tuples(self, sitting: _Sitting, payload: Tuples) -> int:
         """As `_mappings` judges mappings of the same names, but one bad record does not slow down the others."""
         names, given = payload.names, payload.rows
@@ -320,12 +301,53 @@ class Judge:
         judged = sitting.judged
         for item, record in enumerate(payload.records):
             key = self._keys.read(record)
+            before = payload.was[item] if payload.was is not None else None
+            was = None if before is None else self._keys.read(before)
             if isinstance(key, Breach):
                 sitting.refuse(key, item, raw_of(record))
+                if isinstance(was, tuple):  # no row has that key any more, whatever becomes of the new one
+                    judged.changes.append(Deletes([was]))
+                continue
+            if isinstance(was, Breach):
+                sitting.refuse(was, item, raw_of(record))
                 continue
             when = When(sitting.now, sitting.watermark, f"{sitting.batch.origin}#{sitting.start + item}")
-            judged.patches.append(Patch(len(judged.changes), key, self._completion.of(record, when)))
+            judged.patches.append(Patch(len(judged.changes), key, self._completion.of(record, when), was))
         return len(payload.records)
+
+    def _mappings(self, sitting: _Sitting, payload: Rows) -> int:
+        records = payload.records
+
+        def raw(item: int) -> bytes:
+            # What a row of text came from (a line of CSV) cannot be judged again without its header; its JSON can.
+            return payload.raw[item] if payload.raw is not None and not payload.text else raw_of(records[item])
+
+        if payload.text:
+            records = [self._text.typed(record) for record in records]
+        rows = None if payload.text else self._all_mappings(records)
+        if rows is not None:
+            if records:
+                self._count(sitting, self._exact.unknown(records[0]))
+            self._settle(sitting, [UpsertRun(rows, range(len(rows)))], raw)
+            return len(rows)
+        runs = Runs()
+        for item, record in enumerate(records):
+            found = self._exact.from_mapping(record)
+            if isinstance(found, Breach):
+                self._count(sitting, self._exact.unknown(record))
+                sitting.refuse(found, item, raw(item))
+            else:
+                self._accept(sitting, runs, item, found)
+        self._settle(sitting, runs.found, raw)
+        return len(records)
+
+    def _all_mappings(self, records: Sequence[Mapping[str, Any]]) -> list[Row] | None:
+        if self._fast is None:
+            return None
+        try:
+            return self._fast.mappings(records)
+        except REFUSALS:
+            return None
 
     def _deleted(self, sitting: _Sitting, payload: Keys) -> int:
         runs = Runs()
@@ -363,20 +385,21 @@ class Judge:
         if not breaches:
             return
         for position, breach in breaches.items():
-            item = run.items[position]
-            sitting.refuse(breach, item, raw(item))
+            item, row = run.items[position], run.rows[position]
+            late = breach.rule == "too_late" and self.contract.schema.kind is TableKind.EVENTS
+            key = tuple(row[i] for i in self.contract.schema.key_positions) if late else ()
+            sitting.refuse(breach, item, raw(item), key or None)
         run.keep([i for i in range(len(run.rows)) if i not in breaches])
 
 
 def unreadable(judged: Judged) -> Violation | None:
-    """The violation of a body that is no JSON at all, and nothing else: a push may answer it with an error instead.
+    """The first violation of a body of which nothing is JSON: a push answers it with an error, and keeps nothing.
 
     Returns
     -------
     Violation or None
         None when anything in the body could be read.
     """
-    if judged.rows or judged.rejected or len(judged.violations) != 1:
+    if judged.rows or judged.rejected or not judged.violations:
         return None
-    only = judged.violations[0]
-    return only if only.rule == "json" else None
+    return judged.violations[0] if all(violation.rule == "json" for violation in judged.violations) else None

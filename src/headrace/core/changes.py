@@ -49,9 +49,12 @@ class Partial:
     """Records that leave out columns which did not change: those stay as they are stored.
 
     A record whose row is not stored (it was refused, or is gone) goes to quarantine, rule `incomplete`.
+    `was`, when given, holds for each record the key under which its row is stored, where the change gave it another
+    one: what is left out is taken from there, and that key is gone.
     """
 
     records: Sequence[Mapping[str, Any]]
+    was: Sequence[Mapping[str, Any] | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +159,14 @@ class Patch:
     complete
         Judges the record with what is missing taken from the row that is stored then, in storage form, and from its
         adopted fields as JSON text; (None, None) when there is none. Called on the writer's thread.
+    was
+        The key under which its row is stored until then, when the change gave it another one; None: it is `key`.
     """
 
     at: int
     key: Row
     complete: Callable[[Row | None, str | None], Judged]
+    was: Row | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +187,9 @@ class Violation:
         One sentence for a person.
     position
         Where the record stood at its source.
+    key
+        The key (in storage form) of an event that came too late: when it is stored already, it is a repeat of what was
+        in time, and not kept again. None for everything else.
     """
 
     raw: bytes
@@ -189,6 +198,7 @@ class Violation:
     value: str
     message: str
     position: str = ""
+    key: Row | None = None
 
 
 @dataclass(slots=True)
@@ -233,7 +243,8 @@ class Receipt:
     quarantined
         Records that wait in quarantine.
     duplicates
-        Events whose key was already there, and rows that an equal or newer version kept out.
+        Events whose key was already there, also those that would be too late now, and rows that an equal or newer
+        version kept out.
     replayed
         True when an idempotency key was seen before: the first answer is repeated and nothing was applied.
     """

@@ -31,6 +31,11 @@ NewFields = Literal["ignore", "adopt", "quarantine"]
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _APP_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
+METHODS = frozenset(
+    ("app", "engine", "freshness", "get", "get_many", "push", "read", "read_many", "reads", "url", "validate")
+)
+"""What a running app and its clients have by themselves: a view of such a name could not be called like a method."""
+
 
 class Declaration:
     """What an app is made of.
@@ -297,6 +302,11 @@ class Declaration:
         DeclarationError
             With the line of the declaration and what to do.
         """
+        if name in METHODS:
+            raise DeclarationError(
+                f"a view cannot be called {name!r}: a running app has a method of that name",
+                hint=f"call it for example '{name}_view': then `await live.{name}_view(...)` reads it",
+            )
         plan = plan_view(self._free(name), sql, self.catalog, refresh=refresh)
         parsed = FreshnessPolicy.parse(policy) if policy else None
         view = View(plan, _micros(freshness), parsed, description, caller())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
 import headrace as hr
+from headrace.demo.happenings import KEYS
 
 
 class Restaurant(hr.Record):
@@ -81,17 +82,34 @@ ORDER_STATUS = """
 """
 
 
-def food_delivery(list_restaurants: Callable[[], Iterable[dict[str, object]]], promotions: Path) -> hr.App:
-    """The app: restaurants from any Python iterator, promotions from a file that grows, the rest pushed."""
-    app = hr.App("food-delivery")
+Sources = Mapping[str, hr.sources.Source]
+"""Where each table comes from; a table that is not named is pushed."""
 
-    app.table(Restaurant, key="restaurant_id", index=["zone"], source=hr.sources.Generator(list_restaurants))
-    app.table(Promotion, key="item_id", changed_at="changed_at", source=hr.sources.Files(promotions))
-    app.table(Item, key="item_id", index=["restaurant_id"], changed_at="changed_at", freshness="1m")
-    app.table(Order, key="order_id", changed_at="changed_at", freshness="1m")
-    app.table(Courier, key="courier_id", changed_at="seen_at", freshness="30s")
 
-    sales = app.events(Sale, key="sale_id", event_time="sold_at", keep="1h", freshness="1m")
+def pushed(list_restaurants: Callable[[], Iterable[dict[str, object]]], promotions: Path) -> Sources:
+    """Restaurants from any Python iterator, promotions from a file that grows, the rest pushed."""
+    return {
+        "restaurants": hr.sources.Generator(list_restaurants),
+        "promotions": hr.sources.Files(promotions),
+    }
+
+
+def followed(dsn: str, schema: str, slot: str) -> Sources:
+    """Everything from the city's database, as it commits."""
+    return {table: hr.sources.Postgres(dsn, table=f"{schema}.{table}", slot=slot) for table in KEYS}
+
+
+def food_delivery(sources: Sources) -> hr.App:
+    """The app: what is pushed and what is followed makes no difference behind its sources."""
+    app, of = hr.App("food-delivery"), sources.get
+
+    app.table(Restaurant, key="restaurant_id", index=["zone"], source=of("restaurants"))
+    app.table(Promotion, key="item_id", changed_at="changed_at", source=of("promotions"))
+    app.table(Item, key="item_id", index=["restaurant_id"], changed_at="changed_at", freshness="1m", source=of("items"))
+    app.table(Order, key="order_id", changed_at="changed_at", freshness="1m", source=of("orders"))
+    app.table(Courier, key="courier_id", changed_at="seen_at", freshness="30s", source=of("couriers"))
+
+    sales = app.events(Sale, key="sale_id", event_time="sold_at", keep="1h", freshness="1m", source=of("sales"))
     app.rollup("popular", sales, by="item_id", windows=["15m"], orders=hr.count())
 
     app.view("recommend", RECOMMEND, description="What sells best in a zone right now and can still be had.")

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from headrace.core.clock import isoformat
 from headrace.core.errors import Backpressure, SourceError
 from headrace.demo.clock import CityClock
-from headrace.demo.happenings import KEYS, CityRow
+from headrace.demo.happenings import CityRow
 from headrace.demo.reading import Service
 from headrace.demo.scoreboard import Scoreboard
-from headrace.demo.wire import INSTANTS, records
+from headrace.demo.watching import GIVE_UP, Watcher
+from headrace.demo.wire import records
 from headrace.demo.world import World
 
 PUSHED = ("items", "orders", "couriers", "sales")
@@ -26,11 +24,6 @@ SEND_EVERY = 0.03
 """Seconds between two pushes to one table: what a producer gathers before it sends."""
 SIGN_OF_LIFE = 0.2
 """Seconds after which a sender with nothing to say pushes an empty array, so that quiet is not taken for dead."""
-SAMPLE_EVERY = 0.1
-"""Seconds between two rows of one table that are watched until they can be read."""
-POLL = 0.001
-"""Seconds between two reads of a watched row: the resolution of the freshness figures."""
-GIVE_UP = 10.0
 
 
 class Feeder:
@@ -50,6 +43,7 @@ class Feeder:
         self._clock = clock
         self._board = board
         self._promotions = promotions
+        self._watcher = Watcher(service, clock, board)
 
     async def load(self) -> None:
         """Bring the app to what is on the city's books before the run begins; returns once it can be read.
@@ -67,7 +61,7 @@ class Feeder:
         self._board.loaded += self._append_promotions()
         self._board.loaded += len(self._world.take("restaurants"))  # the app iterates over these itself
         for table, row in last.items():
-            if not await self._readable(table, row):
+            if not await self._watcher.readable(table, row):
                 raise SourceError(
                     f"the demo's table {table!r} was not read within {GIVE_UP:g} s",
                     hint="the machine may be too busy; try again, or a slower city with --speed 20",
@@ -82,16 +76,15 @@ class Feeder:
             senders.create_task(self._send_promotions())
 
     async def _send(self, table: str, watchers: asyncio.TaskGroup) -> None:
-        last = sampled = self._clock.monotonic()
+        last = self._clock.monotonic()
         while True:
             rows = self._world.take(table)
             began = self._clock.monotonic()
             if not rows and began - last < SIGN_OF_LIFE:
                 await self._clock.sleep(SEND_EVERY)
                 continue
-            if rows and table != "sales" and began - sampled >= SAMPLE_EVERY:  # sales have no key to read them by
-                sampled = began
-                watchers.create_task(self._watch(table, rows[-1], self._clock.now()))
+            if rows and self._watcher.is_due(table):
+                watchers.create_task(self._watcher.watch(table, rows[-1], self._clock.now()))
             await self._push(table, rows)
             last = began
             self._board.events[table] += len(rows)
@@ -116,28 +109,3 @@ class Feeder:
             with self._promotions.open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps(record) + "\n" for record in records("promotions", rows))
         return len(rows)
-
-    async def _watch(self, table: str, row: CityRow, sent: int) -> None:
-        """Read the row's key until the row, or a newer one, is there; note how long that took."""
-        if not await self._readable(table, row):
-            self._board.unseen += 1
-            return
-        now = self._clock.now()
-        self._board.freshness.add(self._clock.real_ms(now - sent))
-        self._board.change_to_readable.add(self._clock.real_ms(now - row[INSTANTS[table][-1]]))
-
-    async def _readable(self, table: str, row: CityRow) -> bool:
-        """Wait until `row`, or a newer one of its key, can be read; False when that takes too long."""
-        deadline = self._clock.monotonic() + GIVE_UP
-        while self._clock.monotonic() < deadline:
-            found = (await self._service.get(table, row[KEYS[table]])).rows
-            if found and _as_new(table, found[0], row):
-                return True
-            await self._clock.sleep(POLL)
-        return False
-
-
-def _as_new(table: str, found: Mapping[str, Any], row: CityRow) -> bool:
-    columns = INSTANTS[table]
-    # RFC 3339 in UTC with microseconds: the order of the text is that of time.
-    return not columns or found[columns[-1]] >= isoformat(row[columns[-1]])

@@ -20,12 +20,15 @@ from headrace.core.errors import HeadraceError
 from headrace.demo.app import ORDER_STATUS, RECOMMEND
 from headrace.demo.city import City, CityPlan
 from headrace.demo.clock import CityClock
+from headrace.demo.committer import Committer
+from headrace.demo.database import Database
 from headrace.demo.feeder import Feeder
 from headrace.demo.interview import Interview
 from headrace.demo.reading import Service
 from headrace.demo.scoreboard import Scoreboard
 from headrace.demo.screen import plain_line, render, summary
 from headrace.demo.twin import Twin
+from headrace.demo.watching import Watcher
 from headrace.demo.wire import PROMOTIONS
 from headrace.demo.world import World
 
@@ -50,6 +53,8 @@ def run_demo(
     plain: bool = False,
     data: Path | str | None = None,
     *,
+    postgres: bool = False,
+    dsn: str | None = None,
     plan: CityPlan | None = None,
     console: Console | None = None,
     opener: Opener | None = None,
@@ -72,6 +77,10 @@ def run_demo(
         Lines instead of a screen; always so where there is no terminal.
     data
         The folder of the live store; a temporary one, removed at the end, if not given.
+    postgres
+        The city writes into a PostgreSQL, and the app follows it: a server in a temporary folder, or the one at `dsn`.
+    dsn
+        A database in which the demo may make a schema `headrace_demo`, which it removes at its end.
     plan
         The city; the default one if not given.
     opener
@@ -88,9 +97,11 @@ def run_demo(
     plan = plan or CityPlan()
     _check_places(json_path, data)
     board = Scoreboard(plan, seed=seed, speed=speed, window=parse_duration(batch))
+    board.followed = postgres or dsn is not None
     console.print(f"Waking up a city (seed {seed}) and the app that follows it ...", style="dim", highlight=False)
-    with _folder(data) as folder:
-        show = Show(board, folder, console, opener=opener or _real_app(), plain=plain or not console.is_terminal)
+    with _folder(data) as folder, _server(dsn, start=board.followed) as database:
+        opener = opener or _real_app(database)
+        show = Show(board, folder, console, opener=opener, plain=plain or not console.is_terminal, dsn=database)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(show.run(DEFAULT_SECONDS if seconds is None else seconds))
     console.print(summary(board))
@@ -117,16 +128,31 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def _real_app() -> Opener:
-    from headrace.demo.service import open_service  # the server is imported only by who runs it
+def _real_app(dsn: str | None) -> Opener:
+    from headrace.demo.service import follow_database, open_service  # the server is imported only by who runs it
 
-    return open_service
+    return open_service if dsn is None else lambda folder, clock, _: follow_database(dsn, folder, clock)
+
+
+@contextmanager
+def _server(dsn: str | None, *, start: bool) -> Generator[str | None]:
+    """The database that the city writes to, if it has one: started here when none is given."""
+    if dsn is not None or not start:
+        yield dsn
+        return
+    from headrace.demo.postgres import TemporaryPostgres
+
+    with TemporaryPostgres() as server:
+        yield server.dsn
 
 
 class Show:
     """One run of the demo on one folder."""
 
-    def __init__(self, board: Scoreboard, folder: Path, console: Console, *, opener: Opener, plain: bool) -> None:
+    def __init__(
+        self, board: Scoreboard, folder: Path, console: Console, *, opener: Opener, plain: bool, dsn: str | None = None
+    ) -> None:
+        self._dsn = dsn
         self._board = board
         self._folder = folder
         self._console = console
@@ -137,10 +163,10 @@ class Show:
         """Run for `seconds` real seconds or until interrupted."""
         city = City(self._board.plan, random.Random(self._board.seed))
         clock = CityClock(city.now, self._board.speed)
-        async with self._opener(self._folder, clock, city) as service:
+        async with self._database() as database, self._opener(self._folder, clock, city) as service:
             twin = Twin({"recommend": RECOMMEND, "order_status": ORDER_STATUS}, clock.now)
             world = World(city, twin, clock, window=self._board.window)
-            feeder = Feeder(world, service, clock, self._board, promotions=self._folder / PROMOTIONS)
+            feeder = self._producer(world, service, clock, database)
             await feeder.load()
             interview = Interview(world, self._board, batch=twin, live=service)
             clock.go()
@@ -150,6 +176,16 @@ class Show:
                 await self._watch(world, clock, seconds)
                 asking.cancel()
                 sending.cancel()
+
+    def _database(self) -> AbstractAsyncContextManager[Database | None]:
+        return nullcontext() if self._dsn is None else Database(self._dsn)
+
+    def _producer(
+        self, world: World, service: Service, clock: CityClock, database: Database | None
+    ) -> Feeder | Committer:
+        if database is None:
+            return Feeder(world, service, clock, self._board, promotions=self._folder / PROMOTIONS)
+        return Committer(world, database, Watcher(service, clock, self._board), clock, self._board)
 
     async def _ask(self, world: World, interview: Interview, clock: CityClock) -> None:
         while True:

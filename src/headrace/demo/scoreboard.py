@@ -35,6 +35,14 @@ DEFINITIONS = {
 """What each figure of the JSON means; `docs/concepts/demo.md` says more."""
 
 
+FOLLOWED = {
+    "events_per_second": "rows committed to the city's database, per real second of the run",
+    "freshness_ms": "real milliseconds from a row's commit in the database to its being readable in the live store, "
+    "sampled",
+}
+"""What differs when the app follows the city's database."""
+
+
 @dataclass(frozen=True, slots=True)
 class Story:
     """One question that the two sides answered differently: what was asked, said and true, as text."""
@@ -65,6 +73,8 @@ class Scoreboard:
         Real milliseconds; see `DEFINITIONS`.
     unseen
         Sampled rows that did not become readable within ten seconds.
+    followed
+        Whether the app follows the city's database, rather than being sent rows.
     """
 
     plan: CityPlan
@@ -79,6 +89,7 @@ class Scoreboard:
     freshness: Quantiles = field(default_factory=Quantiles)
     change_to_readable: Quantiles = field(default_factory=Quantiles)
     unseen: int = 0
+    followed: bool = False
     batch: Side = field(default_factory=Side)
     live: Side = field(default_factory=Side)
     story: Story | None = None
@@ -110,7 +121,8 @@ class Scoreboard:
             "change_to_readable_ms": self.change_to_readable.to_dict(0.5, 0.99),
             "batch": self.batch.to_dict(),
             "live": self.live.to_dict(),
-            "definitions": DEFINITIONS,
+            "fed_by": "postgres" if self.followed else "push",
+            "definitions": {**DEFINITIONS, **(FOLLOWED if self.followed else {})},
         }
 
 

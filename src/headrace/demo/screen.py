@@ -113,7 +113,7 @@ def _pulse(board: Scoreboard) -> RenderableType:
     freshness = Text.assemble(
         ("freshness  ", QUIET),
         (f"p50 {_ms(board.freshness.at(0.5))}  p99 {_ms(board.freshness.at(0.99))}", "bold"),
-        (f"  real time, sent to readable, {len(board.freshness):,} samples", QUIET),
+        (f"  real time, {'commit' if board.followed else 'sent'} to readable, {len(board.freshness):,} samples", QUIET),
     )
     return Panel(Group(events, freshness), border_style=QUIET, padding=(0, 1))
 

@@ -11,11 +11,13 @@ from typing import Any
 import httpx
 import msgspec
 
+from headrace.app import App
 from headrace.composition import catalog
 from headrace.core.errors import Backpressure, SourceError
-from headrace.demo.app import food_delivery
+from headrace.demo.app import followed, food_delivery, pushed
 from headrace.demo.city import City
 from headrace.demo.clock import CityClock
+from headrace.demo.database import SCHEMA, SLOT
 from headrace.demo.reading import Reading, Service
 from headrace.demo.wire import PROMOTIONS
 from headrace.runtime.live import Live
@@ -68,7 +70,20 @@ async def open_service(folder: Path, clock: CityClock, city: City) -> AsyncGener
     """Run the app on `folder`, on the city's clock, and serve it on a free port of the loopback."""
     promotions = folder / PROMOTIONS
     promotions.touch()
-    app = food_delivery(lambda: list(city.tables["restaurants"].values()), promotions)
+    app = food_delivery(pushed(lambda: list(city.tables["restaurants"].values()), promotions))
+    async with _running(app, folder, clock) as service:
+        yield service
+
+
+@asynccontextmanager
+async def follow_database(dsn: str, folder: Path, clock: CityClock) -> AsyncGenerator[Service]:
+    """As `open_service`, with every table followed in the city's database."""
+    async with _running(food_delivery(followed(dsn, SCHEMA, SLOT)), folder, clock) as service:
+        yield service
+
+
+@asynccontextmanager
+async def _running(app: App, folder: Path, clock: CityClock) -> AsyncGenerator[Service]:
     settings = Settings(port=0, drain_timeout=1.0)
     async with app.run(data=folder / "live", clock=clock) as live, asyncio.TaskGroup() as group:
         listening, stop = bind(settings), asyncio.Event()

@@ -33,6 +33,7 @@ from headrace.runtime.replay import Replay
 from headrace.runtime.stream import Stream
 from headrace.sources.base import Fed, Opening, Partition, Source
 from headrace.sources.push import Push
+from headrace.store import disk
 from headrace.store.base import Idempotency, Submission
 from headrace.store.board import Board
 from headrace.store.connection import open_reader
@@ -91,14 +92,15 @@ class Engine:
             The store cannot be written by this process and this declaration.
         """
         self.folder.create()
-        self.store = SqliteStore.open(
-            self.folder.database,
-            [table.schema for table in self.app.tables.values()],
-            maintainers(self.app),
-            clock=self.clock,
-            board=self._create_board,
-            quarantine_limit=self.app.quarantine_limit,
-        )
+        with disk.opening(self.folder.database):
+            self.store = SqliteStore.open(
+                self.folder.database,
+                [table.schema for table in self.app.tables.values()],
+                maintainers(self.app),
+                clock=self.clock,
+                board=self._create_board,
+                quarantine_limit=self.app.quarantine_limit,
+            )
         self.recorder = ProblemRecorder(self.store.problems)
         self.ingest = Ingest(self.store, self.clock)
         for table in self.app.tables.values():
@@ -172,7 +174,8 @@ class Engine:
         Returns `{"replayed": n, "still_quarantined": m}`. Without `numbers` and `table`, all are tried.
         """
         async with self._deciding:
-            return await Replay(self._lanes, self.ingest, self.clock).run(numbers=numbers, table=table)
+            plain = frozenset(t.name for t in self.app.tables.values() if not t.source.envelope)
+            return await Replay(self._lanes, self.ingest, self.clock, plain=plain).run(numbers=numbers, table=table)
 
     async def drop(self, *, numbers: Sequence[int] | None = None, table: str | None = None) -> dict[str, int]:
         """Drop quarantined records for good. Returns `{"dropped": n}`.
@@ -196,13 +199,14 @@ class Engine:
         """Whether the engine is ready, why not, and numbers for `/metrics`."""
         failure = self.ingest.failure
         reasons = [] if failure is None else [f"nothing is stored any more: {failure}"]
+        reasons += [disk.problem(self.folder.database).message] if self.store.full else []
         reasons += [f"the source of {name!r} has not started" for name in sorted(self._starting)]
         return {"ready": not reasons, "reasons": reasons, "gauges": self._gauges()}
 
     def _gauges(self) -> dict[str, float]:
         rows, size = self.ingest.waiting
-        behind = self.store.board.committed - self.store.board.durable
-        return {"queue_rows": rows, "queue_bytes": size, "durable_lag_seconds": max(behind, 0) / SECOND}
+        lag = self.store.durable_lag(self.clock.now())
+        return {"queue_rows": rows, "queue_bytes": size, "durable_lag_seconds": lag / SECOND}
 
     def _create_board(self) -> Board:
         return Board.create(self.folder.board, tables=list(self.app.tables), views=refreshed_views(self.app))

@@ -16,7 +16,7 @@ from headrace.store.board import Board
 from headrace.store.ingest import Ingest
 from headrace.store.streamed import StreamedUnit
 
-AHEAD = 16
+AHEAD = 24
 """Units that may be on their way into the store at once: enough to fill a group commit while the next is read."""
 
 LARGE = 40_000

@@ -117,7 +117,7 @@ class Live:
         return self.reads.validate(sum((answer.readset for answer in answers), ReadSet()))
 
     async def freshness(self) -> dict[str, Any]:
-        """Per table and refreshed view: as-of, age, status, source state, counters, problems."""
+        """Per table and refreshed view: as-of, age, status, source state, counters, what waits; and the problems."""
         return self.reads.freshness()
 
 

@@ -16,9 +16,11 @@ from headrace.context.reader import ContextReader
 from headrace.context.readset import ReadSet, Validity
 from headrace.context.value import ContextValue, InputAge
 from headrace.core.clock import Clock, ClockOffset, isoformat
+from headrace.core.events import Problem
 from headrace.declaration.declaration import Declaration
 from headrace.runtime.folder import Folder
 from headrace.runtime.library import build_library, refreshed_views
+from headrace.store import disk
 from headrace.store.board import Board
 from headrace.store.connection import open_reader
 from headrace.store.problems import stored_problems
@@ -117,8 +119,14 @@ class LocalReads:
         reader, now = self._current(), self.clock.now()
         tables = {name: self._table(name, now) for name in self.app.tables}
         views = {name: _view(reader.assess(reader.view(name), now), now) for name in self.app.views}
-        problems = [asdict(problem) | {"since": isoformat(since)} for problem, since in stored_problems(self._db)]
+        problems = [asdict(problem) | {"since": isoformat(since)} for problem, since in self._problems()]
         return {"now": isoformat(now), "tables": tables, "views": views, "problems": problems}
+
+    def _problems(self) -> list[tuple[Problem, int]]:
+        """Those that are stored, and the one that cannot be."""
+        full = self._board.full_since
+        unstored = [] if full is None else [(disk.problem(self._folder.database), full)]
+        return unstored + stored_problems(self._db)
 
     def _table(self, name: str, now: int) -> dict[str, Any]:
         table, board = self.app.tables[name], self._board
@@ -130,6 +138,7 @@ class LocalReads:
             "last_change": isoformat(last) if last else None,
             "watermark": None if watermark is None else isoformat(watermark),
             "counters": board.counters(name),
+            "waiting": board.waiting(name),
             "clock": _clock(board.clock(name)),
         }
 

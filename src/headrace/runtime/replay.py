@@ -19,10 +19,16 @@ PAGE = 1_000
 
 
 class Replay:
-    """One pass over waiting records: those that pass now are applied and leave quarantine in the same transaction."""
+    """One pass over waiting records: those that pass now are applied and leave quarantine in the same transaction.
 
-    def __init__(self, lanes: Mapping[str, Lane], ingest: Ingest, clock: Clock) -> None:
+    `plain` names the tables whose sources bring records only, none of which is an envelope.
+    """
+
+    def __init__(
+        self, lanes: Mapping[str, Lane], ingest: Ingest, clock: Clock, *, plain: frozenset[str] = frozenset()
+    ) -> None:
         self._lanes = lanes
+        self._plain = plain
         self._ingest = ingest
         self._clock = clock
 
@@ -59,8 +65,11 @@ class Replay:
 
     async def _passed(self, lane: Lane, records: Sequence[Quarantined]) -> list[tuple[int, Judged]]:
         async with lane.turn:
-            now = self._clock.now()
-            judged = [(r.number, lane.judge.replay(r.raw, now=now, watermark=lane.watermark)) for r in records]
+            now, envelope = self._clock.now(), lane.table not in self._plain
+            judged = [
+                (r.number, lane.judge.replay(r.raw, now=now, watermark=lane.watermark, envelope=envelope))
+                for r in records
+            ]
         return [(number, result) for number, result in judged if not result.violations and not result.rejected]
 
     async def _apply(self, table: str, passed: Sequence[tuple[int, Judged]]) -> None:

@@ -63,7 +63,8 @@ class Reads(Protocol):
     def freshness(self) -> dict[str, Any]:
         """How old everything is, JSON-ready: {"now", "tables": {name: ...}, "views": {name: ...}, "problems": [...]}.
 
-        Per table: as_of, age_ms, status, state, promise_ms, counters; per view: as_of, age_ms, status, inputs.
+        Per table: as_of, age_ms, status, state, promise_ms, counters (since the store was made), waiting (records in
+        quarantine now); per view: as_of, age_ms, status, inputs.
         """
         ...
 

@@ -109,6 +109,11 @@ def render_freshness(freshness: Mapping[str, Any]) -> Iterator[str]:
             yield f"# TYPE headrace_source_clock_{what}_seconds gauge"
         for name, clock in clocks.items():
             yield f'headrace_source_clock_{what}_seconds{{table="{_escape(name)}"}} {clock[f"{what}_ms"] / 1000}'
+    yield "# HELP headrace_quarantine_waiting Records that wait in quarantine now."
+    yield "# TYPE headrace_quarantine_waiting gauge"
+    for name, one in tables.items():
+        if "waiting" in one:
+            yield f'headrace_quarantine_waiting{{table="{_escape(name)}"}} {one["waiting"]}'
     yield "# HELP headrace_problems Problems that last."
     yield "# TYPE headrace_problems gauge"
     yield f"headrace_problems {len(freshness.get('problems', ()))}"

@@ -36,6 +36,7 @@ from headrace.server.listening import address, bind
 from headrace.server.process import Charge, Role
 from headrace.server.restarts import Restarts
 from headrace.server.settings import Settings
+from headrace.server.standin import StandIn
 from headrace.server.watch import Stamps, changed, stamps
 
 log = logging.getLogger("headrace.server")
@@ -55,7 +56,8 @@ class Plan:
     data
         The data folder; None: the app's own.
     reload
-        One process for everything, started again when the app's files change.
+        One process for everything, started again when the app's files change. While they are broken, requests are
+        answered 503 with the reason.
     composition
         Where the child processes find what they are made of, as `module:name`.
     announce
@@ -92,10 +94,12 @@ class Supervisor:
         self._hard = asyncio.Event()
         self._children: list[Child] = []
         self._seen: Stamps = {}
+        self._stand_in: StandIn | None = None
 
     async def run(self) -> int:
         """Start everything, keep it running, and stop it in order; the exit status."""
         listening = bind(self._plan.settings)
+        self._stand_in = StandIn(listening) if self._plan.reload else None
         # A short path of its own: a Unix socket's path has room for about a hundred bytes.
         folder = Path(tempfile.mkdtemp(prefix="headrace-"))
         loop = asyncio.get_running_loop()
@@ -107,6 +111,7 @@ class Supervisor:
             patience = 0.0 if self._hard.is_set() else 5.0
             for child in reversed(self._children):
                 await child.stop(patience)
+            await self._make_way()
             listening.close()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
@@ -129,6 +134,7 @@ class Supervisor:
             self._plan.announce(f"{what} on {url}")
             await self._wait_for_end(keepers)
         self._stopping.set()
+        await self._make_way()
         close()
         return await self._stop(list(zip(groups, keepers, strict=False)))
 
@@ -150,11 +156,21 @@ class Supervisor:
         try:
             starting.result()
         except HeadraceError as error:
-            # Someone who is writing an app file sees what is wrong and writes on.
-            if not self._plan.reload:
+            if not await self._stand_in_for(error):
                 raise
-            self._plan.announce(str(error))
         return True
+
+    async def _stand_in_for(self, error: HeadraceError) -> bool:
+        """In development, tell whoever writes the app what is wrong, and whoever asks meanwhile; else False."""
+        if self._stand_in is None:
+            return False
+        self._plan.announce(str(error))
+        await self._stand_in.show(error)
+        return True
+
+    async def _make_way(self) -> None:
+        if self._stand_in is not None:
+            await self._stand_in.hide()
 
     async def _wait_for_end(self, keepers: list[list[asyncio.Task[None]]]) -> None:
         """Until told to stop; an error inside a keeper is one of ours and comes out here."""
@@ -208,12 +224,11 @@ class Supervisor:
 
     async def _start_again(self, child: Child) -> None:
         self._look()
+        await self._make_way()
         try:
             await child.start()
         except HeadraceError as error:
-            if self._plan.reload:
-                self._plan.announce(str(error))
-            else:
+            if not await self._stand_in_for(error):
                 log.error("%s cannot start: %s", child.name, error)
 
     async def _stopped_within(self, seconds: float) -> bool:

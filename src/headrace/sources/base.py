@@ -17,6 +17,7 @@ from typing import ClassVar, Protocol
 from headrace.core.changes import Batch, Position
 from headrace.core.clock import Clock
 from headrace.core.events import NullRecorder, Recorder
+from headrace.core.findings import Finding
 from headrace.core.schema import Schema
 
 
@@ -47,7 +48,8 @@ class Partition(Protocol):
         ...
 
     async def acknowledge(self, position: Position) -> None:
-        """Everything up to `position` is on disk: the outside world may forget it. May be called late or never."""
+        """Everything up to `position` is on disk: the outside world may forget it. May be called late or never, but
+        for the end of a full copy, which some sources wait for before they go on."""
         ...
 
     async def close(self) -> None:
@@ -118,10 +120,13 @@ class Source(ABC):
         A short word for people and metrics: "push", "files", "poll", "generator".
     expect
         The source should give a sign of life at least this often (microseconds); None: the table's promise.
+    envelope
+        Whether `{"op": "delete", ...}` among its records is a change; if not, it is none when replayed, either.
     """
 
     kind: ClassVar[str]
     expect: int | None = None
+    envelope: bool = True
 
     @property
     def stream(self) -> Hashable | None:
@@ -147,3 +152,21 @@ class Source(ABC):
     @abstractmethod
     def describe(self) -> str:
         """One line for `headrace explain`, without secrets."""
+
+    async def examine(self, opening: Opening) -> Sequence[Finding]:
+        """What `headrace doctor` should know about the outside world of this source; nothing is changed.
+
+        A source with a `stream` is asked once, for all tables of `Opening.tables`. What cannot be reached is a finding
+        too, not an error.
+        """
+        return ()
+
+    async def mend(self, opening: Opening, findings: Sequence[Finding]) -> Sequence[str]:
+        """Do what is safe among what `examine` found, and say what was done, one sentence or statement each.
+
+        Raises
+        ------
+        SourceError
+            Something could not be done; what was done before it stays.
+        """
+        return ()

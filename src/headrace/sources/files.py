@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from headrace.core.durations import Duration, format_duration, parse_duration
 from headrace.core.errors import DeclarationError, SourceError
+from headrace.core.findings import Finding, Grade
 from headrace.sources import parquet
 from headrace.sources.base import Opening, Partition, Source
 from headrace.sources.folder import Pattern
@@ -82,7 +83,8 @@ class Files(Source):
         self.delimiter = _checked_delimiter(delimiter)
         self.encoding = _checked_encoding(encoding)
         self.max_line = max_line
-        self.envelope = envelope
+        # Rows of a table are records, whatever their columns are called.
+        self.envelope = envelope and (self.format or known_format(self.path)) not in ("csv", "parquet")
         self.expect = None if expect is None else parse_duration(expect)
         if max_line < 1:
             raise DeclarationError(f"max_line={max_line} is not positive", hint="give the longest line in bytes")
@@ -108,6 +110,23 @@ class Files(Source):
                 poll=self.poll,
             )
         ]
+
+    async def examine(self, opening: Opening) -> Sequence[Finding]:
+        """Whether there is something to read, and whether this user may."""
+        return await asyncio.to_thread(self._examined, f"table {opening.schema.name}")
+
+    def _examined(self, subject: str) -> list[Finding]:
+        try:
+            files = self._pattern().files()
+        except SourceError as error:
+            return [Finding(subject, "files", Grade.PROBLEM, self.path, f"{error.message}. To do: {error.hint}.")]
+        closed = [file.path for file in files if not os.access(file.path, os.R_OK)]
+        if closed:
+            shown = ", ".join(closed[:5]) + (" ..." if len(closed) > 5 else "")
+            return [Finding(subject, "files", Grade.PROBLEM, shown, "This user may not read them. Correct their mode.")]
+        if not files:
+            return [Finding(subject, "files", Grade.WARNING, f"none at {self.path}", "It is waited for.")]
+        return [Finding(subject, "files", Grade.OK, f"{len(files)} at {self.path}")]
 
     def describe(self) -> str:
         how = f"followed every {format_duration(self.poll)}" if self.follow else "read once"

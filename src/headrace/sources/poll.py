@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
-from collections.abc import Mapping, Sequence
+import contextlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
@@ -12,8 +13,11 @@ from headrace.core.changes import Batch, Position, Rows
 from headrace.core.clock import Clock
 from headrace.core.durations import Duration, format_duration, parse_duration
 from headrace.core.errors import DeclarationError, MissingExtra, SourceError
+from headrace.core.findings import Finding, Grade
+from headrace.core.schema import Schema
 from headrace.sources.base import Opening, Partition, Source
 from headrace.sources.pace import Pace
+from headrace.sources.thread import OwnThread
 from headrace.sources.url import masked, secrets_of
 
 CHUNK = 2_000
@@ -21,6 +25,14 @@ CHUNK = 2_000
 
 RETRY = 5.0
 """Seconds after a failed poll until the next one, at most: a rare poll does not wait for its next turn."""
+
+LEAVE = 2.0
+"""Seconds that a query under way has to end when the source is closed, after it was asked to."""
+
+_NUDGE = 0.1
+"""Seconds between two attempts to interrupt it: it may not have begun yet."""
+
+log = logging.getLogger("headrace.source")
 
 
 class Poll(Source):
@@ -58,6 +70,7 @@ class Poll(Source):
     """
 
     kind: ClassVar[str] = "poll"
+    envelope = False
 
     def __init__(
         self,
@@ -87,6 +100,10 @@ class Poll(Source):
     async def open(self, opening: Opening) -> Sequence[Partition]:
         return [await PollPartition.opened(self, opening.clock)]
 
+    async def examine(self, opening: Opening) -> Sequence[Finding]:
+        """Whether the database answers the query, and with the record's columns. The query is begun, as in a poll."""
+        return await asyncio.to_thread(_examined, self, opening.schema)
+
     def describe(self) -> str:
         what = "full copies" if self.replace else "upserts"
         return f"poll of {masked(self.url)} every {format_duration(self.every)}, {what}"
@@ -101,10 +118,11 @@ class PollPartition:
         self._source = source
         self._engine = engine
         self._clock = clock
-        self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="headrace-poll")
+        self._thread = OwnThread("headrace-poll")
         self._pace = Pace(source.every, clock)
         self._began = 0
         self._result: _Result | None = None
+        self._driver: Any = None
         self._number = 0
         self._closed = False
 
@@ -116,8 +134,7 @@ class PollPartition:
     async def next_batch(self) -> Batch | None:
         if self._closed or (self._result is None and self._pace.rest):
             return None
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._step)
+        return await self._thread.run(self._step)
 
     def next_awake(self) -> float:
         return 0.0 if self._result is not None else self._pace.rest
@@ -129,16 +146,32 @@ class PollPartition:
         if self._closed:
             return
         self._closed = True
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._thread, self._release)
-        await asyncio.to_thread(self._thread.shutdown)
+        releasing = asyncio.ensure_future(self._thread.run(self._release))
+        for _ in range(round(LEAVE / _NUDGE)):
+            await asyncio.wait([releasing], timeout=_NUDGE)
+            if releasing.done():
+                break
+            await asyncio.to_thread(self._interrupt)
+        if not releasing.done():
+            log.warning("the query on %s does not end: it is left alone", masked(self._source.url))
+            releasing.cancel()
+        await self._thread.close(_NUDGE)
+
+    def _interrupt(self) -> None:
+        """Ask the driver to give up what is under way; there are several names for that, and some have none."""
+        for name in ("interrupt", "cancel"):
+            give_up = getattr(self._driver, name, None)
+            if callable(give_up):
+                with contextlib.suppress(Exception):  # a boundary: any driver's error; it is left alone then
+                    give_up()
+                return
 
     def _release(self) -> None:
         self._drop_result()
         self._engine.dispose()
 
     def _drop_result(self) -> None:
-        result, self._result = self._result, None
+        result, self._result, self._driver = self._result, None, None
         if result is not None:
             result.close()
 
@@ -151,7 +184,7 @@ class PollPartition:
         except SQLAlchemyError as error:
             self._drop_result()
             self._pace.retry(RETRY)
-            raise self._failure(error) from None
+            raise _failure(self._source, error) from None
         last = not result.more
         if last:
             self._drop_result()
@@ -162,8 +195,11 @@ class PollPartition:
         self._began = self._clock.now()
         self._pace.begin()
         self._number += 1
-        self._result = _Result(self._engine, self._source)
+        self._result = _Result(self._engine, self._source, self._note_driver)
         return self._result
+
+    def _note_driver(self, connection: Any) -> None:
+        self._driver = connection.connection.driver_connection
 
     def _batch(self, rows: list[dict[str, Any]], *, first: bool, last: bool) -> Batch:
         frontier = self._began if last else None
@@ -176,28 +212,17 @@ class PollPartition:
     def _origin(self) -> str:
         return f"poll:{self._number}"
 
-    def _failure(self, error: Exception) -> SourceError:
-        """Without `from`: the driver's own error may hold the URL."""
-        text = str(getattr(error, "orig", None) or error).strip()
-        for secret in secrets_of(self._source.url):
-            for form in {secret, unquote(secret)} - {""}:
-                text = text.replace(form, "***")
-        return SourceError(
-            f"the query on {masked(self._source.url)} failed: {text:.500}",
-            hint="check the query and the database; the last copy is still served, and its age grows",
-            source=self._source.kind,
-        )
-
 
 class _Result:
     """The answer to one query, fetched chunk by chunk, one chunk ahead: so the last one is known to be the last."""
 
-    def __init__(self, engine: Any, source: Poll) -> None:
+    def __init__(self, engine: Any, source: Poll, connected: Callable[[Any], None]) -> None:
         from sqlalchemy import text
 
         self.chunks = 0
         self._connection = engine.connect().execution_options(stream_results=True, max_row_buffer=CHUNK)
         try:
+            connected(self._connection)
             answer = self._connection.execute(text(source.query), source.params)
             self._parts = iter(answer.mappings().partitions(CHUNK))
             self._ahead = self._fetch()
@@ -221,6 +246,48 @@ class _Result:
 
     def _fetch(self) -> list[dict[str, Any]]:
         return [dict(row) for row in next(self._parts, ())]
+
+
+def _failure(source: Poll, error: Exception) -> SourceError:
+    """Without `from`: the driver's own error may hold the URL."""
+    text = str(getattr(error, "orig", None) or error).strip()
+    for secret in secrets_of(source.url):
+        for form in {secret, unquote(secret)} - {""}:
+            text = text.replace(form, "***")
+    return SourceError(
+        f"the query on {masked(source.url)} failed: {text:.500}",
+        hint="check the query and the database; the last copy is still served, and its age grows",
+        source=source.kind,
+    )
+
+
+def _examined(source: Poll, schema: Schema) -> list[Finding]:
+    engine = _engine(source)
+    from sqlalchemy import text
+    from sqlalchemy.exc import SQLAlchemyError
+
+    subject, place = f"table {schema.name}", masked(source.url)
+    try:
+        with engine.connect().execution_options(stream_results=True, max_row_buffer=1) as connection:
+            answer = connection.execute(text(source.query), source.params)
+            names = set(answer.keys())
+            answer.close()
+    except SQLAlchemyError as error:
+        failure = _failure(source, error)
+        return [Finding(subject, "query", Grade.PROBLEM, place, f"{failure.message}. To do: {failure.hint}.")]
+    finally:
+        engine.dispose()
+    gone = [column for column in schema.columns if column.name not in names]
+    needed = [c.name for c in gone if c.name in schema.key or (not c.nullable and c.default is None)]
+    if needed:
+        return [
+            Finding(
+                subject, "query", Grade.PROBLEM, f"without {', '.join(needed)}",
+                f"The record needs them, and the query gives {', '.join(sorted(names))}: every row would go to"
+                " quarantine.",
+            )
+        ]  # fmt: skip
+    return [Finding(subject, "query", Grade.OK, f"{place} answers")]
 
 
 def _engine(source: Poll) -> Any:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from headrace.core.durations import Duration, format_duration, parse_duration
 from headrace.core.errors import DeclarationError
+from headrace.core.sizes import format_size
 from headrace.sources.base import Opening, Partition, Source
 
 MAX_BYTES = 16 * 1024 * 1024
@@ -34,7 +35,7 @@ class Push(Source):
     Examples
     --------
     >>> Push(expect="30s").describe()
-    'push, expected every 30s, at most 16777216 bytes a request'
+    'push, expected every 30s, at most 16 MiB a request'
     """
 
     kind: ClassVar[str] = "push"
@@ -51,4 +52,4 @@ class Push(Source):
 
     def describe(self) -> str:
         expected = "" if self.expect is None else f", expected every {format_duration(self.expect)}"
-        return f"push{expected}, at most {self.max_bytes} bytes a request"
+        return f"push{expected}, at most {format_size(self.max_bytes)} a request"

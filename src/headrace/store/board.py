@@ -4,9 +4,9 @@ Order makes it safe to use. The writer commits first and publishes then; a reade
 its snapshot then: so the snapshot holds at least what the board claimed. `last_change` alone is published before the
 commit: a reader that sees a row of transaction N in any snapshot also sees `last_change >= N`.
 
-Layout: 8-byte integers. A header (magic, hash of the names, retired), the two stamps, then a block per table and per
-view. Each is written whole by one aligned store; the three numbers of a frontier are guarded by a counter that is odd
-while they change (a seqlock).
+Layout: 8-byte integers. A header (magic, hash of the names, retired), the two stamps, since when the disk is full, then
+a block per table and per view. Each is written whole by one aligned store; the three numbers of a frontier are guarded
+by a counter that is odd while they change (a seqlock).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ COUNTERS = ("accepted", "deleted", "quarantined", "late", "duplicates", "nulled"
 
 _MAGIC = 0x3130_4452_414F_4248
 _NONE = -(1 << 63)
-_HEADER = ("magic", "names", "retired", "committed", "durable")
-_TABLE = ("guard", "at", "heard", "state", "last_change", "watermark", *COUNTERS, "offset", "offset_error")
+_HEADER = ("magic", "names", "retired", "committed", "durable", "full_since")
+_TABLE = ("guard", "at", "heard", "state", "last_change", "watermark", "waiting", *COUNTERS, "offset", "offset_error")
 _VIEW = ("as_of", "last_change")
 _TRIES = 10_000
 
@@ -123,6 +123,15 @@ class Board:
         """Every transaction up to `txn` is on disk."""
         self._slots[4] = txn
 
+    @property
+    def full_since(self) -> int | None:
+        """Since when the disk is full (microseconds): what cannot be stored then can still be told here."""
+        return self._slots[5] or None
+
+    def set_full_since(self, at: int | None) -> None:
+        """The disk is full since `at`, or has room again."""
+        self._slots[5] = at or 0
+
     def changing(self, tables: Iterable[str], txn: int) -> None:
         """Transaction `txn` is about to be committed and changes `tables` (or views)."""
         for name in tables:
@@ -159,18 +168,22 @@ class Board:
         return Frontier(at=None, heard=None, state=SourceState.FAILED)
 
     def add(self, table: str, counter: str, amount: int) -> None:
-        """Count `amount` more."""
+        """Count `amount` more; the counter "waiting" holds the records that wait in quarantine now."""
         slot = self._counter(table, counter)
         with self._write_lock:
             self._slots[slot] += amount
 
     def set_counter(self, table: str, counter: str, value: int) -> None:
-        """Set a total (when the engine starts)."""
+        """Set a total (when the engine starts), or how many records wait."""
         self._slots[self._counter(table, counter)] = value
 
     def counters(self, table: str) -> dict[str, int]:
         """The table's totals."""
         return {name: self._slots[self._counter(table, name)] for name in COUNTERS}
+
+    def waiting(self, table: str) -> int:
+        """How many of the table's records wait in quarantine now."""
+        return self._slots[self._counter(table, "waiting")]
 
     def _counter(self, table: str, counter: str) -> int:
         return self._table_at[table] + _TABLE.index(counter)
@@ -207,13 +220,13 @@ class Board:
     def _reset(self) -> None:
         slots = self._slots
         slots[0] = 0  # a reader that opens it now finds no board rather than half of one
-        slots[2], slots[3], slots[4] = 0, 0, 0
+        slots[2], slots[3], slots[4], slots[5] = 0, 0, 0, 0
         for table, start in self._table_at.items():
             self.set_frontier(table, None, None, SourceState.NEVER)
             slots[start] += slots[start] % 2
             slots[start + 4] = 0
             slots[start + 5] = slots[start + len(_TABLE) - 1] = _NONE
-            for counter in COUNTERS:
+            for counter in ("waiting", *COUNTERS):
                 self.set_counter(table, counter, 0)
         for start in self._view_at.values():
             slots[start], slots[start + 1] = _NONE, 0
@@ -226,7 +239,7 @@ def _size(tables: Sequence[str], views: Sequence[str]) -> int:
 
 
 def _hash(tables: Sequence[str], views: Sequence[str]) -> int:
-    text = "\n".join([*_TABLE, *_VIEW, "", *tables, "", *views])
+    text = "\n".join([*_HEADER, *_TABLE, *_VIEW, "", *tables, "", *views])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
 
 

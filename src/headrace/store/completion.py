@@ -62,7 +62,10 @@ def completed(db: apsw.Connection, rows: TableRows, submission: Submission, befo
     for number, change in enumerate([*judged.changes, None]):
         while waiting and waiting[0].at <= number:
             patch = waiting.popleft()
-            _add(whole, latest, patch.complete(*latest.of(patch.key)))
+            found = patch.complete(*latest.of(patch.key if patch.was is None else patch.was))
+            if patch.was is not None:
+                found.changes.insert(0, Deletes([patch.was]))
+            _add(whole, latest, found)
         if change is not None:
             latest.apply(change)
             whole.changes.append(change)

@@ -140,6 +140,16 @@ else:
         return True
 
 
+def open_log(path: Path) -> int:
+    """A descriptor of the write-ahead log, to sync it by."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the log's name, too, must survive a power cut
+    finally:
+        os.close(folder)
+    return os.open(path, os.O_RDWR)
+
+
 def sync_file(fd: int) -> None:
     """Return when everything written to `fd` is on the disk, not only in its cache."""
     if sys.platform == "darwin":

@@ -18,15 +18,16 @@ from typing import Any, TypeVar, cast
 
 import apsw
 
-from headrace.core.changes import Receipt, together
+from headrace.core.changes import Receipt
 from headrace.core.clock import Clock
 from headrace.core.errors import Backpressure, HeadraceError, StoreError, StoreFull
+from headrace.store import disk
 from headrace.store.base import Submission
 from headrace.store.checkpoint import Checkpointer
-from headrace.store.pace import Pace
+from headrace.store.item import Answer, Item, answer, call_soon, deliver
+from headrace.store.pace import Growth, Pace
 from headrace.store.sqlite import SqliteStore
 from headrace.store.streamed import StreamedUnit
-from headrace.store.transaction import Outcome
 
 T = TypeVar("T")
 
@@ -41,8 +42,9 @@ class Limits:
     ----------
     rows, size
         The queue is full when this many rows or bytes wait; one submission always fits into an empty queue.
-    group
-        Rows in one transaction, about: submissions are not split.
+    group, most
+        Rows in one transaction, about: submissions are not split. `most` while one table is loaded in bulk and nothing
+        else is written: see `store.pace.Growth`.
     small, linger, patience
         Seconds that a small group (under `small` rows) waits for company, and any group under load: see `store.pace`.
     lazy
@@ -53,45 +55,16 @@ class Limits:
         Seconds between rounds of housekeeping; up to a minute when there is nothing to drop.
     """
 
-    rows: int = 100_000
+    rows: int = 150_000
     size: int = 64 << 20
     group: int = 50_000
+    most: int = 100_000
     small: int = 500
     linger: float = 0.002
     patience: float = 0.02
     lazy: float = 0.05
     retry: float = 1.0
     housekeep: float = 2.0
-
-
-@dataclass(slots=True)
-class _Item:
-    """Something for the writer: submissions that belong together, or what has a transaction for itself: a function to
-    run in it, or a unit whose submissions come piece by piece."""
-
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
-    durable: bool
-    submissions: Sequence[Submission] = ()
-    function: Callable[[apsw.Connection, int], Any] | None = None
-    unit: StreamedUnit | None = None
-    changed: Sequence[str] = ()
-    rows: int = 1
-    size: int = 0
-
-    @property
-    def alone(self) -> bool:
-        """Whether it has a transaction for itself."""
-        return not self.submissions
-
-
-@dataclass(slots=True)
-class _Answer:
-    """What to tell whoever waits for an item."""
-
-    item: _Item
-    result: Any = None
-    error: BaseException | None = None
 
 
 class Ingest:
@@ -118,20 +91,21 @@ class Ingest:
         self._clock = clock
         self._checkpointer = Checkpointer(store)
         self._changed = threading.Condition()
-        self._queue: deque[_Item] = deque()
+        self._queue: deque[Item] = deque()
         self._rows = 0
         self._size = 0
         self._arrivals = 0
         limits = self.limits
         self._pace = Pace(small=limits.small, linger=limits.linger, group=limits.group, patience=limits.patience)
+        self._growth = Growth(group=limits.group, most=limits.most)
         self._room: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
-        self._unsynced: list[_Answer] = []
-        self._taken: list[_Item] = []
-        self._syncing: list[_Answer] = []
+        self._unsynced: list[Answer] = []
+        self._taken: list[Item] = []
+        self._syncing: list[Answer] = []
         self._stopping = False
-        self._full = False
         self._failure: BaseException | None = None
         self._committed = threading.Condition()
+        store.problems.on_news = self._wake
         self._writer_done = False
         self._sync_soon = False
         self._threads = [
@@ -162,6 +136,9 @@ class Ingest:
         ------
         HeadraceError
             This submission was refused (`IdempotencyConflict`, `Backpressure` of a full quarantine, ...).
+        StoreFull
+            The disk is full, and the submission was to be durable: nothing of it was or will be applied. One that is
+            not waits instead.
         StoreError
             Ingestion has stopped.
         """
@@ -175,7 +152,7 @@ class Ingest:
         """As `enqueue`, for submissions of one `unit`: the receipt is that of all of them together."""
         while True:
             with self._changed:
-                self._check_open()
+                self._check_open(durable)
                 if self._fits(submissions):
                     return self._put_submissions(submissions, durable)
                 loop = asyncio.get_running_loop()
@@ -189,10 +166,10 @@ class Ingest:
         written meanwhile. The future is the answer of `submit`, not waiting for the disk."""
         loop = asyncio.get_running_loop()
         unit = StreamedUnit(loop)
-        item = _Item(loop, loop.create_future(), False, unit=unit)
+        item = Item(loop, loop.create_future(), False, unit=unit)
         item.future.add_done_callback(lambda _: unit.answered())
         with self._changed:
-            self._check_open()
+            self._check_open(durable=False)
             self._put(item)
         return unit, item.future
 
@@ -202,13 +179,15 @@ class Ingest:
         Raises
         ------
         Backpressure
-            The queue is full, or the disk is.
+            The queue is full.
+        StoreFull
+            The disk is full.
         """
         with self._changed:
-            self._check_open()
-            if self._full or not self._fits([submission]):
+            self._check_open(durable)
+            if not self._fits([submission]):
                 raise Backpressure(
-                    "the disk is full" if self._full else f"{self._rows:,} rows wait to be stored",
+                    f"{self._rows:,} rows wait to be stored",
                     retry_after=self.limits.retry,
                     hint="send again later, or slower",
                 )
@@ -222,9 +201,9 @@ class Ingest:
         `changed` names the tables and refreshed views that it writes. What it raises is raised here, rolled back.
         """
         loop = asyncio.get_running_loop()
-        item = _Item(loop, loop.create_future(), durable, function=function, changed=changed)
+        item = Item(loop, loop.create_future(), durable, function=function, changed=changed)
         with self._changed:
-            self._check_open()
+            self._check_open(durable)
             self._put(item)
         return cast("T", await item.future)
 
@@ -249,11 +228,13 @@ class Ingest:
             self._fail(error)
             raise error
 
-    def _check_open(self) -> None:
+    def _check_open(self, durable: bool) -> None:
         if self._failure is not None:
             raise StoreError(f"ingestion has stopped: {self._failure}", hint="restart the engine") from self._failure
         if self._stopping:
             raise StoreError("ingestion is stopping", hint="send again when the engine is back")
+        if durable and self.store.full:
+            raise disk.refusal(self.store.path)
 
     def _fits(self, submissions: Sequence[Submission]) -> bool:
         if not self._queue:
@@ -266,11 +247,11 @@ class Ingest:
         loop = asyncio.get_running_loop()
         rows = sum(one.judged.rows + len(one.judged.violations) for one in submissions)
         size = sum(one.size for one in submissions)
-        item = _Item(loop, loop.create_future(), durable, submissions=submissions, rows=rows, size=size)
+        item = Item(loop, loop.create_future(), durable, submissions=submissions, rows=rows, size=size)
         self._put(item)
         return item.future
 
-    def _put(self, item: _Item) -> None:
+    def _put(self, item: Item) -> None:
         self._queue.append(item)
         self._rows += item.rows
         self._size += item.size
@@ -297,7 +278,7 @@ class Ingest:
             self._changed.notify_all()
             self._committed.notify_all()
         reason = StoreError(f"ingestion has stopped: {error}", hint="restart the engine; nothing of this was answered")
-        _deliver([_Answer(item, error=reason) for item in lost])
+        deliver([Answer(item, error=reason) for item in lost])
         self._make_room()
 
     def _write(self) -> None:
@@ -310,18 +291,25 @@ class Ingest:
                 self._make_room()
             elif self._stopping:
                 break
-            if self._clock.monotonic() - last >= pause or self.store.problems.waiting:
+            if self._clock.monotonic() - last >= pause and not self.store.full:
                 pause = self.limits.housekeep if self._housekeep() else min(2 * pause, _LONGEST_PAUSE)
                 last = self._clock.monotonic()
+                self._pass_on([])
+            if self.store.problems.waiting or self.store.full:
+                self._write_problems()
         with self._committed:
             self._writer_done = True
             self._committed.notify_all()
 
-    def _next_group(self) -> list[_Item]:
+    def _next_group(self) -> list[Item]:
         with self._changed:
             refilled = bool(self._queue)
-            if not refilled and not self._stopping:
-                self._changed.wait(self.limits.housekeep)
+            if not refilled:
+                full = self.store.full
+                self._changed.wait_for(
+                    lambda: self._queue or self._stopping or (self.store.problems.waiting and not full),
+                    self.limits.retry if full else self.limits.housekeep,
+                )
             if not self._queue:
                 return []
             self._pace.look(self._clock.monotonic(), refilled=refilled)
@@ -340,10 +328,10 @@ class Ingest:
             if self._arrivals == before:
                 return
 
-    def _take(self) -> list[_Item]:
-        group: list[_Item] = []
+    def _take(self) -> list[Item]:
+        group: list[Item] = []
         rows = 0
-        while self._queue and rows < self.limits.group:
+        while self._queue and rows < self._growth.rows:
             if group and (self._queue[0].alone or group[-1].alone):
                 break
             item = self._queue.popleft()
@@ -353,16 +341,20 @@ class Ingest:
             self._size -= item.size
         return group
 
-    def _commit(self, group: list[_Item]) -> None:
-        while True:
+    def _commit(self, group: list[Item]) -> None:
+        while group:
+            began = self._clock.monotonic()
             try:
                 answers = self._apply(group)
-                break
-            except StoreFull:
-                self._wait_for_space()
-        if self._full and not isinstance(answers[0].error, StoreFull):
-            self._full = False
-            self.store.problems.solve("store", "store_full")
+            except StoreFull as full:
+                group = self._turn_away(group, full)
+                self._wait_for_space(group)
+            else:
+                self._grow(group, began)
+                self._pass_on(answers)
+                return
+
+    def _pass_on(self, answers: list[Answer]) -> None:
         with self._committed:
             if self._failure is not None:
                 return
@@ -371,41 +363,68 @@ class Ingest:
             self._unsynced += [answer for answer in answers if answer.error is None and answer.item.durable]
             self._sync_soon = True
             self._committed.notify()
-        _deliver(now)
+        deliver(now)
         self._checkpointer.between_transactions()
 
-    def _apply(self, group: list[_Item]) -> list[_Answer]:
+    def _grow(self, group: list[Item], began: float) -> None:
+        now, loaded = self._clock.monotonic(), group[0].bulk
+        with self._changed:
+            company = loaded is None or any(item.bulk != loaded for item in (*group, *self._queue))
+        self._growth.committed(sum(item.rows for item in group), now - began, now=now, company=company)
+
+    def _apply(self, group: list[Item]) -> list[Answer]:
         first = group[0]
         if first.function is not None:
             return [self._call(first, first.function)]
         if first.unit is not None:
             return [self._stream(first, first.unit)]
         outcomes = iter(self.store.commit([submission for item in group for submission in item.submissions]))
-        return [_answer(item, list(islice(outcomes, len(item.submissions)))) for item in group]
+        return [answer(item, list(islice(outcomes, len(item.submissions)))) for item in group]
 
-    def _stream(self, item: _Item, unit: StreamedUnit) -> _Answer:
+    def _stream(self, item: Item, unit: StreamedUnit) -> Answer:
         """What fails here is read again at its source: the pieces are gone."""
         try:
-            return _Answer(item, self.store.commit_streamed(unit.pieces()))
+            return Answer(item, self.store.commit_streamed(unit.pieces()))
         except HeadraceError as error:
-            self._full = isinstance(error, StoreFull)
-            return _Answer(item, error=error)
+            return Answer(item, error=error)
 
-    def _call(self, item: _Item, function: Callable[[apsw.Connection, int], Any]) -> _Answer:
+    def _call(self, item: Item, function: Callable[[apsw.Connection, int], Any]) -> Answer:
         try:
-            return _Answer(item, self.store.execute(function, changed=item.changed))
+            return Answer(item, self.store.execute(function, changed=item.changed))
         except StoreFull:
             raise
         except Exception as error:  # a boundary: the caller's function, rolled back, and the caller's error
-            return _Answer(item, error=error)
+            return Answer(item, error=error)
 
-    def _wait_for_space(self) -> None:
-        """Whoever asks without waiting is turned away meanwhile; everyone else waits."""
-        self._full = True
+    def _turn_away(self, group: list[Item], full: StoreFull) -> list[Item]:
+        """Tell whoever waits for an answer, of this group and behind it, and forget what they brought, so that nothing
+        of it is applied later; those who can wait (sources) stay. When the engine stops, nobody can."""
         with self._changed:
-            self._changed.wait_for(lambda: self._failure is not None, self.limits.retry)
+            away = [item for item in (*group, *self._queue) if item.durable or self._stopping]
+            self._taken = [item for item in group if not (item.durable or self._stopping)]
+            self._queue = deque(item for item in self._queue if not (item.durable or self._stopping))
+            self._rows = sum(item.rows for item in self._queue)
+            self._size = sum(item.size for item in self._queue)
+        deliver([Answer(item, error=full) for item in away])
+        self._make_room()
+        return self._taken
+
+    def _wait_for_space(self, group: list[Item]) -> None:
+        with self._changed:
+            if group:
+                self._changed.wait_for(lambda: self._failure is not None or self._stopping, self.limits.retry)
         if self._failure is not None:
             raise StoreError("ingestion was stopped while the disk was full")
+
+    def _write_problems(self) -> None:
+        """In a transaction of their own, while nothing else comes; it also finds out whether the disk is still full."""
+        if self.store.full and not disk.has_room(self.store.path):
+            return
+        try:
+            self.store.execute(lambda db, txn: None)
+        except StoreFull:
+            return  # known already; tried again after `retry`
+        self._pass_on([])
 
     def _housekeep(self) -> int:
         try:
@@ -413,12 +432,16 @@ class Ingest:
         except StoreFull:
             return 0  # deletes need log space too; the next commit finds out whether there is some
 
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify()
+
     def _make_room(self) -> None:
         with self._changed:
             waiting = list(self._room)
             self._room.clear()
         for loop, future in waiting:
-            _call_soon(loop, lambda f=future: None if f.done() else f.set_result(None))
+            call_soon(loop, lambda f=future: None if f.done() else f.set_result(None))
 
     @property
     def _urgent(self) -> bool:
@@ -438,47 +461,11 @@ class Ingest:
                 done = self._writer_done and not self._syncing
             self.store.flush()
             answers, self._syncing = self._syncing, []
-            _deliver(answers)
+            deliver(answers)
             if done:
                 return
-
-
-def _answer(item: _Item, outcomes: Sequence[Outcome]) -> _Answer:
-    """One answer to an item of several submissions, which were taken together or not at all."""
-    receipts = [outcome for outcome in outcomes if isinstance(outcome, Receipt)]
-    if len(receipts) < len(outcomes):
-        return _Answer(item, error=next(outcome for outcome in outcomes if isinstance(outcome, HeadraceError)))
-    return _Answer(item, receipts[0] if len(receipts) == 1 else together(receipts))
 
 
 async def _join(thread: threading.Thread, timeout: float) -> None:
     if thread.ident is not None:
         await asyncio.to_thread(thread.join, timeout)
-
-
-def _deliver(answers: Sequence[_Answer]) -> None:
-    """Complete the futures, with one wake-up for each event loop."""
-    loops: dict[int, list[_Answer]] = {}
-    for answer in answers:
-        loops.setdefault(id(answer.item.loop), []).append(answer)
-    for group in loops.values():
-        _call_soon(group[0].item.loop, lambda g=group: _complete(g))
-
-
-def _complete(answers: Sequence[_Answer]) -> None:
-    for answer in answers:
-        future = answer.item.future
-        if future.done():
-            continue
-        if answer.error is not None:
-            future.set_exception(answer.error)
-        else:
-            future.set_result(answer.result)
-
-
-def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:
-    try:
-        loop.call_soon_threadsafe(call)
-    except RuntimeError:
-        # The loop is closed: whoever waited is gone. What was committed stays.
-        return

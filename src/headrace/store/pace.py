@@ -8,6 +8,50 @@ under way: whoever waits for an answer sends nothing then.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Growth:
+    """How many rows a group may have while a bulk load of one table has the writer to itself.
+
+    Keys in random order touch most pages of a large table in every group, so that a group of twice the rows costs far
+    less than twice (a million rows of six columns: 8.4 us a row in groups of 50,000, 6.5 us in groups of 100,000).
+    Whatever is written beside it waits until the group is committed, so groups grow only while nothing else was written
+    for `calm` seconds, and only as far as a commit takes `hold` seconds.
+
+    Examples
+    --------
+    >>> growth = Growth(group=50_000, most=100_000)
+    >>> growth.rows
+    50000
+    >>> growth.committed(50_000, 0.4, now=1.0, company=False)
+    >>> growth.rows
+    93750
+    >>> growth.committed(90_000, 0.5, now=2.0, company=True)
+    >>> growth.rows
+    50000
+    """
+
+    group: int
+    most: int
+    hold: float = 0.75
+    calm: float = 10.0
+    rows: int = 0
+    _company: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        self.rows = self.group
+
+    def committed(self, rows: int, seconds: float, *, now: float, company: bool) -> None:
+        """A group was committed; `company` says whether anything in it, or behind it, was not of the same bulk load."""
+        if company:
+            self._company = now
+        if now - self._company < self.calm:
+            self.rows = self.group
+        elif rows >= self.group:  # small groups say nothing about the price of a row in large ones
+            self.rows = max(self.group, min(self.most, int(rows * self.hold / max(seconds, 1e-9))))
+
 
 class Pace:
     """Decides how long to wait; the caller keeps the time (seconds) and does the waiting.

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import apsw
 
 from headrace.core.events import Problem, Recorder, Solved
+from headrace.store import disk
+
+_UNSTORED = frozenset({disk.KIND})
+"""Kinds that cannot be written while they last: readers are told by the board."""
+
+
+def _nobody() -> None:
+    """Without an ingest, what waits is stored with whatever is committed next."""
 
 
 class Problems:
-    """Problems of the running engine. Recorded from any thread at once; stored with the next transaction."""
+    """Problems of the running engine. Recorded from any thread at once; stored with the next transaction.
+
+    `on_news` is called when something waits to be stored, from the thread that recorded it.
+    """
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._lock = threading.Lock()
         self._open: dict[tuple[str, str], Problem] = {}
         self._unwritten: list[Problem | Solved] = []
+        self.on_news: Callable[[], None] = _nobody
 
     def record(self, problem: Problem) -> None:
         """A problem began, or it has a new message."""
@@ -24,16 +37,24 @@ class Problems:
             if self._open.get((problem.subject, problem.kind)) == problem:
                 return
             self._open[problem.subject, problem.kind] = problem
-            self._unwritten.append(problem)
-        self._recorder.record(problem)
+            self._note(problem)
+        self._tell(problem)
 
     def solve(self, subject: str, kind: str) -> None:
         """A problem is over; nothing happens when there was none."""
         with self._lock:
             if self._open.pop((subject, kind), None) is None:
                 return
-            self._unwritten.append(Solved(subject, kind))
-        self._recorder.record(Solved(subject, kind))
+            self._note(Solved(subject, kind))
+        self._tell(Solved(subject, kind))
+
+    def _note(self, news: Problem | Solved) -> None:
+        if news.kind not in _UNSTORED:
+            self._unwritten.append(news)
+
+    def _tell(self, news: Problem | Solved) -> None:
+        self._recorder.record(news)
+        self.on_news()
 
     def current(self) -> list[Problem]:
         """The problems of this engine that are not solved."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import apsw
 
 from headrace.core.changes import Violation
 from headrace.core.errors import UnknownName
+from headrace.store.board import Board
 
 DEFAULT_LIMIT = 1 << 30
 """Bytes of waiting records per table. Beyond it, submissions that bring more violations are refused (backpressure):
@@ -82,6 +83,28 @@ def counts(db: apsw.Connection) -> dict[str, dict[str, int]]:
     for table, rule, count in db.execute("SELECT table_name, rule, count(*) FROM _hr_quarantine GROUP BY 1, 2"):
         found.setdefault(table, {})[rule] = count
     return found
+
+
+class Load:
+    """How much waits, per table: bytes in `sizes`, for the limit of each table, and records on the board."""
+
+    def __init__(self, board: Board, limit: int) -> None:
+        self.limit = limit
+        self.sizes: dict[str, int] = {}
+        self._board = board
+
+    def add(self, table: str, records: int, taken: int) -> None:
+        """So many more wait, which take so many bytes."""
+        self.sizes[table] = self.sizes.get(table, 0) + taken
+        self._board.add(table, "waiting", records)
+
+    def weigh(self, db: apsw.Connection, tables: Iterable[str]) -> list[str]:
+        """Measure anew, after records were taken out; which tables have room."""
+        found = counts(db)
+        for table in tables:
+            self.sizes[table] = size(db, table)
+            self._board.set_counter(table, "waiting", sum(found.get(table, {}).values()))
+        return [table for table, taken in self.sizes.items() if taken < self.limit]
 
 
 def count(db: apsw.Connection, numbers: Sequence[int]) -> int:

@@ -117,6 +117,11 @@ class TableRows:
         new = cast("list[Row]", db.execute(sql.keys_after, (last,)).fetchall())
         return self._new_events(change.rows, set(new))
 
+    def stored_events(self, db: apsw.Connection, keys: Sequence[Row]) -> set[Row]:
+        """Which of `keys` events have; none where the stream is not stored."""
+        sql = self._for_events
+        return set(bulk.fetch(db, sql.stored, bulk.hexed(keys, self._key_blobs))) if sql is not None and keys else set()
+
     def _new_events(self, rows: Sequence[Row], new: set[Row]) -> list[Row]:
         kept: list[Row] = []
         for row, key in zip(rows, self.keys(rows), strict=True):

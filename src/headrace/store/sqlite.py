@@ -6,6 +6,7 @@ The commit protocol is described, step by step with what a crash after each leav
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,10 +22,10 @@ from headrace.core.errors import Backpressure, StoreError, StoreFull
 from headrace.core.events import Committed, NullRecorder, Problem, Recorder
 from headrace.core.frontier import SourceState
 from headrace.core.schema import Schema
-from headrace.store import housekeeping, positions, quarantine, snapshot
+from headrace.store import disk, housekeeping, positions, quarantine, snapshot
 from headrace.store.base import Forgetful, Maintainer, Submission
 from headrace.store.board import COUNTERS, Board
-from headrace.store.connection import BUSY_MS, PAGE_SIZE, WriterLock, open_writer, sync_file
+from headrace.store.connection import BUSY_MS, PAGE_SIZE, WriterLock, open_log, open_writer, sync_file
 from headrace.store.isolate import without_unstorable
 from headrace.store.migrate import prepare, reset
 from headrace.store.pieced import Pieced
@@ -34,6 +35,8 @@ from headrace.store.steps import no_crash
 from headrace.store.transaction import Outcome, State, Transaction, Unstorable
 
 T = TypeVar("T")
+
+log = logging.getLogger("headrace.store")
 
 
 class SqliteStore:
@@ -80,9 +83,9 @@ class SqliteStore:
         self._tables = {schema.name: TableRows(schema) for schema in schemas}
         self._watermarks: dict[str, int] = {}
         self._positions: dict[tuple[str, str], Position] = {}
-        self._quarantine_bytes: dict[str, int] = {}
-        self._quarantine_limit = quarantine_limit
+        self._quarantine = quarantine.Load(board, quarantine_limit)
         self._txn = 0
+        self._unsynced = 0
         self._wal_fd = -1
         self._flush_lock = threading.Lock()
         self._log_pages = 0
@@ -182,6 +185,15 @@ class SqliteStore:
         """The last commit stamp."""
         return self._txn
 
+    @property
+    def full(self) -> bool:
+        """Whether the last attempt to write met a full disk."""
+        return self.board.full_since is not None
+
+    def durable_lag(self, now: int) -> int:
+        """For how long the oldest commit that is not on disk yet has waited, microseconds; 0 when all are."""
+        return 0 if self.board.durable >= self._txn else max(now - self._unsynced, 0)
+
     def commit(self, submissions: Sequence[Submission]) -> list[Outcome]:
         """Apply `submissions` in one transaction: steps 1 to 10. Readers see them; they are durable after `flush`.
 
@@ -252,8 +264,8 @@ class SqliteStore:
             self._tables,
             self.maintainers,
             self._watermarks,
-            self._quarantine_bytes,
-            self._quarantine_limit,
+            self._quarantine.sizes,
+            self._quarantine.limit,
             self._positions,
         )
 
@@ -298,7 +310,12 @@ class SqliteStore:
         self.crash_point("commit")
         self.problems.written(written)
         publish()
+        if self.full:
+            self.board.set_full_since(None)
+            self.problems.solve(disk.SUBJECT, disk.KIND)
         self.board.publish_commit(txn)  # 10
+        if self.board.durable >= self._txn:
+            self._unsynced = txn
         self._txn = txn  # from here on the flusher may sync it
         self.crash_point("publish")
 
@@ -313,10 +330,11 @@ class SqliteStore:
                 maintainer.discard()
 
     def _full(self, error: Exception) -> StoreFull:
-        hint = "free disk space; ingestion goes on by itself"
-        message = f"{self.path} cannot grow: {error}"
-        self.problems.record(Problem("store", "store_full", message, hint))
-        return StoreFull(message, hint=hint)
+        log.warning("%s cannot grow: %s", self.path, error)
+        if not self.full:
+            self.board.set_full_since(self._clock.now())
+        self.problems.record(disk.problem(self.path))
+        return disk.refusal(self.path)
 
     def _publish(self, work: Transaction) -> None:
         for table, counts in work.counters.items():
@@ -328,7 +346,7 @@ class SqliteStore:
             self.board.set_watermark(table, at)
         self._positions.update(work.positions)
         for table, size in work.quarantine_bytes.items():
-            self._quarantine_bytes[table] = self._quarantine_bytes.get(table, 0) + size
+            self._quarantine.add(table, work.counters[table]["quarantined"], size)
         if work.replays:
             self.weigh_quarantine()
 
@@ -375,7 +393,7 @@ class SqliteStore:
                 return txn
             try:
                 if self._wal_fd < 0:
-                    self._wal_fd = self._open_wal()
+                    self._wal_fd = open_log(self._wal)
                 sync_file(self._wal_fd)  # 11
             except OSError as error:
                 raise StoreError(
@@ -385,14 +403,6 @@ class SqliteStore:
             self.board.publish_durable(txn)  # 12
             self.crash_point("publish_durable")
             return txn
-
-    def _open_wal(self) -> int:
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the log's name, too, must survive a power cut
-        finally:
-            os.close(folder)
-        return os.open(self._wal, os.O_RDWR)
 
     @property
     def log_size(self) -> int:
@@ -483,7 +493,5 @@ class SqliteStore:
 
     def weigh_quarantine(self) -> None:
         """Measure anew how much waits in quarantine; on the writer's thread, after records were taken out."""
-        self._quarantine_bytes = {table: quarantine.size(self._db, table) for table in self._tables}
-        for table, size in self._quarantine_bytes.items():
-            if size < self._quarantine_limit:
-                self.problems.solve(f"table:{table}", "quarantine_full")
+        for table in self._quarantine.weigh(self._db, self._tables):
+            self.problems.solve(f"table:{table}", "quarantine_full")

@@ -30,11 +30,14 @@ class EventStatements:
         The number of the last event.
     keys_after
         The keys of the events after a number.
+    stored
+        Rows are keys: those of which there is an event.
     """
 
     append: str
     last: str
     keys_after: str
+    stored: str
 
     @classmethod
     def of(cls, schema: Schema) -> EventStatements:
@@ -48,6 +51,9 @@ class EventStatements:
             f" SELECT {', '.join(values)} {bulk.FROM_ROWS} WHERE 1{repeats}",
             last=f"SELECT max(_seq) FROM {table}",
             keys_after=f"SELECT {names(schema.key) or 'NULL'} FROM {table} WHERE _seq > ?",
+            stored=f"SELECT {names(schema.key) or 'NULL'} FROM {table} WHERE ({names(schema.key) or 'NULL'}) IN"
+            f" (SELECT {', '.join(bulk.source(len(schema.key), blobs=blobs(schema, schema.key))) or 'NULL'}"
+            f" {bulk.FROM_ROWS})",
         )
 
 

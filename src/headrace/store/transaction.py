@@ -58,6 +58,7 @@ class _Work:
     accepted: int = 0
     deleted: int = 0
     duplicates: int = 0
+    violations: Sequence[Violation] = ()
 
 
 @dataclass(slots=True)
@@ -321,12 +322,20 @@ class Transaction:
         for name, group in self._groups.items():
             for work in group.works:
                 submission = work.submission
-                bad = _violations(submission)
-                if bad:
-                    took = quarantine.insert(self._db, name, submission.partition, bad, txn=self.txn)
+                self._pass_repeats(group, work)
+                if work.violations:
+                    took = quarantine.insert(self._db, name, submission.partition, work.violations, txn=self.txn)
                     self.quarantine_bytes[name] += took
                 if submission.replays:
                     quarantine.remove(self._db, numbers=submission.replays)
+
+    def _pass_repeats(self, group: _Group, work: _Work) -> None:
+        """An event that is too late now but stored already was sent again by someone who got no answer."""
+        bad = _violations(work.submission)
+        late = [violation.key for violation in bad if violation.key is not None]
+        stored = group.rows.stored_events(self._db, late)
+        work.violations = [violation for violation in bad if violation.key not in stored] if stored else bad
+        work.duplicates += len(bad) - len(work.violations)
 
     def count(self) -> None:
         """Step 7: counters, watermarks, and the answers that belong to idempotency keys."""
@@ -344,7 +353,7 @@ class Transaction:
 
     def _count_one(self, work: _Work, totals: Counter[str]) -> None:
         judged = work.submission.judged
-        violations = _violations(work.submission)
+        violations = work.violations
         totals["accepted"] += work.accepted
         totals["deleted"] += work.deleted
         totals["duplicates"] += work.duplicates
@@ -367,12 +376,13 @@ class Transaction:
 
     def keep_positions(self) -> None:
         """Step 8: where each source stands after what it brought, and the commit stamp itself."""
-        for name, group in self._groups.items():
-            for work in group.works:
-                submission = work.submission
-                if submission.position is not None or submission.frontier is not None:
-                    stands = (submission.partition, submission.position, submission.frontier, self.txn)
-                    self._db.executemany(_POSITION, [(place, *stands) for place in submission.places or (name,)])
+        works = [work for group in self._groups.values() for work in group.works]
+        for work in sorted(works, key=lambda work: work.index):  # places may be those of other tables' submissions
+            submission = work.submission
+            if submission.position is not None or submission.frontier is not None:
+                stands = (submission.partition, submission.position, submission.frontier, self.txn)
+                places = submission.places or (submission.table,)
+                self._db.executemany(_POSITION, [(place, *stands) for place in places])
         self._db.execute("INSERT OR REPLACE INTO _hr_meta VALUES ('txn', ?)", (self.txn,))
 
 

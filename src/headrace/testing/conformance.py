@@ -260,7 +260,7 @@ async def _ask_and_maybe_lose(reader: Reader, choose: random.Random) -> None:
         if choose.random() < 0.2:
             await _crash(reader)
             return
-        reader.commit(part.name, batch)
+        await reader.take(part, batch)
 
 
 async def _acknowledge(reader: Reader) -> None:

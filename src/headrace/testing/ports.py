@@ -178,6 +178,7 @@ class MemoryPorts:
         age["status"] = judge(Frontier(at, at), now, self.promise).value
         counters = {"accepted": self.accepted, "quarantined": len(self.waiting)}
         table = age | {"state": "running", "promise_ms": self.promise / 1000, "counters": counters}
+        table["waiting"] = len(self.waiting)
         views = dict.fromkeys(self.catalog.views, age | {"inputs": table})
         tables = dict.fromkeys(self.catalog.tables, table)
         return {"now": isoformat(now), "tables": tables, "views": views, "problems": []}

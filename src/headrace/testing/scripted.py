@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, cast
 
 from pydantic import BaseModel
 
-from headrace.core.changes import BadBytes, Batch, Json, Keys, Payload, Position, Rows
+from headrace.core.changes import BadBytes, Batch, Json, Keys, Partial, Payload, Position, Rows, Tuples
 from headrace.core.clock import SECOND, Clock
 from headrace.core.errors import SourceError
 from headrace.sources.base import Opening, Partition, Source
@@ -68,6 +68,14 @@ class Scripted(Source):
     ----------
     script
         The steps, or a mapping of partition names to steps.
+    stream
+        The name of the stream, for a source that feeds several tables: its steps are then whole `Batch`es that name
+        their `table`.
+
+    Attributes
+    ----------
+    opened
+        What it was opened with, each time.
 
     Examples
     --------
@@ -76,14 +84,20 @@ class Scripted(Source):
     """
 
     kind: ClassVar[str] = "scripted"
-    many: ClassVar[bool] = True
 
-    def __init__(self, script: Sequence[Step] | Mapping[str, Sequence[Step]]) -> None:
+    def __init__(self, script: Sequence[Step] | Mapping[str, Sequence[Step]], *, stream: str | None = None) -> None:
         self.scripts: dict[str, Sequence[Step]] = dict(script) if isinstance(script, Mapping) else {"script": script}
         self.happened: dict[tuple[str, int], int] = {}
         self.acknowledged: dict[str, Position] = {}
+        self.opened: list[Opening] = []
+        self._stream = stream
+
+    @property
+    def stream(self) -> str | None:
+        return self._stream
 
     async def open(self, opening: Opening) -> Sequence[Partition]:
+        self.opened.append(opening)
         return [
             ScriptedPartition(self, name, steps, opening.resume.get(name), opening.clock)
             for name, steps in self.scripts.items()
@@ -173,7 +187,7 @@ def payloads(step: Any) -> list[Payload]:
     found: list[Payload] = []
     records: list[Mapping[str, Any]] = []
     for item in cast("list[Any]", step if isinstance(step, list | tuple) else [step]):
-        if not isinstance(item, Json | Rows | Keys | BadBytes):
+        if not isinstance(item, Json | Rows | Tuples | Partial | Keys | BadBytes):
             records.append(item.model_dump() if isinstance(item, BaseModel) else item)
             continue
         if records:

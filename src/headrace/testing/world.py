@@ -35,12 +35,16 @@ class World(ABC):
         Texts that it is declared with and must never show.
     heartbeats
         Whether an idle source moves its frontier.
+    hands_off
+        The source begins with a copy, and goes on when the copy's end is acknowledged. That is acknowledged at once, so
+        that the laws, which acknowledge when they like, hold for the rest.
     """
 
     replaces: bool = False
     partitions: int = 1
     secrets: Sequence[str] = ()
     heartbeats: bool = True
+    hands_off: bool = False
 
     def __init__(self) -> None:
         self.clock = SimulatedClock()
@@ -112,8 +116,14 @@ class Reader:
             if batch is None:
                 continue
             said.append(batch)
-            self.commit(part.name, batch)
+            await self.take(part, batch)
         return said
+
+    async def take(self, part: Partition, batch: Batch) -> None:
+        """Commit a batch, and acknowledge the end of a copy where the source goes on from there."""
+        self.commit(part.name, batch)
+        if self.world.hands_off and batch.snapshot is not None and batch.position is not None:
+            await part.acknowledge(batch.position)
 
     def commit(self, name: str, batch: Batch) -> None:
         """What the store would do with a batch."""

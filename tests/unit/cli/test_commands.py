@@ -68,12 +68,12 @@ def test_freshness_lists_tables_views_and_problems(server, runner: CliRunner) ->
     one = {"status": "stale", "age_ms": 4000, "state": "failed", "source": "files", "promise_ms": 2000}
     server.answer = {
         "now": "2026-05-04T10:00:00.000000Z",
-        "tables": {"items": one | {"counters": {"accepted": 3, "quarantined": 1, "late": 0}}},
+        "tables": {"items": one | {"counters": {"accepted": 3, "quarantined": 1, "late": 0}, "waiting": 2}},
         "views": {"menu": {"status": "stale", "age_ms": 4000, "as_of": None}},
         "problems": [{"subject": "source:items", "message": "no such folder", "hint": "make it"}],
     }
     lines = runner.invoke(main, ["freshness"]).stdout.splitlines()
-    assert lines[1] == "items\tstale\t4s\t2s\tfiles failed\t3\t1\t0"
+    assert lines[1] == "items\tstale\t4s\t2s\tfiles failed\t3\t1\t2\t0"
     assert lines[2].startswith("menu\tstale\t4s\t-\t-")
     assert lines[3] == "source:items: no such folder (make it)"
 

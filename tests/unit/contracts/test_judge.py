@@ -322,6 +322,41 @@ def pings(*seconds: float) -> bytes:
     return json.dumps([{"driver_id": "d", "at": (NOW / SECOND) + s} for s in seconds]).encode()
 
 
+def test_events_that_come_too_late_are_named_by_their_key() -> None:
+    schema = schema_of(Ping, kind=TableKind.EVENTS, event_time="at", key=("driver_id", "at"))
+    judged = judge(Judge(Contract(Ping, schema, lateness=10 * SECOND)), pings(-11, 0, 301), watermark=NOW)
+    assert [(v.rule, v.key) for v in judged.violations] == [
+        ("too_late", ("d", NOW - 11 * SECOND)),
+        ("too_early", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "refused"),
+    [
+        (b"nonsense", True),
+        (b"nonsense\nmore of it\n", True),
+        (b'{"item_id": \n{"item_id": "b"', True),
+        (b"[nonsense]", True),
+        (b'nonsense\n{"item_id": "a"}', False),
+        (b"[1, 2]", False),
+        (b"", False),
+    ],
+)
+def test_a_body_of_which_nothing_is_json_is_told_from_one_with_bad_records(body: bytes, refused: bool) -> None:
+    found = unreadable(items().judge(Batch([Json(body)], origin="here"), now=NOW))
+    assert (found is not None) == refused
+
+
+def test_what_only_looks_like_an_envelope_is_replayed_as_a_record() -> None:
+    raw = b'{"op": "delete", "item_id": "a"}'
+    (change,) = items().replay(raw, now=NOW).changes
+    assert isinstance(change, Deletes)
+    judged = items().replay(raw, now=NOW, envelope=False)
+    assert judged.changes == []
+    assert judged.violations
+
+
 def test_late_and_early_events() -> None:
     schema = schema_of(Ping, kind=TableKind.EVENTS, event_time="at")
     judging = Judge(Contract(Ping, schema, lateness=10 * SECOND))

@@ -9,8 +9,11 @@ from textwrap import dedent
 import pytest
 
 import headrace as hr
-from headrace.core.clock import SECOND
+from headrace.client import Remote
+from headrace.core.clock import SECOND, SystemClock
 from headrace.core.errors import DeclarationError
+from headrace.declaration.declaration import METHODS
+from headrace.runtime.live import Live
 
 
 class Payment(hr.Record):
@@ -45,6 +48,7 @@ WRONG = [
     ("app.rollup('fast', pays, by='card', windows='1h', n='count')", "is no aggregate", "n=count()"),
     ("app.rollup('fast', pays, by='card', windows='1h', n=hr.quantile('amount', 7))", "within 0 to 1", "0.5"),
     ("app.view('v', 'SELECT card, spent FROM pays')", "no column 'spent'", "there are"),
+    ("app.view('push', 'SELECT card FROM pays')", "a method of that name", "'push_view'"),
     ("app.view('v', '')", "0 statements", "SELECT"),
     ("app.view('v', 'SELECT card FROM pays WHERE card = :c', refresh='2s')", "every 2s", "leave refresh out"),
     ("hr.Rule(lambda payment: payment.amount > 0)", "no name", "name it"),
@@ -73,3 +77,11 @@ def test_a_wrong_declaration_is_told_by_its_line(tmp_path: Path, line: str, mess
     assert message in caught.value.message
     assert hint in caught.value.hint
     assert caught.value.where == f"{file}:10"
+
+
+def test_no_view_can_be_called_like_something_that_a_running_app_or_a_client_has(tmp_path: Path) -> None:
+    live = Live(hr.App("any"), data=tmp_path, clock=SystemClock())
+    remote = Remote("http://127.0.0.1:1")
+    live.reads = None  # type: ignore[assignment]  # as it has once it runs
+    names = {*dir(Live), *vars(live), *dir(Remote), *vars(remote)}
+    assert {name for name in names if not name.startswith("_")} == METHODS

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headrace.core.errors import Backpressure, SourceError
-from headrace.demo import feeder as feeding
+from headrace.demo import watching
 from headrace.demo.city import City
 from headrace.demo.clock import CityClock
 from headrace.demo.feeder import Feeder
@@ -77,7 +77,7 @@ async def test_a_full_engine_is_waited_for_and_nothing_is_lost(tmp_path: Path):
 
 
 async def test_a_load_that_never_shows_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(feeding, "GIVE_UP", 0.01)
+    monkeypatch.setattr(watching, "GIVE_UP", 0.01)
     feeder, _, _ = start(Memory(blind=True), tmp_path)
     with pytest.raises(SourceError, match="was not read within"):
         await feeder.load()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import apsw
 import pytest
 
 from headrace.core.changes import Rows
-from headrace.core.clock import SECOND, SimulatedClock
+from headrace.core.clock import SECOND, SimulatedClock, SystemClock
 from headrace.core.errors import DeclarationError, MissingExtra, SourceError
 from headrace.core.schema import Column, ColumnType, Schema, TableKind
 from headrace.sources import Opening, Partition, Poll
@@ -128,3 +130,36 @@ def test_what_cannot_work_is_refused_when_it_is_declared(url: str, query: str) -
 
 def test_silence_counts_from_the_second_missed_poll() -> None:
     assert Poll("sqlite://", "SELECT 1", every="5m").expect == 600 * SECOND
+
+
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) AS id FROM n"
+
+
+async def test_a_query_under_way_is_interrupted_by_a_stop(shop: Path) -> None:
+    part = await opened(Poll(f"sqlite:///{shop}", ENDLESS), SimulatedClock())
+    asking = asyncio.ensure_future(part.next_batch())
+    await SystemClock().sleep(0.05)
+    asking.cancel()
+    async with asyncio.timeout(1.5):
+        await part.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "headrace-poll" and thread.is_alive()]
+
+
+async def test_a_query_that_cannot_be_interrupted_is_left_alone(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("headrace.sources.poll.LEAVE", 0.2)
+    part = await opened(Poll(f"sqlite:///{shop}", ENDLESS), SimulatedClock())
+    interrupt = part._interrupt  # type: ignore[attr-defined]
+    monkeypatch.setattr(part, "_interrupt", lambda: None)
+    asking = asyncio.ensure_future(part.next_batch())
+    await SystemClock().sleep(0.05)
+    asking.cancel()
+    async with asyncio.timeout(1.5):
+        await part.close()
+    assert "left alone" in caplog.text
+    (thread,) = [thread for thread in threading.enumerate() if thread.name == "headrace-poll"]
+    assert thread.daemon
+    while thread.is_alive():  # so that the next test has the processor for itself
+        interrupt()
+        thread.join(0.05)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.store.pace import Pace
+from headrace.store.pace import Growth, Pace
 
 
 @pytest.fixture
@@ -70,3 +70,35 @@ def test_load_is_over_when_nothing_came_during_a_commit(pace: Pace) -> None:
     pace.arrive(2.0)
     pace.look(2.0, refilled=False)
     assert pace.pause(2.0, 1_000) == 0.0
+
+
+@pytest.fixture
+def growth() -> Growth:
+    return Growth(group=50_000, most=100_000, hold=0.75, calm=10.0)
+
+
+def test_groups_of_one_bulk_load_grow_as_far_as_a_commit_may_take(growth: Growth) -> None:
+    growth.committed(50_000, 0.5, now=1.0, company=False)
+    assert growth.rows == 75_000
+    growth.committed(75_000, 0.3, now=2.0, company=False)
+    assert growth.rows == 100_000  # not the 187,500 that would fit in time: they stand in memory
+
+
+def test_a_slow_disk_keeps_groups_as_they_were(growth: Growth) -> None:
+    growth.committed(50_000, 2.0, now=1.0, company=False)
+    assert growth.rows == 50_000
+
+
+def test_small_groups_say_nothing_about_large_ones(growth: Growth) -> None:
+    growth.committed(100, 0.0001, now=1.0, company=False)
+    assert growth.rows == 50_000
+
+
+def test_whoever_writes_beside_a_bulk_load_has_small_groups_until_it_is_calm_again(growth: Growth) -> None:
+    growth.committed(50_000, 0.3, now=1.0, company=False)
+    growth.committed(100_000, 0.6, now=2.0, company=True)
+    assert growth.rows == 50_000
+    growth.committed(50_000, 0.3, now=11.9, company=False)
+    assert growth.rows == 50_000
+    growth.committed(50_000, 0.3, now=12.1, company=False)
+    assert growth.rows == 100_000

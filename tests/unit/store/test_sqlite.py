@@ -223,12 +223,15 @@ def test_a_full_disk_applies_nothing_and_says_so(store: SqliteStore, heard: Hear
     with pytest.raises(StoreFull):
         store.commit([upserts("items", *((f"item {n}", n) for n in range(5_000)))])
     assert any(isinstance(event, Problem) and event.kind == "store_full" for event in heard.events)
+    assert [problem.kind for problem in store.problems.current()] == ["store_full"]
+    assert store.full
+    assert store.board.full_since is not None
     store.db.execute("PRAGMA max_page_count = 1000000")
     store.commit([upserts("items", ("a", 1))])
-    assert [problem.kind for problem, _ in stored_problems(store.db)] == ["store_full"]
-    store.problems.solve("store", "store_full")
+    assert not store.full
+    assert (store.problems.current(), store.board.full_since) == ([], None)
     store.commit([upserts("items", ("a", 2))])
-    assert stored_problems(store.db) == []
+    assert stored_problems(store.db) == []  # by the board it is told while it lasts, and nothing remains of it
     assert [event.rows for event in heard.events if isinstance(event, Committed)] == [1, 1]
 
 

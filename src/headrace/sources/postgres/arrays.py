@@ -23,6 +23,9 @@ _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _DEEPEST = 32
 """PostgreSQL has arrays of six dimensions at most."""
 
+_BEGIN, _VALUE, _MARK = "begin", "value", "mark"
+"""What came last in an array: an opening brace, a value or a closing brace, a delimiter."""
+
 _BOUND = rb'((?:"(?:[^"\\]|\\.|"")*"|[^"\\,()\[\]]|\\.)*)'
 _RANGE = re.compile(rb"([\[(])%b,%b([\])])" % (_BOUND, _BOUND), re.DOTALL)
 _PIECE = re.compile(rb'"((?:[^"\\]|\\.|"")*)"|\\(.)|([^"\\]+)', re.DOTALL)
@@ -64,7 +67,8 @@ def read_array(text: bytes, delimiter: bytes = b",") -> Tree:
 def _nested(text: bytes, delimiter: bytes) -> Tree:
     top: Tree = []
     open_: list[Tree] = [top]
-    at, after_value = 0, False
+    last = _BEGIN
+    at = 0
     token = _TOKENS.get(delimiter, _TOKENS[b","]).match
     while at < len(text):
         found = token(text, at)
@@ -72,28 +76,25 @@ def _nested(text: bytes, delimiter: bytes) -> Tree:
             raise ValueError("an array holds what cannot be there")
         at = found.end()
         brace, quoted, plain, mark = found.groups()
-        if mark:
-            if not after_value:
+        if brace == b"}" or mark:
+            if last is _MARK or (mark and last is _BEGIN):
                 raise ValueError("an array has an empty place")
-            after_value = False
-            continue
-        if after_value and brace != b"}":
+            last = _MARK if mark else _VALUE
+            if brace:
+                open_.pop()
+        elif last is _VALUE:
             raise ValueError("an array lacks a delimiter")
-        if brace == b"{":
+        elif brace:
             inner: Tree = []
             open_[-1].append(inner)
             open_.append(inner)
-        elif brace == b"}":
-            open_.pop()
-            after_value = True
-        elif len(open_) > 1:
+            last = _BEGIN
+        else:
             open_[-1].append(_unquoted(quoted) if plain is None else None if plain == b"NULL" else plain)
-            after_value = True
-        if not open_ or len(open_) > _DEEPEST:
+            last = _VALUE
+        if not 0 < len(open_) <= _DEEPEST or (len(open_) == 1 and at < len(text)):
             raise ValueError("an array has braces that do not match")
-        if len(open_) == 1 and at < len(text):
-            raise ValueError("an array ends before its text does")
-    if len(open_) != 1 or len(top) != 1:
+    if len(open_) != 1:
         raise ValueError("an array has no end")
     return top[0]
 

@@ -67,9 +67,13 @@ class Gathering:
         elif isinstance(change, Delete):
             self._run(route, "keys").append(change.old)
         else:
-            if change.old is not None and route.moved(change.old, change.new):
-                self._run(route, "keys").append(change.old)
-            self._run(route, "partial" if change.has_unchanged else "rows").append(change.new)
+            moved = change.old if change.old is not None and route.moved(change.old, change.new) else None
+            if change.has_unchanged:  # what did not change stands in the row of the key that it had
+                self._run(route, "partial").append((change.new, moved))
+                return
+            if moved is not None:
+                self._run(route, "keys").append(moved)
+            self._run(route, "rows").append(change.new)
 
     def _truncate(self, route: Route) -> None:
         if route.table.is_events:

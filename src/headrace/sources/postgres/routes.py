@@ -161,10 +161,11 @@ def _known(cell: Cell, sent: bool) -> Cell:
 
 
 def payload(route: Route, kind: str, rows: list[Any]) -> Payload:
-    """Rows of one kind as a payload."""
+    """Rows of one kind as a payload; of the partial ones, each with the old row whose key it had."""
     if kind == "rows":
         return Tuples(route.row.conversion.names, route.row.rows(rows))
     if kind == "partial":
         record, project = route.row.conversion.record, route.row.project
-        return Partial([record(project(row)) for row in rows])
+        was = [None if old is None else route.key.records([old])[0] for _, old in rows]
+        return Partial([record(project(new)) for new, _ in rows], was if any(was) else None)
     return Keys(route.key.records(rows))

@@ -7,7 +7,9 @@ from typing import ClassVar
 
 from headrace.core.durations import Duration, parse_duration
 from headrace.core.errors import DeclarationError
+from headrace.core.findings import Finding
 from headrace.sources.base import Fed, Opening, Partition, Source
+from headrace.sources.postgres.checkup.examination import examine, mend_safely
 from headrace.sources.postgres.dsn import checked, shown
 from headrace.sources.postgres.handoff import Wanted
 from headrace.sources.postgres.partition import PostgresPartition
@@ -84,9 +86,25 @@ class Postgres(Source):
         fed = dict(opening.tables) or {
             opening.schema.name: Fed(opening.schema, self, bool(opening.resume), extra=opening.schema.adopt)
         }
-        slot = self.slot or safe_name(f"headrace_{opening.app}")
+        slot, publication = self.slot_name(opening.app), self.publication_name(opening.app)
         named = {name: _named(name, one.source) for name, one in fed.items()}
-        return [PostgresPartition(self, Wanted(fed, named, slot, self.publication or slot), opening)]
+        return [PostgresPartition(self, Wanted(fed, named, slot, publication), opening)]
+
+    def slot_name(self, app: str) -> str:
+        """The name of the replication slot, for an app of that name."""
+        return self.slot or safe_name(f"headrace_{app}")
+
+    def publication_name(self, app: str) -> str:
+        """The name of the publication, for an app of that name."""
+        return self.publication or self.slot_name(app)
+
+    async def examine(self, opening: Opening) -> Sequence[Finding]:
+        named = {name: _named(name, one.source) for name, one in opening.tables.items()}
+        slot, publication = self.slot_name(opening.app), self.publication_name(opening.app)
+        return await examine(self.dsn, opening, named, slot=slot, publication=publication)
+
+    async def mend(self, opening: Opening, findings: Sequence[Finding]) -> Sequence[str]:
+        return await mend_safely(self.dsn, findings)
 
     def describe(self) -> str:
         what = "its table" if self._named is None else str(self._named)

@@ -141,7 +141,7 @@ def _built_in() -> dict[int, PgType]:
             name, oid, array, *element = entry.split()
             delimiter = ";" if name == "box" else ","
             found.append(PgType(int(oid), name, kind, int(element[0]) if element else 0, delimiter=delimiter))
-            found.append(PgType(int(array), f"_{name}", "array", int(oid)))
+            found.append(PgType(int(array), f"_{name}", "array", int(oid), delimiter=delimiter))
     return {item.oid: item for item in found}
 
 
