@@ -462,3 +462,24 @@ async def test_several_hosts_and_one_that_takes_writes(dsn, sql, follow):  # noq
     await follower.caught_up()
     assert follower.mirror.tables["notes"].rows
     assert not follower.errors
+
+
+async def test_events_without_a_key_are_not_copied_twice(dsn, sql, follow):  # noqa: F811
+    sql.execute(CREATE)
+    sql.execute(SOME)
+    events = schema_of(Note, name="log", kind=TableKind.EVENTS)
+    follower = follow(mirror=Mirror(events))
+    follower.sources = {"log": Postgres(dsn, table="notes")}
+    await follower.caught_up()
+    await follower.caught_up()
+    await follower.close()
+    sql.execute("INSERT INTO notes VALUES (2000, 'missing')")
+    await drop_slot(sql)
+    await follower.caught_up()
+    await follower.caught_up()
+    sql.execute("INSERT INTO notes VALUES (2001, 'there')")
+    await follower.caught_up()
+    ids = [event["id"] for event in follower.mirror.tables["log"].events]
+    assert ids == [*range(1, 1001), 2001]
+    assert kinds(follower, Problem) == ["events_missing"]
+    assert kinds(follower, Solved) == []
