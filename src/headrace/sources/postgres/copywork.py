@@ -169,6 +169,8 @@ class CopyWork:
         tables, shot = self._shot.tables, self._shot
         # The other tables of the stream are not complete up to this snapshot.
         frontier = shot.fence.at if self._ready.decision.whole else None
+        if not tables:  # only events that cannot be copied again: they go on from here
+            yield Batch((), position=shot.standing.text, origin="copy", frontier=frontier, clock=shot.fence.clock)
         for table in tables:
             last = table is tables[-1]
             yield Batch(

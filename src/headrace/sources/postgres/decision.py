@@ -38,6 +38,9 @@ class Decision:
         not appended twice.
     reasons
         By table: why it is copied again. A first copy has none.
+    gaps
+        Events without a key that would have to be copied again: there, repeats could not be told from what is new. They
+        go on at the new place, and what happened in between is missing. Why, by table.
     drop_slot, make_slot
         What becomes of the slot.
     """
@@ -46,6 +49,7 @@ class Decision:
     whole: bool = False
     at_once: bool = False
     reasons: Mapping[str, Reason] = field(default_factory=dict[str, Reason])
+    gaps: Mapping[str, Reason] = field(default_factory=dict[str, Reason])
     drop_slot: bool = False
     make_slot: bool = False
 
@@ -92,10 +96,19 @@ def _copying(
     drop_slot: bool = False,
     make_slot: bool = False,
 ) -> Decision:
-    chosen = [table for table in tables if table.name in copy]
+    gaps = {
+        table.name: reason
+        for table in tables
+        if table.is_events and not table.schema.key and table.name in known
+        if (reason := copy.get(table.name)) is not None
+    }
+    chosen = [table for table in tables if table.name in copy and table.name not in gaps]
     at_once = any(table.name in known or table.is_events for table in chosen)
-    reasons = {name: reason for name, reason in copy.items() if reason is not None and reason.kind and name in known}
-    return Decision(tuple(table.name for table in chosen), whole, at_once, reasons, drop_slot, make_slot)
+    told = {name: reason for name, reason in copy.items() if reason is not None and reason.kind and name in known}
+    reasons = {name: reason for name, reason in told.items() if name not in gaps}
+    return Decision(
+        tuple(table.name for table in chosen), whole, at_once, reasons, gaps, drop_slot=drop_slot, make_slot=make_slot
+    )
 
 
 _QUIET = Reason("", "")

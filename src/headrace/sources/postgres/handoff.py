@@ -138,11 +138,13 @@ def shoot(ready: Ready, wanted: Wanted, clock: Clock) -> Shot:
     chosen = tuple(table for table in ready.tables if table.name in ready.decision.copy)
     join(ready.session, exported.snapshot)
     listed = ", ".join(("" if table.is_partitioned else "ONLY ") + table.sql for table in chosen)
-    ready.session.run(f"LOCK TABLE {listed} IN ACCESS SHARE MODE", doing="locking the tables against rewriting")
+    if chosen:
+        ready.session.run(f"LOCK TABLE {listed} IN ACCESS SHARE MODE", doing="locking the tables against rewriting")
     again = tuple(find(ready.session, wanted.named[t.name], t.schema, extra=t.extra) for t in chosen)
     if again != chosen:
         raise refused("a table was changed while its copy began", "nothing need be done: it is tried again")
-    places = {table.name: Place(table.oid, exported.lsn) for table in chosen}
+    begun = {*ready.decision.copy, *ready.decision.gaps}
+    places = {table.name: Place(table.oid, exported.lsn) for table in ready.tables if table.name in begun}
     if ready.decision.whole or ready.standing is None:
         facts = ready.facts
         standing = Standing(facts.system, facts.timeline, exported.lsn, places, new=ready.decision.make_slot)

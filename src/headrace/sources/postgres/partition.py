@@ -124,7 +124,7 @@ class PostgresPartition:
     async def _begin(self) -> CopyWork | StreamWork:
         ready = await self._worker.run(self._connect)
         self._tell_reasons(ready)
-        if not ready.decision.copy and ready.standing is not None:
+        if not ready.decision.copy and not ready.decision.gaps and ready.standing is not None:
             return await self._stream(ready, ready.standing)
         shot = await self._worker.run(shoot, ready, self._wanted, self._clock)
         workers = self._source.snapshot_workers
@@ -161,6 +161,12 @@ class PostgresPartition:
             self._problems.add((f"source:{table}", reason.kind))
             hint = "its rows are served as they were, and are replaced as a whole when the new copy is complete"
             self._recorder.record(Problem(f"source:{table}", reason.kind, reason.message, hint))
+
+        for table, reason in ready.decision.gaps.items():
+            message = f"events of {table} are missing: {reason.message or 'its slot was never made'}"
+            log.warning("%s", message)
+            hint = "give the events a key: then they are copied again, and repeats are left out"
+            self._recorder.record(Problem(f"source:{table}", "events_missing", message, hint))
 
     def _solved(self) -> None:
         for subject, kind in self._problems:
