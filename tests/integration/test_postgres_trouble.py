@@ -73,6 +73,18 @@ async def refusal(follower: Follower) -> SourceError:
     return follower.errors[-1]
 
 
+async def drop_slot(connection: psycopg.Connection) -> None:
+    """Drop the slot as soon as the server has noticed that nobody reads from it."""
+    for _ in range(500):
+        try:
+            connection.execute("SELECT pg_drop_replication_slot('headrace_t')")
+        except psycopg.errors.ObjectInUse:
+            await asyncio.sleep(0.01)
+        else:
+            return
+    raise AssertionError("the slot stays in use")
+
+
 def kinds(follower: Follower, cls: type) -> list[str]:
     return follower.events.kinds(cls)
 
@@ -148,7 +160,7 @@ async def test_a_crash_before_the_slot_is_made_copies_again(dsn, sql, follow):  
 async def test_half_of_a_new_copy_is_never_seen(dsn, sql, running):  # noqa: F811
     before = running.mirror.tables["notes"].stored()
     await running.close()
-    sql.execute("SELECT pg_drop_replication_slot('headrace_t')")
+    await drop_slot(sql)
     sql.execute("DELETE FROM notes WHERE id > 500")
     units = len(running.mirror.units)
     while len(running.mirror.units) == units:
@@ -249,13 +261,7 @@ async def test_a_lost_slot_leads_to_a_new_copy(dsn, sql, running, how):  # noqa:
         sql.execute("SELECT pg_replication_slot_advance('headrace_t', pg_current_wal_lsn())")
     else:
         sql.execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = 'headrace_t'")
-        for _ in range(100):
-            try:
-                sql.execute("SELECT pg_drop_replication_slot('headrace_t')")
-            except psycopg.errors.ObjectInUse:
-                await asyncio.sleep(0.01)
-            else:
-                break
+        await drop_slot(sql)
     sql.execute("DELETE FROM notes WHERE id > 900")
     await running.caught_up()
     await running.caught_up()
@@ -412,9 +418,8 @@ async def test_a_connection_that_breaks_while_it_copies_is_replaced(dsn, sql, fo
     take = follower.mirror.tables["notes"].put
     monkeypatch.setattr(follower.mirror.tables["notes"], "put", lambda r, b: (seen.append((r["id"],)), take(r, b)))
     kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY%' AND state = 'active'"
-    for share in (2_000, 5_000, 9_000):
-        await follower.until(lambda share=share: len(seen) > share)
-        assert sql.execute(kill).fetchall()
+    for share in (2_000, 9_000):  # a broken connection brings what was on its way yet: wait for the one after it
+        await follower.until(lambda share=share: len(seen) > share and bool(sql.execute(kill).fetchall()))
     await follower.caught_up()
     same(follower, dsn)
     assert len(seen) == 40_000, "each row came once"
