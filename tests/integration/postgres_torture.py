@@ -55,7 +55,7 @@ class Server:
     def start(self) -> None:
         at = self.log.stat().st_size if self.log.exists() else 0
         path = os.pathsep.join([str(Path(headrace.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-        environment = os.environ | {"HEADRACE_TORTURE_DSN": self._dsn, "PYTHONPATH": path}
+        environment = os.environ | {"HEADRACE_TORTURE_DSN": self._dsn, "PYTHONPATH": path, "PYTHONFAULTHANDLER": "1"}
         command = [sys.executable, "-m", "headrace", "serve", str(APP), "--data", str(self.data), "--port", "0"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
@@ -101,9 +101,15 @@ class Server:
             eventually(lambda pid=pid: not_there(pid))
 
     def stop(self) -> int:
+        engine = self.engine
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+        try:
+            return self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            if engine is not None:  # let the log say where it stands
+                signalled(engine, signal.SIGABRT)
+            return self.process.wait(60)
 
     def signal_all(self, number: int) -> None:
         for pid in [self.process.pid, *self.children()]:
