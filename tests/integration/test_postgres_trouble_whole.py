@@ -35,7 +35,8 @@ def serve() -> Iterator:
 
     yield make
     for one in started:
-        one.kill_all()
+        if one.process.poll() is None:
+            one.kill_all()
 
 
 def is_in(server: Server, now: int) -> None:  # noqa: F811
@@ -130,3 +131,22 @@ def test_a_full_disk_is_told_and_nothing_is_lost_once_there_is_room(server, dsn,
     now = CLOCK.now()
     eventually(lambda: is_in(running, now), 90)
     bulk_is_the_same(running, dsn)
+
+
+def test_a_truncate_while_tables_are_copied_waits_for_no_one_for_long(server, dsn, tmp_path, serve):  # noqa: F811
+    """The copy holds locks in several sessions: a lock that somebody waits for in between must not stop them all."""
+    fill(dsn)
+    insert(dsn, 100_000, 60_000)
+    running = serve(tmp_path, dsn)
+    with psycopg.connect(dsn, autocommit=True) as db:
+        db.execute("SET statement_timeout = '20s'")
+        for _ in range(8):
+            db.execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active")
+            eventually(lambda: db.execute("SELECT pg_drop_replication_slot('headrace_torture')"), 10)
+            end = CLOCK.monotonic() + 0.6
+            while CLOCK.monotonic() < end:
+                db.execute("TRUNCATE scratch")
+                db.execute("INSERT INTO scratch VALUES (1, 'x')")
+        now = CLOCK.now()
+        eventually(lambda: is_in(running, now), 60)
+    assert running.stop() == 0

@@ -165,6 +165,7 @@ class Copier:
         self._server = server
         self._snapshot = snapshot
         self._pieces = deque(pieces)
+        self._locked = ", ".join(dict.fromkeys(f"ONLY {piece.leaf.sql}" for piece in pieces))
         self._progress = progress
         self._take = take
         self._finished = finished
@@ -200,6 +201,7 @@ class Copier:
                     if session is None:
                         session = self._server.session()
                         join(session, self._snapshot)
+                        self._hold(session)
                     self._copy(session, piece)
                 except ConnectionLost as error:
                     session = _left(session)
@@ -214,6 +216,14 @@ class Copier:
             self._failed(error)
         finally:
             _left(session)
+
+    def _hold(self, session: Session) -> None:
+        """Lock all tables in this session too, at once or not at all.
+
+        A TRUNCATE that waits for the locks that the copy holds already lets nobody pass: COPY would wait for it, it for
+        us, and everybody else who uses the table for both. When one waits, the copy lets go and is made anew behind it.
+        """
+        session.run(f"LOCK TABLE {self._locked} IN ACCESS SHARE MODE NOWAIT", doing="locking the tables for a copy")
 
     def _next(self) -> Piece | None:
         with self._lock:

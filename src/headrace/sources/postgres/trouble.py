@@ -25,6 +25,7 @@ _BY_STATE = {
     "57P02": "the server has crashed or is restarting; it is tried again",
     "57P03": "the server is starting or stopping; it is tried again",
     "53100": "the server's disk is full",
+    "55P03": "somebody waits to change or empty the table; the copy lets go, and is made anew behind that",
     "58P01": "a file is missing on the server: see its log",
     "42P01": "the table is not there any more",
 }
