@@ -291,6 +291,7 @@ class Link(asyncio.Protocol):
         self._answer = answer
         self._last = self._loop.time()
         self._gap = self._idle
+        self._arm(self._last + self._gap)
         if self._head is not None and not self._head.done():
             self._head.set_result(answer)
         if self._is_head:

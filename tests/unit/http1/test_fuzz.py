@@ -44,14 +44,16 @@ def often(common: list[bytes], rare: list[bytes]) -> st.SearchStrategy[bytes]:
 
 LINE_END = often([b"\r\n"], [b"\n", b"\r", b"\r\r\n", b"\n\r\n"])
 METHOD = often([b"GET", b"POST", b"PUT", b"HEAD"], [b"get", b"FOO", b"CONNECT", b"OPTIONS", b"PRI", b"SOURCE"])
-TARGET = often([b"/", b"/a?b=c"], [b"*", b"http://a/x", b"http://b/x", b"/a#f", b"a", b"", b"/\xc3", b"/" + b"a" * 1200])
+TARGET = often(
+    [b"/", b"/a?b=c"], [b"*", b"http://a/x", b"http://b/x", b"/a#f", b"a", b"", b"/\xc3", b"/" + b"a" * 1200]
+)
 VERSION = often([b"HTTP/1.1"], [b"HTTP/1.0", b"HTTP/2.0", b"HTTP/1.2", b"http/1.1", b"HTTP/1.1 ", b""])
 SPACE = often([b" "], [b"  ", b"\t", b""])
 FIELD = often(
     [b"X-A: 1", b"X-B:", b"X-C: \t a \t", b"Connection: keep-alive", b"Accept: */*"],
     [
-        b"Host: b", b"Connection: close", b"Connection: upgrade", b"Upgrade: h2c", b"Expect: 100-continue", b"Expect: x",
-        b"X: a\r\n b", b": a", b"X\0: a", b"X: a\0b", b"X: a\rb", b" X: a", b"X y: a", b"X: " + b"z" * 4000, b"none",
+        b"Host: b", b"Connection: close", b"Connection: upgrade", b"Upgrade: h2c", b"Expect: 100-continue",
+        b"Expect: x", b"X: a\r\n b", b": a", b"X\0: a", b"X: a\0b", b"X: a\rb", b" X: a", b"X y: a", b"X: " + b"z" * 4000, b"none",
         b"Transfer_Encoding: chunked", b"X: \xff", b"Content-Length: 5", b"Transfer-Encoding: chunked",
     ],
 )  # fmt: skip
@@ -59,8 +61,8 @@ LENGTH = often(
     [b"Content-Length: 5"],
     [
         b"Content-Length: 0", b"Content-Length: 5, 5", b"Content-Length: +5", b"Content-Length: 05",
-        b"Content-Length: 5 ", b"Content-Length:5\x0b", b"Content-Length : 5", b"Content-Length: 0x5", b"Content-Length:",
-        b"Content-Length: 99999999999999999999", b"Content-Length: 5\r\nContent-Length: 5",
+        b"Content-Length: 5 ", b"Content-Length:5\x0b", b"Content-Length : 5", b"Content-Length: 0x5",
+        b"Content-Length:", b"Content-Length: 99999999999999999999", b"Content-Length: 5\r\nContent-Length: 5",
         b"Content-Length: 5\r\nTransfer-Encoding: chunked",
     ],
 )  # fmt: skip

@@ -22,7 +22,8 @@ INF = float("inf")
     ("data", "expected"),
     [
         (OK + b"Content-Length: 3\r\n\r\nabc", Answered(200, b"abc", complete=True)),
-        (OK + b"Transfer-Encoding: chunked\r\n\r\n3;x=1\r\nabc\r\n0\r\nX: 1\r\n\r\n", Answered(200, b"abc", complete=True)),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n3;x=1\r\nabc\r\n0\r\nX: 1\r\n\r\n",
+         Answered(200, b"abc", complete=True)),
         (OK + b"\r\nabc", Answered(200, b"abc", complete=True)),
         (b"HTTP/1.1 204 X\r\nContent-Length: 3\r\n\r\n", Answered(204, b"", complete=True)),
         (b"HTTP/1.1 304 X\r\nContent-Length: 3\r\n\r\n", Answered(304, b"", complete=True)),
