@@ -53,7 +53,8 @@ FIELD = often(
     [b"X-A: 1", b"X-B:", b"X-C: \t a \t", b"Connection: keep-alive", b"Accept: */*"],
     [
         b"Host: b", b"Connection: close", b"Connection: upgrade", b"Upgrade: h2c", b"Expect: 100-continue",
-        b"Expect: x", b"X: a\r\n b", b": a", b"X\0: a", b"X: a\0b", b"X: a\rb", b" X: a", b"X y: a", b"X: " + b"z" * 4000, b"none",
+        b"Expect: x", b"X: a\r\n b",
+        b": a", b"X\0: a", b"X: a\0b", b"X: a\rb", b" X: a", b"X y: a", b"X: " + b"z" * 4000, b"none",
         b"Transfer_Encoding: chunked", b"X: \xff", b"Content-Length: 5", b"Transfer-Encoding: chunked",
     ],
 )  # fmt: skip
