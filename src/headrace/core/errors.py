@@ -19,6 +19,16 @@
     |   |-- TooLarge          the body is over the size limit
     |   |-- Rejected          a rule with `on_violation="reject"` was violated; nothing of the request was applied
     |   |-- IdempotencyConflict  the key was used before with another body
+    |-- HttpError             an HTTP exchange could not be done as HTTP says
+    |   |-- Misuse            a handler or caller asked for something that HTTP/1.1 cannot carry
+    |   |-- BodyRefused       the body of a request that is served is no HTTP, too large, too slow, or ended early
+    |   |-- ExchangeError     a request to another server did not come to its end
+    |   |   |-- Unreachable   no connection could be made; nothing was sent
+    |   |   |-- PoolFull      no connection came free in time; nothing was sent
+    |   |   |-- Interrupted   the connection ended before the head of the answer was there
+    |   |   |-- Truncated     the connection ended inside the body of the answer
+    |   |   |-- BadAnswer     the answer is no HTTP, or over a limit
+    |   |   |-- TimedOut      a clock ran out; `clock` says which
     |-- MissingExtra          an optional part is not installed
 
 Each carries a `hint`: what to do next, as one sentence.
@@ -154,6 +164,68 @@ class Rejected(PushError):
 
 class IdempotencyConflict(PushError):
     """The idempotency key was used before with another body."""
+
+
+class HttpError(HeadraceError):
+    """An HTTP exchange could not be done as HTTP says."""
+
+
+class Misuse(HttpError):
+    """A handler or a caller asked for something that HTTP/1.1 cannot carry: a bug on this side of the connection."""
+
+
+class BodyRefused(HttpError):
+    """The body of a request that is served cannot be read to its end. `status` is what the client is told."""
+
+    def __init__(self, message: str, *, status: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class ExchangeError(HttpError):
+    """A request to another server did not come to its end.
+
+    `sent` says whether any byte of the request may have reached it, `received` how many bytes of the answer came back,
+    and `reused` whether the connection had carried a request before: together they say what may be tried again.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str = "", sent: bool = True, received: int = 0, reused: bool = False
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.sent = sent
+        self.received = received
+        self.reused = reused
+
+
+class Unreachable(ExchangeError):
+    """No connection could be made. Nothing was sent."""
+
+
+class PoolFull(ExchangeError):
+    """All connections to this origin are busy, and none came free in time. Nothing was sent."""
+
+
+class Interrupted(ExchangeError):
+    """The connection ended before the head of the answer was there. The other side may or may not have acted."""
+
+
+class Truncated(ExchangeError):
+    """The connection ended inside the body of the answer: what came is not all of it."""
+
+
+class BadAnswer(ExchangeError):
+    """The answer is not valid HTTP, or is over a limit."""
+
+
+class TimedOut(ExchangeError):
+    """A clock ran out. `clock` is "connect", "first byte", "idle" or "deadline"."""
+
+    def __init__(
+        self, message: str, *, clock: str, hint: str = "", sent: bool = True, received: int = 0, reused: bool = False
+    ) -> None:
+        super().__init__(message, hint=hint, sent=sent, received=received, reused=reused)
+        self.clock = clock
 
 
 class MissingExtra(HeadraceError):

@@ -1,0 +1,259 @@
+"""An HTTP/1.1 client: one request, one answer, under clocks, over connections that are kept.
+
+    async with Client() as client:
+        origin = Origin.parse("http://127.0.0.1:8000")
+        answer = await client.request(b"POST", origin, b"/v1/chat/completions", headers, body, timeout=4.0)
+        async for piece in answer: ...
+
+A request is sent once. Only when a kept connection turns out to be closed, with not a byte of the answer received, and
+the request may be repeated (its method is idempotent, or the caller says so), is it sent again, on a new connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import ssl
+from collections.abc import AsyncIterable
+from types import TracebackType
+from typing import Any
+
+from headrace.core.errors import ExchangeError, Interrupted, Misuse
+from headrace.http1 import headers as fields
+from headrace.http1.answer import Answer
+from headrace.http1.headers import Fields
+from headrace.http1.limits import ClientLimits
+from headrace.http1.link import NEVER, Link
+from headrace.http1.origin import Origin
+from headrace.http1.pool import Pool
+
+IDEMPOTENT = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"QUERY"})
+"""Methods whose request may be sent again (RFC 9110, 9.2.2)."""
+
+_METHODS = IDEMPOTENT | {b"POST", b"PATCH"}
+_TARGET = re.compile(rb"[/*][\x21-\x22\x24-\x7e]*")
+_SENDS_BODY = frozenset({b"POST", b"PUT", b"PATCH", b"QUERY"})
+
+
+class Client:
+    """Connections to any number of origins. Belongs to the event loop that first used it.
+
+    Parameters
+    ----------
+    limits
+        Bounds per origin and per answer.
+    tls
+        For `https` origins; the system's trust store if not given. HTTP/1.1 only: it must not offer other protocols.
+    """
+
+    def __init__(self, limits: ClientLimits | None = None, *, tls: ssl.SSLContext | None = None) -> None:
+        self.limits = limits or ClientLimits()
+        self._tls = tls
+        self._pools: dict[Origin, Pool] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._reaper: asyncio.TimerHandle | None = None
+        self._uploads: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def request(
+        self,
+        method: bytes,
+        origin: Origin,
+        target: bytes,
+        headers: Fields = (),
+        body: bytes | AsyncIterable[bytes] = b"",
+        *,
+        length: int | None = None,
+        timeout: float | None = None,
+        first_byte: float | None = None,
+        idle: float | None = None,
+        resend: bool | None = None,
+    ) -> Answer:
+        """Send a request and wait for the head of its answer. Cancelled, it closes the connection.
+
+        Parameters
+        ----------
+        method, target
+            `b"POST"`, `b"/v1/models?limit=2"` (percent-encoded).
+        headers
+            Names in lower case; `host`, `content-length`, `transfer-encoding` and `connection` are written for you
+            (a `host` that is given is kept).
+        body, length
+            Bytes, or a stream of them: chunked, unless its length is told.
+        timeout
+            Seconds for everything, from now to the end of the body: one absolute deadline.
+        first_byte
+            Seconds from the request's last byte to the head of the answer.
+        idle
+            Seconds between two pieces of the body; time in which the caller does not read does not count.
+        resend
+            Whether the request may be sent twice; by default, whether its method is idempotent. Streams never are.
+
+        Raises
+        ------
+        ExchangeError
+            One of its kinds; `sent`, `received` and `reused` say how far it came.
+        Misuse
+            The request cannot be written as HTTP/1.1.
+        """
+        loop = self._loop or self._begin()
+        deadline = NEVER if timeout is None else loop.time() + timeout
+        head = _head(method, origin, target, headers, body, length)
+        pool = self._pool(origin)
+        link = pool.take() or await pool.acquire(deadline)
+        gaps = (NEVER if first_byte is None else first_byte, NEVER if idle is None else idle)
+        if not isinstance(body, bytes):
+            return await self._upload(link, head, method, body, length, deadline, gaps)
+        try:
+            return await self._exchange(link, head + body, method, deadline, gaps)
+        except Interrupted as error:
+            may = resend if resend is not None else method in IDEMPOTENT
+            if not (may and error.reused and error.received == 0):
+                raise
+        return await self._exchange(await pool.fresh(deadline), head + body, method, deadline, gaps)
+
+    async def aclose(self) -> None:
+        """Close all connections; exchanges that run fail."""
+        self._closed = True
+        if self._reaper is not None:
+            self._reaper.cancel()
+        for pool in self._pools.values():
+            pool.close()
+        for upload in list(self._uploads):
+            upload.cancel()
+        # A transport tells its protocol in the loop's next turn.
+        while any(pool.open for pool in self._pools.values()):
+            await asyncio.wait([asyncio.ensure_future(_turn())])
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def connections(self) -> dict[str, tuple[int, int, int]]:
+        """By origin: connections open, of them idle, and requests that wait for one."""
+        return {str(origin): (pool.open, pool.idle, pool.waiting) for origin, pool in self._pools.items()}
+
+    async def _exchange(
+        self, link: Link, data: bytes, method: bytes, deadline: float, gaps: tuple[float, float]
+    ) -> Answer:
+        asked = link.ask(
+            data, is_head=method == b"HEAD", whole=True, deadline=deadline, first_byte=gaps[0], idle=gaps[1]
+        )
+        try:
+            return await asked
+        except asyncio.CancelledError:
+            link.abort()
+            raise
+
+    async def _upload(
+        self,
+        link: Link,
+        head: bytes,
+        method: bytes,
+        body: AsyncIterable[bytes],
+        length: int | None,
+        deadline: float,
+        gaps: tuple[float, float],
+    ) -> Answer:
+        """The body goes out beside the wait for the answer, which may come before its end (413, 401)."""
+        asked = link.ask(head, is_head=False, whole=False, deadline=deadline, first_byte=gaps[0], idle=gaps[1])
+        upload = asyncio.ensure_future(_pour(link, body, length))
+        self._uploads.add(upload)
+        upload.add_done_callback(self._uploads.discard)
+        try:
+            return await asked
+        except BaseException:
+            link.abort()
+            upload.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await upload
+            raise
+
+    def _pool(self, origin: Origin) -> Pool:
+        pool = self._pools.get(origin)
+        if pool is None:
+            tls = (self._tls or _default_tls()) if origin.scheme == "https" else None
+            pool = self._pools[origin] = Pool(origin, self.limits, asyncio.get_running_loop(), tls)
+        return pool
+
+    def _begin(self) -> asyncio.AbstractEventLoop:
+        if self._closed:
+            raise Misuse("the client is closed", hint="make a new one")
+        self._loop = asyncio.get_running_loop()
+        self._reap()
+        return self._loop
+
+    def _reap(self) -> None:
+        if self._loop is not None:
+            for pool in self._pools.values():
+                pool.expire(self._loop.time())
+            self._reaper = self._loop.call_later(max(self.limits.idle_timeout / 2, 0.05), self._reap)
+
+
+async def _turn() -> None:
+    """One turn of the event loop."""
+
+
+def _head(
+    method: bytes,
+    origin: Origin,
+    target: bytes,
+    headers: Fields,
+    body: bytes | AsyncIterable[bytes],
+    length: int | None,
+) -> bytes:
+    if method not in _METHODS:
+        raise Misuse(f"the method {method!r:.40} is not sent", hint=f"one of {b' '.join(sorted(_METHODS)).decode()}")
+    if _TARGET.fullmatch(target) is None:
+        raise Misuse(f"{target!r:.100} is no target", hint="a path, percent-encoded, without a fragment")
+    if isinstance(body, bytes):
+        framing = b"content-length: %d\r\n" % len(body) if body or method in _SENDS_BODY else b""
+    else:
+        framing = b"transfer-encoding: chunked\r\n" if length is None else b"content-length: %d\r\n" % length
+    line = b"%b %b HTTP/1.1\r\n" % (method, target)
+    if fields.find(headers, b"host") is None:
+        return fields.write(line, headers, b"host: %b\r\n%b" % (origin.authority, framing))
+    return fields.write(line, headers, framing)
+
+
+async def _pour(link: Link, body: AsyncIterable[bytes], length: int | None) -> None:
+    """Write a request's body. When its source fails, so does the exchange: nobody must take what came for all of it."""
+    left = length
+    try:
+        async for piece in body:
+            if not piece:
+                continue
+            if left is not None:
+                left -= len(piece)
+                if left < 0:
+                    raise Misuse(f"the request's body is {-left} bytes longer than the length that was given")
+            link.write(piece if left is not None else b"%x\r\n%b\r\n" % (len(piece), piece))
+            if link.blocked:
+                await link.drained()
+            if not link.usable:
+                return
+        if left:
+            raise Misuse(f"the request's body ended {left} bytes before the length that was given")
+        if left is None:
+            link.write(b"0\r\n\r\n")
+        link.sent()
+    # The boundary to the caller's stream: its error is told as the cause of the exchange's.
+    except Exception as error:
+        failure: ExchangeError = ExchangeError(f"the request's body could not be sent: {error}")
+        failure.__cause__ = error
+        link.fail(failure)
+    finally:
+        close: Any = getattr(body, "aclose", None)
+        if close is not None:
+            await close()
+
+
+def _default_tls() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context

@@ -1,0 +1,377 @@
+"""One connection of a client: one exchange at a time, under its clocks.
+
+idle       in the pool                     anything that comes closes it: nobody asked
+asked      the request is on its way       first-byte clock; interim answers (1xx) are passed over
+answering  the head was delivered          idle clock, which stands still while the caller does not read
+done       back to the pool if both sides agree, the request was sent whole, and nothing came after the answer
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Literal, cast
+
+import httptools
+
+from headrace.core.errors import BadAnswer, ExchangeError, Interrupted, TimedOut, Truncated
+from headrace.http1.answer import Answer
+from headrace.http1.headers import FRAMING, Field
+from headrace.http1.limits import ClientLimits
+
+NEVER = float("inf")
+
+
+class _Unusable(Exception):
+    """Raised inside the parser's callbacks to stop it."""
+
+
+class Link(asyncio.Protocol):
+    """Belongs to a pool; `released` is called when it may carry another request, `lost` when it is gone.
+
+    Attributes
+    ----------
+    served
+        Exchanges that were complete.
+    idle_since
+        When it went back to the pool (the loop's time).
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: ClientLimits,
+        *,
+        released: Callable[[Link], None],
+        lost: Callable[[Link], None],
+    ) -> None:
+        self.served = 0
+        self.idle_since = 0.0
+        self._loop = loop
+        self._limits = limits
+        self._released = released
+        self._lost = lost
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._parser = httptools.HttpResponseParser(self)
+        self._head: asyncio.Future[Answer] | None = None
+        self._answer: Answer | None = None
+        self._is_head = False
+        self._fields: list[Field] = []
+        self._unseen = 0
+        self._progress = False
+        self._received = 0
+        self._interims = 0
+        self._interim = False
+        self._done = False
+        self._keep = False
+        self._sending = False
+        self._reading = True
+        self._blocked = False
+        self._drain_waiter: asyncio.Future[None] | None = None
+        self._gone = False
+        self._deadline = NEVER
+        self._gap = NEVER
+        self._idle = NEVER
+        self._last = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = NEVER
+
+    # For the client
+
+    @property
+    def usable(self) -> bool:
+        """Whether a request may be sent on it."""
+        return not self._gone and not self._transport.is_closing()
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the other side takes less than is written."""
+        return self._blocked
+
+    def ask(
+        self, data: bytes, *, is_head: bool, whole: bool, deadline: float, first_byte: float, idle: float
+    ) -> asyncio.Future[Answer]:
+        """Send a request's head (and body, when `whole`); the future is the head of the answer. Times are the loop's.
+
+        `first_byte` and `idle` are seconds: until the answer's head, and between pieces of its body.
+        """
+        now = self._loop.time()
+        self._head = self._loop.create_future()
+        self._answer = None
+        self._is_head = is_head
+        self._sending = not whole
+        self._received = self._interims = self._unseen = 0
+        self._done = False
+        self._last = now
+        self._deadline = deadline
+        self._gap = first_byte
+        self._idle = idle
+        self._arm(min(deadline, now + first_byte))
+        self._transport.write(data)
+        return self._head
+
+    def write(self, data: bytes) -> None:
+        """More of the request's body."""
+        if self.usable:
+            self._transport.write(data)
+            self._last = self._loop.time() if self._answer is None else self._last
+
+    def sent(self) -> None:
+        """The request's body is complete."""
+        self._sending = False
+        if self._done:
+            self._release()
+
+    async def drained(self) -> None:
+        """Wait until the other side has taken what was written, or is gone."""
+        if self._blocked and not self._gone:
+            self._drain_waiter = self._loop.create_future()
+            try:
+                await self._drain_waiter
+            finally:
+                self._drain_waiter = None
+
+    def abort(self) -> None:
+        """Close at once; an exchange that runs fails."""
+        self._gone = True
+        self._transport.abort()
+
+    def close(self) -> None:
+        """Close an idle connection."""
+        self._transport.close()
+
+    def fail(self, error: ExchangeError) -> None:
+        """End the exchange with an error, and the connection."""
+        error.received = max(self._received, error.received)
+        error.reused = self.served > 0
+        if self._answer is not None:
+            self._answer.fail(error)
+        elif self._head is not None and not self._head.done():
+            self._head.set_exception(error)
+        self.abort()
+
+    # The transport's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Connected."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        if self._gone:
+            return
+        if self._head is None:
+            self.abort()  # nobody asked
+            return
+        self._received += len(data)
+        if self._answer is not None:
+            self._last = self._loop.time()
+        self._progress = False
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            if not self._done:
+                self._broken(str(error.__context__ or error) or "unreadable")
+                return
+            self._keep = False  # bytes after the answer
+        except httptools.HttpParserUpgrade:
+            self._broken("it switches protocols, which nobody asked for")
+            return
+        # Headers, trailers and chunk extensions are seen only when they are complete, so their size is bounded here.
+        self._unseen = 0 if self._progress else self._unseen + len(data)
+        if self._unseen > self._limits.max_head:
+            self._broken(f"it has more than {self._limits.max_head} bytes of headers")
+        elif self._done:
+            self._complete()
+        elif self._answer is not None and self._answer.buffered > self._limits.max_buffer:
+            self._pause()
+
+    def eof_received(self) -> bool:
+        """The other side sends no more."""
+        answer = self._answer
+        if answer is not None and not self._done and answer.delimited == "close":
+            self._done = True
+            self._keep = False
+            self._complete()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._gone = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._drain_waiter is not None and not self._drain_waiter.done():
+            self._drain_waiter.set_result(None)
+        if self._head is not None and not self._done:
+            why = f": {exc}" if exc else ""
+            if self._answer is not None:
+                self.fail(Truncated(f"the connection ended after {self._answer.received} bytes of the answer{why}"))
+            else:
+                self.fail(Interrupted(f"the connection ended before the answer began{why}"))
+        self._lost(self)
+
+    def pause_writing(self) -> None:
+        """The other side takes less than is written."""
+        self._blocked = True
+
+    def resume_writing(self) -> None:
+        """The other side took what was written."""
+        self._blocked = False
+        if self._drain_waiter is not None and not self._drain_waiter.done():
+            self._drain_waiter.set_result(None)
+
+    # Called by the parser
+
+    def on_message_begin(self) -> None:
+        """An answer begins."""
+        if self._done:
+            self._keep = False
+            raise _Unusable("there is more than one answer")
+        self._fields = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header field, or a trailer."""
+        field = (name.lower(), value.strip(b" \t"))
+        if self._answer is None:
+            self._fields.append(field)
+            return
+        if field[0] in FRAMING:
+            raise _Unusable(f"{field[0].decode('latin-1')} is no trailer")
+        trailers = self._answer.trailers
+        trailers.append(field)
+        if len(trailers) > self._limits.max_header_count or _size(trailers) > self._limits.max_head:
+            raise _Unusable("it has too many trailers")
+        self._progress = False
+
+    def on_headers_complete(self) -> None:
+        """The head is complete."""
+        self._progress = True
+        status = self._parser.get_status_code()
+        if self._received > self._limits.max_head and _size(self._fields) > self._limits.max_head:
+            raise _Unusable(f"it has more than {self._limits.max_head} bytes of headers")
+        if len(self._fields) > self._limits.max_header_count:
+            raise _Unusable(f"it has more than {self._limits.max_header_count} headers")
+        self._interim = 100 <= status < 200
+        if self._interim:
+            self._interims += 1
+            if status == 101 or self._interims > self._limits.max_interim:
+                raise _Unusable(f"it has the interim status {status}, for the {self._interims}. time")
+            return
+        if not 200 <= status <= 599:
+            raise _Unusable(f"its status is {status}")
+        self._deliver(status)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        if self._answer is None or self._done:
+            raise _Unusable("it has a body, and may have none")
+        self._progress = True
+        self._answer.push(body)
+
+    def on_message_complete(self) -> None:
+        """The answer is complete."""
+        self._progress = True
+        if not self._interim:
+            self._done = True
+
+    # Inside
+
+    def _deliver(self, status: int) -> None:
+        delimited = self._delimited(status)
+        self._keep = delimited != "close" and self._parser.should_keep_alive()
+        answer = Answer(
+            status,
+            self._fields,
+            delimited=delimited,
+            reused=self.served > 0,
+            max_body=self._limits.max_body,
+            reads=self._resume,
+            close=self.abort,
+        )
+        self._answer = answer
+        self._last = self._loop.time()
+        self._gap = self._idle
+        self._arm(self._last + self._gap)
+        if self._head is not None and not self._head.done():
+            self._head.set_result(answer)
+        if self._is_head:
+            # The parser would wait for the body that the headers tell of.
+            self._done = True
+            self._parser = httptools.HttpResponseParser(self)
+
+    def _delimited(self, status: int) -> Literal["length", "chunked", "none", "close"]:
+        if self._is_head or status in (204, 304):
+            return "none"
+        coding = length = None
+        for name, value in self._fields:
+            if name == b"transfer-encoding":
+                coding = value if coding is None else b"twice"
+            elif name == b"content-length":
+                length = value
+        if coding is not None:
+            if coding.lower() != b"chunked":
+                raise _Unusable(f"its transfer-encoding is {coding.decode('latin-1')!r:.40}")
+            return "chunked"
+        return "close" if length is None else "length"
+
+    def _complete(self) -> None:
+        if self._answer is not None:
+            self._answer.finish()
+        if not self._sending:
+            self._release()
+
+    def _release(self) -> None:
+        self._head = self._answer = None
+        self._deadline = self._gap = NEVER
+        self.served += 1
+        if self._gone:
+            return
+        if not self._keep or self._transport.is_closing():
+            self._transport.close()
+            return
+        self._resume()
+        self.idle_since = self._loop.time()
+        self._released(self)
+
+    def _broken(self, why: str) -> None:
+        self.fail(BadAnswer(f"the answer is not valid HTTP: {why}"))
+
+    def _pause(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if not self._reading and not self._gone and not self._transport.is_closing():
+            self._reading = True
+            self._last = self._loop.time()
+            self._transport.resume_reading()
+
+    def _arm(self, at: float) -> None:
+        """Have a timer at `at` or before: one that rings early costs less than a new one for each request."""
+        if at < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = at
+            self._timer = self._loop.call_at(at, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._timer_at = NEVER
+        if self._gone or self._head is None or self._done:
+            return
+        now = self._loop.time()
+        gap_at = self._last + self._gap if self._reading else now + self._gap
+        if now >= self._deadline:
+            self.fail(TimedOut("the deadline passed before the answer was complete", clock="deadline"))
+        elif now >= gap_at:
+            clock = "first byte" if self._answer is None else "idle"
+            told = "the answer did not begin" if self._answer is None else "the answer paused for longer than"
+            within = f"within {self._gap:g} s" if self._answer is None else f"{self._gap:g} s"
+            self.fail(TimedOut(f"{told} {within}", clock=clock))
+        else:
+            self._arm(min(self._deadline, gap_at))
+
+
+def _size(fields: list[Field]) -> int:
+    return sum(len(name) + len(value) + 4 for name, value in fields)

@@ -1,0 +1,70 @@
+"""What a handler answers: bytes, or a stream of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+
+import msgspec
+
+from headrace.core.problems import PREFIX
+from headrace.http1.headers import Field, Fields
+from headrace.http1.request import Request
+
+
+class Response:
+    """An answer.
+
+    Parameters
+    ----------
+    status
+        200 to 599.
+    headers
+        Without those of the framing (`content-length`, `transfer-encoding`, `connection`): they are written for you.
+    body
+        Bytes, or an async iterable of bytes: each piece is on its way when the next is asked for. Is it closed
+        (`aclose`) when the client is gone or the answer has ended, if it can be.
+    length
+        The length of a stream, if it is known: the client gets `content-length`, and a stream that gives more or less
+        breaks the connection. Without it a stream is chunked. For HEAD, the length that GET would have.
+    trailers
+        Called when a chunked stream has ended; its fields follow the body.
+    """
+
+    __slots__ = ("body", "headers", "length", "status", "trailers")
+
+    def __init__(
+        self,
+        status: int = 200,
+        headers: Fields = (),
+        body: bytes | AsyncIterable[bytes] = b"",
+        *,
+        length: int | None = None,
+        trailers: Callable[[], Sequence[Field]] | None = None,
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.length = length
+        self.trailers = trailers
+
+
+Handler = Callable[[Request], "Response | Awaitable[Response]"]
+"""Answers a request: a coroutine function, or a plain function where nothing has to be waited for."""
+
+Refuse = Callable[[int, str], Response]
+"""Renders what the connection itself answers: a status and what is wrong."""
+
+
+def problem(status: int, detail: str) -> Response:
+    """A refusal as a problem document (RFC 9457).
+
+    >>> problem(413, "too long").body
+    b'{"type":"...","title":"The request is refused","status":413,"detail":"too long"}'
+    """
+    document = {
+        "type": PREFIX + ("internal" if status >= 500 else "bad-request"),
+        "title": "The request failed" if status >= 500 else "The request is refused",
+        "status": status,
+        "detail": detail,
+    }
+    return Response(status, [(b"content-type", b"application/problem+json")], msgspec.json.encode(document))
