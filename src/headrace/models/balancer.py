@@ -1,0 +1,173 @@
+"""Which upstream gets the next attempt: the one that would give the first token soonest.
+
+Each upstream has a *score*: how long a first token on an empty prompt takes there, with peaks that count at once and fade
+slowly (peak EWMA). A choice multiplies it with the work in flight there: not the number of calls, since one with 50,000
+tokens of prompt holds an upstream longer than twenty short ones. Up to `scan` upstreams all are compared; beyond
+that two drawn at random (the power of two choices), which needs no pass over all and does not let everybody run to
+the same best one.
+
+A failure scores as the timeout would have. Otherwise an upstream that refuses everything in five milliseconds is the
+fastest of all, and attracts all traffic.
+
+References
+----------
+M. Mitzenmacher: The power of two choices in randomized load balancing. IEEE TPDS 12(10), 2001.
+Finagle, `com.twitter.finagle.loadbalancer.PeakEwma` (peaks at once, decay with e-folding time 10 s, cost times load).
+Where this departs from it: docs/decisions/0011-policies.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+_UNMEASURED = 1e6
+"""Stands for the score of an upstream that has attempts in flight and has never answered: after all that have."""
+
+
+class PeakEwma:
+    """A moving average that follows a rise at once and a fall slowly; seconds.
+
+    Without news it fades to `floor`, which the balancer sets to the best of the others: after a while a bad name
+    is forgotten and the upstream is tried like any other. It does not fade to zero, which would send everything
+    there at once.
+
+    Parameters
+    ----------
+    decay
+        Seconds in which the distance to a lower value shrinks to 1/e.
+
+    Examples
+    --------
+    >>> score = PeakEwma(decay=10.0)
+    >>> score.observe(now=0.0, seconds=0.3)
+    >>> score.observe(now=1.0, seconds=5.0)
+    >>> score.at(now=1.0, floor=0.3), round(score.at(now=11.0, floor=0.3), 2), round(score.at(now=61.0, floor=0.3), 2)
+    (5.0, 2.03, 0.31)
+    """
+
+    __slots__ = ("_at", "_value", "decay")
+
+    def __init__(self, decay: float = 10.0) -> None:
+        self.decay = decay
+        self._value = math.nan
+        self._at = 0.0
+
+    @property
+    def measured(self) -> bool:
+        """Whether there was ever an observation."""
+        return not math.isnan(self._value)
+
+    @property
+    def last(self) -> float:
+        """The value as of its last observation."""
+        return self._value
+
+    def observe(self, now: float, seconds: float) -> None:
+        """A first token took so long."""
+        if not self.measured or seconds >= self._value:
+            self._value = seconds
+        else:
+            weight = math.exp(-max(now - self._at, 0.0) / self.decay)
+            self._value = self._value * weight + seconds * (1 - weight)
+        self._at = now
+
+    def at(self, now: float, floor: float) -> float:
+        """The value now, faded towards `floor` for want of news."""
+        if self._value <= floor:
+            return self._value
+        return floor + (self._value - floor) * math.exp(-max(now - self._at, 0.0) / self.decay)
+
+
+class Load:
+    """What the balancer knows of one upstream: its score and the work in flight.
+
+    Attributes
+    ----------
+    name
+        The upstream.
+    score
+        Seconds to a first token on an empty prompt.
+    work
+        Work in flight, in units of such a first token (`Call.first_work`, `Call.rest_work`).
+    """
+
+    __slots__ = ("name", "score", "work")
+
+    def __init__(self, name: str, decay: float = 10.0) -> None:
+        self.name = name
+        self.score = PeakEwma(decay)
+        self.work = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Balancer:
+    """Chooses among upstreams that may be used.
+
+    Parameters
+    ----------
+    explore
+        Share of choices that are drawn at random, so that what is known of the others stays true.
+    scan
+        Up to so many candidates, all are compared; beyond, two at random.
+
+    Examples
+    --------
+    >>> a, b = Load("a"), Load("b")
+    >>> a.score.observe(0.0, 0.2)
+    >>> b.score.observe(0.0, 0.3)
+    >>> balancer, random = Balancer(explore=0.0), Random(1)
+    >>> balancer.pick(0.0, [a, b], random).name
+    'a'
+    >>> a.work = 10.0
+    >>> balancer.pick(0.0, [a, b], random).name
+    'b'
+    """
+
+    explore: float = 0.015
+    scan: int = 10
+
+    def pick(self, now: float, loads: Sequence[Load], random: Random) -> Load:
+        """The best of `loads` (at least one)."""
+        if len(loads) == 1:
+            return loads[0]
+        if self.explore and random.random() < self.explore:
+            return loads[random.randrange(len(loads))]
+        if len(loads) > self.scan:
+            first = random.randrange(len(loads))
+            second = random.randrange(len(loads) - 1)
+            loads = [loads[first], loads[second + (second >= first)]]
+        return self._best(now, loads, random)
+
+    def _best(self, now: float, loads: Sequence[Load], random: Random) -> Load:
+        floor = best_score(loads)
+        # Ties are real: with nothing measured yet, or with nothing in flight at equal upstreams.
+        return min(((cost(now, load, floor), random.random(), load) for load in loads), key=lambda one: one[:2])[2]
+
+
+def best_score(loads: Sequence[Load]) -> float:
+    """The lowest score that any of them had when last measured; 0 while none was.
+
+    >>> best_score([Load("a")])
+    0.0
+    """
+    return min((load.score.last for load in loads if load.score.measured), default=0.0)
+
+
+def cost(now: float, load: Load, floor: float) -> float:
+    """What a choice compares: the score times the work there would be.
+
+    An upstream that was never measured is tried at once when it is idle, and left alone until it has answered.
+
+    >>> fresh = Load("c")
+    >>> cost(0.0, fresh, 0.2)
+    0.0
+    >>> fresh.work = 2.0
+    >>> cost(0.0, fresh, 0.2)
+    3000000.0
+    """
+    if not load.score.measured:
+        return 0.0 if load.work <= 0 else _UNMEASURED * (1 + load.work)
+    return load.score.at(now, floor) * (1 + load.work)
