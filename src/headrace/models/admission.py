@@ -24,7 +24,11 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
+from pydantic import ConfigDict
+
+from headrace.models.bounds import STRICT, Count, Positive, Seconds, Share
 from headrace.models.call import Call, Priority
 from headrace.models.codel import Codel
 from headrace.models.lane import Lane
@@ -58,13 +62,15 @@ class AdmissionRules:
         Seconds since the last critical call after which nothing is kept.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
     enabled: bool = True
-    most: int = 2000
-    quantum: float = 2000.0
-    target: float = 0.5
-    interval: float = 2.0
-    reserve: float = 0.2
-    reserve_for: float = 60.0
+    most: Count = 2000
+    quantum: Positive = 2000.0
+    target: Seconds = 0.5
+    interval: Seconds = 2.0
+    reserve: Share = 0.2
+    reserve_for: Seconds = 60.0
 
 
 @dataclass(slots=True)

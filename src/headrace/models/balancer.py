@@ -22,6 +22,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import ClassVar, Literal
+
+from pydantic import ConfigDict
+
+from headrace.models.bounds import STRICT, Count, Seconds, Share
 
 _UNMEASURED = 1e6
 """Stands for the score of an upstream that has attempts in flight and has never answered: after all that have."""
@@ -54,6 +59,10 @@ class PeakEwma:
         self.decay = decay
         self._value = math.nan
         self._at = 0.0
+
+    def forget(self) -> None:
+        """As if never measured: what it was before it was ill says nothing."""
+        self._value = math.nan
 
     @property
     def measured(self) -> bool:
@@ -92,14 +101,17 @@ class Load:
         Seconds to a first token on an empty prompt.
     work
         Work in flight, in units of such a first token (`Call.first_work`, `Call.rest_work`).
+    started
+        Attempts that were ever started there.
     """
 
-    __slots__ = ("name", "score", "work")
+    __slots__ = ("name", "score", "started", "work")
 
     def __init__(self, name: str, decay: float = 10.0) -> None:
         self.name = name
         self.score = PeakEwma(decay)
         self.work = 0.0
+        self.started = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +124,14 @@ class Balancer:
         Share of choices that are drawn at random, so that what is known of the others stays true.
     scan
         Up to so many candidates, all are compared; beyond, two at random.
+    decay
+        Seconds in which a score falls to 1/e of its distance to a lower one.
+    weigh
+        What is in flight is weighed by work, or by the number of calls.
+    failures
+        A failure scores as the timeout, or as the time that it took (which makes black holes).
+    rule
+        By score; or "turns", each in its turn, which knows nothing (to compare with).
 
     Examples
     --------
@@ -126,13 +146,22 @@ class Balancer:
     'b'
     """
 
-    explore: float = 0.015
-    scan: int = 10
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    explore: Share = 0.015
+    scan: Count = 10
+    decay: Seconds = 10.0
+    weigh: Literal["work", "calls"] = "work"
+    failures: Literal["timeout", "elapsed"] = "timeout"
+    rule: Literal["score", "turns"] = "score"
 
     def pick(self, now: float, loads: Sequence[Load], random: Random) -> Load:
         """The best of `loads` (at least one)."""
         if len(loads) == 1:
             return loads[0]
+        if self.rule == "turns":
+            # Whoever has started least is next; ties are broken by the order of the names.
+            return min(loads, key=lambda load: (load.started, load.name))
         if self.explore and random.random() < self.explore:
             return loads[random.randrange(len(loads))]
         if len(loads) > self.scan:

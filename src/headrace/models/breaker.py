@@ -24,7 +24,11 @@ import math
 from collections import deque
 from dataclasses import dataclass
 from random import Random
+from typing import ClassVar
 
+from pydantic import ConfigDict
+
+from headrace.models.bounds import STRICT, Count, Seconds, Share
 from headrace.models.failure import Failure
 from headrace.stats.interval import wilson
 
@@ -37,6 +41,8 @@ class BreakerRules:
 
     Parameters
     ----------
+    enabled
+        Off: nothing is ever ejected.
     consecutive
         Failures in a row that eject.
     share, least, window
@@ -49,14 +55,17 @@ class BreakerRules:
         After so long without ejection, the next one is a first one again.
     """
 
-    consecutive: int = 5
-    share: float = 0.5
-    least: int = 10
-    window: float = 30.0
-    first: float = 5.0
-    longest: float = 60.0
-    jitter: float = 0.2
-    calm: float = 60.0
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    enabled: bool = True
+    consecutive: Count = 5
+    share: Share = 0.5
+    least: Count = 10
+    window: Seconds = 30.0
+    first: Seconds = 5.0
+    longest: Seconds = 60.0
+    jitter: Share = 0.2
+    calm: Seconds = 60.0
 
 
 class State(enum.StrEnum):
@@ -145,7 +154,7 @@ class Breaker:
             return
         good, bad = self._counts(now)
         surely = good + bad >= self.rules.least and wilson(bad, good + bad).low > self.rules.share
-        if self._streak >= self.rules.consecutive or surely:
+        if self.rules.enabled and (self._streak >= self.rules.consecutive or surely):
             self._eject(now)
 
     def on_given_up(self, *, probe: bool) -> None:

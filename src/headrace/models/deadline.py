@@ -9,6 +9,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import ConfigDict
+
+from headrace.models.bounds import STRICT, Seconds
 
 _GRPC = re.compile(r"(\d{1,8})([HMSmun])")
 _GRPC_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
@@ -76,9 +81,11 @@ class Timeouts:
     AttemptClock(first_token=6.0, end=6.0, idle=5)
     """
 
-    first_token: float = 10.0
-    total: float = 120.0
-    idle: float = 10.0
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    first_token: Seconds = 10.0
+    total: Seconds = 120.0
+    idle: Seconds = 10.0
 
     def clock(self, now: float, deadline: float, *, stream: bool, expected: float) -> AttemptClock:
         """The clock of an attempt that begins now.

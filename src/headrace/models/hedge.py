@@ -23,7 +23,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
+from pydantic import ConfigDict
+
+from headrace.models.bounds import STRICT, Seconds, Share
 from headrace.models.budget import Extra, ResilienceBudget
 from headrace.models.call import Call
 from headrace.models.latency import Latencies
@@ -57,12 +61,14 @@ class Hedge:
     0.99...
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
     enabled: bool = True
-    quantile: float = 0.95
-    last_quantile: float = 0.99
-    floor: float = 0.3
-    busy: float = 0.85
-    failing: float = 0.2
+    quantile: Share = 0.95
+    last_quantile: Share = 0.99
+    floor: Seconds = 0.3
+    busy: Share = 0.85
+    failing: Share = 0.2
 
     def delay(self, now: float, call: Call, known: Latencies, *, fill: float) -> float | None:
         """Seconds after its start at which an attempt is late; None: it is not hedged.
@@ -81,7 +87,14 @@ class Hedge:
         return None if late is None or math.isnan(late) else max(late, self.floor)
 
     def allows(
-        self, now: float, call: Call, budget: ResilienceBudget, *, usual: float, utilisation: float, failure_share: float
+        self,
+        now: float,
+        call: Call,
+        budget: ResilienceBudget,
+        *,
+        usual: float,
+        utilisation: float,
+        failure_share: float,
     ) -> bool:
         """Whether a late attempt may be hedged as things stand.
 

@@ -15,7 +15,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
+from typing import ClassVar
 
+from pydantic import ConfigDict
+
+from headrace.models.bounds import STRICT, Count, Seconds
 from headrace.models.call import Call
 from headrace.models.failure import Failure, Where
 
@@ -37,7 +41,8 @@ class RetryRules:
     attempts
         Most attempts of one call, the first included; hedges not counted.
     base, longest
-        The wait before the n-th retry at the same upstream is drawn from 0 to `base * 2**n`, at most `longest` (seconds).
+        The wait before the n-th retry at the same upstream is drawn from 0 to `base * 2**n`, at most `longest`
+        (seconds).
 
     Examples
     --------
@@ -50,9 +55,11 @@ class RetryRules:
     True
     """
 
-    attempts: int = 3
-    base: float = 0.2
-    longest: float = 5.0
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    attempts: Count = 3
+    base: Seconds = 0.2
+    longest: Seconds = 5.0
 
     def decide(
         self,
