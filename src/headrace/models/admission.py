@@ -162,6 +162,17 @@ class Admission:
                 break
         return found
 
+    def peek(self) -> Call | None:
+        """A call that is next in its lane, of the highest priority that has any; None when nothing waits."""
+        if self._plain:
+            return self._plain[0]
+        heads = (lane.head() for priority in Priority for lane in self._rounds[priority])
+        return next((head for head in heads if head is not None), None)
+
+    def oldest(self, now: float) -> float:
+        """How long (seconds) the call that waits longest has waited."""
+        return max((lane.oldest(now) for lanes in self._rounds.values() for lane in lanes), default=0.0)
+
     def _round(
         self,
         now: float,
