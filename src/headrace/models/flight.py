@@ -24,6 +24,8 @@ class Running:
         When it is late enough to be hedged (instant); None: never.
     idle_by
         When a stream that has begun is taken for stalled (instant).
+    armed
+        The next instant at which a timer looks at it.
     """
 
     attempt: Attempt
@@ -32,6 +34,7 @@ class Running:
     hold: Hold
     hedge_at: float | None = None
     idle_by: float = 0.0
+    armed: float = 0.0
 
     @property
     def begun(self) -> bool:
@@ -45,6 +48,10 @@ class Running:
         if self.begun:
             return min(self.idle_by, clock.end)
         return min(clock.first_token, clock.end, *([] if self.hedge_at is None else [self.hedge_at]))
+
+    def flowing(self, now: float) -> bool:
+        """Whether its answer is coming in."""
+        return self.begun and now < self.idle_by
 
     def late(self, now: float) -> bool:
         """Whether one of its times is over."""

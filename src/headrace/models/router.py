@@ -247,7 +247,7 @@ class Router:
         running.hedge_at = None if delay is None else now + delay
         flight.running[attempt.id] = running
         self._by_attempt[attempt.id] = flight
-        self._timer(running.due, call)
+        self._arm(now, running)
         actions.append(Start(attempt))
 
     def _begin(self, now: float, flight: Flight, running: Running, actions: list[Action]) -> None:
@@ -257,7 +257,7 @@ class Router:
         flight.winner = running
         for other in flight.others(running):
             self._give_up(now, flight, other, actions)
-        self._timer(running.due, flight.call)
+        self._arm(now, running)
         actions.append(Deliver(running.attempt))
 
     # Time ----------------------------------------------------------------------------------------------------------
@@ -265,7 +265,7 @@ class Router:
     def _check(self, now: float, flight: Flight, actions: list[Action]) -> None:
         """Something of this call may be due."""
         for running in list(flight.running.values()):
-            if running.late(now):
+            if running.late(now) and not (running.flowing(now) and now >= flight.call.deadline):
                 actions.append(Stop(running.attempt))
                 self._fail(now, flight, running, Failure.TIMEOUT, NOTHING, actions)
                 if flight.call.id not in self._flights:
@@ -278,7 +278,7 @@ class Router:
         if flight.retry_at is not None and now >= flight.retry_at:
             self._enqueue(now, flight, actions)
         for running in flight.running.values():
-            self._timer(running.due, flight.call)
+            self._arm(now, running)
 
     def _hedge(self, now: float, flight: Flight, running: Running, actions: list[Action]) -> None:
         running.hedge_at = None
@@ -382,6 +382,12 @@ class Router:
     def _find(self, attempt: int) -> tuple[Flight, Running] | None:
         flight = self._by_attempt.get(attempt)
         return None if flight is None else (flight, flight.running[attempt])
+
+    def _arm(self, now: float, running: Running) -> None:
+        """See to it that the attempt is looked at when something of it is due."""
+        if not now < running.armed <= running.due:
+            running.armed = running.due
+            self._timer(running.due, running.attempt.call)
 
     def _timer(self, at: float, call: Call) -> None:
         heapq.heappush(self._timers, (at, next(self._numbers), call.id))
