@@ -53,9 +53,10 @@ def preferred(
     False
     """
     floor = best_score(loads)
+    best = min((load.expected(now, floor) for load in loads if load.score.measured), default=0.0)
     most = bound * max((sum(load.work for load in loads) + work) / len(loads), work)
     for load in sorted(loads, key=lambda one: rank(session, one.name), reverse=True):
-        well = not load.score.measured or load.score.at(now, floor) <= patience * floor
+        well = not load.score.measured or load.expected(now, floor) <= patience * best
         if well and load.work + work <= most:
             return load
     return None

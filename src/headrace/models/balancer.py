@@ -6,8 +6,10 @@ tokens of prompt holds an upstream longer than twenty short ones. Up to `scan` u
 that two drawn at random (the power of two choices), which needs no pass over all and does not let everybody run to
 the same best one.
 
-A failure scores as the timeout would have. Otherwise an upstream that refuses everything in five milliseconds is the
-fastest of all, and attracts all traffic.
+To that comes the share of attempts that fail or are overtaken by a hedge, times the timeout: a failure counts as if it had
+taken so long, however fast it was. Otherwise an upstream that refuses everything in five milliseconds is the fastest of
+all, and attracts all traffic. This share has a longer memory than the score: an upstream that hangs on every tenth
+call looks well in between.
 
 References
 ----------
@@ -61,7 +63,7 @@ class PeakEwma:
         self._at = 0.0
 
     def forget(self) -> None:
-        """As if never measured: what it was before it was ill says nothing."""
+        """As if never measured."""
         self._value = math.nan
 
     @property
@@ -90,8 +92,54 @@ class PeakEwma:
         return floor + (self._value - floor) * math.exp(-max(now - self._at, 0.0) / self.decay)
 
 
+class Trouble:
+    """The share of attempts that failed or were overtaken lately; old ones fade.
+
+    Ten attempts without trouble are taken for granted, so that one failure of one does not make 100 %.
+
+    Parameters
+    ----------
+    fade
+        Seconds in which an attempt's weight falls to 1/e.
+
+    Examples
+    --------
+    >>> trouble = Trouble()
+    >>> for n in range(10):
+    ...     trouble.count(0.0, bad=n < 2)
+    >>> trouble.share(0.0), round(trouble.share(60.0), 3)
+    (0.1, 0.054)
+    """
+
+    __slots__ = ("_all", "_at", "_bad", "fade")
+
+    def __init__(self, fade: float = 60.0) -> None:
+        self.fade = fade
+        self._at = 0.0
+        self._all = 0.0
+        self._bad = 0.0
+
+    def count(self, now: float, *, bad: bool) -> None:
+        """One more attempt has shown how it goes."""
+        self._fade(now)
+        self._all += 1.0
+        self._bad += bad
+
+    def share(self, now: float) -> float:
+        """Of all attempts, with ten good ones added."""
+        self._fade(now)
+        return self._bad / (self._all + 10.0)
+
+    def _fade(self, now: float) -> None:
+        if now > self._at:
+            left = math.exp((self._at - now) / self.fade)
+            self._all *= left
+            self._bad *= left
+            self._at = now
+
+
 class Load:
-    """What the balancer knows of one upstream: its score and the work in flight.
+    """What the balancer knows of one upstream: how soon it answers, how often it does not, and the work in flight.
 
     Attributes
     ----------
@@ -99,19 +147,34 @@ class Load:
         The upstream.
     score
         Seconds to a first token on an empty prompt.
+    trouble
+        How often an attempt there came to nothing.
+    timeout
+        What such an attempt costs (seconds).
     work
         Work in flight, in units of such a first token (`Call.first_work`, `Call.rest_work`).
     started
         Attempts that were ever started there.
     """
 
-    __slots__ = ("name", "score", "started", "work")
+    __slots__ = ("name", "score", "started", "timeout", "trouble", "work")
 
-    def __init__(self, name: str, decay: float = 10.0) -> None:
+    def __init__(self, name: str, decay: float = 10.0, *, timeout: float = 10.0) -> None:
         self.name = name
         self.score = PeakEwma(decay)
+        self.trouble = Trouble()
+        self.timeout = timeout
         self.work = 0.0
         self.started = 0
+
+    def forget(self) -> None:
+        """What it was before it was ill, and while it was, says nothing."""
+        self.score.forget()
+        self.trouble = Trouble()
+
+    def expected(self, now: float, floor: float) -> float:
+        """Seconds to a first token, those that it never gives counted as the timeout."""
+        return self.score.at(now, floor) + self.trouble.share(now) * self.timeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,4 +262,4 @@ def cost(now: float, load: Load, floor: float) -> float:
     """
     if not load.score.measured:
         return 0.0 if load.work <= 0 else _UNMEASURED * (1 + load.work)
-    return load.score.at(now, floor) * (1 + load.work)
+    return load.expected(now, floor) * (1 + load.work)

@@ -1,8 +1,12 @@
 """When to send a call a second time because its first byte is late; whoever gives the first token wins.
 
-The clock is the time to the first byte of such calls at this upstream (same model, stream or not, same size of prompt). Past
-its 95th percentile one call in twenty is late for no fault, and a hung one always is. As the budget empties, the
+The clock is the time to the first byte of such calls at this upstream (same model, stream or not, same size of prompt).
+Past its 95th percentile one call in twenty is late for no fault, and a hung one always is. As the budget empties, the
 percentile rises to the 99th: the last hedges go to calls that are surely stuck, not to the slow end of the healthy.
+
+An upstream that hangs on one call in ten has its own 95th percentile among the hung ones, and would never be late by it.
+So the percentile of the best upstream counts where it is lower, but never less than twice this one's median: an
+upstream that is slow as a rule is the balancer's business.
 
 A hedge is load, and load is what most slowness comes from. So there is none
 
@@ -21,7 +25,7 @@ J. Dean, L. A. Barroso: The tail at scale. CACM 56(2), 2013.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -70,7 +74,9 @@ class Hedge:
     busy: Share = 0.85
     failing: Share = 0.2
 
-    def delay(self, now: float, call: Call, known: Latencies, *, fill: float) -> float | None:
+    def delay(
+        self, now: float, call: Call, known: Latencies, *, fill: float, others: Iterable[Latencies] = ()
+    ) -> float | None:
         """Seconds after its start at which an attempt is late; None: it is not hedged.
 
         Parameters
@@ -79,12 +85,18 @@ class Hedge:
             Of the upstream that the attempt runs at.
         fill
             How full the budget of hedges is, 0 to 1.
+        others
+            Of the upstreams that a hedge could go to.
         """
         if not self.enabled or not call.repeatable:
             return None
         q = self.last_quantile - (self.last_quantile - self.quantile) * min(max(fill, 0.0), 1.0)
-        late = known.first_quantile(now, call, q)
-        return None if late is None or math.isnan(late) else max(late, self.floor)
+        own = known.first_quantile(now, call, q)
+        median = known.first_quantile(now, call, 0.5)
+        if own is None or median is None:
+            return None
+        best = min((late for one in others if (late := one.first_quantile(now, call, q)) is not None), default=own)
+        return max(min(own, max(best, 2 * median)), self.floor)
 
     def allows(
         self,

@@ -239,16 +239,18 @@ class Router:
         )
         attempt = Attempt(next(self._numbers), call, upstream.name, extra, now, clock)
         running = Running(attempt, upstream, upstream.start(now, call), hold)
-        delay = (
-            None
-            if hedge
-            else self.policies.hedge.delay(now, call, upstream.latencies, fill=self.budget.fill(Extra.HEDGE))
-        )
+        delay = None if hedge else self._late(now, call, upstream)
         running.hedge_at = None if delay is None else now + delay
         flight.running[attempt.id] = running
         self._by_attempt[attempt.id] = flight
         self._arm(now, running)
         actions.append(Start(attempt))
+
+    def _late(self, now: float, call: Call, upstream: Upstream) -> float | None:
+        """Seconds after which an attempt there is late enough to be hedged."""
+        peers = (one.latencies for one in self.selection.upstreams if one.spec.tier == upstream.spec.tier)
+        fill = self.budget.fill(Extra.HEDGE)
+        return self.policies.hedge.delay(now, call, upstream.latencies, fill=fill, others=peers)
 
     def _begin(self, now: float, flight: Flight, running: Running, actions: list[Action]) -> None:
         """The first byte of an attempt: the first of all wins."""
@@ -256,7 +258,8 @@ class Router:
         running.idle_by = now + running.attempt.clock.idle
         flight.winner = running
         for other in flight.others(running):
-            self._give_up(now, flight, other, actions)
+            overtaken = other.attempt.started < running.attempt.started
+            self._give_up(now, flight, other, actions, overtaken=overtaken)
         self._arm(now, running)
         actions.append(Deliver(running.attempt))
 
@@ -365,10 +368,12 @@ class Router:
             retry_after = max(1.0, self.admission.oldest(now), 0.0 if math.isinf(wait) else wait)
         actions.append(Refused(flight.call, reason, flight.last, retry_after, flight.cost))
 
-    def _give_up(self, now: float, flight: Flight, running: Running, actions: list[Action]) -> None:
+    def _give_up(
+        self, now: float, flight: Flight, running: Running, actions: list[Action], *, overtaken: bool = False
+    ) -> None:
         """Stop an attempt that is not needed any more."""
         self._close(flight, running)
-        running.upstream.give_up(now, running.lease)
+        running.upstream.give_up(now, running.lease, overtaken=overtaken)
         self._pay(flight, running, read_anyway(flight.call, Failure.CANCELLED))
         actions.append(Stop(running.attempt))
 

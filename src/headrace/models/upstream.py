@@ -18,7 +18,6 @@ from headrace.models.settings import Policies, UpstreamSpec
 _UNSCORED = frozenset({Failure.BAD_REQUEST, Failure.CANCELLED})
 """Failures that say nothing about how soon an answer would come."""
 
-
 @dataclass(slots=True)
 class Lease:
     """What one attempt holds of an upstream until it ends."""
@@ -50,7 +49,7 @@ class Upstream:
     def __init__(self, spec: UpstreamSpec, policies: Policies, random: Random) -> None:
         self.spec = spec
         self.policies = policies
-        self.load = Load(spec.name, policies.balancer.decay)
+        self.load = Load(spec.name, policies.balancer.decay, timeout=policies.timeouts.first_token)
         self.limit = policies.concurrency.make(local=spec.local)
         self.quota = spec.quota(policies.quota)
         self.breaker = Breaker(policies.breaker, random)
@@ -95,7 +94,8 @@ class Upstream:
         seconds = now - lease.started
         lease.first_at = now
         if lease.probe:
-            self.load.score.forget()
+            self.load.forget()
+        self.load.trouble.count(now, bad=False)
         self.load.score.observe(now, seconds / lease.call.seen_work)
         self.load.work -= self._first_weight(lease.call)
         self.latencies.first(now, lease.call, seconds)
@@ -115,25 +115,43 @@ class Upstream:
         """It failed."""
         self._leave(now, lease, None, limits)
         if failure not in _UNSCORED:
-            as_timeout = self.policies.balancer.failures == "timeout"
-            elapsed = (now - lease.started) / lease.call.seen_work
-            self.load.score.observe(now, self.policies.timeouts.first_token if as_timeout else elapsed)
+            self._score(now, lease, failure)
         if failure in (Failure.RATE_LIMITED, Failure.QUOTA) and self.policies.quota.enabled:
             self.quota.on_refusal(now, failure, limits.retry_after)
         if failure.means_too_much:
             self.limit.on_too_much(now, lease.started)
         self.breaker.on_failure(now, failure, probe=lease.probe)
 
-    def give_up(self, now: float, lease: Lease) -> None:
-        """It is cancelled, for no fault that is known: all that is known is that it took at least so long."""
+    def give_up(self, now: float, lease: Lease, *, overtaken: bool = False) -> None:
+        """It is cancelled: all that is known is that it took at least so long.
+
+        When another attempt of the call that began later was faster (`overtaken`), that is held against it.
+        """
         waited = now - lease.started
         if lease.first_at is None:
             self.latencies.first(now, lease.call, waited)
+            self.load.trouble.count(now, bad=overtaken)
             sample = waited / lease.call.seen_work
             if not self.load.score.measured or sample > self.load.score.last:
                 self.load.score.observe(now, sample)
         self._leave(now, lease, None, NOTHING)
         self.breaker.on_given_up(probe=lease.probe)
+
+    def _score(self, now: float, lease: Lease, failure: Failure) -> None:
+        """What a failure does to the standing of the upstream.
+
+        It counts as a timeout in the share of trouble. The peak is left to attempts that did take long: one refusal at
+        the limit of what runs at once says nothing about the next call, and would send everything elsewhere.
+        """
+        elapsed = (now - lease.started) / lease.call.seen_work
+        if self.policies.balancer.failures == "elapsed":
+            self.load.score.observe(now, elapsed)
+            return
+        self.load.trouble.count(now, bad=True)
+        if not self.load.score.measured:
+            self.load.score.observe(now, self.load.timeout)
+        elif failure is Failure.TIMEOUT and lease.first_at is None:
+            self.load.score.observe(now, max(elapsed, self.load.score.last))
 
     def _leave(self, now: float, lease: Lease, usage: Usage | None, limits: Limits) -> None:
         self.in_flight -= 1
