@@ -6,8 +6,8 @@ tokens of prompt holds an upstream longer than twenty short ones. Up to `scan` u
 that two drawn at random (the power of two choices), which needs no pass over all and does not let everybody run to
 the same best one.
 
-To that comes the share of attempts that fail or are overtaken by a hedge, times the timeout: a failure counts as if it had
-taken so long, however fast it was. Otherwise an upstream that refuses everything in five milliseconds is the fastest of
+To that comes the share of attempts that fail or are overtaken by a hedge, times the timeout and an `aversion`: a failure
+counts as if it had taken so long, however fast it was. Otherwise an upstream that refuses everything in five milliseconds is the fastest of
 all, and attracts all traffic. This share has a longer memory than the score: an upstream that hangs on every tenth
 call looks well in between.
 
@@ -28,7 +28,7 @@ from typing import ClassVar, Literal
 
 from pydantic import ConfigDict
 
-from headrace.models.bounds import STRICT, Count, Seconds, Share
+from headrace.models.bounds import STRICT, Count, Factor, Seconds, Share
 
 _UNMEASURED = 1e6
 """Stands for the score of an upstream that has attempts in flight and has never answered: after all that have."""
@@ -149,21 +149,21 @@ class Load:
         Seconds to a first token on an empty prompt.
     trouble
         How often an attempt there came to nothing.
-    timeout
-        What such an attempt costs (seconds).
+    penalty
+        What such an attempt counts for (seconds).
     work
         Work in flight, in units of such a first token (`Call.first_work`, `Call.rest_work`).
     started
         Attempts that were ever started there.
     """
 
-    __slots__ = ("name", "score", "started", "timeout", "trouble", "work")
+    __slots__ = ("name", "penalty", "score", "started", "trouble", "work")
 
-    def __init__(self, name: str, decay: float = 10.0, *, timeout: float = 10.0) -> None:
+    def __init__(self, name: str, decay: float = 10.0, *, penalty: float = 30.0) -> None:
         self.name = name
         self.score = PeakEwma(decay)
         self.trouble = Trouble()
-        self.timeout = timeout
+        self.penalty = penalty
         self.work = 0.0
         self.started = 0
 
@@ -173,8 +173,8 @@ class Load:
         self.trouble = Trouble()
 
     def expected(self, now: float, floor: float) -> float:
-        """Seconds to a first token, those that it never gives counted as the timeout."""
-        return self.score.at(now, floor) + self.trouble.share(now) * self.timeout
+        """Seconds to a first token, with those that it never gives at their penalty."""
+        return self.score.at(now, floor) + self.trouble.share(now) * self.penalty
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +193,8 @@ class Balancer:
         What is in flight is weighed by work, or by the number of calls.
     failures
         A failure scores as the timeout, or as the time that it took (which makes black holes).
+    aversion
+        How many timeouts a failure counts for. 1 minimises the mean; more keeps the tail short.
     rule
         By score; or "turns", each in its turn, which knows nothing (to compare with).
 
@@ -216,6 +218,7 @@ class Balancer:
     decay: Seconds = 10.0
     weigh: Literal["work", "calls"] = "work"
     failures: Literal["timeout", "elapsed"] = "timeout"
+    aversion: Factor = 3.0
     rule: Literal["score", "turns"] = "score"
 
     def pick(self, now: float, loads: Sequence[Load], random: Random) -> Load:

@@ -57,7 +57,7 @@ class ResilienceBudget:
 
     deposit: float = 0.1
     cap: float = 20.0
-    shares: dict[Extra, float] = field(default_factory=lambda: {Extra.HEDGE: 0.04, Extra.SHADOW: 0.05})
+    shares: dict[Extra, float] = field(default_factory=lambda: {Extra.HEDGE: 0.025, Extra.SHADOW: 0.05})
     burst: float = 5.0
     unlimited: bool = False
     spent: dict[Extra, int] = field(default_factory=dict[Extra, int], init=False)

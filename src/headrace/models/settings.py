@@ -76,7 +76,7 @@ class BudgetRules:
 
     deposit: NotNegative = 0.1
     cap: Positive = 20.0
-    hedges: Share = 0.04
+    hedges: Share = 0.025
     shadows: Share = 0.05
     burst: Positive = 5.0
     unlimited: bool = False

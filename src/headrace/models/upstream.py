@@ -49,7 +49,7 @@ class Upstream:
     def __init__(self, spec: UpstreamSpec, policies: Policies, random: Random) -> None:
         self.spec = spec
         self.policies = policies
-        self.load = Load(spec.name, policies.balancer.decay, timeout=policies.timeouts.first_token)
+        self.load = Load(spec.name, policies.balancer.decay, penalty=policies.balancer.aversion * policies.timeouts.first_token)
         self.limit = policies.concurrency.make(local=spec.local)
         self.quota = spec.quota(policies.quota)
         self.breaker = Breaker(policies.breaker, random)
@@ -149,7 +149,7 @@ class Upstream:
             return
         self.load.trouble.count(now, bad=True)
         if not self.load.score.measured:
-            self.load.score.observe(now, self.load.timeout)
+            self.load.score.observe(now, self.policies.timeouts.first_token)
         elif failure is Failure.TIMEOUT and lease.first_at is None:
             self.load.score.observe(now, max(elapsed, self.load.score.last))
 
