@@ -7,6 +7,7 @@ are nobody's illness (`Failure.blames_upstream`).
     closed --fails--> open (5 s, 10 s, ... 60 s, +-20 %) --time is up--> half open: one probe --well--> closed
                        ^--------------------------------------------------------------fails--|
 
+The longer ejections are for when others can take its calls. When none can and calls wait, a probe may go after `first`.
 When all upstreams are ejected, the router takes the least bad one rather than none (panic): ejection is a judgement of one
 upstream against others, and where no other is left it only makes an outage longer. A success closes the breaker, also
 then.
@@ -120,9 +121,13 @@ class Breaker:
         """Whether an attempt may go there now (when half open: the one probe)."""
         return not self._open or (now >= self.until and not self._probing)
 
+    def presses(self, now: float) -> bool:
+        """Whether a probe may go there before its time because calls wait that nobody else can take."""
+        return self._open and not self._probing and now >= self._since + self.rules.first
+
     def begin(self, now: float) -> bool:
         """An attempt goes there; True when it is the probe (hand that back with its end)."""
-        if self._probing or self.state(now) is not State.HALF_OPEN:
+        if not self._open or self._probing or not (self.allows(now) or self.presses(now)):
             return False
         self._probing = True
         return True

@@ -23,6 +23,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
+_NEAR = 0.75
+"""Up to this share of the limit that was in use before an outage it comes back quickly."""
+
 
 class Limit(Protocol):
     """How many attempts may be in flight at one upstream."""
@@ -71,7 +74,7 @@ class Aimd:
     """Additive increase, multiplicative decrease on explicit signals.
 
     After an outage the limit is at its lowest, and one more per round trip would take minutes back to where it was. It
-    doubles per round trip instead, up to half of the highest limit that was in use before the trouble began.
+    doubles per round trip instead, up to three quarters of the limit that was in use before the trouble began.
 
     Parameters
     ----------
@@ -116,7 +119,7 @@ class Aimd:
         self._well = True
         if 2 * in_flight < self.current:
             return
-        step = 1.0 if self._limit < self._proven / 2 else 1.0 / self._limit
+        step = 1.0 if self._limit < _NEAR * self._proven else 1.0 / self._limit
         self._limit = min(self._limit + step, float(self.most))
 
     def on_first_token(self, in_flight: int, seconds: float, work: float) -> None:

@@ -27,6 +27,7 @@ from headrace.core.errors import DeclarationError
 from headrace.models.action import Action, Attempt, Deliver, Done, Reason, Refused, Start, Stop
 from headrace.models.admission import Admission, Turned
 from headrace.models.billing import Billing, read_anyway
+from headrace.models.breaker import State
 from headrace.models.budget import Extra
 from headrace.models.call import Call, Priority, Usage
 from headrace.models.failure import Failure, Where
@@ -301,7 +302,7 @@ class Router:
             self.selection.able(now, call, reserved=self.admission.reserved(now), without=elsewhere) if allowed else []
         )
         # A probe that hangs must not be paired with a second probe, nor a hedge sent where it helps nobody.
-        able = [one for one in able if one.spec.tier == running.upstream.spec.tier and not one.half_open(now)]
+        able = [one for one in able if one.spec.tier == running.upstream.spec.tier and one.breaker.state(now) is State.CLOSED]
         if able and self.budget.take(Extra.HEDGE):
             self._start(now, flight, able, actions, hedge=True)
         else:

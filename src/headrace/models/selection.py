@@ -6,7 +6,7 @@
 3. A session's upstream, while it is well and not overloaded.
 4. Otherwise the balancer.
 
-If every upstream is ejected and none may be probed, the ejected ones are used as if they were not (panic).
+If none can take it, an ejected one may be probed before its time (`Breaker.presses`). If every upstream is ejected and none may be probed, the ejected ones are used as if they were not (panic).
 """
 
 from __future__ import annotations
@@ -60,11 +60,14 @@ class Selection:
             ]
             if found:
                 return found
-        return []
+        if not call.repeatable:
+            return []
+        pressed = (one for one in self.upstreams if one.name not in without and one.breaker.presses(now))
+        return [one for one in pressed if one.wait(now, call, reserved=reserved, panic=True) <= 0]
 
     def choose(self, now: float, call: Call, able: Sequence[Upstream]) -> Upstream:
         """The upstream for this call among those that can take it (at least one)."""
-        probe = next((one for one in able if call.repeatable and one.half_open(now)), None)
+        probe = next((one for one in able if call.repeatable and one.awaits_probe(now)), None)
         if probe is not None:
             return probe
         loads = [one.load for one in able]

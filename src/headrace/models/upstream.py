@@ -77,8 +77,8 @@ class Upstream:
             return math.inf
         return self.quota.wait(now, call.prompt_tokens, call.output_tokens)
 
-    def half_open(self, now: float) -> bool:
-        """Whether it waits for its probe."""
+    def awaits_probe(self, now: float) -> bool:
+        """Whether it is ejected and its time is up."""
         return self.breaker.state(now) is State.HALF_OPEN
 
     def start(self, now: float, call: Call) -> Lease:
