@@ -195,6 +195,8 @@ class Router:
 
     def _pump(self, now: float, actions: list[Action]) -> list[Action]:
         """Start whatever waits and fits."""
+        while self._timers and self._timers[0][2] not in self._flights:
+            heapq.heappop(self._timers)
         self._unblocked = math.inf
         while len(self.admission):
             found = self.admission.take(
@@ -302,7 +304,11 @@ class Router:
             self.selection.able(now, call, reserved=self.admission.reserved(now), without=elsewhere) if allowed else []
         )
         # A probe that hangs must not be paired with a second probe, nor a hedge sent where it helps nobody.
-        able = [one for one in able if one.spec.tier == running.upstream.spec.tier and one.breaker.state(now) is State.CLOSED]
+        able = [
+            one
+            for one in able
+            if one.spec.tier == running.upstream.spec.tier and one.breaker.state(now) is State.CLOSED
+        ]
         if able and self.budget.take(Extra.HEDGE):
             self._start(now, flight, able, actions, hedge=True)
         else:
@@ -397,3 +403,7 @@ class Router:
 
     def _timer(self, at: float, call: Call) -> None:
         heapq.heappush(self._timers, (at, next(self._numbers), call.id))
+        # Calls mostly end long before their deadline: without this, the heap would hold all calls of the last minute.
+        if len(self._timers) > 64 + 4 * len(self._flights):
+            self._timers = [timer for timer in self._timers if timer[2] in self._flights]
+            heapq.heapify(self._timers)

@@ -43,6 +43,10 @@ class Selection:
         self._policies = policies
         self._random = random
 
+    def named(self, name: str) -> Upstream:
+        """The upstream of this name."""
+        return self._by_name[name]
+
     def panics(self, now: float) -> bool:
         """Whether every upstream is ejected."""
         return not any(one.breaker.allows(now) for one in self.upstreams)

@@ -17,6 +17,10 @@ from headrace.models.settings import Policies, UpstreamSpec
 
 _UNSCORED = frozenset({Failure.BAD_REQUEST, Failure.CANCELLED})
 """Failures that say nothing about how soon an answer would come."""
+_WRITING = 0.1
+"""How much an answer being written delays the next first token, against a prompt being read: many answers are written
+at once, while long prompts are read one after the other."""
+
 
 @dataclass(slots=True)
 class Lease:
@@ -49,7 +53,9 @@ class Upstream:
     def __init__(self, spec: UpstreamSpec, policies: Policies, random: Random) -> None:
         self.spec = spec
         self.policies = policies
-        self.load = Load(spec.name, policies.balancer.decay, penalty=policies.balancer.aversion * policies.timeouts.first_token)
+        self.load = Load(
+            spec.name, policies.balancer.decay, penalty=policies.balancer.aversion * policies.timeouts.first_token
+        )
         self.limit = policies.concurrency.make(local=spec.local)
         self.quota = spec.quota(policies.quota)
         self.breaker = Breaker(policies.breaker, random)
@@ -169,4 +175,4 @@ class Upstream:
         return call.first_work if self.policies.balancer.weigh == "work" else 1.0
 
     def _rest_weight(self, call: Call) -> float:
-        return call.rest_work if self.policies.balancer.weigh == "work" else 0.0
+        return _WRITING * call.rest_work if self.policies.balancer.weigh == "work" else 0.0

@@ -9,6 +9,7 @@ PVLDB 12(12), 2019.
 from __future__ import annotations
 
 import math
+import sys
 
 ACCURACY = 0.01
 """Relative accuracy of quantiles."""
@@ -40,7 +41,9 @@ def value_of(index: int) -> float:
     """
     if index == 0:
         return 0.0
-    return math.copysign(2.0 * GAMMA ** (abs(index) - SHIFT) / (GAMMA + 1), index)
+    # One power less than in the paper's 2 * gamma**n / (gamma + 1), which would overflow in the last bins.
+    size = GAMMA ** (abs(index) - SHIFT - 1) * (2 * GAMMA / (GAMMA + 1))
+    return math.copysign(min(size, sys.float_info.max), index)
 
 
 class Sketch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from random import Random
@@ -70,14 +70,14 @@ class Log:
         When each attempt began, where, and whether it was an extra one.
     failures
         When each failure that an upstream told came, where, and what it was.
-    busiest
-        Most attempts that were ever in flight per upstream, and the limit then.
+    over
+        How often an attempt was started at an upstream that had as many in flight as its limit; always 0.
     """
 
     records: list[Record] = field(default_factory=list[Record])
     attempts: list[tuple[float, str, str]] = field(default_factory=list[tuple[float, str, str]])
     failures: list[tuple[float, str, Failure]] = field(default_factory=list[tuple[float, str, Failure]])
-    most_over_limit: int = 0
+    over: int = 0
 
 
 class Driver:
@@ -121,9 +121,9 @@ class Driver:
 
     # Calls ---------------------------------------------------------------------------------------------------------
 
-    def _next(self, coming: itertools.chain[Arrival] | object) -> None:
-        arrival = next(coming, None)  # pyright: ignore[reportArgumentType, reportCallIssue, reportUnknownVariableType]
-        if isinstance(arrival, Arrival):
+    def _next(self, coming: Iterator[Arrival]) -> None:
+        arrival = next(coming, None)
+        if arrival is not None:
             self.agenda.at(arrival.at, lambda: (self._submit(arrival, 0), self._next(coming)))
 
     def _submit(self, arrival: Arrival, again: int) -> None:
@@ -157,9 +157,7 @@ class Driver:
     def end(self, attempt: Attempt, usage: Usage, limits: Limits) -> None:
         """A whole answer."""
         now = self.agenda.now
-        self._tokens.observe(
-            now, prompt_bytes=0, prompt_tokens=usage.prompt_tokens, output_tokens=usage.output_tokens
-        )
+        self._tokens.observe(now, prompt_bytes=0, prompt_tokens=usage.prompt_tokens, output_tokens=usage.output_tokens)
         self._act(self.router.on_end(now, attempt.id, usage, limits))
 
     def failure(self, attempt: Attempt, failure: Failure, limits: Limits) -> None:
@@ -189,6 +187,8 @@ class Driver:
         now = self.agenda.now
         record = self._open[attempt.call.id]
         record.attempts += 1
+        upstream = self.router.selection.named(attempt.upstream)
+        self.log.over += upstream.in_flight > upstream.limit.current
         self.log.attempts.append((now, attempt.upstream, "first" if attempt.extra is None else attempt.extra.value))
         self.servers[attempt.upstream].accept(attempt, record.arrival.output)
 

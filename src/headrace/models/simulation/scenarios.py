@@ -54,7 +54,8 @@ class Scenario:
     off
         Settings without the policies that it is about.
     beside
-        Settings of the run to compare with; that one has no fault, unless `beside_fault`.
+        What differs in a run of the same calls to compare with; None: there is none. `faultless` leaves the faults
+        out, other names are settings.
     """
 
     name: str
@@ -67,7 +68,7 @@ class Scenario:
     load: Callable[[Simulation], float] = field(default=lambda _: 1.0)
     faults: Callable[[Simulation], Sequence[Fault]] = field(default=lambda _: ())
     off: dict[str, Any] = field(default_factory=dict[str, Any])
-    compared: bool = False
+    beside: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def run(scenario: Scenario, simulation: Simulation, seed: int) -> Result:
     steps = [Step(scenario.start, scenario.end, scenario.load(simulation))]
     driver = Driver(simulation, steps, scenario.faults(simulation), seed)
     log = driver.run(scenario.until)
-    other = Driver(simulation, [], [], seed).run(scenario.until) if scenario.compared else log
+    other = log if scenario.beside is None else _beside(scenario, simulation, steps, scenario.beside, seed)
     spans = [("before", 10.0, scenario.start), ("during", scenario.start, scenario.end)]
     if scenario.end < scenario.until:
         spans.append(("after", scenario.end, scenario.until))
@@ -130,6 +131,15 @@ def run(scenario: Scenario, simulation: Simulation, seed: int) -> Result:
         findings=tuple(scenario.findings(simulation, log, other)),
         log=log,
     )
+
+
+def _beside(
+    scenario: Scenario, simulation: Simulation, steps: Sequence[Step], differs: dict[str, Any], seed: int
+) -> Log:
+    """The run to compare with."""
+    settings = {path: value for path, value in differs.items() if path != "faultless"}
+    faults: Sequence[Fault] = () if differs.get("faultless") else scenario.faults(simulation)
+    return Driver(simulation.changed(settings), steps, faults, seed).run(scenario.until)
 
 
 def find(name: str) -> Scenario:
@@ -215,9 +225,12 @@ def _overload(simulation: Simulation, log: Log, _other: Log) -> list[Finding]:
 def _reset(simulation: Simulation, log: Log, _other: Log) -> list[Finding]:
     tried = sum(60 <= at < 240 for at, _, _ in log.attempts)
     refused = sum(60 <= at < 240 and failure is Failure.RATE_LIMITED for at, _, failure in log.failures)
+    there, limit = goodput(log, 60, 120), _limit(simulation)
+    share = Interval(there.value / limit, there.low / limit, there.high / limit, there.n)
     return [
-        Finding("share of attempts that are refused by a rate limit", wilson(refused, tried), 0.05),
-        *_recovers(60, 240)(simulation, log, log),
+        Finding("share of attempts that are refused by a rate limit", wilson(refused, tried), 0.01),
+        Finding("goodput at the limit, over the limit", share, 0.85, at_most=False),
+        *_recovers(120, 240)(simulation, log, log),
     ]
 
 
@@ -225,9 +238,14 @@ def _slowdown(_simulation: Simulation, log: Log, _other: Log) -> list[Finding]:
     return [Finding("extra load while everything is slow", extra_load(log, 60, 120), 0.05)]
 
 
-def _mixed(_simulation: Simulation, log: Log, healthy: Log) -> list[Finding]:
+def _mixed(_simulation: Simulation, log: Log, turns: Log) -> list[Finding]:
     there = _firsts(log, 60, 240, 0.95, most_prompt=10_000)
-    return [Finding("p95 of the first token of short prompts (s)", there, 2.0)]
+    without = _firsts(turns, 60, 240, 0.95, most_prompt=10_000)
+    return [
+        Finding(
+            "p95 of the first token of short prompts, over that with upstreams in turns", ratio(there, without), 0.85
+        )
+    ]
 
 
 def _noisy(_simulation: Simulation, log: Log, _other: Log) -> list[Finding]:
@@ -239,6 +257,11 @@ def _noisy(_simulation: Simulation, log: Log, _other: Log) -> list[Finding]:
             0.05,
         )
     ]
+
+
+def _limit(simulation: Simulation) -> float:
+    """Calls per second that the rate limits let through."""
+    return sum((one.server.requests_per_minute or 0.0) / 60 for one in simulation.upstreams)
 
 
 def _limits(simulation: Simulation) -> dict[str, Any]:
@@ -253,7 +276,8 @@ def _limits(simulation: Simulation) -> dict[str, Any]:
 
 
 _QUIET_AND_LOUD = [{"name": "quiet", "weight": 1.0}, {"name": "loud", "weight": 9.0}]
-_PLAIN = {"policies.admission.enabled": False}
+_TURNS: dict[str, Any] = {"policies.balancer.rule": "turns", "policies.hedge.enabled": False}
+_PLAIN: dict[str, Any] = {"policies.admission.enabled": False}
 
 _ALL = (
     Scenario(
@@ -264,8 +288,8 @@ _ALL = (
         360,
         _grey,
         faults=lambda simulation: [Fault("hang", _first(simulation), 60, share=0.1)],
-        off={"policies.hedge.enabled": False, "policies.balancer.rule": "turns"},
-        compared=True,
+        off=_TURNS,
+        beside={"faultless": True},
     ),
     Scenario(
         "black-hole",
@@ -304,12 +328,13 @@ _ALL = (
     ),
     Scenario(
         "rate-limit-reset",
-        "At 60 s somebody else uses up all rate limits, which are a third above the load.",
+        "At 60 s all rate limits are used up, and until 120 s half as many calls again come as they let through.",
         60,
-        240,
+        120,
         240,
         _reset,
         change=_limits,
+        load=lambda simulation: 1.5 * _limit(simulation) / simulation.rate(),
         faults=lambda _: [Fault("limit", (), 60, 61)],
         off={"policies.quota.enabled": False, "policies.budget.unlimited": True},
     ),
@@ -331,7 +356,8 @@ _ALL = (
         240,
         _mixed,
         change=lambda _: {"load.long_prompts": 0.03},
-        off={"policies.balancer.rule": "turns", "policies.hedge.enabled": False},
+        off=_TURNS,
+        beside=_TURNS,
     ),
     Scenario(
         "noisy-neighbour",
