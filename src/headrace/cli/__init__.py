@@ -16,6 +16,7 @@ from headrace.cli.push import push
 from headrace.cli.quarantine import quarantine
 from headrace.cli.read import read
 from headrace.cli.serve import serve
+from headrace.cli.simulate import simulate
 from headrace.cli.store import store
 from headrace.cli.version import version
 from headrace.core.version import VERSION
@@ -31,6 +32,7 @@ COMMANDS = (
     quarantine,
     contract,
     audit,
+    simulate,
     store,
     mcp,
     version,

@@ -176,7 +176,7 @@ def test_a_high_share_of_failures_ejects_once_it_is_sure() -> None:
         breaker.on_failure(0.0, Failure.SERVER_ERROR)
         breaker.on_failure(0.0, Failure.SERVER_ERROR)
         breaker.on_failure(0.0, Failure.SERVER_ERROR)
-        breaker.on_success(0.0, started=0.0)
+        breaker.on_success(0.0, started=-1.0)
     assert number > 2, "three of four in the first dozen is not yet sure"
 
 
