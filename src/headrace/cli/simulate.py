@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from headrace.models.simulation.scenarios import Result
     from headrace.stats.interval import Interval
 
-PHASES = ("phase", "calls", "in time", "per second", "first p50", "first p99", "total p50", "total p99", "extra", "cost",
+PHASES = ("phase", "calls", "in time", "per second", "first p50", "first p99", "total p50", "total p99", "extra",
+"cost",
           "fairness")  # fmt: skip
 
 
@@ -33,8 +34,8 @@ PHASES = ("phase", "calls", "in time", "per second", "first p50", "first p99", "
 def simulate(settings: Path | None, names: tuple[str, ...], seed: int, file: Path | None, listed: bool) -> None:
     """Show how your upstream settings hold when something goes wrong.
 
-    SETTINGS is a YAML file of policies, upstreams and load; what it leaves out has its default. The policies are the ones
-    that run in production; only the upstreams and the clock are simulated. Nothing is sent anywhere.
+    SETTINGS is a YAML file of policies, upstreams and load; what it leaves out has its default. The policies are the
+    ones that run in production; only the upstreams and the clock are simulated. Nothing is sent anywhere.
 
     Ends with 1 if something that must hold does not.
     """
@@ -67,9 +68,7 @@ def _write(results: list[Result], file: Path) -> None:
 
 def _print(result: Result) -> None:
     click.echo(click.style(result.scenario, bold=True) + f"  {result.about}")
-    click.echo(
-        f"seed {result.seed}, {result.rate:.1f} calls/s, the upstreams can answer {result.capacity:.1f} of them a second"
-    )
+    click.echo(f"seed {result.seed}, {result.rate:.1f} calls/s, the upstreams can answer {result.capacity:.1f}")
     print_table([_row(phase) for phase in result.phases], PHASES)
     for finding in result.findings:
         _tell(finding)

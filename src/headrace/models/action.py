@@ -1,4 +1,5 @@
-"""What the router tells its shell to do: the asyncio gateway does it with sockets, the simulator with a heap of events."""
+"""What the router tells its shell to do: the asyncio gateway does it with sockets, the simulator with a heap of
+events."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
 """Who waits, who goes next, and who is turned away, when there is more to do than can be done.
 
-- Priorities: critical before normal before sheddable. A share of the concurrency is kept free for critical calls as long as
-  any came lately (the router asks `Admission.reserved`).
+- Priorities: critical before normal before sheddable. A share of the concurrency is kept free for critical calls as
+  long as any came lately (the router asks `Admission.reserved`).
 - Among tenants of one priority: deficit round robin by tokens. Each round gives every tenant the same number of tokens;
   a tenant with ten times the calls, or with prompts ten times as long, gets no more of them.
-- Within a tenant: the earliest deadline first. A call whose deadline does not leave enough for it is turned away when its
-  turn comes, or when its deadline passes: what nobody waits for any more is not worth an upstream's time.
-- A queue that stands is shortened (`Codel`, one per tenant), critical calls excepted. While it stands, sheddable calls are
-  turned away at the door.
+- Within a tenant: the earliest deadline first. A call whose deadline does not leave enough for it is turned away when
+  its turn comes, or when its deadline passes: what nobody waits for any more is not worth an upstream's time.
+- A queue that stands is shortened (`Codel`, one per tenant), critical calls excepted. While it stands, sheddable calls
+  are turned away at the door.
 - It is bounded: beyond `most` calls the door is closed, with a word about when to come again.
 
 With `enabled=False` it is one plain queue, first come first served, as long as it gets.

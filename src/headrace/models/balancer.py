@@ -1,15 +1,15 @@
 """Which upstream gets the next attempt: the one that would give the first token soonest.
 
-Each upstream has a *score*: how long a first token on an empty prompt takes there, with peaks that count at once and fade
-slowly (peak EWMA). A choice multiplies it with the work in flight there: not the number of calls, since one with 50,000
-tokens of prompt holds an upstream longer than twenty short ones. Up to `scan` upstreams all are compared; beyond
-that two drawn at random (the power of two choices), which needs no pass over all and does not let everybody run to
-the same best one.
+Each upstream has a *score*: how long a first token on an empty prompt takes there, with peaks that count at once and
+fade slowly (peak EWMA). A choice multiplies it with the work in flight there: not the number of calls, since one with
+50,000 tokens of prompt holds an upstream longer than twenty short ones. Up to `scan` upstreams all are compared; beyond
+that two drawn at random (the power of two choices), which needs no pass over all and does not let everybody run to the
+same best one.
 
-To that comes the share of attempts that fail or are overtaken by a hedge, times the timeout and an `aversion`: a failure
-counts as if it had taken so long, however fast it was. Otherwise an upstream that refuses everything in five milliseconds is the fastest of
-all, and attracts all traffic. This share has a longer memory than the score: an upstream that hangs on every tenth
-call looks well in between.
+To that comes the share of attempts that fail or are overtaken by a hedge, times the timeout and an `aversion`: a
+failure counts as if it had taken so long, however fast it was. Otherwise an upstream that refuses everything in five
+milliseconds is the fastest of all, and attracts all traffic. This share has a longer memory than the score: an upstream
+that hangs on every tenth call looks well in between.
 
 References
 ----------

@@ -1,15 +1,15 @@
 """How many waiting items a local model gets at once.
 
-- Drain on idle: while a batch runs, items gather; when the model is free it gets what there is. An idle model never waits
-  for more to come: waiting pays only when the next batch is full anyway, and then it is.
+- Drain on idle: while a batch runs, items gather; when the model is free it gets what there is. An idle model never
+  waits for more to come: waiting pays only when the next batch is full anyway, and then it is.
 - The size is capped so that a batch does not take longer than `within`: the time of a batch of n items is fitted as
   a*n + b from the batches that ran.
 - Items whose deadline has passed, or would pass before a batch of one could end, are taken out before, not after.
 
 References
 ----------
-NVIDIA Triton, "Dynamic batcher": as large as possible, no delay by default. D. Crankshaw et al.: Clipper. NSDI 2017 (batch
-size from the latency that is allowed).
+NVIDIA Triton, "Dynamic batcher": as large as possible, no delay by default. D. Crankshaw et al.: Clipper. NSDI 2017
+(batch size from the latency that is allowed).
 """
 
 from __future__ import annotations

@@ -1,16 +1,17 @@
-"""Whether an upstream is well enough to be used: ejected when it fails, tried again with one probe, for longer each time.
+"""Whether an upstream is well enough to be used: ejected when it fails, tried again with one probe, for longer each
+time.
 
-Ejected after `consecutive` failures in a row, or when the share of failures is above `share` with 97.5 % confidence (the
-lower bound of Wilson's interval), so that two failures of three do not count as 67 %. Wrong keys and wrong requests
-are nobody's illness (`Failure.blames_upstream`).
+Ejected after `consecutive` failures in a row, or when the share of failures is above `share` with 97.5 % confidence
+(the lower bound of Wilson's interval), so that two failures of three do not count as 67 %. Wrong keys and wrong
+requests are nobody's illness (`Failure.blames_upstream`).
 
     closed --fails--> open (5 s, 10 s, ... 60 s, +-20 %) --time is up--> half open: one probe --well--> closed
                        ^--------------------------------------------------------------fails--|
 
 The longer ejections are for when others can take its calls. When none can and calls wait, a probe may go after `first`.
-When all upstreams are ejected, the router takes the least bad one rather than none (panic): ejection is a judgement of one
-upstream against others, and where no other is left it only makes an outage longer. A success closes the breaker, also
-then.
+When all upstreams are ejected, the router takes the least bad one rather than none (panic): ejection is a judgement of
+one upstream against others, and where no other is left it only makes an outage longer. A success closes the breaker,
+also then.
 
 References
 ----------

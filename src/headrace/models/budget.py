@@ -1,8 +1,8 @@
 """One budget for everything that is sent twice: retries, hedges, fallbacks after a failure, and shadows.
 
-Separate allowances add up exactly when it hurts. Here every call that succeeds deposits a fraction of a token, and every
-extra attempt costs a whole one, whatever it is for: when little fails, all failures are retried; when all fails, the
-load grows by the deposit's share (10 %) and no more. The bucket is capped, so that a quiet hour does not save up a
+Separate allowances add up exactly when it hurts. Here every call that succeeds deposits a fraction of a token, and
+every extra attempt costs a whole one, whatever it is for: when little fails, all failures are retried; when all fails,
+the load grows by the deposit's share (10 %) and no more. The bucket is capped, so that a quiet hour does not save up a
 storm. Hedges and shadows are a matter of comfort: each may spend only its own smaller share of it.
 
 References

@@ -1,13 +1,14 @@
 """Whether a queue is standing rather than absorbing a burst, and who then leaves it.
 
-A queue that is empty now and then does its work. One whose oldest call was above the target during a whole interval only
-makes everybody late: then those who have waited twice the target are turned away at once, while the others are
+A queue that is empty now and then does its work. One whose oldest call was above the target during a whole interval
+only makes everybody late: then those who have waited twice the target are turned away at once, while the others are
 served in time. Turned away early, a caller can go elsewhere; turned away at the deadline it has lost both.
 
 References
 ----------
-K. Nichols, V. Jacobson: Controlling queue delay. CACM 55(7), 2012. The form for servers (drop beyond twice the target while
-the least delay of the last interval was above it): B. Maurer: Fail at scale. ACM Queue 13(8), 2015; folly `Codel`.
+K. Nichols, V. Jacobson: Controlling queue delay. CACM 55(7), 2012. The form for servers (drop beyond twice the target
+while the least delay of the last interval was above it): B. Maurer: Fail at scale. ACM Queue 13(8), 2015; folly
+`Codel`.
 """
 
 from __future__ import annotations

@@ -2,19 +2,19 @@
 
 Latency of a whole call is no signal here: it depends on how long the answer happens to be. So there are two ways:
 
-- `Aimd` for hosted APIs, which say when it is too much (429, 503, 529, a timeout): down by a factor at each such signal,
-  at most once per round trip; up by one for each limit's worth of successes.
-- `Gradient` for servers of one's own, which rarely refuse and queue instead: the time to the first token, divided by the
-  work that it takes, rises when calls begin to wait inside.
+- `Aimd` for hosted APIs, which say when it is too much (429, 503, 529, a timeout): down by a factor at each such
+  signal, at most once per round trip; up by one for each limit's worth of successes.
+- `Gradient` for servers of one's own, which rarely refuse and queue instead: the time to the first token, divided by
+  the work that it takes, rises when calls begin to wait inside.
 
 Neither grows while less than half of the limit is in use: a limit that nobody reaches proves nothing.
 
 References
 ----------
-D.-M. Chiu, R. Jain: Analysis of the increase and decrease algorithms for congestion avoidance. Computer Networks 17, 1989.
-Netflix concurrency-limits: `AIMDLimit` (factor 0.9), `Gradient2Limit` (gradient between 0.5 and 1, smoothing 0.2,
-queue 4, long window 600 samples; later versions allow a tolerance of 1.5).
-V. Jacobson: Congestion avoidance and control. SIGCOMM 1988 (slow start, up to a threshold).
+D.-M. Chiu, R. Jain: Analysis of the increase and decrease algorithms for congestion avoidance. Computer Networks 17,
+1989. Netflix concurrency-limits: `AIMDLimit` (factor 0.9), `Gradient2Limit` (gradient between 0.5 and 1, smoothing 0.2,
+queue 4, long window 600 samples; later versions allow a tolerance of 1.5). V. Jacobson: Congestion avoidance and
+control. SIGCOMM 1988 (slow start, up to a threshold).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One absolute instant until when an answer is of use, and what it leaves to each attempt.
 
-A timeout per attempt alone lets retries and fallbacks add up: three attempts of 20 s take a minute, and the last rung is
-reached when nobody waits any more. So every wait is cut to what the deadline leaves, and an attempt leaves enough
+A timeout per attempt alone lets retries and fallbacks add up: three attempts of 20 s take a minute, and the last rung
+is reached when nobody waits any more. So every wait is cut to what the deadline leaves, and an attempt leaves enough
 for one more, as long as there is enough for two.
 """
 

@@ -1,7 +1,7 @@
 """How many tokens a text is, and how many an answer will be, before anybody counts them.
 
-A tokenizer per provider is heavy and often not public. What admission needs is an estimate that is seldom too low: bytes
-per token start at a usual value and follow what answers report; the length of answers follows a high quantile of
+A tokenizer per provider is heavy and often not public. What admission needs is an estimate that is seldom too low:
+bytes per token start at a usual value and follow what answers report; the length of answers follows a high quantile of
 what such calls gave.
 """
 

@@ -1,11 +1,13 @@
 """What providers say about their limits in headers, as numbers.
 
-| provider | headers                                                     | a reset is                              |
-|----------|-------------------------------------------------------------|-----------------------------------------|
-| OpenAI   | `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`     | the time until it is full: `1s`, `6m0s`, `12ms` |
-| Anthropic | `anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-{limit,remaining,reset}` | the instant: RFC 3339 |
-| all      | `retry-after`                                               | seconds, or an HTTP date                |
-| OpenAI, Azure | `retry-after-ms`                                       | milliseconds                            |
+| header                                                  | who       | value                                          |
+|---------------------------------------------------------|-----------|------------------------------------------------|
+| `x-ratelimit-{limit,remaining,reset}-{requests,tokens}` | OpenAI    | a reset is a duration: `1s`, `6m0s`, `12ms`    |
+| `anthropic-ratelimit-KIND-{limit,remaining,reset}`      | Anthropic | a reset is an instant, RFC 3339                |
+| `retry-after`                                           | all       | seconds, or an HTTP date                       |
+| `retry-after-ms`                                        | some      | milliseconds; it counts before `retry-after`   |
+
+KIND is `requests`, `tokens`, `input-tokens` or `output-tokens`.
 
 What cannot be read is left out: a header is advice, and a strange one must not fail an answer that is good.
 """

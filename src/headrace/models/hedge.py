@@ -4,8 +4,8 @@ The clock is the time to the first byte of such calls at this upstream (same mod
 Past its 95th percentile one call in twenty is late for no fault, and a hung one always is. As the budget empties, the
 percentile rises to the 99th: the last hedges go to calls that are surely stuck, not to the slow end of the healthy.
 
-An upstream that hangs on one call in ten has its own 95th percentile among the hung ones, and would never be late by it.
-So the percentile of the best upstream counts where it is lower, but never less than twice this one's median: an
+An upstream that hangs on one call in ten has its own 95th percentile among the hung ones, and would never be late by
+it. So the percentile of the best upstream counts where it is lower, but never less than twice this one's median: an
 upstream that is slow as a rule is the balancer's business.
 
 A hedge is load, and load is what most slowness comes from. So there is none

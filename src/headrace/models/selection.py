@@ -6,7 +6,8 @@
 3. A session's upstream, while it is well and not overloaded.
 4. Otherwise the balancer.
 
-If none can take it, an ejected one may be probed before its time (`Breaker.presses`). If every upstream is ejected and none may be probed, the ejected ones are used as if they were not (panic).
+If none can take it, an ejected one may be probed before its time (`Breaker.presses`). If every upstream is ejected and
+none may be probed, the ejected ones are used as if they were not (panic).
 """
 
 from __future__ import annotations

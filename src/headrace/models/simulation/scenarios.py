@@ -1,7 +1,7 @@
 """What can be simulated by name: what goes wrong, what must hold, and which policy is to be thanked.
 
-Each scenario has `off`: settings that switch off the policies it is about. With them it must fail, or it proves nothing;
-the tests see to it.
+Each scenario has `off`: settings that switch off the policies it is about. With them it must fail, or it proves
+nothing; the tests see to it.
 """
 
 from __future__ import annotations
