@@ -17,6 +17,7 @@ from headrace.cli.push import push
 from headrace.cli.quarantine import quarantine
 from headrace.cli.read import read
 from headrace.cli.serve import serve
+from headrace.cli.simulate import simulate
 from headrace.cli.source import source
 from headrace.cli.store import store
 from headrace.cli.version import version
@@ -35,6 +36,7 @@ COMMANDS = (
     contract,
     audit,
     source,
+    simulate,
     store,
     mcp,
     version,

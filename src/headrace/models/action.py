@@ -1,0 +1,115 @@
+"""What the router tells its shell to do: the asyncio gateway does it with sockets, the simulator with a heap of
+events."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from decimal import Decimal
+
+from headrace.models.budget import Extra
+from headrace.models.call import Call, Usage
+from headrace.models.deadline import AttemptClock
+from headrace.models.failure import Failure
+
+
+class Reason(enum.StrEnum):
+    """Why a call got no answer."""
+
+    DEADLINE = "deadline"
+    """Its deadline passed, or did not leave enough."""
+    SHED = "shed"
+    """It was turned away so that others are served in time."""
+    QUEUE_FULL = "queue_full"
+    """So many wait already that the door is closed."""
+    OVER_BUDGET = "over_budget"
+    """Its key has not enough money left."""
+    FAILED = "failed"
+    """Its attempts failed (`Refused.failure` is the last one's), and no more is allowed or would help."""
+    BROKEN = "broken"
+    """Its stream broke after the client had seen a part: never to be passed off as a whole answer."""
+    CANCELLED = "cancelled"
+    """The client went away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request to one upstream.
+
+    Attributes
+    ----------
+    id
+        Unique within the router.
+    call
+        What it is for.
+    upstream
+        Where it goes.
+    extra
+        What it is for beyond the first; None: it is the first.
+    started
+        When (instant, seconds).
+    clock
+        Until when its stages may take. The router keeps these times; a shell needs no timers of its own.
+    """
+
+    id: int
+    call: Call
+    upstream: str
+    extra: Extra | None
+    started: float
+    clock: AttemptClock
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Send the request."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Cancel the attempt at its upstream at once; nothing more is to be told of it."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """This attempt's first byte was the first: the answer is passed on from it."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The answer is complete. `cost` is that of all attempts; None where a price is not known."""
+
+    call: Call
+    attempt: Attempt
+    usage: Usage | None
+    cost: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The call ends without a (whole) answer.
+
+    Attributes
+    ----------
+    reason, failure
+        Why; and how the last attempt failed, if one did.
+    retry_after
+        Seconds after which it may be worth trying again; None where it is not.
+    cost
+        Of all attempts; None where a price is not known.
+    """
+
+    call: Call
+    reason: Reason
+    failure: Failure | None = None
+    retry_after: float | None = None
+    cost: Decimal | None = None
+
+
+Action = Start | Stop | Deliver | Done | Refused

@@ -1,0 +1,236 @@
+"""Who waits, who goes next, and who is turned away, when there is more to do than can be done.
+
+- Priorities: critical before normal before sheddable. A share of the concurrency is kept free for critical calls as
+  long as any came lately (the router asks `Admission.reserved`).
+- Among tenants of one priority: deficit round robin by tokens. Each round gives every tenant the same number of tokens;
+  a tenant with ten times the calls, or with prompts ten times as long, gets no more of them.
+- Within a tenant: the earliest deadline first. A call whose deadline does not leave enough for it is turned away when
+  its turn comes, or when its deadline passes: what nobody waits for any more is not worth an upstream's time.
+- A queue that stands is shortened (`Codel`, one per tenant), critical calls excepted. While it stands, sheddable calls
+  are turned away at the door.
+- It is bounded: beyond `most` calls the door is closed, with a word about when to come again.
+
+With `enabled=False` it is one plain queue, first come first served, as long as it gets.
+
+References
+----------
+M. Shreedhar, G. Varghese: Efficient fair queuing using deficit round robin. SIGCOMM 1995.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from pydantic import ConfigDict
+
+from headrace.models.bounds import STRICT, Count, Positive, Seconds, Share
+from headrace.models.call import Call, Priority
+from headrace.models.codel import Codel
+from headrace.models.lane import Lane
+
+
+class Turned(enum.StrEnum):
+    """Why a call was turned away from the queue."""
+
+    FULL = "queue_full"
+    SHED = "shed"
+    DEADLINE = "deadline"
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionRules:
+    """How calls wait.
+
+    Parameters
+    ----------
+    enabled
+        Off: first come first served, nobody is turned away.
+    most
+        Longest queue (calls).
+    quantum
+        Tokens that a tenant may send per round.
+    target, interval
+        Of `Codel` (seconds).
+    reserve
+        Share of the concurrency that is kept for critical calls.
+    reserve_for
+        Seconds since the last critical call after which nothing is kept.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    enabled: bool = True
+    most: Count = 2000
+    quantum: Positive = 2000.0
+    target: Seconds = 0.5
+    interval: Seconds = 2.0
+    reserve: Share = 0.2
+    reserve_for: Seconds = 60.0
+
+
+@dataclass(slots=True)
+class Next:
+    """What `Admission.take` found: a call to start, and calls that were turned away on the way to it."""
+
+    call: Call | None = None
+    turned: list[tuple[Call, Turned]] = field(default_factory=list[tuple[Call, Turned]])
+
+
+class Admission:
+    """The queue before the upstreams of one model.
+
+    Examples
+    --------
+    >>> queue = Admission(AdmissionRules())
+    >>> for name, deadline in (("late", 30.0), ("soon", 10.0)):
+    ...     queue.offer(0.0, Call(name, 100, 100, deadline))
+    >>> queue.take(0.0, lambda call: 1.0, lambda call: True).call.id
+    'soon'
+    """
+
+    def __init__(self, rules: AdmissionRules) -> None:
+        self.rules = rules
+        self._lanes: dict[Priority, dict[str, Lane]] = {priority: {} for priority in Priority}
+        self._rounds: dict[Priority, deque[Lane]] = {priority: deque() for priority in Priority}
+        self._plain: deque[Call] = deque()
+        self._places: dict[str, tuple[Lane, int] | None] = {}
+        self._critical = -math.inf
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def reserved(self, now: float) -> float:
+        """The share of the concurrency that only critical calls may use now."""
+        lately = self.rules.enabled and now - self._critical <= self.rules.reserve_for
+        return self.rules.reserve if lately else 0.0
+
+    def offer(self, now: float, call: Call, *, again: bool = False) -> Turned | None:
+        """Let a call wait; or why not. One that comes `again` (a retry) is never turned away at the door."""
+        if call.priority is Priority.CRITICAL:
+            self._critical = now
+        if not self.rules.enabled:
+            self._plain.append(call)
+            self._places[call.id] = None
+            return None
+        if not again and len(self) >= self.rules.most:
+            return Turned.FULL
+        lane = self._lane(call)
+        if not again and call.priority is Priority.SHEDDABLE and lane.codel.overloaded and len(lane):
+            return Turned.SHED
+        if not lane.in_round:
+            lane.in_round, lane.credit = True, 0.0
+            self._rounds[call.priority].append(lane)
+        self._places[call.id] = (lane, lane.push(now, call))
+        return None
+
+    def withdraw(self, call: Call) -> bool:
+        """The call waits no more (its client left, its deadline passed); whether it was there."""
+        if call.id not in self._places:
+            return False
+        place = self._places.pop(call.id)
+        if place is None:
+            self._plain.remove(call)
+        else:
+            place[0].remove(place[1])
+        return True
+
+    def take(self, now: float, usual: Callable[[Call], float], fits: Callable[[Call], bool]) -> Next:
+        """The next call that can start now.
+
+        Parameters
+        ----------
+        usual
+            Seconds that a call usually takes: less than that before its deadline it is turned away.
+        fits
+            Whether an upstream can take the call now. A call that does not fit keeps its place, and holds up its own
+            tenant only.
+        """
+        found = Next()
+        if not self.rules.enabled:
+            if self._plain and fits(self._plain[0]):
+                found.call = self._plain.popleft()
+                del self._places[found.call.id]
+            return found
+        for priority in Priority:
+            found.call = self._round(now, priority, usual, fits, found.turned)
+            if found.call is not None:
+                break
+        return found
+
+    def peek(self) -> Call | None:
+        """A call that is next in its lane, of the highest priority that has any; None when nothing waits."""
+        if self._plain:
+            return self._plain[0]
+        heads = (lane.head() for priority in Priority for lane in self._rounds[priority])
+        return next((head for head in heads if head is not None), None)
+
+    def oldest(self, now: float) -> float:
+        """How long (seconds) the call that waits longest has waited."""
+        return max((lane.oldest(now) for lanes in self._rounds.values() for lane in lanes), default=0.0)
+
+    def _round(
+        self,
+        now: float,
+        priority: Priority,
+        usual: Callable[[Call], float],
+        fits: Callable[[Call], bool],
+        turned: list[tuple[Call, Turned]],
+    ) -> Call | None:
+        """One call of this priority, by deficit round robin; None when none fits."""
+        lanes = self._rounds[priority]
+        blocked = 0
+        while lanes and blocked < len(lanes):
+            lane = lanes[0]
+            call = self._head(now, lane, usual, turned)
+            if call is None:
+                lanes.popleft()
+                lane.in_round = False
+                self._forget(priority, lane)
+            elif not fits(call):
+                lanes.rotate(-1)
+                blocked += 1
+            elif lane.credit < call.tokens:
+                lane.credit += self.rules.quantum
+                lanes.rotate(-1)
+                blocked = 0
+            else:
+                lane.credit -= call.tokens
+                lane.pop()
+                del self._places[call.id]
+                return call
+        return None
+
+    def _head(
+        self, now: float, lane: Lane, usual: Callable[[Call], float], turned: list[tuple[Call, Turned]]
+    ) -> Call | None:
+        """The first call of a lane that is worth starting; the others are turned away."""
+        lane.codel.watch(now, lane.oldest(now))
+        while (call := lane.head()) is not None:
+            if call.deadline <= now or call.deadline - now < usual(call):
+                reason = Turned.DEADLINE
+            elif call.priority is not Priority.CRITICAL and lane.codel.sheds(lane.waited(now)):
+                reason = Turned.SHED
+            else:
+                return call
+            lane.pop()
+            del self._places[call.id]
+            turned.append((call, reason))
+        return None
+
+    def _lane(self, call: Call) -> Lane:
+        lanes = self._lanes[call.priority]
+        lane = lanes.get(call.tenant)
+        if lane is None:
+            codel = Codel(self.rules.target, self.rules.interval)
+            lane = lanes[call.tenant] = Lane(call.tenant, codel)
+        return lane
+
+    def _forget(self, priority: Priority, lane: Lane) -> None:
+        """An empty lane that is well needs no memory: tenants come and go without end."""
+        if not lane.codel.overloaded:
+            self._lanes[priority].pop(lane.tenant, None)

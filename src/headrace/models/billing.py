@@ -1,0 +1,73 @@
+"""The money of attempts: set aside when one starts, settled when it ends.
+
+An attempt that was cancelled or timed out is charged its prompt: providers bill what they have read, and some bill
+the whole answer. One that was refused costs nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from headrace.models.call import Call, Usage
+from headrace.models.cost import Prices
+from headrace.models.failure import Failure
+from headrace.models.spending import Hold, Spending
+
+_READ = frozenset({Failure.TIMEOUT, Failure.CONNECTION, Failure.CANCELLED})
+"""Failures after which the prompt may have been read, and billed."""
+
+
+@dataclass(slots=True)
+class Billing:
+    """Prices and limits of one router.
+
+    Parameters
+    ----------
+    prices
+        What models cost; without one, costs are unknown and nothing is reserved.
+    spending
+        Limits per key.
+    epoch
+        What to add to a router's `now` to get seconds since 1970, so that periods of spending begin at midnight.
+
+    Examples
+    --------
+    >>> billing = Billing(Prices.parse('models: {m: {input: "1", output: "2"}}'), Spending({"k": Decimal("0.01")}))
+    >>> call = Call("1", prompt_tokens=1000, output_tokens=4000, deadline=9.0, key="k")
+    >>> hold = billing.reserve(0.0, call, "m")
+    >>> billing.reserve(0.0, call, "m") is None
+    True
+    >>> billing.settle(hold, "m", Usage(1000, 500))
+    Decimal('0.0020000000')
+    """
+
+    prices: Prices = field(default_factory=Prices)
+    spending: Spending = field(default_factory=lambda: Spending({}))
+    epoch: float = 0.0
+
+    def reserve(self, now: float, call: Call, model: str) -> Hold | None:
+        """Money for an attempt; None when the key has not enough left. A call without a key spends nobody's."""
+        price = self.prices.find(model)
+        most = Decimal(0) if price is None else price.most(call)
+        return self.spending.reserve(now + self.epoch, call.key, most)
+
+    def settle(self, hold: Hold, model: str, usage: Usage | None) -> Decimal | None:
+        """The attempt ended and used this; what it cost, None when its model has no price."""
+        price = self.prices.find(model)
+        cost = None if price is None else Decimal(0) if usage is None else price.of(usage)
+        self.spending.settle(hold, cost or Decimal(0))
+        return cost
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next period of spending begins."""
+        return self.spending.wait(now + self.epoch)
+
+
+def read_anyway(call: Call, failure: Failure) -> Usage | None:
+    """What a failed attempt is charged for: its prompt where that may have been read.
+
+    >>> read_anyway(Call("1", 10, 10, 0.0), Failure.TIMEOUT), read_anyway(Call("1", 10, 10, 0.0), Failure.OVERLOADED)
+    (Usage(prompt_tokens=10, output_tokens=0, cached_tokens=0), None)
+    """
+    return Usage(call.prompt_tokens, 0) if failure in _READ else None

@@ -1,0 +1,83 @@
+"""A bucket that fills at a rate: what may be spent now, and when there will be enough."""
+
+from __future__ import annotations
+
+import math
+
+
+class Bucket:
+    """A token bucket that never goes below empty: what was spent beyond it is owed, and refill pays that first.
+
+    Parameters
+    ----------
+    capacity
+        Most that it holds.
+    rate
+        Refill per second.
+    level
+        What it holds at first; full if not given.
+
+    Examples
+    --------
+    >>> bucket = Bucket(capacity=10, rate=2)
+    >>> bucket.take(0.0, 8), bucket.take(0.0, 8), bucket.wait(0.0, 8)
+    (True, False, 3.0)
+    >>> bucket.charge(0.0, 5)
+    >>> bucket.level(0.0), bucket.owed, bucket.wait(0.0, 1)
+    (0.0, 3.0, 2.0)
+    """
+
+    __slots__ = ("_at", "_level", "capacity", "owed", "rate")
+
+    def __init__(self, capacity: float, rate: float, *, level: float | None = None) -> None:
+        self.capacity = float(capacity)
+        self.rate = float(rate)
+        self._level = self.capacity if level is None else min(float(level), self.capacity)
+        self.owed = 0.0
+        self._at = -math.inf
+
+    def level(self, now: float) -> float:
+        """What may be spent now; never negative."""
+        if math.isinf(self._at):
+            self._at = now
+        came = max(now - self._at, 0.0) * self.rate
+        self._at = max(now, self._at)
+        paid = min(came, self.owed)
+        self.owed -= paid
+        self._level = min(self._level + came - paid, self.capacity)
+        return self._level
+
+    def take(self, now: float, amount: float) -> bool:
+        """Spend `amount`, all or nothing."""
+        if self.owed > 0 or self.level(now) < amount:
+            self.level(now)
+            return False
+        self._level -= amount
+        return True
+
+    def charge(self, now: float, amount: float) -> None:
+        """Spend `amount` that was already used elsewhere; what is not there is owed."""
+        level = self.level(now)
+        self._level = max(level - amount, 0.0)
+        self.owed += max(amount - level, 0.0)
+
+    def give(self, now: float, amount: float) -> None:
+        """Put back what was taken and not used; debts first."""
+        self.level(now)
+        paid = min(amount, self.owed)
+        self.owed -= paid
+        self._level = min(self._level + amount - paid, self.capacity)
+
+    def wait(self, now: float, amount: float) -> float:
+        """Seconds until `amount` can be taken; infinite when it never can."""
+        level = self.level(now)
+        missing = min(amount, self.capacity) - level + self.owed
+        if missing <= 1e-9:
+            return 0.0
+        return missing / self.rate if self.rate > 0 else math.inf
+
+    def set(self, now: float, level: float) -> None:
+        """What somebody who knows says that there is."""
+        self.level(now)
+        self._level = min(max(level, 0.0), self.capacity)
+        self.owed = 0.0

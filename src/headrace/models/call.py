@@ -1,0 +1,121 @@
+"""One request to a model, as the policies see it: how much work it is, for whom, and until when."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+PROMPT_TOKENS = 2000.0
+"""Prompt tokens that take about as long as the fixed part of a first token (0.3 s at 7,000 tokens/s of prefill)."""
+OUTPUT_TOKENS = 20.0
+"""Output tokens that take as long (0.3 s at 70 tokens/s)."""
+
+
+class Priority(enum.IntEnum):
+    """How much a call matters when not all can be served; the smaller number goes first."""
+
+    CRITICAL = 0
+    NORMAL = 1
+    SHEDDABLE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to a model.
+
+    Attributes
+    ----------
+    id
+        Unique among the calls in progress.
+    prompt_tokens
+        Tokens of the prompt, counted or estimated.
+    output_tokens
+        Tokens of the answer as expected: `max_tokens`, or what such calls usually give.
+    deadline
+        The instant (seconds) after which nobody waits for the answer.
+    tenant
+        For whom: tenants share fairly.
+    priority
+        How much it matters.
+    session
+        Calls of one session prefer one upstream, whose prompt cache is warm for it; empty: none.
+    stream
+        Whether the answer is passed on as it comes. Once its first token is out, nothing can be tried again.
+    repeatable
+        Whether it may run twice (no tools with effects, nothing stored): needed for retries after a byte was
+        sent, and for hedges.
+    key
+        Whose money it spends; empty: nobody's.
+    """
+
+    id: str
+    prompt_tokens: int
+    output_tokens: int
+    deadline: float
+    tenant: str = ""
+    priority: Priority = Priority.NORMAL
+    session: str = ""
+    stream: bool = True
+    repeatable: bool = True
+    key: str = ""
+
+    @property
+    def tokens(self) -> int:
+        """All tokens that it may take."""
+        return self.prompt_tokens + self.output_tokens
+
+    @property
+    def size(self) -> int:
+        """The bucket of its prompt's size: 0 below 1,000 tokens, then one per factor of four.
+
+        >>> [Call("", n, 0, 0.0).size for n in (0, 999, 1000, 4000, 50_000)]
+        [0, 0, 1, 2, 3]
+        """
+        return ((self.prompt_tokens // 1000).bit_length() + 1) // 2
+
+    @property
+    def first_work(self) -> float:
+        """Work up to the first token, in units of a first token on an empty prompt.
+
+        >>> Call("", 2000, 100, 0.0).first_work
+        2.0
+        """
+        return 1.0 + self.prompt_tokens / PROMPT_TOKENS
+
+    @property
+    def rest_work(self) -> float:
+        """Work after the first token, in the same units.
+
+        >>> Call("", 2000, 100, 0.0).rest_work
+        5.0
+        """
+        return self.output_tokens / OUTPUT_TOKENS
+
+    @property
+    def seen_work(self) -> float:
+        """Work until its first byte can be seen: an answer that is no stream shows nothing before it is done."""
+        return self.first_work if self.stream else self.first_work + self.rest_work
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an answer took, as the upstream counts it.
+
+    Attributes
+    ----------
+    prompt_tokens
+        All tokens of the prompt.
+    output_tokens
+        Tokens of the answer, hidden reasoning included.
+    cached_tokens
+        How many of the prompt's tokens came from the provider's cache.
+    """
+
+    prompt_tokens: int
+    output_tokens: int
+    cached_tokens: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """All tokens."""
+        return self.prompt_tokens + self.output_tokens

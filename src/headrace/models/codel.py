@@ -1,0 +1,63 @@
+"""Whether a queue is standing rather than absorbing a burst, and who then leaves it.
+
+A queue that is empty now and then does its work. One whose oldest call was above the target during a whole interval
+only makes everybody late: then those who have waited twice the target are turned away at once, while the others are
+served in time. Turned away early, a caller can go elsewhere; turned away at the deadline it has lost both.
+
+References
+----------
+K. Nichols, V. Jacobson: Controlling queue delay. CACM 55(7), 2012. The form for servers (drop beyond twice the target
+while the least delay of the last interval was above it): B. Maurer: Fail at scale. ACM Queue 13(8), 2015; folly
+`Codel`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Codel:
+    """Watches one queue.
+
+    Parameters
+    ----------
+    target
+        A wait (seconds) that is fine to stand for long. 5-10 % of the time to the first token that users accept.
+    interval
+        Seconds over which the least is taken.
+
+    Examples
+    --------
+    >>> codel = Codel(target=0.5, interval=2.0)
+    >>> for now, oldest in [(0.0, 0.9), (1.0, 1.2), (2.1, 1.2)]:
+    ...     codel.watch(now, oldest)
+    >>> codel.overloaded, codel.sheds(0.8), codel.sheds(1.2)
+    (True, False, True)
+    >>> codel.watch(3.0, 0.1)
+    >>> codel.watch(4.2, 1.2)
+    >>> codel.overloaded
+    False
+    """
+
+    target: float = 0.5
+    interval: float = 2.0
+    overloaded: bool = field(default=False, init=False)
+    """Whether the least wait of the last interval was above the target."""
+    _least: float = field(default=math.inf, init=False)
+    _ends: float = field(default=-math.inf, init=False)
+
+    def watch(self, now: float, oldest: float) -> None:
+        """The oldest call of the queue has waited so long (seconds)."""
+        if now >= self._ends:
+            # An interval in which nobody looked, or a long pause, proves no overload.
+            self.overloaded = self.target < self._least < math.inf and now < self._ends + self.interval
+            self._ends = now + self.interval
+            self._least = oldest
+        else:
+            self._least = min(self._least, oldest)
+
+    def sheds(self, wait: float) -> bool:
+        """Whether a call that has waited so long is turned away instead of served."""
+        return self.overloaded and wait > 2 * self.target

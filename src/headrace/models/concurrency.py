@@ -1,0 +1,216 @@
+"""How much may be in flight at one upstream, learnt from what comes back.
+
+Latency of a whole call is no signal here: it depends on how long the answer happens to be. So there are two ways:
+
+- `Aimd` for hosted APIs, which say when it is too much (429, 503, 529, a timeout): down by a factor at each such
+  signal, at most once per round trip; up by one for each limit's worth of successes.
+- `Gradient` for servers of one's own, which rarely refuse and queue instead: the time to the first token, divided by
+  the work that it takes, rises when calls begin to wait inside.
+
+Neither grows while less than half of the limit is in use: a limit that nobody reaches proves nothing.
+
+References
+----------
+D.-M. Chiu, R. Jain: Analysis of the increase and decrease algorithms for congestion avoidance. Computer Networks 17,
+1989. Netflix concurrency-limits: `AIMDLimit` (factor 0.9), `Gradient2Limit` (gradient between 0.5 and 1, smoothing 0.2,
+queue 4, long window 600 samples; later versions allow a tolerance of 1.5). V. Jacobson: Congestion avoidance and
+control. SIGCOMM 1988 (slow start, up to a threshold).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Protocol
+
+_NEAR = 0.75
+"""Up to this share of the limit that was in use before an outage it comes back quickly."""
+
+
+class Limit(Protocol):
+    """How many attempts may be in flight at one upstream."""
+
+    @property
+    def current(self) -> int:
+        """The limit now."""
+        ...
+
+    def on_success(self, now: float, in_flight: int, took: float) -> None:
+        """An attempt that was one of `in_flight` ended well after `took` seconds."""
+        ...
+
+    def on_first_token(self, in_flight: int, seconds: float, work: float) -> None:
+        """A first token came after `seconds`, where `work` units were to be done for it."""
+        ...
+
+    def on_too_much(self, now: float, started: float) -> None:
+        """An attempt that was started at `started` came back with a signal of overload."""
+        ...
+
+
+@dataclass(slots=True)
+class Fixed:
+    """A limit that stays as it is."""
+
+    limit: int = 64
+
+    @property
+    def current(self) -> int:
+        """The limit."""
+        return self.limit
+
+    def on_success(self, now: float, in_flight: int, took: float) -> None:
+        """Nothing is learnt."""
+
+    def on_first_token(self, in_flight: int, seconds: float, work: float) -> None:
+        """Nothing is learnt."""
+
+    def on_too_much(self, now: float, started: float) -> None:
+        """Nothing is learnt."""
+
+
+@dataclass(slots=True)
+class Aimd:
+    """Additive increase, multiplicative decrease on explicit signals.
+
+    After an outage the limit is at its lowest, and one more per round trip would take minutes back to where it was. It
+    doubles per round trip instead, up to three quarters of the limit that was in use before the trouble began.
+
+    Parameters
+    ----------
+    initial, least, most
+        Where it starts and between what it stays (attempts).
+    factor
+        What is left after a signal.
+
+    Examples
+    --------
+    >>> limit = Aimd(initial=10)
+    >>> limit.on_too_much(now=1.0, started=0.5)
+    >>> limit.current
+    9
+
+    One signal counts for all that was sent before it was heard:
+
+    >>> limit.on_too_much(now=1.1, started=0.6)
+    >>> limit.current
+    9
+    """
+
+    initial: int = 16
+    least: int = 1
+    most: int = 512
+    factor: float = 0.9
+    _limit: float = field(init=False)
+    _lowered: float = field(default=-math.inf, init=False)
+    _proven: float = field(default=0.0, init=False)
+    _well: bool = field(default=True, init=False)
+
+    def __post_init__(self) -> None:
+        self._limit = float(self.initial)
+
+    @property
+    def current(self) -> int:
+        """The limit now."""
+        return int(self._limit)
+
+    def on_success(self, now: float, in_flight: int, took: float) -> None:
+        """One more success; a limit's worth of them raises the limit by one, early on after an outage by itself."""
+        self._well = True
+        if 2 * in_flight < self.current:
+            return
+        step = 1.0 if self._limit < _NEAR * self._proven else 1.0 / self._limit
+        self._limit = min(self._limit + step, float(self.most))
+
+    def on_first_token(self, in_flight: int, seconds: float, work: float) -> None:
+        """Says nothing about an API whose queue is not seen."""
+
+    def on_too_much(self, now: float, started: float) -> None:
+        """Lower the limit, unless this attempt was sent before it was last lowered."""
+        if started < self._lowered:
+            return
+        if self._well:
+            self._proven, self._well = self._limit, False
+        self._lowered = now
+        self._limit = max(self._limit * self.factor, float(self.least))
+
+
+@dataclass(slots=True)
+class Gradient:
+    """Follows the time to the first token per unit of work, and the explicit signals as well.
+
+    Parameters
+    ----------
+    initial, least, most
+        Where it starts and between what it stays (attempts).
+    tolerance
+        How much slower than in the long run is still well.
+    smoothing
+        Weight of a new limit against the one before.
+    queue
+        How many calls may wait inside the upstream; also what the limit grows by.
+    samples
+        First tokens over which the long run goes.
+
+    Examples
+    --------
+    >>> limit = Gradient(initial=20)
+    >>> for _ in range(50):
+    ...     limit.on_first_token(in_flight=20, seconds=0.3, work=1.0)
+    >>> grown = limit.current
+    >>> for _ in range(20):
+    ...     limit.on_first_token(in_flight=grown, seconds=3.0, work=1.0)
+    >>> grown > 20, limit.current < grown
+    (True, True)
+    """
+
+    initial: int = 16
+    least: int = 1
+    most: int = 512
+    tolerance: float = 1.5
+    smoothing: float = 0.2
+    queue: int = 4
+    samples: int = 600
+    _limit: float = field(init=False)
+    _long: float = field(default=math.nan, init=False)
+    _short: float = field(default=math.nan, init=False)
+    _seen: int = field(default=0, init=False)
+    _lowered: float = field(default=-math.inf, init=False)
+
+    def __post_init__(self) -> None:
+        self._limit = float(self.initial)
+
+    @property
+    def current(self) -> int:
+        """The limit now."""
+        return int(self._limit)
+
+    def on_success(self, now: float, in_flight: int, took: float) -> None:
+        """Says nothing: how long a call takes depends on the length of its answer."""
+
+    def on_first_token(self, in_flight: int, seconds: float, work: float) -> None:
+        """One more sample; moves the limit unless less than half of it is in use."""
+        self._measure(seconds / work)
+        if 2 * in_flight < self.current:
+            return
+        slope = max(0.5, min(1.0, self.tolerance * self._long / self._short))
+        aim = self._limit * slope + self.queue
+        # One sample of many in flight moves it little, so that a limit takes about a round trip to follow.
+        weight = self.smoothing * min(4.0 / max(self._limit, 4.0), 1.0)
+        self._limit = min(max(self._limit + weight * (aim - self._limit), float(self.least)), float(self.most))
+
+    def on_too_much(self, now: float, started: float) -> None:
+        """An explicit signal counts here too."""
+        if started >= self._lowered:
+            self._lowered = now
+            self._limit = max(self._limit * 0.9, float(self.least))
+
+    def _measure(self, sample: float) -> None:
+        self._seen += 1
+        self._short = sample if self._seen == 1 else self._short + 0.2 * (sample - self._short)
+        weight = 1.0 / min(self._seen, self.samples)
+        if self._short > self.tolerance * self._long:
+            weight /= 10  # else a minute of overload becomes what is usual, and the limit rises with it
+        self._long = sample if self._seen == 1 else self._long + weight * (sample - self._long)
+        if self._long > 2 * self._short:
+            self._long *= 0.95

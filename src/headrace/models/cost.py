@@ -1,0 +1,123 @@
+"""What a request costs: tokens times prices from a table that the user keeps. Money is `Decimal`, never a float.
+
+No prices are shipped: they change, and a stale table is a wrong bill. A table is YAML, prices per million tokens:
+
+    currency: USD
+    models:
+      gpt-large:   {input: "2.50", cached_input: "1.25", output: "10"}
+      gpt-*:       {input: "0.15", output: "0.60"}
+
+A name with `*` at its end stands for all that begin so; the longest that fits counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import ROUND_UP, Decimal
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from headrace.core.errors import DeclarationError
+from headrace.models.call import Call, Usage
+
+_MILLION = Decimal(1_000_000)
+_SMALLEST = Decimal("0.0000000001")
+"""Ten digits after the point: a price of 0.01 per million has a token of 0.00000001."""
+
+Money = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+
+
+class Price(BaseModel):
+    """Prices of one model, per million tokens.
+
+    `cached_input` is the price of prompt tokens that the provider had in its cache; like `input` when not given.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: Money
+    output: Money
+    cached_input: Money | None = None
+
+    def of(self, usage: Usage) -> Decimal:
+        """The price of one answer, rounded up to ten digits after the point.
+
+        >>> Price(input=Decimal("2.50"), output=Decimal("10")).of(Usage(prompt_tokens=1000, output_tokens=200))
+        Decimal('0.0045000000')
+        """
+        cached = self.input if self.cached_input is None else self.cached_input
+        fresh = usage.prompt_tokens - usage.cached_tokens
+        total = self.input * fresh + cached * usage.cached_tokens + self.output * usage.output_tokens
+        return (total / _MILLION).quantize(_SMALLEST, rounding=ROUND_UP)
+
+    def most(self, call: Call) -> Decimal:
+        """The most that a call can cost: nothing cached, all its output tokens used."""
+        return self.of(Usage(call.prompt_tokens, call.output_tokens))
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    currency: str = "USD"
+    models: dict[str, Price]
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Prices by name of model.
+
+    Examples
+    --------
+    >>> prices = Prices.parse('models: {"gpt-*": {input: "1", output: "2"}}')
+    >>> prices.find("gpt-small").output, prices.find("other") is None
+    (Decimal('2'), True)
+    """
+
+    models: Mapping[str, Price] = field(default_factory=dict[str, Price])
+    currency: str = "USD"
+
+    @classmethod
+    def load(cls, path: Path) -> Prices:
+        """The table in a file.
+
+        Raises
+        ------
+        DeclarationError
+            The file cannot be read, or is no table of prices.
+        """
+        try:
+            return cls.parse(path.read_text(encoding="utf-8"), where=str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise DeclarationError(
+                f"the prices cannot be read: {error}", hint="name a YAML file of prices", where=str(path)
+            ) from error
+
+    @classmethod
+    def parse(cls, text: str, *, where: str = "") -> Prices:
+        """The table in a text.
+
+        Raises
+        ------
+        DeclarationError
+            It is no table of prices.
+        """
+        try:
+            found = _Document.model_validate(yaml.safe_load(text))
+        except (yaml.YAMLError, ValidationError) as error:
+            raise DeclarationError(
+                f"these are no prices: {error}",
+                hint='write, per model, the prices of a million tokens: {input: "2.50", output: "10"}',
+                where=where,
+            ) from error
+        return cls(found.models, found.currency)
+
+    def find(self, model: str) -> Price | None:
+        """The price of a model; None when the table has none, which is not the same as free."""
+        if model in self.models:
+            return self.models[model]
+        fitting = [name for name in self.models if name.endswith("*") and model.startswith(name[:-1])]
+        return self.models[max(fitting, key=len)] if fitting else None

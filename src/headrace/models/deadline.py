@@ -1,0 +1,114 @@
+"""One absolute instant until when an answer is of use, and what it leaves to each attempt.
+
+A timeout per attempt alone lets retries and fallbacks add up: three attempts of 20 s take a minute, and the last rung
+is reached when nobody waits any more. So every wait is cut to what the deadline leaves, and an attempt leaves enough
+for one more, as long as there is enough for two.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import ConfigDict
+
+from headrace.models.bounds import STRICT, Seconds
+
+_GRPC = re.compile(r"(\d{1,8})([HMSmun])")
+_GRPC_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+
+
+def remaining_header(milliseconds: str | None, grpc: str | None = None) -> float | None:
+    """Seconds that a caller gives, from `x-request-timeout-ms` or `grpc-timeout`; None when it says nothing sensible.
+
+    >>> remaining_header("1500"), remaining_header(None, "250m"), remaining_header("soon")
+    (1.5, 0.25, None)
+    """
+    if milliseconds is not None and re.fullmatch(r"\d{1,9}", milliseconds.strip()):
+        return int(milliseconds) / 1000
+    found = _GRPC.fullmatch(grpc.strip()) if grpc is not None else None
+    return int(found[1]) * _GRPC_UNITS[found[2]] if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptClock:
+    """Until when each stage of one attempt may take (instants, seconds).
+
+    Attributes
+    ----------
+    first_token
+        The first byte must have come.
+    end
+        All must have come.
+    idle
+        Seconds (not an instant) that a stream may be silent between two pieces.
+    """
+
+    first_token: float
+    end: float
+    idle: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long attempts may take; all in seconds.
+
+    Parameters
+    ----------
+    first_token
+        Longest wait for the first byte of a stream.
+    total
+        Longest attempt.
+    idle
+        Longest silence within a stream.
+
+    Examples
+    --------
+    >>> timeouts = Timeouts(first_token=10, total=60, idle=5)
+    >>> timeouts.clock(now=0, deadline=100, stream=True, expected=4)
+    AttemptClock(first_token=10.0, end=60.0, idle=5)
+
+    Twelve seconds are left and a call takes about four: the first token must come in eight, so that another attempt
+    can still be made.
+
+    >>> timeouts.clock(now=0, deadline=12, stream=True, expected=4)
+    AttemptClock(first_token=8.0, end=12.0, idle=5)
+
+    With six left there is no time for two attempts: this one gets it all.
+
+    >>> timeouts.clock(now=0, deadline=6, stream=True, expected=4)
+    AttemptClock(first_token=6.0, end=6.0, idle=5)
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    first_token: Seconds = 10.0
+    total: Seconds = 120.0
+    idle: Seconds = 10.0
+
+    def clock(self, now: float, deadline: float, *, stream: bool, expected: float) -> AttemptClock:
+        """The clock of an attempt that begins now.
+
+        Parameters
+        ----------
+        deadline
+            Of the call.
+        stream
+            Otherwise there is no first byte before the end.
+        expected
+            Seconds that such a call usually takes; what is reserved for the attempt after this one.
+        """
+        left = deadline - now
+        share = left - expected if left >= 2 * expected else left
+        first = min(self.first_token if stream else self.total, share)
+        return AttemptClock(first_token=float(now + first), end=float(min(now + self.total, deadline)), idle=self.idle)
+
+
+def enough(now: float, deadline: float, expected: float) -> bool:
+    """Whether a call that usually takes `expected` seconds is worth beginning.
+
+    >>> enough(0.0, 5.0, 4.0), enough(2.0, 5.0, 4.0)
+    (True, False)
+    """
+    return deadline - now >= expected

@@ -1,0 +1,72 @@
+"""How many tokens a text is, and how many an answer will be, before anybody counts them.
+
+A tokenizer per provider is heavy and often not public. What admission needs is an estimate that is seldom too low:
+bytes per token start at a usual value and follow what answers report; the length of answers follows a high quantile of
+what such calls gave.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from headrace.models.latency import Recent
+
+_USUAL = 4.0
+"""UTF-8 bytes per token of English text; code and other scripts have fewer, which is learnt."""
+
+
+@dataclass(slots=True)
+class Tokens:
+    """Learns how many bytes make a token, and how long answers get.
+
+    Parameters
+    ----------
+    weight
+        How much of a new observation is taken in.
+    quantile
+        Of the lengths of answers, for calls that name no limit.
+    window
+        Seconds after which lengths begin to be forgotten.
+
+    Examples
+    --------
+    >>> tokens = Tokens()
+    >>> tokens.prompt("word " * 80)
+    100
+    >>> for _ in range(100):
+    ...     tokens.observe(0.0, prompt_bytes=400, prompt_tokens=200, output_tokens=50)
+    >>> tokens.prompt("word " * 80)
+    200
+    >>> tokens.output(0.0, max_tokens=4000), tokens.output(0.0, max_tokens=20)
+    (50, 20)
+    """
+
+    weight: float = 0.1
+    quantile: float = 0.9
+    window: float = 600.0
+    _per_token: float = field(default=_USUAL, init=False)
+    _lengths: Recent = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._lengths = Recent(self.window)
+
+    def prompt(self, text: str) -> int:
+        """Tokens of a text, rounded up."""
+        return math.ceil(len(text.encode()) / self._per_token - 1e-3)
+
+    def output(self, now: float, *, max_tokens: int | None) -> int:
+        """Tokens that an answer is to be reckoned with: what is usual, never more than `max_tokens`.
+
+        Until thirty answers were seen it is `max_tokens`, or 1,000 where that is not given.
+        """
+        if self._lengths.count(now) < 30:
+            return 1000 if max_tokens is None else max_tokens
+        usual = math.ceil(self._lengths.quantile(now, self.quantile) - 0.5)
+        return usual if max_tokens is None else min(usual, max_tokens)
+
+    def observe(self, now: float, *, prompt_bytes: int, prompt_tokens: int, output_tokens: int) -> None:
+        """What an answer reports."""
+        if prompt_tokens > 0 and prompt_bytes > 0:
+            self._per_token += self.weight * (prompt_bytes / prompt_tokens - self._per_token)
+        self._lengths.add(now, float(output_tokens))

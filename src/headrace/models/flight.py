@@ -1,0 +1,101 @@
+"""A call on its way: its attempts, its failures and its money."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from headrace.models.action import Attempt
+from headrace.models.budget import Extra
+from headrace.models.call import Call
+from headrace.models.failure import Failure
+from headrace.models.spending import Hold
+from headrace.models.upstream import Lease, Upstream
+
+
+@dataclass(slots=True)
+class Running:
+    """An attempt under way.
+
+    Attributes
+    ----------
+    hedge_at
+        When it is late enough to be hedged (instant); None: never.
+    idle_by
+        When a stream that has begun is taken for stalled (instant).
+    armed
+        The next instant at which a timer looks at it.
+    """
+
+    attempt: Attempt
+    upstream: Upstream
+    lease: Lease
+    hold: Hold
+    hedge_at: float | None = None
+    idle_by: float = 0.0
+    armed: float = 0.0
+
+    @property
+    def begun(self) -> bool:
+        """Whether its first byte has come."""
+        return self.lease.first_at is not None
+
+    @property
+    def due(self) -> float:
+        """The next instant at which something may be wrong with it."""
+        clock = self.attempt.clock
+        if self.begun:
+            return min(self.idle_by, clock.end)
+        return min(clock.first_token, clock.end, *([] if self.hedge_at is None else [self.hedge_at]))
+
+    def flowing(self, now: float) -> bool:
+        """Whether its answer is coming in."""
+        return self.begun and now < self.idle_by
+
+    def late(self, now: float) -> bool:
+        """Whether one of its times is over."""
+        clock = self.attempt.clock
+        return now >= clock.end or (now >= self.idle_by if self.begun else now >= clock.first_token)
+
+
+@dataclass(slots=True)
+class Flight:
+    """All that is known of one call.
+
+    Attributes
+    ----------
+    running
+        Attempts under way by id.
+    winner
+        The attempt whose first byte was the first.
+    tried, barred
+        Upstreams that failed it; those of them that would fail it again.
+    failures, last
+        How many of its attempts failed, and how the last one did.
+    next
+        What its next attempt is for; None: it is the first.
+    retry_at
+        When it goes back to the queue (instant).
+    cost
+        Of the attempts that have ended; None once one had no price.
+    """
+
+    call: Call
+    running: dict[int, Running] = field(default_factory=dict[int, Running])
+    winner: Running | None = None
+    tried: set[str] = field(default_factory=set[str])
+    barred: set[str] = field(default_factory=set[str])
+    failures: int = 0
+    last: Failure | None = None
+    next: Extra | None = None
+    retry_at: float | None = None
+    cost: Decimal | None = Decimal(0)
+
+    def others(self, than: Running) -> Iterator[Running]:
+        """The attempts under way but this one."""
+        return (one for one in list(self.running.values()) if one is not than)
+
+    def pay(self, amount: Decimal | None) -> None:
+        """Add what an attempt cost."""
+        self.cost = None if amount is None or self.cost is None else self.cost + amount

@@ -1,0 +1,145 @@
+"""What providers say about their limits in headers, as numbers.
+
+| header                                                  | who       | value                                          |
+|---------------------------------------------------------|-----------|------------------------------------------------|
+| `x-ratelimit-{limit,remaining,reset}-{requests,tokens}` | OpenAI    | a reset is a duration: `1s`, `6m0s`, `12ms`    |
+| `anthropic-ratelimit-KIND-{limit,remaining,reset}`      | Anthropic | a reset is an instant, RFC 3339                |
+| `retry-after`                                           | all       | seconds, or an HTTP date                       |
+| `retry-after-ms`                                        | some      | milliseconds; it counts before `retry-after`   |
+
+KIND is `requests`, `tokens`, `input-tokens` or `output-tokens`.
+
+What cannot be read is left out: a header is advice, and a strange one must not fail an answer that is good.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from headrace.core.clock import SECOND, instant
+
+_UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_LONGEST = 31 * 86400.0
+"""A wait longer than a month is a mistake of somebody's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One limit: how much there is in all, how much is left, and in how many seconds it is full again.
+
+    A value that was not said is None.
+    """
+
+    limit: float | None = None
+    remaining: float | None = None
+    reset: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """All that one response said.
+
+    Attributes
+    ----------
+    requests, tokens, input_tokens, output_tokens
+        The limits; None where nothing was said of one.
+    retry_after
+        Seconds to wait; None when it was not said.
+    """
+
+    requests: Window | None = None
+    tokens: Window | None = None
+    input_tokens: Window | None = None
+    output_tokens: Window | None = None
+    retry_after: float | None = None
+
+
+NOTHING = Limits()
+"""A response that said nothing."""
+
+
+def read_limits(headers: Mapping[str, str], now: int) -> Limits:
+    """The limits that a response's headers tell.
+
+    Parameters
+    ----------
+    headers
+        With names in lower case.
+    now
+        The wall clock (microseconds since the epoch): some resets are instants.
+
+    Examples
+    --------
+    >>> found = read_limits({"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "59",
+    ...                      "x-ratelimit-reset-requests": "6m0s", "retry-after-ms": "1500"}, now=0)
+    >>> found.requests, found.retry_after
+    (Window(limit=60.0, remaining=59.0, reset=360.0), 1.5)
+    >>> read_limits({"anthropic-ratelimit-tokens-reset": "1970-01-01T00:00:30Z"}, now=10_000_000).tokens
+    Window(limit=None, remaining=None, reset=20.0)
+    """
+    if not any(name.startswith(("x-ratelimit", "anthropic-ratelimit", "retry-after")) for name in headers):
+        return NOTHING
+    return Limits(
+        requests=_window(headers, "requests", now),
+        tokens=_window(headers, "tokens", now),
+        input_tokens=_window(headers, "input-tokens", now),
+        output_tokens=_window(headers, "output-tokens", now),
+        retry_after=_retry_after(headers, now),
+    )
+
+
+def _window(headers: Mapping[str, str], what: str, now: int) -> Window | None:
+    said: dict[str, str] = {}
+    for part in ("limit", "remaining", "reset"):
+        value = headers.get(f"x-ratelimit-{part}-{what}") or headers.get(f"anthropic-ratelimit-{what}-{part}")
+        if value is not None:
+            said[part] = value.strip()
+    if not said:
+        return None
+    return Window(_number(said.get("limit")), _number(said.get("remaining")), _reset(said.get("reset"), now))
+
+
+def _number(text: str | None) -> float | None:
+    return float(text) if text is not None and _NUMBER.fullmatch(text) else None
+
+
+def _reset(text: str | None, now: int) -> float | None:
+    if text is None:
+        return None
+    if _NUMBER.fullmatch(text):
+        return _sane(float(text))
+    parts = _PART.findall(text)
+    if parts and "".join(number + unit for number, unit in parts) == text:
+        return _sane(sum(float(number) * _UNITS[unit] for number, unit in parts))
+    try:
+        return _sane((instant(datetime.fromisoformat(text)) - now) / SECOND)
+    except ValueError:
+        return None
+
+
+def _retry_after(headers: Mapping[str, str], now: int) -> float | None:
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return _sane(milliseconds / 1000)
+    text = headers.get("retry-after", "").strip()
+    seconds = _number(text)
+    if seconds is not None or not text:
+        return _sane(seconds)
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return _sane((instant(at if at.tzinfo else at.replace(tzinfo=UTC)) - now) / SECOND)
+
+
+def _sane(seconds: float | None) -> float | None:
+    if seconds is None or not math.isfinite(seconds):
+        return None
+    return min(max(seconds, 0.0), _LONGEST)

@@ -1,0 +1,77 @@
+"""The calls of one tenant that wait at one priority: the earliest deadline first."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from dataclasses import dataclass, field
+
+from headrace.models.call import Call
+from headrace.models.codel import Codel
+
+_TICKETS = itertools.count()
+"""Calls with equal deadlines leave in the order in which they came."""
+
+
+@dataclass(slots=True)
+class Lane:
+    """A queue in order of deadlines, with what it is still owed by the round robin.
+
+    Attributes
+    ----------
+    tenant
+        Whose.
+    codel
+        Whether it stands.
+    credit
+        Tokens that it may still send in this round.
+    in_round
+        Whether the round robin visits it.
+
+    Examples
+    --------
+    >>> lane = Lane("t", Codel())
+    >>> tickets = [lane.push(0.0, Call(name, 1, 1, deadline)) for name, deadline in [("b", 9.0), ("a", 5.0)]]
+    >>> lane.head().id, lane.oldest(2.0), len(lane)
+    ('a', 2.0, 2)
+    """
+
+    tenant: str
+    codel: Codel
+    credit: float = 0.0
+    in_round: bool = False
+    _heap: list[tuple[float, int, Call]] = field(default_factory=list[tuple[float, int, Call]])
+    _since: dict[int, float] = field(default_factory=dict[int, float])
+    """Since when each ticket waits, in the order in which they came; tickets of the heap that are not here are gone."""
+
+    def __len__(self) -> int:
+        return len(self._since)
+
+    def push(self, now: float, call: Call) -> int:
+        """Wait from now on; the ticket with which it can be taken back."""
+        ticket = next(_TICKETS)
+        heapq.heappush(self._heap, (call.deadline, ticket, call))
+        self._since[ticket] = now
+        return ticket
+
+    def oldest(self, now: float) -> float:
+        """How long the call that waits longest has waited; 0 when none does."""
+        return now - next(iter(self._since.values()), now)
+
+    def head(self) -> Call | None:
+        """The call with the earliest deadline; None when there is none."""
+        while self._heap and self._heap[0][1] not in self._since:
+            heapq.heappop(self._heap)
+        return self._heap[0][2] if self._heap else None
+
+    def waited(self, now: float) -> float:
+        """How long the head has waited."""
+        return now - self._since[self._heap[0][1]]
+
+    def pop(self) -> None:
+        """Take the head away."""
+        del self._since[heapq.heappop(self._heap)[1]]
+
+    def remove(self, ticket: int) -> None:
+        """Take a call away that is somewhere in the queue."""
+        del self._since[ticket]

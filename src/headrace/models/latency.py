@@ -1,0 +1,108 @@
+"""How long one upstream took lately, per size of prompt: what is usual, and from when on it is not."""
+
+from __future__ import annotations
+
+import math
+
+from headrace.models.call import Call
+from headrace.stats.ddsketch import Sketch
+
+
+class Recent:
+    """Quantiles of the last one to two windows: two sketches that take turns.
+
+    Examples
+    --------
+    >>> recent = Recent(window=60)
+    >>> for n in range(100):
+    ...     recent.add(now=0, value=float(n))
+    >>> round(recent.quantile(now=59, q=0.5)), recent.count(now=119), recent.count(now=120)
+    (49, 100, 0)
+    """
+
+    __slots__ = ("_began", "_known", "_new", "_old", "window")
+
+    def __init__(self, window: float) -> None:
+        self.window = window
+        self._began = -math.inf
+        self._old = Sketch()
+        self._new = Sketch()
+        self._known: dict[float, tuple[float, int, float]] = {}
+
+    def add(self, now: float, value: float) -> None:
+        """One more value."""
+        self._turn(now)
+        self._new.add(value)
+
+    def count(self, now: float) -> int:
+        """How many values are remembered."""
+        self._turn(now)
+        return self._old.count + self._new.count
+
+    def quantile(self, now: float, q: float) -> float:
+        """The value at or below which a share `q` of them lies; NaN while there is none."""
+        count = self.count(now)
+        at, then, value = self._known.get(q, (-math.inf, 0, math.nan))
+        # A merge costs tens of microseconds, and every call asks; a fiftieth of a window changes little.
+        if now - at > self.window / 50 or count > 1.1 * then or count < then:
+            value = (self._new if self._old.count == 0 else self._old.merged(self._new)).quantile(q)
+            self._known[q] = (now, count, value)
+        return value
+
+    def _turn(self, now: float) -> None:
+        passed = now - self._began
+        if passed < self.window:
+            return
+        self._old = self._new if passed < 2 * self.window else Sketch()
+        self._new = Sketch()
+        self._began = now if math.isinf(self._began) or passed >= 2 * self.window else self._began + self.window
+
+
+class Latencies:
+    """Times to the first byte and to the end at one upstream, by size of prompt and by whether they are streams.
+
+    An attempt that was given up counts with the time that it had run: its true time is longer, and leaving it out would
+    make the upstream look fast because its slow answers were never waited for.
+
+    Parameters
+    ----------
+    window
+        Seconds after which a time begins to be forgotten; after twice that it is gone.
+    least
+        With fewer times than this, nothing is said.
+    """
+
+    def __init__(self, *, window: float = 60.0, least: int = 30) -> None:
+        self.window = window
+        self.least = least
+        self._first: dict[tuple[int, bool], Recent] = {}
+        self._total: dict[tuple[int, bool], Recent] = {}
+
+    def first(self, now: float, call: Call, seconds: float) -> None:
+        """The first byte came, or was given up on, after so many seconds."""
+        self._recent(self._first, call).add(now, seconds)
+
+    def total(self, now: float, call: Call, seconds: float) -> None:
+        """The whole answer took so many seconds."""
+        self._recent(self._total, call).add(now, seconds)
+
+    def first_quantile(self, now: float, call: Call, q: float) -> float | None:
+        """A quantile of the time to the first byte of such calls; None while too little is known."""
+        return self._quantile(self._first, now, call, q)
+
+    def usual(self, now: float, call: Call) -> float:
+        """Seconds that such a call usually takes (the median); 0 while too little is known."""
+        return self._quantile(self._total, now, call, 0.5) or 0.0
+
+    def _recent(self, side: dict[tuple[int, bool], Recent], call: Call) -> Recent:
+        where = (call.size, call.stream)
+        found = side.get(where)
+        if found is None:
+            found = side[where] = Recent(self.window)
+        return found
+
+    def _quantile(self, side: dict[tuple[int, bool], Recent], now: float, call: Call, q: float) -> float | None:
+        recent = side.get((call.size, call.stream))
+        if recent is None or recent.count(now) < self.least:
+            return None
+        return recent.quantile(now, q)

@@ -1,0 +1,409 @@
+"""All policies of one model put together, without a clock, a socket or a task of its own.
+
+A shell submits calls and tells what happens to attempts; the router answers each event with what to do (`action.py`).
+The asyncio gateway and the simulator are two such shells, so what the simulator shows is what production runs.
+
+    submit -> queue (fair, earliest deadline first) -> an upstream that can take it -> Start
+                ^                                                                        |
+                |  retry: if the failure, the deadline and the budget allow it           v
+                +--------------------------------------------------- failure, timeout
+                                                                     first byte late: hedge (Start elsewhere)
+                                                                     first byte: Deliver, Stop the others
+                                                                     end: Done; nothing left to try: Refused
+
+For each call exactly one `Done` or `Refused` ends it, and by then each `Start` has had an end that the shell told, or a
+`Stop`. The shell calls `poll` at the instant `wake`; that is where timeouts, hedges and retries come from.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Sequence
+from random import Random
+
+from headrace.core.errors import DeclarationError
+from headrace.models.action import Action, Attempt, Deliver, Done, Reason, Refused, Start, Stop
+from headrace.models.admission import Admission, Turned
+from headrace.models.billing import Billing, read_anyway
+from headrace.models.breaker import State
+from headrace.models.budget import Extra
+from headrace.models.call import Call, Priority, Usage
+from headrace.models.failure import Failure, Where
+from headrace.models.flight import Flight, Running
+from headrace.models.headers import NOTHING, Limits
+from headrace.models.selection import Selection
+from headrace.models.settings import Policies, UpstreamSpec
+from headrace.models.upstream import Upstream
+
+_REASONS = {Turned.FULL: Reason.QUEUE_FULL, Turned.SHED: Reason.SHED, Turned.DEADLINE: Reason.DEADLINE}
+_TICK = 0.001
+"""Shortest sleep until a queue is looked at again (seconds)."""
+_SOON = 0.25
+"""Seconds after which a late attempt that could not be hedged is looked at again."""
+
+
+class Router:
+    """The way of calls to the upstreams of one model.
+
+    Parameters
+    ----------
+    specs
+        The upstreams, at least one.
+    policies
+        How they are used.
+    random
+        Draws for the balancer, jitter and exploration.
+    billing
+        Prices and budgets of keys.
+
+    Raises
+    ------
+    DeclarationError
+        No upstream, or two of the same name.
+
+    Examples
+    --------
+    >>> router = Router([UpstreamSpec(name="a")], Policies(), Random(1))
+    >>> [start] = router.submit(0.0, Call("1", prompt_tokens=100, output_tokens=50, deadline=30.0))
+    >>> start.attempt.upstream, router.wake
+    ('a', 10.0)
+    >>> [type(action).__name__ for action in router.on_first_token(0.4, start.attempt.id)]
+    ['Deliver']
+    >>> [type(action).__name__ for action in router.on_end(1.4, start.attempt.id, Usage(100, 40))]
+    ['Done']
+    """
+
+    def __init__(
+        self, specs: Sequence[UpstreamSpec], policies: Policies, random: Random, *, billing: Billing | None = None
+    ) -> None:
+        if not specs or len({spec.name for spec in specs}) < len(specs):
+            names = ", ".join(spec.name for spec in specs) or "none"
+            raise DeclarationError(
+                f"a model needs upstreams with different names, not: {names}", hint="name each upstream once"
+            )
+        self.policies = policies
+        self.selection = Selection([Upstream(spec, policies, random) for spec in specs], policies, random)
+        self.admission = Admission(policies.admission)
+        self.budget = policies.budget.make()
+        self.billing = Billing() if billing is None else billing
+        self._random = random
+        self._flights: dict[str, Flight] = {}
+        self._by_attempt: dict[int, Flight] = {}
+        self._timers: list[tuple[float, int, str]] = []
+        self._numbers = itertools.count(1)
+        self._unblocked = math.inf
+
+    # What the shell asks -------------------------------------------------------------------------------------------
+
+    @property
+    def wake(self) -> float | None:
+        """The instant at which `poll` is to be called, if nothing happens before; None: not until something does."""
+        first = min(self._timers[0][0] if self._timers else math.inf, self._unblocked)
+        return None if math.isinf(first) else first
+
+    @property
+    def in_flight(self) -> int:
+        """Attempts under way."""
+        return len(self._by_attempt)
+
+    def may_shadow(self) -> bool:
+        """Take a token for a copy of a call whose answer nobody waits for; False: do not send it."""
+        return self.budget.take(Extra.SHADOW)
+
+    # What the shell tells ------------------------------------------------------------------------------------------
+
+    def submit(self, now: float, call: Call) -> list[Action]:
+        """A call wants an answer.
+
+        Raises
+        ------
+        DeclarationError
+            A call with this id is in progress.
+        """
+        if call.id in self._flights:
+            raise DeclarationError(f"a call {call.id!r} is in progress", hint="give each call an id of its own")
+        flight = self._flights[call.id] = Flight(call)
+        actions: list[Action] = []
+        self._enqueue(now, flight, actions)
+        self._timer(call.deadline, call)
+        return self._pump(now, actions)
+
+    def on_first_token(self, now: float, attempt: int) -> list[Action]:
+        """The first byte of an attempt's answer came. Of attempts that have ended nothing needs to be told."""
+        actions: list[Action] = []
+        found = self._find(attempt)
+        if found is not None and not found[1].begun:
+            self._begin(now, *found, actions)
+        return self._pump(now, actions)
+
+    def on_progress(self, now: float, attempt: int) -> None:
+        """More of the answer came: the stream is not stalled."""
+        found = self._find(attempt)
+        if found is not None:
+            found[1].idle_by = now + found[1].attempt.clock.idle
+
+    def on_end(self, now: float, attempt: int, usage: Usage | None, limits: Limits = NOTHING) -> list[Action]:
+        """An attempt's answer is complete."""
+        actions: list[Action] = []
+        found = self._find(attempt)
+        if found is not None:
+            flight, running = found
+            if not running.begun:
+                self._begin(now, flight, running, actions)
+            self._close(flight, running)
+            running.upstream.end(now, running.lease, usage, limits)
+            self.budget.on_success()
+            self._pay(flight, running, usage)
+            self._flights.pop(flight.call.id)
+            actions.append(Done(flight.call, running.attempt, usage, flight.cost))
+        return self._pump(now, actions)
+
+    def on_failure(self, now: float, attempt: int, failure: Failure, limits: Limits = NOTHING) -> list[Action]:
+        """An attempt failed: refused, reset, truncated."""
+        actions: list[Action] = []
+        found = self._find(attempt)
+        if found is not None:
+            self._fail(now, *found, failure, limits, actions)
+        return self._pump(now, actions)
+
+    def cancel(self, now: float, call: str) -> list[Action]:
+        """The client went away: everything that is done for the call stops."""
+        actions: list[Action] = []
+        flight = self._flights.get(call)
+        if flight is not None:
+            self._refuse(now, flight, Reason.CANCELLED, actions)
+        return self._pump(now, actions)
+
+    def poll(self, now: float) -> list[Action]:
+        """Time has passed: what is due now."""
+        actions: list[Action] = []
+        while self._timers and self._timers[0][0] <= now:
+            flight = self._flights.get(heapq.heappop(self._timers)[2])
+            if flight is not None:
+                self._check(now, flight, actions)
+        return self._pump(now, actions)
+
+    # Starting ------------------------------------------------------------------------------------------------------
+
+    def _enqueue(self, now: float, flight: Flight, actions: list[Action]) -> None:
+        flight.retry_at = None
+        turned = self.admission.offer(now, flight.call, again=flight.failures > 0)
+        if turned is not None:
+            self._refuse(now, flight, _REASONS[turned], actions)
+
+    def _pump(self, now: float, actions: list[Action]) -> list[Action]:
+        """Start whatever waits and fits."""
+        while self._timers and self._timers[0][2] not in self._flights:
+            heapq.heappop(self._timers)
+        self._unblocked = math.inf
+        while len(self.admission):
+            found = self.admission.take(
+                now,
+                lambda call: self.selection.usual(now, call),
+                lambda call: bool(self._able(now, self._flights[call.id])),
+            )
+            for call, why in found.turned:
+                self._refuse(now, self._flights[call.id], _REASONS[why], actions)
+            if found.call is None:
+                break
+            flight = self._flights[found.call.id]
+            self._start(now, flight, self._able(now, flight), actions)
+        waiting = self.admission.peek()
+        if waiting is not None:
+            self._unblocked = now + max(self.selection.wait(now, waiting), _TICK)
+        return actions
+
+    def _able(self, now: float, flight: Flight, *, hedge: bool = False) -> list[Upstream]:
+        """Upstreams that can take the call now: those that have not failed it, or else any that may still be asked."""
+        call = flight.call
+        reserved = 0.0 if call.priority is Priority.CRITICAL else self.admission.reserved(now)
+        fresh = self.selection.able(now, call, reserved=reserved, without=flight.tried)
+        if fresh or hedge or flight.tried == flight.barred:
+            return fresh
+        return self.selection.able(now, call, reserved=reserved, without=flight.barred)
+
+    def _start(
+        self, now: float, flight: Flight, able: Sequence[Upstream], actions: list[Action], *, hedge: bool = False
+    ) -> None:
+        call = flight.call
+        upstream = self.selection.choose(now, call, able)
+        hold = self.billing.reserve(now, call, upstream.spec.model)
+        if hold is None:
+            if not hedge:
+                self._refuse(now, flight, Reason.OVER_BUDGET, actions, retry_after=self.billing.wait(now))
+            return
+        extra = Extra.HEDGE if hedge else flight.next
+        if extra is None:
+            self.budget.on_start()
+        clock = self.policies.timeouts.clock(
+            now, call.deadline, stream=call.stream, expected=upstream.latencies.usual(now, call)
+        )
+        attempt = Attempt(next(self._numbers), call, upstream.name, extra, now, clock)
+        running = Running(attempt, upstream, upstream.start(now, call), hold)
+        delay = None if hedge else self._late(now, call, upstream)
+        running.hedge_at = None if delay is None else now + delay
+        flight.running[attempt.id] = running
+        self._by_attempt[attempt.id] = flight
+        self._arm(now, running)
+        actions.append(Start(attempt))
+
+    def _late(self, now: float, call: Call, upstream: Upstream) -> float | None:
+        """Seconds after which an attempt there is late enough to be hedged."""
+        peers = (one.latencies for one in self.selection.upstreams if one.spec.tier == upstream.spec.tier)
+        fill = self.budget.fill(Extra.HEDGE)
+        return self.policies.hedge.delay(now, call, upstream.latencies, fill=fill, others=peers)
+
+    def _begin(self, now: float, flight: Flight, running: Running, actions: list[Action]) -> None:
+        """The first byte of an attempt: the first of all wins."""
+        running.upstream.first_token(now, running.lease)
+        running.idle_by = now + running.attempt.clock.idle
+        flight.winner = running
+        for other in flight.others(running):
+            overtaken = other.attempt.started < running.attempt.started
+            self._give_up(now, flight, other, actions, overtaken=overtaken)
+        self._arm(now, running)
+        actions.append(Deliver(running.attempt))
+
+    # Time ----------------------------------------------------------------------------------------------------------
+
+    def _check(self, now: float, flight: Flight, actions: list[Action]) -> None:
+        """Something of this call may be due."""
+        for running in list(flight.running.values()):
+            if running.late(now) and not (running.flowing(now) and now >= flight.call.deadline):
+                actions.append(Stop(running.attempt))
+                self._fail(now, flight, running, Failure.TIMEOUT, NOTHING, actions)
+                if flight.call.id not in self._flights:
+                    return
+            elif running.hedge_at is not None and now >= running.hedge_at and not running.begun:
+                self._hedge(now, flight, running, actions)
+        if now >= flight.call.deadline:
+            self._refuse(now, flight, Reason.DEADLINE, actions)
+            return
+        if flight.retry_at is not None and now >= flight.retry_at:
+            self._enqueue(now, flight, actions)
+        for running in flight.running.values():
+            self._arm(now, running)
+
+    def _hedge(self, now: float, flight: Flight, running: Running, actions: list[Action]) -> None:
+        running.hedge_at = None
+        if len(flight.running) > 1:
+            return
+        call = flight.call
+        allowed = self.policies.hedge.allows(
+            now,
+            call,
+            self.budget,
+            usual=self.selection.usual(now, call),
+            utilisation=self.selection.utilisation(now),
+            failure_share=self.selection.failure_share(now),
+        )
+        elsewhere = flight.tried | {running.upstream.name}
+        able = (
+            self.selection.able(now, call, reserved=self.admission.reserved(now), without=elsewhere) if allowed else []
+        )
+        # A probe that hangs must not be paired with a second probe, nor a hedge sent where it helps nobody.
+        able = [
+            one
+            for one in able
+            if one.spec.tier == running.upstream.spec.tier and one.breaker.state(now) is State.CLOSED
+        ]
+        if able and self.budget.take(Extra.HEDGE):
+            self._start(now, flight, able, actions, hedge=True)
+        else:
+            running.hedge_at = now + _SOON
+
+    # Ending --------------------------------------------------------------------------------------------------------
+
+    def _fail(
+        self, now: float, flight: Flight, running: Running, failure: Failure, limits: Limits, actions: list[Action]
+    ) -> None:
+        """An attempt failed: try again, wait for another attempt that is under way, or give the call up."""
+        self._close(flight, running)
+        running.upstream.fail(now, running.lease, failure, limits)
+        self._pay(flight, running, read_anyway(flight.call, failure))
+        flight.failures += 1
+        flight.last = failure
+        flight.tried.add(running.upstream.name)
+        if failure.retry is Where.ELSEWHERE:
+            flight.barred.add(running.upstream.name)
+        if flight.winner is running and flight.call.stream:
+            self._refuse(now, flight, Reason.BROKEN, actions)
+        elif not flight.running:
+            self._again(now, flight, running, failure, limits, actions)
+
+    def _again(
+        self, now: float, flight: Flight, running: Running, failure: Failure, limits: Limits, actions: list[Action]
+    ) -> None:
+        call = flight.call
+        others = self.selection.able(now, call, reserved=0.0, without=flight.tried)
+        retry = self.policies.retry.decide(
+            now,
+            call,
+            failure,
+            failures=flight.failures,
+            others=bool(others),
+            random=self._random,
+            retry_after=limits.retry_after,
+            seen=flight.winner is not None,
+            usual=self.selection.usual(now, call),
+        )
+        lower = bool(others) and others[0].spec.tier > running.upstream.spec.tier
+        kind = Extra.FALLBACK if lower else Extra.RETRY
+        if retry is None or not self.budget.take(kind):
+            late = now >= call.deadline
+            self._refuse(now, flight, Reason.DEADLINE if late else Reason.FAILED, actions, limits.retry_after)
+            return
+        flight.next, flight.winner = kind, None
+        if retry.at <= now:
+            self._enqueue(now, flight, actions)
+        else:
+            flight.retry_at = retry.at
+            self._timer(retry.at, call)
+
+    def _refuse(
+        self, now: float, flight: Flight, reason: Reason, actions: list[Action], retry_after: float | None = None
+    ) -> None:
+        """The call ends without an answer."""
+        for running in list(flight.running.values()):
+            self._give_up(now, flight, running, actions)
+        self.admission.withdraw(flight.call)
+        self._flights.pop(flight.call.id)
+        if retry_after is None and reason in (Reason.SHED, Reason.QUEUE_FULL):
+            wait = self.selection.wait(now, flight.call)
+            retry_after = max(1.0, self.admission.oldest(now), 0.0 if math.isinf(wait) else wait)
+        actions.append(Refused(flight.call, reason, flight.last, retry_after, flight.cost))
+
+    def _give_up(
+        self, now: float, flight: Flight, running: Running, actions: list[Action], *, overtaken: bool = False
+    ) -> None:
+        """Stop an attempt that is not needed any more."""
+        self._close(flight, running)
+        running.upstream.give_up(now, running.lease, overtaken=overtaken)
+        self._pay(flight, running, read_anyway(flight.call, Failure.CANCELLED))
+        actions.append(Stop(running.attempt))
+
+    def _close(self, flight: Flight, running: Running) -> None:
+        del flight.running[running.attempt.id]
+        del self._by_attempt[running.attempt.id]
+
+    def _pay(self, flight: Flight, running: Running, usage: Usage | None) -> None:
+        flight.pay(self.billing.settle(running.hold, running.upstream.spec.model, usage))
+
+    def _find(self, attempt: int) -> tuple[Flight, Running] | None:
+        flight = self._by_attempt.get(attempt)
+        return None if flight is None else (flight, flight.running[attempt])
+
+    def _arm(self, now: float, running: Running) -> None:
+        """See to it that the attempt is looked at when something of it is due."""
+        if not now < running.armed <= running.due:
+            running.armed = running.due
+            self._timer(running.due, running.attempt.call)
+
+    def _timer(self, at: float, call: Call) -> None:
+        heapq.heappush(self._timers, (at, next(self._numbers), call.id))
+        # Calls mostly end long before their deadline: without this, the heap would hold all calls of the last minute.
+        if len(self._timers) > 64 + 4 * len(self._flights):
+            self._timers = [timer for timer in self._timers if timer[2] in self._flights]
+            heapq.heapify(self._timers)

@@ -1,0 +1,107 @@
+"""Which upstream takes a call: tiers, ejection and panic, probes, sessions, then the balancer.
+
+1. The lowest tier with an upstream that can take the call now. A higher tier is a fallback.
+2. An upstream that waits for its probe gets this call as the probe, if the call may run twice: its score is so bad
+   that the balancer would never choose it.
+3. A session's upstream, while it is well and not overloaded.
+4. Otherwise the balancer.
+
+If none can take it, an ejected one may be probed before its time (`Breaker.presses`). If every upstream is ejected and
+none may be probed, the ejected ones are used as if they were not (panic).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from random import Random
+
+from headrace.models.affinity import preferred
+from headrace.models.call import Call
+from headrace.models.settings import Policies
+from headrace.models.upstream import Upstream
+
+_NOBODY: frozenset[str] = frozenset()
+
+
+class Selection:
+    """Chooses among the upstreams of one model.
+
+    Parameters
+    ----------
+    upstreams
+        All of them; the order does not matter.
+    policies
+        Of the balancer and of affinity.
+    random
+        Draws for the balancer.
+    """
+
+    def __init__(self, upstreams: Sequence[Upstream], policies: Policies, random: Random) -> None:
+        self.upstreams = tuple(sorted(upstreams, key=lambda one: (one.spec.tier, one.name)))
+        self._by_name = {one.name: one for one in self.upstreams}
+        self._tiers = sorted({one.spec.tier for one in self.upstreams})
+        self._policies = policies
+        self._random = random
+
+    def named(self, name: str) -> Upstream:
+        """The upstream of this name."""
+        return self._by_name[name]
+
+    def panics(self, now: float) -> bool:
+        """Whether every upstream is ejected."""
+        return not any(one.breaker.allows(now) for one in self.upstreams)
+
+    def able(self, now: float, call: Call, *, reserved: float, without: Collection[str] = _NOBODY) -> list[Upstream]:
+        """The upstreams of the lowest tier that can take the call now, without those named."""
+        panic = self.panics(now)
+        for tier in self._tiers:
+            found = [
+                one
+                for one in self.upstreams
+                if one.spec.tier == tier
+                and one.name not in without
+                and one.wait(now, call, reserved=reserved, panic=panic) <= 0
+            ]
+            if found:
+                return found
+        if not call.repeatable:
+            return []
+        pressed = (one for one in self.upstreams if one.name not in without and one.breaker.presses(now))
+        return [one for one in pressed if one.wait(now, call, reserved=reserved, panic=True) <= 0]
+
+    def choose(self, now: float, call: Call, able: Sequence[Upstream]) -> Upstream:
+        """The upstream for this call among those that can take it (at least one)."""
+        probe = next((one for one in able if call.repeatable and one.awaits_probe(now)), None)
+        if probe is not None:
+            return probe
+        loads = [one.load for one in able]
+        affinity = self._policies.affinity
+        if call.session and affinity.enabled:
+            weight = call.first_work + call.rest_work
+            kept = preferred(now, call.session, loads, work=weight, bound=affinity.bound, patience=affinity.patience)
+            if kept is not None:
+                return self._by_name[kept.name]
+        return self._by_name[self._policies.balancer.pick(now, loads, self._random).name]
+
+    def wait(self, now: float, call: Call) -> float:
+        """Seconds until time alone may let the call start (a quota, the end of an ejection); infinite: it will not."""
+        panic = self.panics(now)
+        waits = [one.wait(now, call, panic=panic) for one in self.upstreams]
+        return min((wait for wait in waits if wait > 0), default=math.inf)
+
+    def utilisation(self, now: float) -> float:
+        """Attempts in flight over the concurrency of the upstreams that are not ejected."""
+        used = [one for one in self.upstreams if one.breaker.allows(now)]
+        room = sum(one.limit.current for one in used)
+        return sum(one.in_flight for one in used) / room if room else 1.0
+
+    def failure_share(self, now: float) -> float:
+        """The share of attempts that failed lately, averaged over the upstreams that are not ejected."""
+        shares = [one.breaker.failure_share(now) for one in self.upstreams if one.breaker.allows(now)]
+        return sum(shares) / len(shares) if shares else 1.0
+
+    def usual(self, now: float, call: Call) -> float:
+        """Seconds that such a call usually takes at the fastest upstream that knows; 0 while none does."""
+        known = [usual for one in self.upstreams if (usual := one.latencies.usual(now, call)) > 0]
+        return min(known, default=0.0)

@@ -1,0 +1,375 @@
+"""What can be simulated by name: what goes wrong, what must hold, and which policy is to be thanked.
+
+Each scenario has `off`: settings that switch off the policies it is about. With them it must fail, or it proves
+nothing; the tests see to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace.core.errors import UnknownName
+from headrace.core.names import suggest
+from headrace.models.failure import Failure
+from headrace.models.simulation.arrivals import Step
+from headrace.models.simulation.driver import Driver, Log
+from headrace.models.simulation.faults import Fault
+from headrace.models.simulation.result import (
+    Finding,
+    Phase,
+    extra_load,
+    goodput,
+    interval_json,
+    phase,
+    ratio,
+    recovery,
+)
+from headrace.models.simulation.settings import Simulation
+from headrace.stats.interval import Interval, quantile, wilson
+
+Findings = Callable[[Simulation, Log, Log], list[Finding]]
+"""Judges a run (second) beside the same one without its fault (third)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One thing that goes wrong.
+
+    Attributes
+    ----------
+    name, about
+        How it is called, and what happens in it.
+    start, end, until
+        When it goes wrong, when that ends, and when the last call comes (seconds).
+    findings
+        What must hold.
+    change
+        Settings that it needs, given the user's.
+    load
+        How much more often calls come during the fault: given the user's settings.
+    faults
+        What goes wrong.
+    off
+        Settings without the policies that it is about.
+    beside
+        What differs in a run of the same calls to compare with; None: there is none. `faultless` leaves the faults
+        out, other names are settings.
+    """
+
+    name: str
+    about: str
+    start: float
+    end: float
+    until: float
+    findings: Findings
+    change: Callable[[Simulation], dict[str, Any]] = field(default=lambda _: {})
+    load: Callable[[Simulation], float] = field(default=lambda _: 1.0)
+    faults: Callable[[Simulation], Sequence[Fault]] = field(default=lambda _: ())
+    off: dict[str, Any] = field(default_factory=dict[str, Any])
+    beside: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a scenario showed."""
+
+    scenario: str
+    about: str
+    seed: int
+    capacity: float
+    rate: float
+    phases: tuple[Phase, ...]
+    findings: tuple[Finding, ...]
+    log: Log
+
+    @property
+    def holds(self) -> bool:
+        """Whether no finding fails; undecided ones do not."""
+        return all(finding.verdict != "fail" for finding in self.findings)
+
+    def as_json(self) -> dict[str, Any]:
+        """As JSON-ready data."""
+        return {
+            "scenario": self.scenario,
+            "seed": self.seed,
+            "capacity": round(self.capacity, 3),
+            "rate": round(self.rate, 3),
+            "holds": self.holds,
+            "phases": [one.as_json() for one in self.phases],
+            "findings": [
+                {
+                    "name": one.name,
+                    "verdict": one.verdict.value,
+                    **interval_json(one.value),
+                    "limit": one.limit,
+                    "limit_is": "at most" if one.at_most else "at least",
+                }
+                for one in self.findings
+            ],
+        }
+
+
+def run(scenario: Scenario, simulation: Simulation, seed: int) -> Result:
+    """Play a scenario on a user's settings; the same seed gives the same result."""
+    simulation = simulation.changed(scenario.change(simulation))
+    steps = [Step(scenario.start, scenario.end, scenario.load(simulation))]
+    driver = Driver(simulation, steps, scenario.faults(simulation), seed)
+    log = driver.run(scenario.until)
+    other = log if scenario.beside is None else _beside(scenario, simulation, steps, scenario.beside, seed)
+    spans = [("before", 10.0, scenario.start), ("during", scenario.start, scenario.end)]
+    if scenario.end < scenario.until:
+        spans.append(("after", scenario.end, scenario.until))
+    return Result(
+        scenario=scenario.name,
+        about=scenario.about,
+        seed=seed,
+        capacity=simulation.capacity(),
+        rate=simulation.rate(),
+        phases=tuple(phase(name, log, start, end) for name, start, end in spans),
+        findings=tuple(scenario.findings(simulation, log, other)),
+        log=log,
+    )
+
+
+def _beside(
+    scenario: Scenario, simulation: Simulation, steps: Sequence[Step], differs: dict[str, Any], seed: int
+) -> Log:
+    """The run to compare with."""
+    settings = {path: value for path, value in differs.items() if path != "faultless"}
+    faults: Sequence[Fault] = () if differs.get("faultless") else scenario.faults(simulation)
+    return Driver(simulation.changed(settings), steps, faults, seed).run(scenario.until)
+
+
+def find(name: str) -> Scenario:
+    """The scenario of this name.
+
+    Raises
+    ------
+    UnknownName
+        There is none.
+    """
+    if name not in SCENARIOS:
+        raise UnknownName(f"there is no scenario {name!r:.100}", hint=suggest(name, SCENARIOS))
+    return SCENARIOS[name]
+
+
+# Parts ---------------------------------------------------------------------------------------------------------------
+
+
+def _first(simulation: Simulation) -> tuple[str, ...]:
+    """The upstream that falls ill: the first one."""
+    return (simulation.upstreams[0].name,)
+
+
+def _totals(log: Log, start: float, end: float, q: float) -> Interval:
+    good = [one for one in log.records if one.good and start <= one.began < end and one.ended is not None]
+    return quantile(sorted(one.ended - one.began for one in good if one.ended is not None), q)
+
+
+def _firsts(log: Log, start: float, end: float, q: float, *, most_prompt: int) -> Interval:
+    """A quantile of the time to the first byte of prompts up to a length. Calls without an answer never got one."""
+    came = [one for one in log.records if start <= one.began < end and one.arrival.prompt <= most_prompt]
+    waits = [one.first - one.began if one.first is not None else float("inf") for one in came]
+    return quantile(sorted(waits), q)
+
+
+def _recovers(end: float, until: float) -> Findings:
+    def findings(_simulation: Simulation, log: Log, _other: Log) -> list[Finding]:
+        return [Finding("seconds until 95 % of calls are answered in time again", recovery(log, end, until), 30.0)]
+
+    return findings
+
+
+# Scenarios -----------------------------------------------------------------------------------------------------------
+
+
+def _grey(_simulation: Simulation, log: Log, healthy: Log) -> list[Finding]:
+    there, without = _totals(log, 60, 360, 0.99), _totals(healthy, 60, 360, 0.99)
+    return [
+        Finding("p99 of the whole answer, over that of healthy upstreams", ratio(there, without), 1.5),
+        Finding("calls without an answer in time", _failed(log, 60, 360), 0.01),
+        Finding("extra load", extra_load(log, 60, 360), 0.05),
+    ]
+
+
+def _failed(log: Log, start: float, end: float) -> Interval:
+    came = [one for one in log.records if start <= one.began < end]
+    return wilson(sum(not one.good for one in came), len(came))
+
+
+def _hole(simulation: Simulation, log: Log, _other: Log) -> list[Finding]:
+    name = _first(simulation)[0]
+    there = [where for at, where, _ in log.attempts if 60 <= at < 240]
+    return [
+        Finding(
+            "share of attempts that the black hole attracts",
+            wilson(sum(where == name for where in there), len(there)),
+            1 / len(simulation.upstreams),
+        ),
+        Finding("calls without an answer in time", _failed(log, 60, 240), 0.02),
+    ]
+
+
+def _overload(simulation: Simulation, log: Log, _other: Log) -> list[Finding]:
+    there = goodput(log, 60, 120)
+    capacity = simulation.capacity()
+    share = Interval(there.value / capacity, there.low / capacity, there.high / capacity, there.n)
+    return [
+        Finding("goodput during the overload, over the capacity", share, 0.9, at_most=False),
+        *_recovers(120, 240)(simulation, log, log),
+    ]
+
+
+def _reset(simulation: Simulation, log: Log, _other: Log) -> list[Finding]:
+    tried = sum(60 <= at < 240 for at, _, _ in log.attempts)
+    refused = sum(60 <= at < 240 and failure is Failure.RATE_LIMITED for at, _, failure in log.failures)
+    there, limit = goodput(log, 60, 120), _limit(simulation)
+    share = Interval(there.value / limit, there.low / limit, there.high / limit, there.n)
+    return [
+        Finding("share of attempts that are refused by a rate limit", wilson(refused, tried), 0.01),
+        Finding("goodput at the limit, over the limit", share, 0.85, at_most=False),
+        *_recovers(120, 240)(simulation, log, log),
+    ]
+
+
+def _slowdown(_simulation: Simulation, log: Log, _other: Log) -> list[Finding]:
+    return [Finding("extra load while everything is slow", extra_load(log, 60, 120), 0.05)]
+
+
+def _mixed(_simulation: Simulation, log: Log, turns: Log) -> list[Finding]:
+    there = _firsts(log, 60, 240, 0.95, most_prompt=10_000)
+    without = _firsts(turns, 60, 240, 0.95, most_prompt=10_000)
+    return [
+        Finding(
+            "p95 of the first token of short prompts, over that with upstreams in turns", ratio(there, without), 0.85
+        )
+    ]
+
+
+def _noisy(_simulation: Simulation, log: Log, _other: Log) -> list[Finding]:
+    quiet = [one for one in log.records if one.arrival.tenant == "quiet" and 60 <= one.began < 120]
+    return [
+        Finding(
+            "calls of the quiet tenant without an answer in time",
+            wilson(sum(not one.good for one in quiet), len(quiet)),
+            0.05,
+        )
+    ]
+
+
+def _limit(simulation: Simulation) -> float:
+    """Calls per second that the rate limits let through."""
+    return sum((one.server.requests_per_minute or 0.0) / 60 for one in simulation.upstreams)
+
+
+def _limits(simulation: Simulation) -> dict[str, Any]:
+    """Rate limits a third above the load, of which each upstream has its part."""
+    each = 60 * simulation.rate() * 4 / 3 / len(simulation.upstreams)
+    return {
+        "upstreams": [
+            {**one.model_dump(), "server": {**one.server.model_dump(), "requests_per_minute": each}}
+            for one in simulation.upstreams
+        ]
+    }
+
+
+_QUIET_AND_LOUD = [{"name": "quiet", "weight": 1.0}, {"name": "loud", "weight": 9.0}]
+_TURNS: dict[str, Any] = {"policies.balancer.rule": "turns", "policies.hedge.enabled": False}
+_PLAIN: dict[str, Any] = {"policies.admission.enabled": False}
+
+_ALL = (
+    Scenario(
+        "grey-failure",
+        "The first upstream hangs on one call in ten from 60 s on, and answers the others as always.",
+        60,
+        360,
+        360,
+        _grey,
+        faults=lambda simulation: [Fault("hang", _first(simulation), 60, share=0.1)],
+        off=_TURNS,
+        beside={"faultless": True},
+    ),
+    Scenario(
+        "black-hole",
+        "The first upstream refuses every call within 5 ms from 60 s on, with status 429 and no headers.",
+        60,
+        240,
+        240,
+        _hole,
+        faults=lambda simulation: [Fault("refuse", _first(simulation), 60)],
+        off={
+            "policies.balancer.failures": "elapsed",
+            "policies.quota.enabled": False,
+            "policies.concurrency.kind": "fixed",
+        },
+    ),
+    Scenario(
+        "overload",
+        "From 60 s to 120 s three times as many calls come as all upstreams can answer.",
+        60,
+        120,
+        240,
+        _overload,
+        load=lambda simulation: 3 * simulation.capacity() / simulation.rate(),
+        off=_PLAIN,
+    ),
+    Scenario(
+        "outage",
+        "From 60 s to 120 s no upstream answers anything; clients send twice again what fails.",
+        60,
+        120,
+        240,
+        _recovers(120, 240),
+        change=lambda simulation: {"load.client_retries": max(simulation.load.client_retries, 2)},
+        faults=lambda _: [Fault("dark", (), 60, 120)],
+        off=_PLAIN | {"policies.budget.unlimited": True},
+    ),
+    Scenario(
+        "rate-limit-reset",
+        "At 60 s all rate limits are used up, and until 120 s half as many calls again come as they let through.",
+        60,
+        120,
+        240,
+        _reset,
+        change=_limits,
+        load=lambda simulation: 1.5 * _limit(simulation) / simulation.rate(),
+        faults=lambda _: [Fault("limit", (), 60, 61)],
+        off={"policies.quota.enabled": False, "policies.budget.unlimited": True},
+    ),
+    Scenario(
+        "slowdown",
+        "From 60 s to 120 s all upstreams take three times as long for everything.",
+        60,
+        120,
+        240,
+        _slowdown,
+        faults=lambda _: [Fault("slow", (), 60, 120, factor=3.0)],
+        off={"policies.budget.unlimited": True, "policies.hedge.busy": 1.0, "policies.hedge.failing": 1.0},
+    ),
+    Scenario(
+        "mixed-prompts",
+        "Three prompts in a hundred have 50,000 tokens; the others must not wait behind them.",
+        60,
+        240,
+        240,
+        _mixed,
+        change=lambda _: {"load.long_prompts": 0.03},
+        off=_TURNS,
+        beside=_TURNS,
+    ),
+    Scenario(
+        "noisy-neighbour",
+        "From 60 s to 120 s twice as many calls come as can be answered, nine of ten from one of two tenants.",
+        60,
+        120,
+        240,
+        _noisy,
+        change=lambda _: {"load.tenants": _QUIET_AND_LOUD},
+        load=lambda simulation: 2 * simulation.capacity() / simulation.rate(),
+        off=_PLAIN,
+    ),
+)
+SCENARIOS = {scenario.name: scenario for scenario in _ALL}
+"""All scenarios by name."""

@@ -1,0 +1,100 @@
+"""Budgets of money per key that no race can overrun: reserved before a call, settled after it.
+
+Checking what was spent and adding up afterwards lets a hundred calls at once pass the same check. Here the most that a
+call can cost is taken from the budget before it starts, in one step; when it ends, the difference to its real cost is
+given back. What is spent and what is reserved are together never more than the limit, as long as no call costs more
+than was reserved for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+_ZERO = Decimal(0)
+
+
+@dataclass(slots=True)
+class _Account:
+    period: int
+    spent: Decimal = _ZERO
+    reserved: Decimal = _ZERO
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Money that is set aside for one attempt."""
+
+    key: str
+    amount: Decimal
+    period: int
+
+
+@dataclass(slots=True)
+class Spending:
+    """Limits per key and period.
+
+    Parameters
+    ----------
+    limits
+        Most that a key may spend in a period; a key that is not here has no limit.
+    period
+        Seconds. Periods follow each other from 0 of the clock whose `now` is given: give the wall clock (seconds since
+        the epoch) for days that begin at midnight UTC.
+
+    Examples
+    --------
+    >>> spending = Spending({"k": Decimal(1)}, period=86_400)
+    >>> held = spending.reserve(0.0, "k", Decimal("0.7"))
+    >>> spending.reserve(0.0, "k", Decimal("0.7")) is None
+    True
+    >>> spending.settle(held, Decimal("0.2"))
+    >>> spending.left(0.0, "k")
+    Decimal('0.8')
+    """
+
+    limits: dict[str, Decimal]
+    period: float = 86_400.0
+    _accounts: dict[str, _Account] = field(default_factory=dict[str, _Account], init=False)
+
+    def left(self, now: float, key: str) -> Decimal | None:
+        """What the key may still spend in this period; None: as much as it likes."""
+        if key not in self.limits:
+            return None
+        account = self._account(now, key)
+        return max(self.limits[key] - account.spent - account.reserved, _ZERO)
+
+    def spent(self, now: float, key: str) -> Decimal:
+        """What the key has spent in this period."""
+        return self._account(now, key).spent
+
+    def reserve(self, now: float, key: str, most: Decimal) -> Hold | None:
+        """Set `most` aside; None when that is more than is left."""
+        left = self.left(now, key)
+        if left is not None and most > left:
+            return None
+        account = self._account(now, key)
+        account.reserved += most
+        return Hold(key, most, account.period)
+
+    def settle(self, held: Hold, cost: Decimal) -> None:
+        """The attempt ended and cost so much (0 when it cost nothing).
+
+        It is charged to the period in which it began; when that one is over, it changes nothing any more.
+        """
+        account = self._accounts.get(held.key)
+        if account is None or account.period != held.period:
+            return
+        account.reserved -= held.amount
+        account.spent += cost
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next period begins."""
+        return self.period - now % self.period
+
+    def _account(self, now: float, key: str) -> _Account:
+        period = int(now // self.period)
+        account = self._accounts.get(key)
+        if account is None or account.period < period:
+            account = self._accounts[key] = _Account(period)
+        return account

@@ -1,0 +1,178 @@
+"""One upstream as the router sees it: what it has in flight, how it has been lately, and whether it can take a call."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from random import Random
+
+from headrace.models.balancer import Load
+from headrace.models.breaker import Breaker, State
+from headrace.models.call import Call, Usage
+from headrace.models.failure import Failure
+from headrace.models.headers import NOTHING, Limits
+from headrace.models.latency import Latencies
+from headrace.models.quota import Reservation
+from headrace.models.settings import Policies, UpstreamSpec
+
+_UNSCORED = frozenset({Failure.BAD_REQUEST, Failure.CANCELLED})
+"""Failures that say nothing about how soon an answer would come."""
+_WRITING = 0.1
+"""How much an answer being written delays the next first token, against a prompt being read: many answers are written
+at once, while long prompts are read one after the other."""
+
+
+@dataclass(slots=True)
+class Lease:
+    """What one attempt holds of an upstream until it ends."""
+
+    call: Call
+    started: float
+    probe: bool
+    held: Reservation | None
+    in_flight: int
+    first_at: float | None = None
+
+
+class Upstream:
+    """State of one upstream: attempts take a lease, and give it back in exactly one way.
+
+    Examples
+    --------
+    >>> upstream = Upstream(UpstreamSpec(name="a"), Policies(), Random(1))
+    >>> call = Call("1", prompt_tokens=100, output_tokens=50, deadline=30.0)
+    >>> upstream.wait(0.0, call)
+    0.0
+    >>> lease = upstream.start(0.0, call)
+    >>> upstream.first_token(0.4, lease)
+    >>> upstream.end(1.4, lease, Usage(100, 40))
+    >>> upstream.in_flight, round(upstream.load.score.last, 2)
+    (0, 0.38)
+    """
+
+    def __init__(self, spec: UpstreamSpec, policies: Policies, random: Random) -> None:
+        self.spec = spec
+        self.policies = policies
+        self.load = Load(
+            spec.name, policies.balancer.decay, penalty=policies.balancer.aversion * policies.timeouts.first_token
+        )
+        self.limit = policies.concurrency.make(local=spec.local)
+        self.quota = spec.quota(policies.quota)
+        self.breaker = Breaker(policies.breaker, random)
+        self.latencies = Latencies()
+        self.in_flight = 0
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.spec.name
+
+    def wait(self, now: float, call: Call, *, reserved: float = 0.0, panic: bool = False) -> float:
+        """Seconds until it can take the call: 0 now; infinite when it waits for an attempt to end.
+
+        Parameters
+        ----------
+        reserved
+            Share of the concurrency that this call must leave free.
+        panic
+            Whether to use it although it is ejected.
+        """
+        if not panic and not self.breaker.allows(now):
+            return max(self.breaker.until - now, 0.0) or math.inf
+        if self.in_flight >= max(int(self.limit.current * (1 - reserved)), 1):
+            return math.inf
+        return self.quota.wait(now, call.prompt_tokens, call.output_tokens)
+
+    def awaits_probe(self, now: float) -> bool:
+        """Whether it is ejected and its time is up."""
+        return self.breaker.state(now) is State.HALF_OPEN
+
+    def start(self, now: float, call: Call) -> Lease:
+        """An attempt begins; only when `wait` is 0."""
+        held = self.quota.reserve(now, call.prompt_tokens, call.output_tokens)
+        self.in_flight += 1
+        self.load.started += 1
+        self.load.work += self._first_weight(call) + self._rest_weight(call)
+        return Lease(call, now, self.breaker.begin(now), held, self.in_flight)
+
+    def first_token(self, now: float, lease: Lease) -> None:
+        """Its first byte came."""
+        seconds = now - lease.started
+        lease.first_at = now
+        if lease.probe:
+            self.load.forget()
+        self.load.trouble.count(now, bad=False)
+        self.load.score.observe(now, seconds / lease.call.seen_work)
+        self.load.work -= self._first_weight(lease.call)
+        self.latencies.first(now, lease.call, seconds)
+        self.limit.on_first_token(lease.in_flight, seconds, lease.call.seen_work)
+
+    def end(self, now: float, lease: Lease, usage: Usage | None, limits: Limits = NOTHING) -> None:
+        """It ended well."""
+        if lease.first_at is None:
+            self.first_token(now, lease)
+        self._leave(now, lease, usage, limits)
+        self.quota.on_success()
+        self.breaker.on_success(now, started=lease.started)
+        self.limit.on_success(now, lease.in_flight, now - lease.started)
+        self.latencies.total(now, lease.call, now - lease.started)
+
+    def fail(self, now: float, lease: Lease, failure: Failure, limits: Limits = NOTHING) -> None:
+        """It failed."""
+        self._leave(now, lease, None, limits)
+        if failure not in _UNSCORED:
+            self._score(now, lease, failure)
+        if failure in (Failure.RATE_LIMITED, Failure.QUOTA) and self.policies.quota.enabled:
+            self.quota.on_refusal(now, failure, limits.retry_after)
+        if failure.means_too_much:
+            self.limit.on_too_much(now, lease.started)
+        self.breaker.on_failure(now, failure, probe=lease.probe)
+
+    def give_up(self, now: float, lease: Lease, *, overtaken: bool = False) -> None:
+        """It is cancelled: all that is known is that it took at least so long.
+
+        When another attempt of the call that began later was faster (`overtaken`), that is held against it.
+        """
+        waited = now - lease.started
+        if lease.first_at is None:
+            self.latencies.first(now, lease.call, waited)
+            self.load.trouble.count(now, bad=overtaken)
+            sample = waited / lease.call.seen_work
+            if not self.load.score.measured or sample > self.load.score.last:
+                self.load.score.observe(now, sample)
+        self._leave(now, lease, None, NOTHING)
+        self.breaker.on_given_up(probe=lease.probe)
+
+    def _score(self, now: float, lease: Lease, failure: Failure) -> None:
+        """What a failure does to the standing of the upstream.
+
+        It counts as a timeout in the share of trouble. The peak is left to attempts that did take long: one refusal at
+        the limit of what runs at once says nothing about the next call, and would send everything elsewhere.
+        """
+        elapsed = (now - lease.started) / lease.call.seen_work
+        if self.policies.balancer.failures == "elapsed":
+            self.load.score.observe(now, elapsed)
+            return
+        self.load.trouble.count(now, bad=True)
+        if not self.load.score.measured:
+            self.load.score.observe(now, self.policies.timeouts.first_token)
+        elif failure is Failure.TIMEOUT and lease.first_at is None:
+            self.load.score.observe(now, max(elapsed, self.load.score.last))
+
+    def _leave(self, now: float, lease: Lease, usage: Usage | None, limits: Limits) -> None:
+        self.in_flight -= 1
+        self.load.work -= self._rest_weight(lease.call)
+        if lease.first_at is None:
+            self.load.work -= self._first_weight(lease.call)
+        if self.in_flight == 0:
+            self.load.work = 0.0  # what additions and subtractions of floats have left over
+        if lease.held is not None:
+            self.quota.settle(now, lease.held, usage)
+        if self.policies.quota.enabled:
+            self.quota.observe(now, limits)
+
+    def _first_weight(self, call: Call) -> float:
+        return call.first_work if self.policies.balancer.weigh == "work" else 1.0
+
+    def _rest_weight(self, call: Call) -> float:
+        return _WRITING * call.rest_work if self.policies.balancer.weigh == "work" else 0.0

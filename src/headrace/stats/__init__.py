@@ -1,0 +1,1 @@
+"""Formulas that several packages use, each with its source. Pure: no clock, no randomness."""

@@ -1,0 +1,308 @@
+"""Single policies: what they decide, case by case."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from headrace.core.clock import SECOND
+from headrace.core.errors import DeclarationError
+from headrace.models.affinity import preferred
+from headrace.models.balancer import Balancer, Load
+from headrace.models.breaker import Breaker, BreakerRules, State
+from headrace.models.call import Call
+from headrace.models.cost import Prices
+from headrace.models.deadline import Timeouts
+from headrace.models.failure import Failure, Where, classify
+from headrace.models.headers import Limits, Window, read_limits
+from headrace.models.latency import Latencies
+from headrace.models.quota import Quota
+from headrace.models.retry import RetryRules
+from headrace.models.settings import Policies
+
+NOON = 1_767_225_600 * SECOND  # 2026-01-01T00:00:00Z
+
+
+# Headers -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"retry-after": "7"}, Limits(retry_after=7.0)),
+        ({"retry-after": "Thu, 01 Jan 2026 00:00:30 GMT"}, Limits(retry_after=30.0)),
+        ({"retry-after": "9", "retry-after-ms": "250"}, Limits(retry_after=0.25)),
+        ({"retry-after": "soon"}, Limits()),
+        ({"retry-after": "-3"}, Limits()),
+        ({"x-ratelimit-reset-tokens": "1h2m3.5s"}, Limits(tokens=Window(reset=3723.5))),
+        ({"x-ratelimit-reset-tokens": "12ms"}, Limits(tokens=Window(reset=0.012))),
+        ({"x-ratelimit-remaining-requests": "none"}, Limits(requests=Window())),
+        (
+            {
+                "anthropic-ratelimit-input-tokens-limit": "50000",
+                "anthropic-ratelimit-input-tokens-remaining": "49000",
+                "anthropic-ratelimit-input-tokens-reset": "2026-01-01T00:01:00Z",
+            },
+            Limits(input_tokens=Window(50_000.0, 49_000.0, 60.0)),
+        ),
+        ({"anthropic-ratelimit-tokens-reset": "2025-01-01T00:00:00Z"}, Limits(tokens=Window(reset=0.0))),
+        ({"content-type": "application/json"}, Limits()),
+    ],
+)
+def test_headers_are_read_as_providers_write_them(headers: dict[str, str], expected: Limits) -> None:
+    assert read_limits(headers, NOON) == expected
+
+
+@given(st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms", "x-ratelimit-reset-tokens"]), st.text()))
+def test_no_header_can_raise(headers: dict[str, str]) -> None:
+    read_limits(headers, NOON)
+
+
+def test_a_quota_learns_limit_and_refill_from_answers() -> None:
+    quota = Quota(headroom=0.0)
+    held = quota.reserve(0.0, 100, 100)
+    assert held is not None
+    quota.settle(0.0, held, None)
+    quota.observe(0.0, Limits(tokens=Window(limit=1000, remaining=400, reset=30)))
+    assert quota.wait(0.0, 300, 100) == 0
+    assert quota.wait(0.0, 300, 300) == pytest.approx(200 / (600 / 30))
+
+
+def test_the_longer_pause_stays() -> None:
+    quota = Quota()
+    quota.on_refusal(0.0, Failure.RATE_LIMITED, 10.0)
+    quota.on_refusal(1.0, Failure.RATE_LIMITED, 2.0)
+    assert quota.wait(1.0, 1, 1) == 9.0
+
+
+def test_refusals_without_a_word_pause_longer_each_time_and_a_success_ends_that() -> None:
+    quota = Quota()
+    waits: list[float] = []
+    for _ in range(4):
+        quota.on_refusal(0.0, Failure.RATE_LIMITED, None)
+        waits.append(quota.wait(0.0, 1, 1))
+    assert waits == [0.0, 0.25, 0.5, 1.0]
+    quota.on_success()
+    quota.on_refusal(5.0, Failure.RATE_LIMITED, None)
+    assert quota.wait(5.0, 1, 1) == 0.0
+
+
+def test_no_credit_is_not_the_same_as_too_fast() -> None:
+    assert classify(429, "insufficient_quota") is Failure.QUOTA
+    assert Failure.QUOTA.retry is Where.ELSEWHERE
+    quota = Quota()
+    quota.on_refusal(0.0, Failure.QUOTA, None)
+    assert quota.wait(0.0, 1, 1) == 300.0
+
+
+# Balancer ------------------------------------------------------------------------------------------------------------
+
+
+def loads(**scores: float) -> list[Load]:
+    made: list[Load] = []
+    for name, score in scores.items():
+        made.append(Load(name))
+        made[-1].score.observe(0.0, score)
+    return made
+
+
+def test_few_are_compared_and_many_are_drawn_in_pairs() -> None:
+    many = loads(**{f"u{number}": 1.0 + number for number in range(50)})
+    balancer, random = Balancer(explore=0.0), Random(1)
+    picked = {balancer.pick(0.0, many, random).name for _ in range(300)}
+    assert len(picked) > 20, "not all to the same best one"
+    assert "u49" not in picked, "the worst loses every pair"
+    assert {balancer.pick(0.0, many[:10], random).name for _ in range(50)} == {"u0"}
+
+
+def test_the_others_are_explored_now_and_then() -> None:
+    two, random = loads(good=0.1, bad=9.0), Random(1)
+    picks = [Balancer().pick(0.0, two, random).name for _ in range(4000)]
+    assert 0.004 < picks.count("bad") / len(picks) < 0.012  # half of 1.5 %
+
+
+def test_a_long_prompt_weighs_more_than_many_short_ones() -> None:
+    one, other = loads(one=0.3, other=0.3)
+    one.work = Call("1", 50_000, 100, 9.0).first_work
+    other.work = 5 * Call("1", 100, 100, 9.0).first_work
+    assert Balancer(explore=0.0).pick(0.0, [one, other], Random(1)) is other
+
+
+def test_failures_count_as_time_however_fast_they_were() -> None:
+    hole, plain = loads(hole=0.005, plain=0.4)
+    for _ in range(5):
+        hole.trouble.count(0.0, bad=True)
+    assert Balancer(explore=0.0).pick(0.0, [hole, plain], Random(1)) is plain
+
+
+def test_what_was_never_measured_is_tried_once() -> None:
+    fresh = [Load("a"), Load("b")]
+    first = Balancer(explore=0.0).pick(0.0, fresh, Random(1))
+    first.work = 1.0
+    assert Balancer(explore=0.0).pick(0.0, fresh, Random(1)) is not first
+
+
+@given(st.lists(st.sampled_from([f"s{number}" for number in range(8)]), max_size=200))
+def test_affinity_never_loads_one_beyond_its_bound(sessions: list[str]) -> None:
+    three = [Load(name) for name in "abc"]
+    for session in sessions:
+        found = preferred(0.0, session, three, work=1.0)
+        if found is None:
+            continue
+        found.work += 1.0
+        assert found.work <= max(1.25 * sum(load.work for load in three) / 3, 1.0) + 1e-9
+
+
+def test_an_upstream_that_goes_moves_only_its_own_sessions() -> None:
+    four = [Load(name) for name in "abcd"]
+    sessions = [f"s{number}" for number in range(400)]
+    before = {session: preferred(0.0, session, four, work=1.0) for session in sessions}
+    after = {session: preferred(0.0, session, four[:3], work=1.0) for session in sessions}
+    assert all(after[session] is before[session] for session in sessions if before[session] is not four[3])
+
+
+# Breaker -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_high_share_of_failures_ejects_once_it_is_sure() -> None:
+    breaker, number = Breaker(BreakerRules(), Random(1)), 0
+    while breaker.state(0.0) is State.CLOSED:
+        number += 1
+        breaker.on_failure(0.0, Failure.SERVER_ERROR)
+        breaker.on_failure(0.0, Failure.SERVER_ERROR)
+        breaker.on_failure(0.0, Failure.SERVER_ERROR)
+        breaker.on_success(0.0, started=-1.0)
+    assert number > 2, "three of four in the first dozen is not yet sure"
+
+
+def test_a_third_of_failures_ejects_nobody() -> None:
+    breaker = Breaker(BreakerRules(), Random(1))
+    for step in range(3000):
+        if step % 3:
+            breaker.on_success(step / 10, started=step / 10)
+        else:
+            breaker.on_failure(step / 10, Failure.SERVER_ERROR)
+    assert breaker.state(300.0) is State.CLOSED
+
+
+def test_ejections_grow_with_jitter_up_to_the_longest() -> None:
+    breaker, now = Breaker(BreakerRules(), Random(1)), 0.0
+    lengths: list[float] = []
+    for _ in range(5):
+        breaker.on_failure(now, Failure.TIMEOUT)
+    for _ in range(6):
+        lengths.append(breaker.until - now)
+        now = breaker.until
+        assert breaker.begin(now)
+        breaker.on_failure(now, Failure.TIMEOUT, probe=True)
+    for length, base in zip(lengths, (5, 10, 20, 40, 60, 60), strict=True):
+        assert 0.8 * base <= length <= 1.2 * base
+
+
+def test_only_one_probe_at_a_time_and_old_answers_prove_nothing() -> None:
+    breaker = Breaker(BreakerRules(jitter=0), Random(1))
+    for _ in range(5):
+        breaker.on_failure(10.0, Failure.TIMEOUT)
+    breaker.on_success(12.0, started=9.0)
+    assert breaker.state(12.0) is State.OPEN
+    assert breaker.begin(15.0)
+    assert not breaker.allows(15.0)
+    breaker.on_given_up(probe=True)
+    assert breaker.allows(15.0)
+
+
+@pytest.mark.parametrize("failure", [one for one in Failure if not one.blames_upstream])
+def test_what_is_not_the_upstreams_fault_never_ejects(failure: Failure) -> None:
+    breaker = Breaker(BreakerRules(), Random(1))
+    for _ in range(100):
+        breaker.on_failure(1.0, failure)
+    assert breaker.state(1.0) is State.CLOSED
+
+
+# Time ----------------------------------------------------------------------------------------------------------------
+
+
+@given(st.floats(0.1, 200), st.floats(0, 60), st.booleans())
+def test_an_attempt_never_outlives_its_deadline_and_leaves_room_for_another(
+    left: float, expected: float, stream: bool
+) -> None:
+    clock = Timeouts().clock(100.0, 100.0 + left, stream=stream, expected=expected)
+    assert clock.first_token <= 100 + left + 1e-9
+    assert clock.end <= 100 + left + 1e-9
+    if left >= 2 * expected:
+        assert 100 + left - clock.first_token >= expected - 1e-9
+
+
+def test_what_was_given_up_counts_in_the_times_of_an_upstream() -> None:
+    known, call = Latencies(), Call("1", 100, 100, 9.0)
+    for number in range(100):
+        known.first(0.0, call, 5.0 if number % 5 == 0 else 0.3)
+    assert known.first_quantile(0.0, call, 0.95) == pytest.approx(5.0, rel=0.02)
+    assert known.first_quantile(0.0, Call("2", 60_000, 100, 9.0), 0.95) is None
+    assert known.first_quantile(300.0, call, 0.95) is None
+
+
+@pytest.mark.parametrize("failure", list(Failure))
+def test_where_a_failure_may_be_tried_again(failure: Failure) -> None:
+    rules, call = RetryRules(), Call("1", 100, 100, deadline=100.0)
+
+    def decide(*, others: bool, seen: bool = False) -> object:
+        return rules.decide(0.0, call, failure, failures=1, others=others, random=Random(1), seen=seen)
+
+    assert (decide(others=True) is not None) == (failure.retry is not Where.NOWHERE)
+    assert (decide(others=False) is not None) == (failure.retry is Where.ANYWHERE)
+    assert decide(others=True, seen=True) is None
+    assert rules.decide(0.0, call, failure, failures=3, others=True, random=Random(1)) is None
+
+
+def test_a_call_with_effects_is_only_sent_again_when_it_was_refused() -> None:
+    rules, call = RetryRules(), Call("1", 100, 100, deadline=100.0, repeatable=False)
+    again = [one for one in Failure if rules.decide(0.0, call, one, failures=1, others=True, random=Random(1))]
+    assert set(again) == {
+        Failure.RATE_LIMITED, Failure.QUOTA, Failure.OVERLOADED, Failure.CREDENTIALS, Failure.MISSING
+    }  # fmt: skip
+
+
+# What users write ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"hedge": {"quantile": 1.5}},
+        {"hedge": {"qantile": 0.9}},
+        {"breaker": {"first": "soon"}},
+        {"retry": {"attempts": 0}},
+        {"balancer": {"weigh": "feelings"}},
+        {"hedges": {}},
+    ],
+)
+def test_settings_that_do_not_exist_or_hold_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Policies.model_validate(wrong)
+
+
+def test_the_longest_name_with_a_star_is_the_price() -> None:
+    prices = Prices.parse('models: {"gpt-*": {input: "1", output: "1"}, "gpt-large*": {input: "9", output: "9"}}')
+    found = prices.find("gpt-large-2")
+    assert found is not None
+    assert found.input == 9
+    assert prices.find("other") is None
+
+
+@pytest.mark.parametrize(
+    "text", ["models: {m: {input: -1, output: 1}}", "models: [", "model: {}", 'models: {m: {input: "nan", output: 1}}']
+)
+def test_a_broken_table_of_prices_is_refused(text: str) -> None:
+    with pytest.raises(DeclarationError, match="no prices"):
+        Prices.parse(text)
+
+
+def test_a_table_of_prices_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DeclarationError, match=r"prices\.yaml"):
+        Prices.load(tmp_path / "prices.yaml")
