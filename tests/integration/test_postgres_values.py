@@ -15,7 +15,7 @@ from uuid import UUID
 import psycopg
 import pydantic
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
@@ -256,7 +256,13 @@ def stored(conversion: Conversion, rows: list[tuple[Any, ...]]) -> list[list[Any
     return [[shown(c.type, cell) for c, cell in zip(SCHEMA.columns[1:], row[1:], strict=True)] for row in change.rows]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+# Without shrinking: on a server it takes minutes, and the test has to be over in seconds when it fails, too.
+@settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
 @given(rows=ROWS)
 def test_rows_come_out_of_copy_and_stream_as_they_were_written(server: Server, rows: list[tuple[Any, ...]]) -> None:
     places = ", ".join(f"%s::{kind.sql}" for kind in KINDS.values())
