@@ -15,7 +15,7 @@ References
 ----------
 M. Mitzenmacher: The power of two choices in randomized load balancing. IEEE TPDS 12(10), 2001.
 Finagle, `com.twitter.finagle.loadbalancer.PeakEwma` (peaks at once, decay with e-folding time 10 s, cost times load).
-Where this departs from it: docs/decisions/0011-policies.md.
+Where this departs from it: docs/decisions/0013-policies.md.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ also then.
 References
 ----------
 Envoy, "Outlier detection" (5 failures in a row, time grows with each ejection, panic). Where this departs from it:
-docs/decisions/0011-policies.md.
+docs/decisions/0013-policies.md.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ _REASONS = {Turned.FULL: Reason.QUEUE_FULL, Turned.SHED: Reason.SHED, Turned.DEA
 _TICK = 0.001
 """Shortest sleep until a queue is looked at again (seconds)."""
 _SOON = 0.25
-"""Seconds after which a late attempt that could not be hedged is looked at again."""
+"""Seconds after which a late attempt that could not be hedged is looked at again, and what is late is reckoned anew."""
 
 
 class Router:
@@ -94,6 +94,7 @@ class Router:
         self._timers: list[tuple[float, int, str]] = []
         self._numbers = itertools.count(1)
         self._unblocked = math.inf
+        self._delays: dict[tuple[str, int, bool, bool], tuple[float, float | None]] = {}
 
     # What the shell asks -------------------------------------------------------------------------------------------
 
@@ -199,18 +200,20 @@ class Router:
             heapq.heappop(self._timers)
         self._unblocked = math.inf
         while len(self.admission):
-            found = self.admission.take(
-                now,
-                lambda call: self.selection.usual(now, call),
-                lambda call: bool(self._able(now, self._flights[call.id])),
-            )
+            able: list[Upstream] = []
+
+            def fits(call: Call, able: list[Upstream] = able) -> bool:
+                able[:] = self._able(now, self._flights[call.id])
+                return bool(able)
+
+            found = self.admission.take(now, lambda call: self.selection.usual(now, call), fits)
             for call, why in found.turned:
                 self._refuse(now, self._flights[call.id], _REASONS[why], actions)
             if found.call is None:
                 break
             flight = self._flights[found.call.id]
-            self._start(now, flight, self._able(now, flight), actions)
-        waiting = self.admission.peek()
+            self._start(now, flight, able, actions)
+        waiting = self.admission.peek() if len(self.admission) else None
         if waiting is not None:
             self._unblocked = now + max(self.selection.wait(now, waiting), _TICK)
         return actions
@@ -251,9 +254,14 @@ class Router:
 
     def _late(self, now: float, call: Call, upstream: Upstream) -> float | None:
         """Seconds after which an attempt there is late enough to be hedged."""
-        peers = (one.latencies for one in self.selection.upstreams if one.spec.tier == upstream.spec.tier)
-        fill = self.budget.fill(Extra.HEDGE)
-        return self.policies.hedge.delay(now, call, upstream.latencies, fill=fill, others=peers)
+        kind = (upstream.name, call.size, call.stream, call.repeatable)
+        at, late = self._delays.get(kind, (-math.inf, None))
+        if now - at > _SOON:
+            peers = (one.latencies for one in self.selection.upstreams if one.spec.tier == upstream.spec.tier)
+            fill = self.budget.fill(Extra.HEDGE)
+            late = self.policies.hedge.delay(now, call, upstream.latencies, fill=fill, others=peers)
+            self._delays[kind] = (now, late)
+        return late
 
     def _begin(self, now: float, flight: Flight, running: Running, actions: list[Action]) -> None:
         """The first byte of an attempt: the first of all wins."""

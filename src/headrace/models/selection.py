@@ -21,6 +21,8 @@ from headrace.models.call import Call
 from headrace.models.settings import Policies
 from headrace.models.upstream import Upstream
 
+_FRESH = 0.5
+"""Seconds for which what is usual is not looked up again: each call asks, and it moves slowly."""
 _NOBODY: frozenset[str] = frozenset()
 
 
@@ -42,6 +44,7 @@ class Selection:
         self._by_name = {one.name: one for one in self.upstreams}
         self._tiers = sorted({one.spec.tier for one in self.upstreams})
         self._policies = policies
+        self._usual: dict[tuple[int, bool], tuple[float, float]] = {}
         self._random = random
 
     def named(self, name: str) -> Upstream:
@@ -103,5 +106,10 @@ class Selection:
 
     def usual(self, now: float, call: Call) -> float:
         """Seconds that such a call usually takes at the fastest upstream that knows; 0 while none does."""
-        known = [usual for one in self.upstreams if (usual := one.latencies.usual(now, call)) > 0]
-        return min(known, default=0.0)
+        kind = (call.size, call.stream)
+        at, value = self._usual.get(kind, (-math.inf, 0.0))
+        if now - at > _FRESH:
+            known = [usual for one in self.upstreams if (usual := one.latencies.usual(now, call)) > 0]
+            value = min(known, default=0.0)
+            self._usual[kind] = (now, value)
+        return value
