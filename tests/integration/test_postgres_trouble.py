@@ -73,11 +73,11 @@ async def refusal(follower: Follower) -> SourceError:
     return follower.errors[-1]
 
 
-async def drop_slot(connection: psycopg.Connection) -> None:
-    """Drop the slot as soon as the server has noticed that nobody reads from it."""
+async def when_free(connection: psycopg.Connection, statement: str) -> None:
+    """Do something to the slot as soon as the server has noticed that nobody reads from it."""
     for _ in range(500):
         try:
-            connection.execute("SELECT pg_drop_replication_slot('headrace_t')")
+            connection.execute(statement)  # pyright: ignore
         except psycopg.errors.ObjectInUse:
             await asyncio.sleep(0.01)
         else:
@@ -164,7 +164,7 @@ async def test_a_crash_before_the_slot_is_made_copies_again(dsn, sql, follow):  
 async def test_half_of_a_new_copy_is_never_seen(dsn, sql, running):  # noqa: F811
     before = running.mirror.tables["notes"].stored()
     await running.close()
-    await drop_slot(sql)
+    await when_free(sql, "SELECT pg_drop_replication_slot('headrace_t')")
     sql.execute("DELETE FROM notes WHERE id > 500")
     units = len(running.mirror.units)
     while len(running.mirror.units) == units:
@@ -262,10 +262,10 @@ async def test_a_lost_slot_leads_to_a_new_copy(dsn, sql, running, how):  # noqa:
     elif how == "moved":
         await running.close()
         sql.execute("DELETE FROM notes WHERE id < 50")
-        sql.execute("SELECT pg_replication_slot_advance('headrace_t', pg_current_wal_lsn())")
+        await when_free(sql, "SELECT pg_replication_slot_advance('headrace_t', pg_current_wal_lsn())")
     else:
         sql.execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = 'headrace_t'")
-        await drop_slot(sql)
+        await when_free(sql, "SELECT pg_drop_replication_slot('headrace_t')")
     sql.execute("DELETE FROM notes WHERE id > 900")
     await running.caught_up()
     await running.caught_up()
@@ -478,7 +478,7 @@ async def test_events_without_a_key_are_not_copied_twice(dsn, sql, follow):  # n
     await follower.caught_up()
     await follower.close()
     sql.execute("INSERT INTO notes VALUES (2000, 'missing')")
-    await drop_slot(sql)
+    await when_free(sql, "SELECT pg_drop_replication_slot('headrace_t')")
     await follower.caught_up()
     await follower.caught_up()
     sql.execute("INSERT INTO notes VALUES (2001, 'there')")

@@ -255,6 +255,8 @@ class Judge:
         def raw(item: int) -> bytes:
             return raw_of(mapping(item))
 
+        if len(set(names)) < len(names):  # the last value of a repeated name counts, as in a mapping
+            return self._mappings(sitting, Rows([mapping(item) for item in range(len(given))]))
         if set(map(len, given)) - {len(names)}:
             raise ValueError(f"the tuples do not all have the {len(names)} values {', '.join(names)}")
         rows = self._all_tuples(names, given)
