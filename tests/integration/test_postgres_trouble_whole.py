@@ -64,7 +64,11 @@ def insert(dsn: str, first: int, count: int, value: str = "md5(i::text)") -> Non
 
 
 def drop_slot(db: psycopg.Connection) -> None:
-    db.execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active")
+    """Fails while the slot is in use, and until it is there: that is a moment after the copy is complete."""
+    db.execute(
+        "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots "
+        "WHERE active AND slot_name = 'headrace_torture'"
+    )
     db.execute("SELECT pg_drop_replication_slot('headrace_torture')")
 
 
