@@ -63,6 +63,15 @@ def insert(dsn: str, first: int, count: int, value: str = "md5(i::text)") -> Non
         db.execute(f"INSERT INTO bulk SELECT i, 1, {value} FROM generate_series({first}, {first + count - 1}) i")  # pyright: ignore
 
 
+def drop_slot(db: psycopg.Connection) -> None:
+    """Fails while the slot is in use, and until it is there: that is a moment after the copy is complete."""
+    db.execute(
+        "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots "
+        "WHERE active AND slot_name = 'headrace_torture'"
+    )
+    db.execute("SELECT pg_drop_replication_slot('headrace_torture')")
+
+
 @pytest.mark.parametrize("how", ["silent", "cut"])
 def test_a_network_that_is_cut_is_noticed_and_recovered_from(server, dsn, tmp_path, serve, how):  # noqa: F811
     fill(dsn)
@@ -141,8 +150,7 @@ def test_a_truncate_while_tables_are_copied_waits_for_no_one_for_long(server, ds
     with psycopg.connect(dsn, autocommit=True) as db:
         db.execute("SET statement_timeout = '20s'")
         for _ in range(8):
-            db.execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active")
-            eventually(lambda: db.execute("SELECT pg_drop_replication_slot('headrace_torture')"), 10)
+            eventually(lambda: drop_slot(db), 10)
             end = CLOCK.monotonic() + 0.6
             while CLOCK.monotonic() < end:
                 db.execute("TRUNCATE scratch")
