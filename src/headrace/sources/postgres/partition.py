@@ -33,6 +33,9 @@ NAME = "stream"
 WAIT = 0.25
 """Seconds that one question waits for an answer, when the one before had none."""
 
+LEAVE_AFTER = 2.0
+"""Seconds that closing waits for an answer of the server before it breaks the connections off."""
+
 AGAIN = ("slot_lost", "server_replaced", "server_diverged", "table_replaced", "unpublished")
 """Problems that are over when the copy that they made necessary is complete."""
 
@@ -104,8 +107,20 @@ class PostgresPartition:
         if self._closed:
             return
         self._closed = True
-        await self._abandon()
+        # A slot is not made before every older transaction has ended, and a network may be silent.
+        cutting = self._loop.call_later(LEAVE_AFTER, self._cut)
+        try:
+            await self._abandon()
+        finally:
+            cutting.cancel()
         await self._worker.close()
+
+    def _cut(self) -> None:
+        """Whatever the thread waits for at the server, it does not any more."""
+        ready = self._ready
+        if ready is not None:
+            ready.session.cut()
+            ready.replication.cut()
 
     async def _abandon(self) -> None:
         work, self._work = self._work, None
