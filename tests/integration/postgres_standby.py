@@ -27,10 +27,7 @@ class Standby(TemporaryPostgres):
     """
 
     def __init__(self, primary: TemporaryPostgres, settings: Mapping[str, str]) -> None:
-        ours = {**settings, "hot_standby_feedback": "on"}
-        if primary.version >= KEEPS_SLOTS_SINCE:
-            ours["sync_replication_slots"] = "on"
-        super().__init__(ours, folder=primary.binaries)
+        super().__init__({**settings, "hot_standby_feedback": "on"}, folder=primary.binaries)
         self._primary = primary
 
     def create(self) -> None:

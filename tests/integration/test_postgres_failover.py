@@ -7,14 +7,14 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import psycopg
 import pytest
-from postgres_mirror import CLOCK, Follower, Mirror, same
+from postgres_mirror import Follower, Mirror, at_server, same
 from postgres_server import FAST, FOLDERS
 from postgres_standby import KEEPS_SLOTS_SINCE, SLOT, Standby
 
@@ -35,6 +35,8 @@ NOTES = schema_of(Note, name="notes", kind=TableKind.TABLE, key="id")
 LOG = schema_of(Note, name="log", kind=TableKind.EVENTS)
 CREATE = "CREATE TABLE notes (id int PRIMARY KEY, text text); CREATE TABLE log (id int, text text)"
 SOME = "INSERT INTO notes SELECT i, 'n' || i FROM generate_series(1, 1000) i"
+FAILOVER = "SELECT failover FROM pg_replication_slots WHERE slot_name = 'headrace_t'"
+NO_PRIMARY = "none of the hosts is a primary now"
 OURS = "SELECT * FROM pg_replication_slots WHERE slot_name = 'headrace_t'"
 
 pytestmark = pytest.mark.timeout(60)
@@ -58,15 +60,21 @@ class Pair:
     def keeps_slots(self) -> bool:
         return self.primary.version >= KEEPS_SLOTS_SINCE
 
-    def wait_for_slots(self) -> None:
-        """Until the replica would keep our slot if it were promoted now, and nothing is sent before it has it."""
-        name = psycopg.sql.Literal(SLOT)
-        self.sql.execute(psycopg.sql.SQL("ALTER SYSTEM SET synchronized_standby_slots = {}").format(name))
-        self.sql.execute("SELECT pg_reload_conf()")
+    def keep_slots(self) -> None:
+        """Until the replica has our slot, and would keep it if it were promoted now."""
         with self.standby.connect() as there:
+            there.execute("ALTER SYSTEM SET sync_replication_slots = on")
+            there.execute("SELECT pg_reload_conf()")
             while not there.execute(f"{OURS} AND synced AND NOT temporary").fetchall():
+                # The slot moves on, beyond the place from which the replica can read the log.
                 self.sql.execute("SELECT pg_log_standby_snapshot()")
+                self.sql.execute("UPDATE notes SET text = 'moved' WHERE id = 1")
                 there.execute("SELECT pg_sleep(0.05)")
+
+    def hold_back(self) -> None:
+        """The primary sends us nothing that the replica does not have."""
+        self.sql.execute(f"ALTER SYSTEM SET synchronized_standby_slots = '{SLOT}'")
+        self.sql.execute("SELECT pg_reload_conf()")
 
     def fail_over(self) -> None:
         """The primary crashes, and the replica takes its place."""
@@ -102,9 +110,9 @@ async def running(pair: Pair, tmp_path: Path) -> AsyncIterator[Follower]:
     await follower.close()
 
 
-async def meanwhile(follower: Follower, work: object, *arguments: object) -> None:
+async def meanwhile(follower: Follower, work: Callable[..., None], *arguments: object) -> None:
     """The follower goes on while `work` is done in a thread."""
-    doing = asyncio.create_task(asyncio.to_thread(work, *arguments))  # pyright: ignore
+    doing = asyncio.create_task(asyncio.to_thread(work, *arguments))
     while not doing.done():
         await follower.step()
     await doing
@@ -159,10 +167,9 @@ async def test_a_failover_to_a_replica_that_keeps_the_slot_is_no_gap(pair: Pair,
     follower = Follower(sources, Mirror(NOTES, LOG), tmp_path)
     await follower.caught_up()
     await follower.caught_up()
-    assert pair.sql.execute("SELECT failover FROM pg_replication_slots WHERE slot_name = 'headrace_t'").fetchone() == (
-        True,
-    )
-    await meanwhile(follower, pair.wait_for_slots)
+    assert pair.sql.execute(FAILOVER).fetchone() == (True,)
+    pair.hold_back()
+    await meanwhile(follower, pair.keep_slots)
     before = copies(follower)
     writer = Writer(pair.primary.dsn)
     await follower.until(lambda: writer.written > 300)
@@ -176,31 +183,24 @@ async def test_a_failover_to_a_replica_that_keeps_the_slot_is_no_gap(pair: Pair,
         assert ids == [*range(1, len(ids)), -1], "in order, without a gap"
         assert len(ids) > 300
         for name in sources:
-            same(_at(follower, name), pair.standby.dsn)
+            table = follower.mirror.tables[name]
+            assert table.stored() == at_server(pair.standby.dsn, name, table.schema)
         assert position(follower)["timeline"] == 2
         assert copies(follower) == before, "nothing was copied anew"
         assert not kinds(follower, Problem)
-        assert sql.execute("SELECT failover FROM pg_replication_slots WHERE slot_name = 'headrace_t'").fetchone() == (
-            True,
-        )
+        assert sql.execute(FAILOVER).fetchone() == (True,), "the next failover is no gap either"
     await follower.close()
 
 
-def _at(follower: Follower, name: str) -> Follower:
-    follower_of_one = Follower({name: follower.sources[name]}, follower.mirror, follower.folder)
-    return follower_of_one
-
-
 async def test_a_failover_to_a_replica_without_the_slot_is_one_new_copy(pair: Pair, running: Follower):
-    if pair.keeps_slots:
-        pair.sql.execute("ALTER SYSTEM SET sync_replication_slots = off")
-        pytest.skip("the replica keeps the slot")
     before = copies(running)
     writer = Writer(pair.primary.dsn)
     await running.until(lambda: writer.written > 200)
     pair.sql.execute("DELETE FROM notes WHERE id > 900")
-    await meanwhile(running, _settle_and_fail_over, pair)
+    await meanwhile(running, pair.primary.stop)
     writer.join()
+    await running.until(lambda: any(NO_PRIMARY in error.hint for error in running.errors))
+    await meanwhile(running, pair.standby.promote)
     with pair.standby.connect() as sql:
         sql.execute("DELETE FROM notes WHERE id BETWEEN 100 AND 200")
         await running.caught_up()
@@ -215,13 +215,9 @@ async def test_a_failover_to_a_replica_without_the_slot_is_one_new_copy(pair: Pa
         assert copies(running) == before + 1, "the stream goes on behind it"
 
 
-def _settle_and_fail_over(pair: Pair) -> None:
-    """Fail over in order: the old primary sends its replica everything before it ends."""
-    pair.primary.stop(signal.SIGINT)
-    pair.standby.promote()
-
-
 async def test_what_only_the_old_primary_had_is_taken_back(pair: Pair, running: Follower):
+    if pair.keeps_slots:
+        await meanwhile(running, pair.keep_slots)  # a slot that is there is no proof that all goes on
     await meanwhile(running, pair.standby.cut)
     pair.sql.execute("INSERT INTO notes SELECT i, 'lost' FROM generate_series(2000, 2500) i")
     pair.sql.execute("DELETE FROM notes WHERE id < 10")
