@@ -114,7 +114,8 @@ def test_a_served_app_tells_a_wrong_password_and_recovers(strict: TemporaryPostg
             texts = [f"{problem['kind']}: {problem['message']} {problem['hint']}" for problem in found["problems"]]
             assert texts
             assert all("source_failed" in text and REFUSED in text for text in texts), texts
-            assert {table["status"] for table in found["tables"].values()} == {"unknown"}
+            assert {table["status"] for table in found["tables"].values()} <= {"stale", "unknown"}
+            assert {table["as_of"] for table in found["tables"].values()} == {None}
             without_secret(str(found))
 
         eventually(told)
