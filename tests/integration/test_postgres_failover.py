@@ -158,12 +158,19 @@ class Writer:
         except psycopg.Error:
             pass
 
+    def go_on(self, count: int) -> None:
+        """Wait until so many more are written."""
+        end = self.written + count
+        while self.written < end and self._thread.is_alive():
+            self._thread.join(0.01)
+
     def join(self) -> None:
         self._thread.join()
 
 
+@pytest.mark.parametrize("stopped", [False, True], ids=["while it runs", "while it is stopped"])
 @pytest.mark.parametrize("pair", NEW, indirect=True, ids=["18"])  # older replicas keep no slots
-async def test_a_failover_to_a_replica_that_keeps_the_slot_is_no_gap(pair: Pair, tmp_path: Path):
+async def test_a_failover_to_a_replica_that_keeps_the_slot_is_no_gap(pair: Pair, tmp_path: Path, stopped: bool):
     assert pair.keeps_slots
     pair.sql.execute(CREATE)
     pair.sql.execute(SOME)
@@ -177,7 +184,12 @@ async def test_a_failover_to_a_replica_that_keeps_the_slot_is_no_gap(pair: Pair,
     before = copies(follower)
     writer = Writer(pair.primary.dsn)
     await follower.until(lambda: writer.written > 300)
-    await meanwhile(follower, pair.fail_over)
+    if stopped:
+        await follower.close()
+        await asyncio.to_thread(writer.go_on, 100)
+        pair.fail_over()
+    else:
+        await meanwhile(follower, pair.fail_over)
     writer.join()
     with pair.standby.connect() as sql:
         sql.execute("INSERT INTO log VALUES (-1, 'after'); DELETE FROM notes WHERE id > 900")
@@ -219,7 +231,8 @@ async def test_a_failover_to_a_replica_without_the_slot_is_one_new_copy(pair: Pa
         assert copies(running) == before + 1, "the stream goes on behind it"
 
 
-async def test_what_only_the_old_primary_had_is_taken_back(pair: Pair, running: Follower):
+@pytest.mark.parametrize("stopped", [False, True], ids=["while it runs", "while it is stopped"])
+async def test_what_only_the_old_primary_had_is_taken_back(pair: Pair, running: Follower, stopped: bool):
     if pair.keeps_slots:
         await meanwhile(running, pair.keep_slots)  # a slot that is there is no proof that all goes on
     await meanwhile(running, pair.standby.cut)
@@ -229,7 +242,11 @@ async def test_what_only_the_old_primary_had_is_taken_back(pair: Pair, running: 
     same(running, pair.primary.dsn)
     read = position(running)
     before = copies(running)
-    await meanwhile(running, pair.fail_over)
+    if stopped:
+        await running.close()
+        pair.fail_over()
+    else:
+        await meanwhile(running, pair.fail_over)
     with pair.standby.connect() as sql:
         # Its log grows beyond what was read, so that only the history tells.
         sql.execute("CREATE TABLE filler AS SELECT i, repeat('x', 100) FROM generate_series(1, 30000) i")
@@ -247,3 +264,27 @@ async def test_what_only_the_old_primary_had_is_taken_back(pair: Pair, running: 
         await running.caught_up()
         same(running, pair.standby.dsn)
         assert copies(running) == before + 1, "the stream goes on behind it"
+
+
+async def test_a_primary_of_before_the_failover_that_comes_back_is_left_alone(pair: Pair, running: Follower):
+    await meanwhile(running, pair.primary.stop)
+    await meanwhile(running, pair.standby.promote)
+    with pair.standby.connect() as sql:
+        sql.execute("UPDATE notes SET text = 'new' WHERE id < 50")
+        await running.caught_up()
+        before = copies(running)
+        await meanwhile(running, pair.primary.start)
+        sql.execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active")
+        sql.execute("UPDATE notes SET text = 'newer' WHERE id < 50")
+        await running.caught_up()
+        same(running, pair.standby.dsn)
+        assert copies(running) == before
+        assert position(running)["timeline"] == 2
+        sql.close()
+        await meanwhile(running, pair.standby.stop)
+        seen = len(running.errors)
+        await running.until(lambda: any("timeline 1" in error.message for error in running.errors[seen:]))
+        assert any("name it alone" in error.hint for error in running.errors[seen:])
+        await meanwhile(running, pair.standby.start)
+        await running.caught_up()
+        same(running, pair.standby.dsn)

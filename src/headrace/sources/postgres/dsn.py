@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -94,3 +94,31 @@ def with_defaults(given: Mapping[str, Any], application: str) -> dict[str, Any]:
     if several:
         ours["target_session_attrs"] = "read-write"
     return ours | dict(given)
+
+
+def several(given: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The hosts and ports of a DSN that names several; none for one of a single host.
+
+    >>> several({"host": "a,b", "port": "5432,5433"}), several({"host": "a,b"}), several({"host": "a"})
+    ([('a', '5432'), ('b', '5433')], [('a', '5432'), ('b', '5432')], [])
+    """
+    hosts = str(given.get("host") or "").split(",")
+    ports = str(given.get("port") or "5432").split(",")
+    if len(hosts) < 2:
+        return []
+    return list(zip(hosts, ports * len(hosts) if len(ports) == 1 else ports, strict=False))
+
+
+def without_hosts(given: Mapping[str, Any], passed: Sequence[int]) -> dict[str, Any]:
+    """The parameters of a connection without the hosts at these places.
+
+    >>> without_hosts({"host": "a,b", "port": "5432,5433", "user": "ann"}, [0])
+    {'host': 'b', 'port': '5433', 'user': 'ann'}
+    """
+    lists = ("host", "hostaddr", "port")
+    left = dict(given)
+    for name in lists if passed else ():
+        parts = str(given.get(name) or "").split(",")
+        if len(parts) > 1:
+            left[name] = ",".join(part for i, part in enumerate(parts) if i not in passed)
+    return left

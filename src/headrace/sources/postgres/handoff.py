@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from headrace.core.clock import Clock
+from headrace.core.errors import SourceError
 from headrace.sources.base import Fed
 from headrace.sources.postgres import publication, slot
 from headrace.sources.postgres.copying import join
@@ -62,11 +63,7 @@ def connect(server: Server, wanted: Wanted, standing: Standing | None) -> Ready:
     """
     server.forget()
     with contextlib.ExitStack() as opened:
-        session = server.session()
-        opened.callback(session.close)
-        replication = server.replication()
-        opened.callback(replication.close)
-        facts = find_out(session, replication)
+        session, replication, facts = _find_server(server, standing, opened)
         tables = _find_tables(session, wanted)
         if standing is not None:
             standing = _of_declared(standing, wanted)
@@ -87,6 +84,40 @@ def connect(server: Server, wanted: Wanted, standing: Standing | None) -> Ready:
             standing = replace(standing, timeline=facts.timeline)
         opened.pop_all()
         return Ready(server, session, replication, facts, tables, standing, decision)
+
+
+def _find_server(
+    server: Server, standing: Standing | None, opened: contextlib.ExitStack
+) -> tuple[Session, Session, Facts]:
+    """The primary. Of several hosts, one whose history ends before a failover that we followed is not it."""
+    old: Facts | None = None
+    while True:
+        with contextlib.ExitStack() as trying:
+            try:
+                session = server.session()
+            except SourceError:
+                if old is None or standing is None:
+                    raise
+                raise _fallen(old, standing) from None
+            trying.callback(session.close)
+            replication = server.replication()
+            trying.callback(replication.close)
+            facts = find_out(session, replication)
+            fallen = standing is not None and facts.system == standing.system and facts.timeline < standing.timeline
+            if standing is None or not fallen or not server.is_one_of_several:
+                opened.push(trying.pop_all())
+                return session, replication, facts
+            old = facts
+        if not server.pass_over():
+            raise _fallen(old, standing)
+
+
+def _fallen(facts: Facts, standing: Standing) -> SourceError:
+    return refused(
+        f"the only host that takes writes is on timeline {facts.timeline}, and {standing.timeline} was read: it was "
+        "the primary before a failover, or an older backup",
+        "it is tried again until the primary is back; if this one is meant, name it alone in the DSN",
+    )
 
 
 def _find_tables(session: Session, wanted: Wanted) -> tuple[ServerTable, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from headrace.core.errors import MissingExtra, SourceError
-from headrace.sources.postgres.dsn import with_defaults
+from headrace.sources.postgres.dsn import several, with_defaults, without_hosts
 from headrace.sources.postgres.trouble import ConnectionLost, failure, refused, said
 from headrace.sources.postgres.values import SETTINGS
 
@@ -55,10 +55,33 @@ class Server:
         self.user = "the user"
         self._application = application
         self._pinned: dict[str, Any] | None = None
+        self._passed: list[int] = []
 
     def forget(self) -> None:
         """Look for the server anew with the next connection: the primary may be another one by now."""
         self._pinned = None
+        self._passed = []
+
+    @property
+    def is_one_of_several(self) -> bool:
+        """Whether the DSN names more hosts than one."""
+        from psycopg.conninfo import conninfo_to_dict
+
+        return bool(several(conninfo_to_dict(self.dsn)))
+
+    def pass_over(self) -> bool:
+        """Look for another server than the one that was found, among the hosts of the DSN; False: there is no other.
+
+        Two of them take writes when the primary of before a failover comes back.
+        """
+        from psycopg.conninfo import conninfo_to_dict
+
+        pinned, given = self._pinned or {}, conninfo_to_dict(self.dsn)
+        hosts = several(given)
+        here = [i for i, host in enumerate(hosts) if host == (pinned.get("host"), pinned.get("port"))]
+        self._passed += here
+        self._pinned = None
+        return bool(here) and len(set(self._passed)) < len(hosts)
 
     def session(self) -> Session:
         """A new ordinary connection, in autocommit mode.
@@ -79,7 +102,7 @@ class Server:
         from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
         try:
-            given = with_defaults(conninfo_to_dict(self.dsn), self._application)
+            given = without_hosts(with_defaults(conninfo_to_dict(self.dsn), self._application), self._passed)
             # Nothing is prepared: some statements are two in one, and none is run often.
             parameters: dict[str, Any] = {**given, **(self._pinned or {}), **more}
             made = psycopg.connect(make_conninfo("", **parameters), autocommit=True, prepare_threshold=None)
