@@ -146,26 +146,6 @@ async def test_a_crash_during_the_copy_leaves_nothing_behind(dsn, sql, follow): 
     same(follower, dsn)
 
 
-async def test_closing_does_not_wait_for_somebody_elses_transaction(dsn, sql, follow):  # noqa: F811
-    sql.execute(CREATE)
-    follower = follow()
-    with psycopg.connect(dsn) as other:
-        other.execute("INSERT INTO notes VALUES (1, 'n')")  # until it ends no slot can be made
-        asking = asyncio.create_task(follower.until(lambda: follower.mirror.position is not None))
-        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND backend_type = 'walsender'"
-        for _ in range(500):
-            if sql.execute(waiting).fetchone() == (1,):
-                break
-            await asyncio.sleep(0.01)
-        assert sql.execute(waiting).fetchone() == (1,)
-        asking.cancel()
-        async with asyncio.timeout(8):
-            await follower.close()
-        other.rollback()
-    await follower.caught_up()
-    same(follower, dsn)
-
-
 async def test_a_crash_before_the_slot_is_made_copies_again(dsn, sql, follow):  # noqa: F811
     sql.execute(CREATE)
     sql.execute(SOME)
