@@ -29,6 +29,10 @@
     |   |   |-- Truncated     the connection ended inside the body of the answer
     |   |   |-- BadAnswer     the answer is no HTTP, or over a limit
     |   |   |-- TimedOut      a clock ran out; `clock` says which
+    |-- ModelError            a model gave no (whole) answer
+    |   |-- ModelRefused      no answer at all: `reason` and `failure` say why
+    |   |-- StreamBroken      an answer that had begun broke off: what came is not all of it
+    |   |-- BadReply          the answer came whole and is not what was asked for
     |-- MissingExtra          an optional part is not installed
 
 Each carries a `hint`: what to do next, as one sentence.
@@ -226,6 +230,64 @@ class TimedOut(ExchangeError):
     ) -> None:
         super().__init__(message, hint=hint, sent=sent, received=received, reused=reused)
         self.clock = clock
+
+
+class ModelError(HeadraceError):
+    """A model gave no answer, or none that is whole and of use."""
+
+
+class ModelRefused(ModelError):
+    """A call to a model ended without an answer.
+
+    Attributes
+    ----------
+    reason
+        A word: `deadline`, `shed`, `queue_full`, `over_budget`, `failed`, `cancelled` (see `models.action.Reason`).
+    failure
+        How the last attempt failed (see `models.failure.Failure`); empty when none was made.
+    retry_after
+        Seconds after which it may be worth trying again; None where it is not.
+    status, body
+        What the last upstream that answered said: its HTTP status (0: none did) and the bytes of its body.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str,
+        failure: str = "",
+        retry_after: float | None = None,
+        status: int = 0,
+        body: bytes = b"",
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
+        self.failure = failure
+        self.retry_after = retry_after
+        self.status = status
+        self.body = body
+
+
+class StreamBroken(ModelError):
+    """An answer that had begun broke off: the upstream reset, stalled, said an error, or ended without its end mark.
+
+    `failure` is the kind (see `models.failure.Failure`), `received` the bytes that had come.
+    """
+
+    def __init__(self, message: str, *, failure: str = "", received: int = 0, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.failure = failure
+        self.received = received
+
+
+class BadReply(ModelError):
+    """The answer of a model came whole, and is not what was asked for: no JSON, or not of the type. `text` is it."""
+
+    def __init__(self, message: str, *, text: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.text = text
 
 
 class MissingExtra(HeadraceError):

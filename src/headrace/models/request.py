@@ -1,0 +1,79 @@
+"""What is asked of a model: a body in one of the dialects that models speak, and what the policies need to know."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from headrace.models.call import Priority
+
+
+class Dialect(enum.StrEnum):
+    """The form of a request and of its answer."""
+
+    CHAT = "chat"
+    """OpenAI chat completions: `POST /v1/chat/completions`."""
+    RESPONSES = "responses"
+    """OpenAI responses: `POST /v1/responses`."""
+    EMBEDDINGS = "embeddings"
+    """OpenAI embeddings: `POST /v1/embeddings`."""
+    MESSAGES = "messages"
+    """Anthropic messages: `POST /v1/messages`."""
+    JSON = "json"
+    """Any JSON in, any JSON out: model servers of one's own, and models in worker processes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """One request to a model, before it is known which upstream answers it.
+
+    Attributes
+    ----------
+    dialect
+        Of the body, and of the answer that is wanted.
+    body
+        JSON as the client sent it: where upstream and client speak the same dialect it is passed on byte for byte, but
+        for the fields that a provider sets (`model`).
+    document
+        The same, parsed.
+    stream
+        Whether the answer is wanted as a stream of server-sent events.
+    prompt_tokens
+        Tokens of the prompt, estimated.
+    max_output_tokens
+        The most that the answer may have, if the request says so.
+    repeatable
+        Whether it may run twice: no tools with effects on the provider's side, nothing stored.
+    """
+
+    dialect: Dialect
+    body: bytes
+    document: Mapping[str, Any]
+    stream: bool
+    prompt_tokens: int
+    max_output_tokens: int | None = None
+    repeatable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On whose account and until when a request runs.
+
+    Attributes
+    ----------
+    id
+        Unique among the requests in progress.
+    deadline
+        The instant (seconds of the monotonic clock) after which nobody waits.
+    tenant, session, key, priority
+        As in `models.call.Call`.
+    """
+
+    id: str
+    deadline: float
+    tenant: str = ""
+    session: str = ""
+    key: str = ""
+    priority: Priority = Priority.NORMAL
