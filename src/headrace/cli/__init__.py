@@ -13,6 +13,7 @@ from headrace.cli.doctor import doctor
 from headrace.cli.explain import explain
 from headrace.cli.freshness import freshness
 from headrace.cli.mcp import mcp
+from headrace.cli.mock_llm import mock_llm
 from headrace.cli.push import push
 from headrace.cli.quarantine import quarantine
 from headrace.cli.read import read
@@ -37,6 +38,7 @@ COMMANDS = (
     audit,
     source,
     simulate,
+    mock_llm,
     store,
     mcp,
     version,

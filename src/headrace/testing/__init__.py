@@ -1,6 +1,8 @@
 """What tests of apps and of sources need; supported like the rest of the package."""
 
 from headrace.core.clock import SimulatedClock
+from headrace.mockllm.handle import Mock
+from headrace.mockllm.running import mock_llm
 from headrace.testing import conformance
 from headrace.testing.scripted import CRASH, EOF, PAUSE, Fail, Heartbeat, Scripted, SimulatedCrash
 
@@ -10,8 +12,10 @@ __all__ = [
     "PAUSE",
     "Fail",
     "Heartbeat",
+    "Mock",
     "Scripted",
     "SimulatedClock",
     "SimulatedCrash",
     "conformance",
+    "mock_llm",
 ]
