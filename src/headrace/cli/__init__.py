@@ -6,6 +6,7 @@ import click
 
 from headrace.cli.audit import audit
 from headrace.cli.boundary import Boundary, debuggable
+from headrace.cli.conformance import conformance
 from headrace.cli.contract import contract
 from headrace.cli.demo import demo
 from headrace.cli.dev import dev
@@ -39,6 +40,7 @@ COMMANDS = (
     source,
     simulate,
     mock_llm,
+    conformance,
     store,
     mcp,
     version,

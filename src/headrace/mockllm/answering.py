@@ -31,11 +31,15 @@ from headrace.mockllm.distribution import Distribution
 from headrace.mockllm.picking import Row, parse_pick, render, said
 from headrace.mockllm.schema import NoInstance, instance
 from headrace.mockllm.settings import Rule
-from headrace.mockllm.tokens import split
+from headrace.mockllm.tokens import count, split
 
 _DIRECTIVE = re.compile(r"^[ \t]*answer-(with|pick|none|from):[ \t]*(.*?)[ \t]*$", re.M)
 _ANY = Rule.model_validate({})
-_WORDS = ["", "the", "water", "comes", "down", "from", "the", "hills", "and", "turns", "the", "wheel", "before", "it", "leaves", "through", "the", "race", "and", "finds", "its", "way", "to", "the", "river", "where", "nobody", "asks", "how", "long", "it", "took", "or", "what", "it", "ground", "on", "its", "way"][1:]
+_TEXT = (
+    "the water comes down from the hills and turns the wheel before it leaves through the race and finds its way to"
+    " the river where nobody asks how long it took or what it ground on its way"
+)
+_WORDS = tuple(_TEXT.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +105,10 @@ class Answerer:
             arguments = _encode(self._instance(tool.schema, ask, _ANY))
             return Said("", [Call(tool.name, arguments)], len(split(arguments)))
         text = self._text(ask)
-        tokens = split(text)
-        if ask.max_tokens is not None and len(tokens) > ask.max_tokens:
-            return Said("".join(tokens[: ask.max_tokens]), [], ask.max_tokens, cut=True)
-        return Said(text, [], len(tokens))
+        tokens = count(text)
+        if ask.max_tokens is not None and tokens > ask.max_tokens:
+            return Said("".join(split(text)[: ask.max_tokens]), [], ask.max_tokens, cut=True)
+        return Said(text, [], tokens)
 
     def _text(self, ask: Ask) -> str:
         if self._script is not None:
@@ -161,14 +165,14 @@ def load_script(path: Path) -> Script:
 
 
 @lru_cache(maxsize=1024)
-def filler(start: int, count: int) -> str:
-    """Text of `count` tokens that means nothing.
+def filler(start: int, length: int) -> str:
+    """Text of `length` tokens that means nothing.
 
     >>> filler(0, 4)
     'the water comes down'
     """
-    words = " ".join(_WORDS[(start + i) % len(_WORDS)] for i in range(count))
-    return "".join(split(words)[:count])
+    words = " ".join(_WORDS[(start + i) % len(_WORDS)] for i in range(length))
+    return "".join(split(words)[:length])
 
 
 def _wanted(ask: Ask) -> Tool | None:

@@ -41,13 +41,13 @@ async def serve(settings: MockSettings, host: str, port: int, announce: Callable
 
 
 @contextmanager
-def in_thread(settings: MockSettings) -> Generator[Mock]:
+def in_thread(settings: MockSettings, port: int = 0) -> Generator[Mock]:
     """A mock in a thread of this process, with an event loop of its own."""
     started: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def main() -> None:
         server = MockServer(settings)
-        await server.start()
+        await server.start(port=port)
         stop = asyncio.Event()
         started.set_result((f"http://127.0.0.1:{server.port}", asyncio.get_running_loop(), stop))
         await stop.wait()
@@ -106,7 +106,7 @@ def mock_llm(*, process: bool = False, port: int = 0, **settings: Any) -> Genera
     process
         Whether it is a process of its own rather than a thread of this one.
     port
-        Of a process; any free one by default.
+        Where it listens; any free one by default.
     settings
         Fields of `MockSettings`.
 
@@ -122,7 +122,7 @@ def mock_llm(*, process: bool = False, port: int = 0, **settings: Any) -> Genera
     0
     """
     parsed = parse_settings(settings)
-    with in_process(parsed, port) if process else in_thread(parsed) as mock:
+    with in_process(parsed, port) if process else in_thread(parsed, port) as mock:
         yield mock
 
 

@@ -3,7 +3,7 @@
 from headrace.core.clock import SimulatedClock
 from headrace.mockllm.handle import Mock
 from headrace.mockllm.running import mock_llm
-from headrace.testing import conformance
+from headrace.testing import conformance, stream_truth
 from headrace.testing.scripted import CRASH, EOF, PAUSE, Fail, Heartbeat, Scripted, SimulatedCrash
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "SimulatedCrash",
     "conformance",
     "mock_llm",
+    "stream_truth",
 ]
