@@ -3,8 +3,8 @@
 - Drain on idle: while a batch runs, items gather; when a worker is free it gets what there is. An idle worker does not
   wait for more to come, unless `linger` says so: waiting pays only when the next batch is full anyway, and then it is.
 - The size is capped so that a batch does not take longer than `within`: the time of a batch of n items is fitted as
-  a*n + b from the batches that ran. Batches of one size tell nothing about a and b apart, so the cap then is twice
-  that size: a model whose time is all base would else never leave batches of one.
+  a*n + b from the batches that ran. Batches of one size do not tell a from b, so that the cap then is twice that
+  size, if they took no longer: a model whose time is all base would else never leave batches of one.
 - Several workers share one queue; those that are free at once share what is there.
 - Items whose deadline has passed, or would pass before a batch of one could end, are taken out before, not after: when
   the batch that they would have been in is taken.
@@ -78,12 +78,14 @@ class BatchTime:
         """The largest batch that takes at most `within` seconds, at least 1; None while nothing limits it.
 
         A little more than fits exactly is let through: the fit is no better than its rounding. While all batches had
-        one size, twice that size is let through as well, so that the next fit has two.
+        one size and took no longer, twice that size is let through as well, so that the next fit has two.
         """
         if self.slope <= 0:
             return None
         fitted = max(int((within - self.base) / self.slope + 1e-6), 1)
-        return fitted if self._spread else max(fitted, round(2 * self._n / self._weight))
+        if self._spread or self._t > within * self._weight:
+            return fitted
+        return max(fitted, round(2 * self._n / self._weight))
 
     @property
     def _spread(self) -> float:

@@ -27,12 +27,10 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from headrace.core.clock import SystemClock
 from headrace.core.errors import DeclarationError
 from headrace.models.local.frames import LARGEST_VALUE, Answer, Charge, Done, Loaded, NotLoaded, Work, pack, receive
-from headrace.models.local.isolation import Fate, Outcome, answer, described, one_by_one
+from headrace.models.local.isolation import Fate, Outcome, answer_json, described, one_by_one
 from headrace.models.local.loading import Loader, user_line
 
 CANNOT_LOAD = 78
@@ -92,8 +90,7 @@ def _load(charge: Charge) -> Model | NotLoaded:
 def _answer(model: Model, work: Work) -> Done:
     clock = SystemClock()
     until = clock.monotonic() + work.patience
-    inputs = [msgspec.json.decode(data) for data in work.inputs]
-    outcomes = [_bounded(outcome) for outcome in answer(model, inputs, lambda: clock.monotonic() < until)]
+    outcomes = [_bounded(outcome) for outcome in answer_json(model, work.inputs, lambda: clock.monotonic() < until)]
     trace = next((outcome.trace for outcome in outcomes if outcome.trace), "")
     return Done([(int(outcome.fate), outcome.data) for outcome in outcomes], trace)
 

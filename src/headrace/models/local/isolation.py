@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from headrace.models.local.values import NotJson, items_of, to_json
 
 _OF_INPUT = (ValueError, TypeError, LookupError)
@@ -43,6 +45,26 @@ class _Broken:
 
     error: Exception
     of_model: bool = False
+
+
+def answer_json(
+    call: Callable[[list[Any]], Any], inputs: Sequence[bytes], may_go_on: Callable[[], bool] = lambda: True
+) -> list[Outcome]:
+    """The outcome of each input, which is JSON text, in order.
+
+    >>> [outcome.fate.name for outcome in answer_json(lambda batch: batch, [b"1", b"{", b"[]"])]
+    ['ANSWERED', 'BAD_INPUT', 'ANSWERED']
+    """
+    outcomes: list[Outcome | None] = []
+    values: list[Any] = []
+    for data in inputs:
+        try:
+            values.append(msgspec.json.decode(data))
+            outcomes.append(None)
+        except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+            outcomes.append(Outcome(Fate.BAD_INPUT, f"the input is no JSON: {error}".encode()))
+    of_model = iter(answer(call, values, may_go_on) if values else ())
+    return [outcome if outcome is not None else next(of_model) for outcome in outcomes]
 
 
 def answer(
@@ -90,13 +112,14 @@ def _run(call: Callable[[list[Any]], Any], inputs: list[Any], may_go_on: Callabl
 
 def _attempt(call: Callable[[list[Any]], Any], inputs: list[Any]) -> Sequence[Any] | _Broken:
     try:
-        outputs = call(inputs)
+        outputs = call(list(inputs))  # a copy: the model may take its list apart
     # The boundary to the model: it can raise anything.
     except Exception as error:
         return _Broken(error)
     try:
         outputs = items_of(outputs)
-    except TypeError as error:
+    # Still the boundary: arrays are turned into lists by code of theirs.
+    except Exception as error:
         return _Broken(error, of_model=True)
     if len(outputs) != len(inputs):
         wrong = f"the model returned {len(outputs)} outputs for {len(inputs)} inputs"
@@ -111,7 +134,10 @@ def _outcome(result: Any, *, others_answered: bool) -> Outcome:
     try:
         return Outcome(Fate.ANSWERED, to_json(result))
     except NotJson as error:
-        return Outcome(Fate.FAILED, f"the model's output has {error}".encode())
+        return Outcome(Fate.FAILED, f"the model's output has {error}".encode(errors="replace"))
+    # The boundary to the classes of what the model returned.
+    except Exception as error:
+        return Outcome(Fate.FAILED, b"the model's output is not JSON: " + described(error), _trace(error))
 
 
 def described(error: BaseException) -> bytes:

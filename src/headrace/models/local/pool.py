@@ -44,6 +44,8 @@ log = logging.getLogger("headrace.models.local")
 
 _PATIENCE = 0.5
 """Share of the time limit of a batch in which one that fails may still be halved."""
+_SETTLED = 20
+"""Batches after which the fit of their times is believed: the first are slow in most models."""
 _FAILURES = {Fate.BAD_INPUT: Failure.BAD_REQUEST, Fate.FAILED: Failure.SERVER_ERROR}
 
 
@@ -118,6 +120,7 @@ class LocalPool:
         self._free: dict[int, tuple[_Slot, WorkerProcess]] = {}
         self._looking: asyncio.Handle | None = None
         self._open = False
+        self._warned = False
 
     async def start(self) -> None:
         """Start the workers; returns when each has loaded the model.
@@ -150,6 +153,9 @@ class LocalPool:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for slot in self._slots:
+            if slot.worker is not None:  # its keeper was told to stop while it ended it
+                await slot.worker.end()
 
     async def call(self, value: Any, *, deadline: float = math.inf) -> Any:
         """The model's output for one input.
@@ -273,6 +279,7 @@ class LocalPool:
         done = await self._outcomes(slot, worker, names)
         typical = done is not None and all(fate == Fate.ANSWERED for fate, _ in done.outcomes)
         self._batcher.on_done(self._clock.monotonic(), slot.number, typical=typical)
+        self._warn_of_budget()
         if done is None:
             await worker.end()  # its keeper sees it go
             return
@@ -305,6 +312,21 @@ class LocalPool:
         except WorkerEnded as error:
             self._fail_all(names, Failure.CONNECTION, f"the worker process of {self.name} {error}")
         return None
+
+    def _warn_of_budget(self) -> None:
+        """A budget that not even one input keeps means batches of one, however many wait."""
+        one, budget = self._batcher.time.seconds(1), self.settings.budget
+        if self._warned or self.settings.max_batch == 1 or not self.settings.batch or self.counters.batches < _SETTLED:
+            return
+        if one > budget:
+            self._warned = True
+            log.warning(
+                "a batch of one takes %.0f ms in the model %s, more than its budget of %.0f ms: nothing is gathered into "
+                "batches; raise the budget",
+                one * 1000,
+                self.name,
+                budget * 1000,
+            )
 
     def _fail_all(self, names: Sequence[int], failure: Failure, message: str) -> None:
         for name in names:
@@ -387,13 +409,11 @@ class LocalPool:
         """Nothing of a worker is left afterwards: neither its process nor its batch."""
         slot.up = False
         idle = self._free.pop(slot.number, None) is not None
-        try:
-            # First the process: one that it has forked may still hold the other end of the socket.
-            await worker.end(kindly=idle and not self._open)
-        finally:
-            if slot.batch is not None:
-                await asyncio.wait({slot.batch})
-            slot.worker = slot.batch = None
+        # First the process: one that it has forked may still hold the other end of the socket.
+        await worker.end(kindly=idle and not self._open)
+        if slot.batch is not None:
+            await asyncio.wait({slot.batch})
+        slot.worker = slot.batch = None
 
     def _down(self) -> str:
         """Why no worker will be up soon; empty when one is, or may be."""

@@ -16,7 +16,7 @@ import msgspec
 from headrace.models.local.child import GRACE
 from headrace.models.local.frames import HEAD, Answer, Charge, Done, Loaded, NotLoaded, Work, pack
 
-_SHOW = 0.1
+_SHOW = 0.5
 """Seconds that a worker which hangs has to write the stacks of its threads before it is killed."""
 _STDERR = 2
 
@@ -67,6 +67,7 @@ class WorkerProcess:
         except BaseException:
             ours.close()
             process.kill()
+            await process.wait()
             raise
         return cls(process, reader, writer, charge)
 
