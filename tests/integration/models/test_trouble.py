@@ -344,6 +344,7 @@ async def test_the_first_token_wins_and_the_loser_is_cancelled(start: Any, strea
     async with running(OpenAI(slow.url, name="a"), OpenAI(fast.url, name="b"), policies=policies) as run:
         while len(slow.asked) < 50:  # a hedge needs to know what is late
             await asyncio.gather(*[_read(run.ask(stream=stream)) for _ in range(8)])
+        await asyncio.sleep(0.3)  # what is late is reckoned anew every 0.25 s
         hanging.append(True)
         slow.cancelled.clear()
         asked = len(slow.asked)
