@@ -321,8 +321,8 @@ class LocalPool:
         if one > budget:
             self._warned = True
             log.warning(
-                "a batch of one takes %.0f ms in the model %s, more than its budget of %.0f ms: nothing is gathered into "
-                "batches; raise the budget",
+                "a batch of one takes %.0f ms in the model %s, more than its budget of %.0f ms, so no batch is larger: "
+                "raise the budget",
                 one * 1000,
                 self.name,
                 budget * 1000,
