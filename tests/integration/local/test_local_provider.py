@@ -57,7 +57,7 @@ def load_missing():
 
 
 app.model("fraud", hr.models.Local(load, name="here"), policies={"retry": {"base": "1ms"}})
-app.model("vectors", hr.models.Local(load_vectors, dialect="embeddings"))
+app.model("vectors", hr.models.Local(load_vectors, dialect="embeddings", queue=8, max_batch=8))
 """
 
 
@@ -125,6 +125,13 @@ async def test_embeddings_are_those_of_openai(tmp_path: Path) -> None:
             with pytest.raises(ModelRefused) as raised:
                 await ask(models["vectors"], {"input": given}, Dialect.EMBEDDINGS)
             assert raised.value.status == 400
+
+
+async def test_a_request_for_more_embeddings_than_may_wait_is_answered(tmp_path: Path) -> None:
+    async with running(tmp_path) as models:
+        texts = ["x" * (number % 50 + 1) for number in range(100)]
+        answer, _ = await ask(models["vectors"], {"input": texts}, Dialect.EMBEDDINGS)
+        assert [item["embedding"][0] for item in answer["data"]] == [len(text) for text in texts]
 
 
 async def test_many_calls_at_once_share_batches(tmp_path: Path) -> None:
