@@ -270,3 +270,16 @@ async def test_every_input_has_exactly_one_outcome_whatever_fails(
     assert pool.counters.answered + pool.counters.failed == len(inputs)
     assert pool.queued == 0
     await pool.aclose()
+
+
+async def test_an_input_that_leaves_in_the_turn_in_which_it_is_taken_does_not_reach_the_model(start: Start) -> None:
+    pool = await start("load_steady")
+    leaving = asyncio.create_task(pool.call(1))
+    await asyncio.sleep(0)  # it waits
+    await asyncio.sleep(0)  # it is taken
+    assert not pool.queued
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert await pool.call(2) == 1
+    assert pool.counters.batches == 1
