@@ -9,6 +9,7 @@ import msgspec
 
 from headrace.models.call import Usage
 from headrace.models.dialects.sse import write
+from headrace.models.dialects.usage import chat_usage, messages_usage
 from headrace.models.request import Dialect
 
 _Object = dict[str, Any]
@@ -71,7 +72,9 @@ def _chat(pieces: Sequence[str], model: str, usage: Usage | None, id: str) -> li
 
 
 def _messages(pieces: Sequence[str], model: str, usage: Usage | None, id: str) -> list[bytes]:
-    start = _message(model, None if usage is None else Usage(usage.prompt_tokens, 0), id, content=[], stop=None)
+    start = _message(
+        model, None if usage is None else Usage(usage.prompt_tokens, 0, usage.cached_tokens), id, content=[], stop=None
+    )
     output = usage.output_tokens if usage is not None else 0
     return [
         _event({"type": "message_start", "message": start})
@@ -154,14 +157,7 @@ def _usage(dialect: Dialect, usage: Usage | None) -> dict[str, Any]:
     if usage is None:
         return {}
     if dialect is Dialect.CHAT:
-        return {
-            "usage": {
-                "prompt_tokens": usage.prompt_tokens,
-                "completion_tokens": usage.output_tokens,
-                "total_tokens": usage.tokens,
-                "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-            }
-        }
+        return {"usage": chat_usage(usage)}
     if dialect is Dialect.RESPONSES:
         return {
             "usage": {
@@ -172,14 +168,7 @@ def _usage(dialect: Dialect, usage: Usage | None) -> dict[str, Any]:
                 "total_tokens": usage.tokens,
             }
         }
-    return {
-        "usage": {
-            "input_tokens": usage.prompt_tokens - usage.cached_tokens,
-            "cache_read_input_tokens": usage.cached_tokens,
-            "cache_creation_input_tokens": 0,
-            "output_tokens": usage.output_tokens,
-        }
-    }
+    return {"usage": messages_usage(usage)}
 
 
 def _event(document: dict[str, Any]) -> bytes:
