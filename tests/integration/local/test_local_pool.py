@@ -63,6 +63,14 @@ async def test_a_free_worker_lingers_when_it_is_told_to(start: Start) -> None:
     assert await first == 3
 
 
+async def test_a_budget_that_one_input_breaks_is_told_once(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    pool = await start("load_steady", budget="5ms")
+    for number in range(25):
+        await pool.call(number)
+    (told,) = [record.getMessage() for record in caplog.records if "budget" in record.getMessage()]
+    assert "more than its budget of 5 ms" in told
+
+
 # Bad inputs and outputs ----------------------------------------------------------------------------------------------
 
 
@@ -242,7 +250,8 @@ INPUTS = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.slow
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(INPUTS, st.integers(1, 5), st.integers(1, 2))
 async def test_every_input_has_exactly_one_outcome_whatever_fails(
     start: Start, inputs: list[Any], most: int, workers: int
@@ -261,3 +270,16 @@ async def test_every_input_has_exactly_one_outcome_whatever_fails(
     assert pool.counters.answered + pool.counters.failed == len(inputs)
     assert pool.queued == 0
     await pool.aclose()
+
+
+async def test_an_input_that_leaves_in_the_turn_in_which_it_is_taken_does_not_reach_the_model(start: Start) -> None:
+    pool = await start("load_steady")
+    leaving = asyncio.create_task(pool.call(1))
+    await asyncio.sleep(0)  # it waits
+    await asyncio.sleep(0)  # it is taken
+    assert not pool.queued
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert await pool.call(2) == 1
+    assert pool.counters.batches == 1

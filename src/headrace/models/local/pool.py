@@ -119,6 +119,7 @@ class LocalPool:
         self._slots: list[_Slot] = []
         self._free: dict[int, tuple[_Slot, WorkerProcess]] = {}
         self._looking: asyncio.Handle | None = None
+        self._lingers = False
         self._open = False
         self._warned = False
 
@@ -226,6 +227,10 @@ class LocalPool:
             self.counters.refused += 1
             raise LocalFailure(Failure.CONNECTION, down)
 
+    def _waits(self, name: int) -> bool:
+        waiting = self._waiting.get(name)
+        return waiting is not None and not waiting.answer.done()
+
     def _answer(self, name: int, data: bytes) -> None:
         waiting = self._waiting.pop(name, None)
         if waiting is not None and not waiting.answer.done():
@@ -250,11 +255,12 @@ class LocalPool:
     def _look(self, after: float = 0.0) -> None:
         """See soon whether a worker can take something: so all that comes in one turn of the loop goes together."""
         if self._looking is not None:
-            if after > 0:
+            if not self._lingers:
                 return
             self._looking.cancel()
         loop = asyncio.get_running_loop()
-        self._looking = loop.call_later(after, self._dispatch) if after > 0 else loop.call_soon(self._dispatch)
+        self._lingers = after > 0
+        self._looking = loop.call_later(after, self._dispatch) if self._lingers else loop.call_soon(self._dispatch)
 
     def _dispatch(self) -> None:
         """Give every free worker what there is for it."""
@@ -276,12 +282,27 @@ class LocalPool:
 
     async def _batch(self, slot: _Slot, worker: WorkerProcess, names: Sequence[int]) -> None:
         """Run one batch: afterwards each input has its outcome, and the worker is free or gone."""
-        done = await self._outcomes(slot, worker, names)
-        typical = done is not None and all(fate == Fate.ANSWERED for fate, _ in done.outcomes)
+        names = [name for name in names if self._waits(name)]  # some may have left in this turn of the loop
+        try:
+            done = await self._outcomes(slot, worker, names) if names else Done([], "")
+            self._settle(names, done)
+        # The boundary to what a worker says: nobody must wait for ever because of it.
+        except Exception:
+            log.exception("a batch of the model %s could not be understood", self.name)
+            self._fail_all(names, Failure.SERVER_ERROR, f"a worker of {self.name} answered what it was not asked")
+            done = None
+        typical = done is not None and bool(names) and all(fate == Fate.ANSWERED for fate, _ in done.outcomes)
         self._batcher.on_done(self._clock.monotonic(), slot.number, typical=typical)
         self._warn_of_budget()
         if done is None:
             await worker.end()  # its keeper sees it go
+        elif slot.worker is worker and slot.up:
+            self._free[slot.number] = (slot, worker)
+            self._look()
+
+    def _settle(self, names: Sequence[int], done: Done | None) -> None:
+        """Tell each input its outcome."""
+        if done is None:
             return
         for name, (fate, data) in zip(names, done.outcomes, strict=True):
             if fate == Fate.ANSWERED:
@@ -291,13 +312,10 @@ class LocalPool:
         if done.trace:
             level = logging.WARNING if any(fate == Fate.FAILED for fate, _ in done.outcomes) else logging.INFO
             log.log(level, "the model %s raised (%s):\n%s", self.name, self.loader, done.trace)
-        if slot.worker is worker and slot.up:
-            self._free[slot.number] = (slot, worker)
-            self._look()
 
     async def _outcomes(self, slot: _Slot, worker: WorkerProcess, names: Sequence[int]) -> Done | None:
         """What the worker says; None when it is not of use any more, and its inputs were told."""
-        inputs = [waiting.data if (waiting := self._waiting.get(name)) else b"null" for name in names]
+        inputs = [self._waiting[name].data for name in names]
         limit = self.settings.limit
         self.counters.batches += 1
         self.counters.largest = max(self.counters.largest, len(inputs))
@@ -321,8 +339,8 @@ class LocalPool:
         if one > budget:
             self._warned = True
             log.warning(
-                "a batch of one takes %.0f ms in the model %s, more than its budget of %.0f ms: nothing is gathered into "
-                "batches; raise the budget",
+                "a batch of one takes %.0f ms in the model %s, more than its budget of %.0f ms, so no batch is larger: "
+                "raise the budget",
                 one * 1000,
                 self.name,
                 budget * 1000,
@@ -339,7 +357,12 @@ class LocalPool:
         restarts = Restarts()
         while True:
             began = self._clock.monotonic()
-            how = await self._life(slot)
+            try:
+                how = await self._life(slot)
+            # The boundary to the operating system: a slot must not stay empty because starting a process went wrong.
+            except Exception as error:
+                log.exception("worker %d of the model %s could not be kept", slot.number, self.name)
+                how = self._stranded(slot, f"failed: {type(error).__name__}: {error}")
             self.counters.deaths += 1
             wait = restarts.delay(self._clock.monotonic() - began)
             log.warning("model %s: worker %d %s; starting it again in %.1f s", self.name, slot.number, how, wait)
@@ -353,6 +376,7 @@ class LocalPool:
         )
         try:
             slot.worker = await WorkerProcess.begin(charge, settings.environment(os.environ))
+        # No process, no memory, too many files: these pass.
         except OSError as error:
             return self._stranded(slot, f"could not be started: {error}")
         try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -135,6 +136,22 @@ class Local(Provider):
         await pool.start()
         return LocalCarrier(pool, self.dialect)
 
+    @asynccontextmanager
+    async def run(self) -> AsyncGenerator[LocalPool]:
+        """The model by itself, without router or policies: `async with local.run() as model: await model.call(value)`.
+
+        Raises
+        ------
+        DeclarationError
+            It could not be loaded: with the line of the user's code.
+        """
+        pool = LocalPool(self.name, self.loader, self.settings)
+        await pool.start()
+        try:
+            yield pool
+        finally:
+            await pool.aclose()
+
 
 class LocalCarrier:
     """A local model that runs, as the router's shell calls it."""
@@ -164,13 +181,22 @@ class LocalCarrier:
         await self.pool.aclose()
 
     async def _each(self, inputs: list[bytes]) -> list[bytes]:
-        """The outputs of several inputs, in their order; with the first that fails, the others are let go."""
-        tasks = [asyncio.ensure_future(self.pool.run(data)) for data in inputs]
-        try:
-            return await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
+        """The outputs of several inputs, in their order; with the first that fails, the others are let go.
+
+        No more than a batch for each worker waits at a time: a large request neither fills the queue nor holds up the
+        small ones behind it.
+        """
+        settings = self.pool.settings
+        share = min(settings.max_batch * settings.workers, max(settings.queue // 2, 1))
+        outputs: list[bytes] = []
+        for first in range(0, len(inputs), share):
+            tasks = [asyncio.ensure_future(self.pool.run(data)) for data in inputs[first : first + share]]
+            try:
+                outputs += await asyncio.gather(*tasks)
+            finally:
+                for task in tasks:
+                    task.cancel()
+        return outputs
 
     def _model(self, request: ModelRequest) -> str:
         named = request.document.get("model")
