@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,10 @@ from headrace.mockllm.truth.cases import CASES, body_of
 from headrace.mockllm.truth.exchange import Framing
 from headrace.mockllm.truth.reading import read_stream, read_whole
 
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=1\r\nhello\r\nc\r\n and\r\n world\r\n0\r\nt: 1\r\n\r\nmore"
+CHUNKED = (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"5;x=1\r\nhello\r\nc\r\n and\r\n world\r\n0\r\nt: 1\r\n\r\nmore"
+)
 KNOWN = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 502 Bad\r\ncontent-length: 3\r\n\r\nabcmore"
 
 
@@ -18,7 +23,7 @@ KNOWN = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 502 Bad\r\ncontent-length: 3\r\n
 def test_chunks_are_read_however_they_come(cuts: list[int]) -> None:
     framing, body = Framing(), b""
     edges = [0, *sorted(cuts), len(CHUNKED)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         if not framing.complete:
             body += framing.feed(CHUNKED[start:end])
         else:
