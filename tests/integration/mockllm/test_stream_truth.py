@@ -78,6 +78,13 @@ async def test_a_gateway_that_does_not_recover_is_told(mock: Mock) -> None:
     assert "no whole answer within 0.5 s" in outcome.problems[0]
 
 
+def test_the_command_says_that_nobody_is_there(unused_port: int) -> None:
+    words = ["conformance", "gateway", f"http://127.0.0.1:{unused_port}", "--upstream-port", str(unused_port + 1)]
+    found = CliRunner().invoke(main, words)
+    assert found.exit_code == 1
+    assert "is the gateway running?" in found.output
+
+
 def test_the_command_tells_what_is_kept_and_what_is_not(tmp_path: Path, unused_port: int) -> None:
     # The command starts its mock itself, on the port that the relay asks.
     upstream = f"http://127.0.0.1:{unused_port}"

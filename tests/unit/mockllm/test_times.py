@@ -10,6 +10,7 @@ from statistics import median, quantiles
 
 import pytest
 
+from headrace.core.clock import SystemClock
 from headrace.core.errors import DeclarationError
 from headrace.mockllm.distribution import Empirical, parse_distribution
 from headrace.mockllm.faults import KINDS, Lottery, parse_fault
@@ -40,8 +41,8 @@ def test_the_others_are_what_their_names_say() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "fast", "-1s", "uniform(1s, 100ms)", "lognormal(300ms)", "lognormal(300ms, p99=100ms)", "lognormal(1s, p50=2s)",
-     "exponential(0)", "normal(1, 2)", "lognormal(300ms, 99=2s)"],
+    ["", "fast", "-1s", "uniform(1s, 100ms)", "lognormal(300ms)", "lognormal(300ms, p99=100ms)",
+     "lognormal(1s, p50=2s)", "exponential(0)", "normal(1, 2)", "lognormal(300ms, 99=2s)"],
 )  # fmt: skip
 def test_what_is_no_distribution_is_refused(text: str) -> None:
     with pytest.raises(DeclarationError):
@@ -74,8 +75,8 @@ def test_an_empirical_draw_lies_within_what_was_seen() -> None:
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("", "no record"), ("{}\n", "trace.jsonl:1"), ('\n{"prompt_tokens": 1, "output_tokens": 1, "first_token": 2, "total": 1}', ":2"),
-     ("x", ":1")],
+    [("", "no record"), ("{}\n", "trace.jsonl:1"), ("x", ":1"),
+     ('\n{"prompt_tokens": 1, "output_tokens": 1, "first_token": 2, "total": 1}', ":2")],
 )  # fmt: skip
 def test_a_bad_trace_is_told_with_its_line(text: str, told: str, tmp_path: Path) -> None:
     file = tmp_path / "trace.jsonl"
@@ -123,7 +124,7 @@ async def test_slots_go_to_who_waits_longest_and_survive_who_leaves() -> None:
     assert slots.take()
     assert not slots.take()
     first, second = asyncio.ensure_future(slots.wait()), asyncio.ensure_future(slots.wait())
-    await asyncio.sleep(0)
+    await SystemClock().sleep(0)
     assert slots.full
     slots.give()
     first.cancel()  # its turn has come, and it is gone
