@@ -26,7 +26,7 @@ CLOCK = SystemClock()
 def chat(mock: Mock, *, fail: str = "", timeout: float = 10, **more: Any) -> httpx.Response:
     body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **more}
     headers = {"x-mock-fail": fail} if fail else {}
-    return httpx.post(f"{mock.base_url}/chat/completions", json=body, headers=headers, timeout=timeout)
+    return httpx.post(f"{mock.base_url}/chat/completions", json=body, headers=headers, timeout=timeout, verify=False)
 
 
 def timed(mock: Mock, **more: Any) -> float:
