@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,8 +80,10 @@ async def test_a_gateway_that_does_not_recover_is_told(mock: Mock) -> None:
 
 
 def test_the_command_says_that_nobody_is_there(unused_port: int) -> None:
-    words = ["conformance", "gateway", f"http://127.0.0.1:{unused_port}", "--upstream-port", str(unused_port + 1)]
-    found = CliRunner().invoke(main, words)
+    with socket.socket() as silent:  # bound and not listening: connections are refused, and nobody else takes it
+        silent.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        found = CliRunner().invoke(main, ["conformance", "gateway", url, "--upstream-port", str(unused_port)])
     assert found.exit_code == 1
     assert "is the gateway running?" in found.output
 
