@@ -1,0 +1,51 @@
+"""A declared model as the gateway offers it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from headrace.models.call import Usage
+from headrace.models.estimate import Tokens
+from headrace.models.reply import Caller
+
+
+@dataclass(slots=True)
+class Offer:
+    """One model that clients may name.
+
+    Attributes
+    ----------
+    name
+        What clients write as `model`.
+    caller
+        What carries their requests.
+    deadline
+        Seconds that a request has when it does not ask for less.
+    priced
+        Whether the price of every one of its upstreams is known. Without, no budget can be held.
+    """
+
+    name: str
+    caller: Caller
+    deadline: float = 60.0
+    priced: bool = False
+    _tokens: Tokens = field(default_factory=Tokens, init=False)
+    _ratio: float = field(default=4.0, init=False)
+
+    def prompt(self, size: int) -> int:
+        """Tokens of a body of `size` bytes, as bodies of this model usually have them."""
+        return math.ceil(size / self._ratio)
+
+    def output(self, now: float, most: int | None) -> int:
+        """Tokens that an answer is to be reckoned with."""
+        return self._tokens.output(now, max_tokens=most)
+
+    def observe(self, now: float, size: int, usage: Usage) -> None:
+        """What an answer to a body of `size` bytes took."""
+        if usage.prompt_tokens > 0:
+            self._ratio += 0.1 * (min(size / usage.prompt_tokens, 100.0) - self._ratio)
+        if usage.output_tokens > 0:
+            self._tokens.observe(
+                now, prompt_bytes=size, prompt_tokens=usage.prompt_tokens, output_tokens=usage.output_tokens
+            )
