@@ -12,6 +12,7 @@ from headrace.cli.dev import dev
 from headrace.cli.doctor import doctor
 from headrace.cli.explain import explain
 from headrace.cli.freshness import freshness
+from headrace.cli.key import key
 from headrace.cli.mcp import mcp
 from headrace.cli.push import push
 from headrace.cli.quarantine import quarantine
@@ -37,6 +38,7 @@ COMMANDS = (
     audit,
     source,
     simulate,
+    key,
     store,
     mcp,
     version,

@@ -41,6 +41,10 @@ class Lazy(Mapping[str, Any]):
         return len(self._document())
 
 
+_ABSENT = Raw(b"null")
+"""A member that is not there is as one that is null. (msgspec takes `Raw | None` for null only.)"""
+
+
 class _Body(msgspec.Struct):
     """What all dialects have."""
 
@@ -48,7 +52,7 @@ class _Body(msgspec.Struct):
     stream: bool | None = None
     user: str | None = None
     prompt_cache_key: str | None = None
-    headrace: Raw | None = None
+    headrace: Raw = _ABSENT
 
 
 class _Tool(msgspec.Struct):
@@ -65,7 +69,7 @@ class _Chat(_Body, kw_only=True):
 
 
 class _Responses(_Body, kw_only=True):
-    input: Raw | None = None
+    input: Raw = _ABSENT
     max_output_tokens: int | None = None
     store: bool | None = None
     background: bool | None = None
@@ -85,7 +89,7 @@ class _Messages(_Body, kw_only=True):
     max_tokens: int
     metadata: _Metadata | None = None
     tools: list[_Tool] | None = None
-    mcp_servers: Raw | None = None
+    mcp_servers: Raw = _ABSENT
 
 
 _Known = _Chat | _Responses | _Embeddings | _Messages
@@ -153,8 +157,13 @@ def read(dialect: Dialect, body: bytes) -> Asked:
         output=_output(found),
         session=_session(found),
         repeatable=_repeatable(found),
-        extra=None if found.headrace is None else bytes(found.headrace),
+        extra=None if found.headrace is _ABSENT else bytes(found.headrace),
     )
+
+
+def begin(raw: Raw) -> bytes:
+    """The first byte of a JSON value, which tells its kind."""
+    return bytes(memoryview(raw)[:1])
 
 
 def _wrong(text: str) -> Complaint:
@@ -169,9 +178,9 @@ def _wrong(text: str) -> Complaint:
 
 def _listed(found: _Chat | _Responses | _Messages) -> None:
     if isinstance(found, _Responses):
-        if found.input is not None and bytes(found.input[:1]) not in (b'"', b"[", b"n"):
+        if begin(found.input) not in (b'"', b"[", b"n"):
             raise Complaint(400, "input: expected text or a list", code="invalid_type", param="input")
-    elif bytes(found.messages[:1]) != b"[":
+    elif begin(found.messages) != b"[":
         raise Complaint(400, "messages: expected a list of messages", code="invalid_type", param="messages")
 
 
@@ -205,10 +214,10 @@ def _session(found: _Known) -> str:
 def _repeatable(found: _Known) -> bool:
     if isinstance(found, _Embeddings):
         return True
-    if found.tools and any(tool.type not in _HARMLESS for tool in found.tools):
+    if found.tools is not None and any(tool.type not in _HARMLESS for tool in found.tools):
         return False
     if isinstance(found, _Responses):
         return found.store is False and not found.background
     if isinstance(found, _Messages):
-        return found.mcp_servers is None
+        return begin(found.mcp_servers) == b"n"
     return not found.store

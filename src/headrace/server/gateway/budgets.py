@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
+from headrace.core.clock import SECOND
 from headrace.models.spending import Hold, Monthly, Spending
 
 DAY = 86_400.0
-PERIODS = ("day", "month", "total")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,13 @@ class Spent:
     month: int
     in_month: Decimal
     in_total: Decimal
+
+    def at(self, now: int) -> tuple[Decimal, Decimal, Decimal]:
+        """What it has spent in the day, in the month and in all, at an instant (microseconds)."""
+        seconds = now / SECOND
+        day = self.in_day if self.day == int(seconds // DAY) else Decimal(0)
+        month = self.in_month if self.month == Monthly({}).which(seconds) else Decimal(0)
+        return day, month, self.in_total
 
 
 def _nothing(_spent: Spent) -> None:

@@ -4,7 +4,7 @@ The official libraries turn these into their own exceptions: the status chooses 
 `x-should-retry` tells them whether another try can help (without it they try every 429 and 5xx again).
 
 | what                              | status | OpenAI `type` / `code`                          | Anthropic `type`      |
-|---------------------------------|--------|-----------------------------------------------|-----------------------|
+|-----------------------------------|--------|-------------------------------------------------|-----------------------|
 | the body does not fit             | 400    | invalid_request_error / invalid_value           | invalid_request_error |
 | no key, or an unknown one         | 401    | invalid_request_error / invalid_api_key         | authentication_error  |
 | the key may not use this model    | 403    | invalid_request_error / model_not_allowed       | permission_error      |

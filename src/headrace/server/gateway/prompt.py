@@ -36,6 +36,7 @@ from msgspec import Raw
 from headrace.context.value import ContextValue
 from headrace.core.clock import isoformat
 from headrace.models.request import Dialect
+from headrace.server.gateway.asked import begin
 from headrace.server.gateway.complaint import Complaint
 from headrace.server.gateway.wish import Place
 
@@ -128,14 +129,14 @@ def _items(given: Raw | None) -> Raw:
     """The `input` of the responses API as a list: text is one message of the user."""
     if given is None or bytes(given) == b"null":
         return Raw(b"[]")
-    return _raw([{"role": "user", "content": given}]) if bytes(given[:1]) == b'"' else given
+    return _raw([{"role": "user", "content": given}]) if begin(given) == b'"' else given
 
 
 def _append_system(given: Raw | None, text: str) -> Raw:
     added = {"type": "text", "text": text}
     if given is None or bytes(given) == b"null":
         return _raw([added])
-    if bytes(given[:1]) == b'"':
+    if begin(given) == b'"':
         return _raw([{"type": "text", "text": given}, added])
     return _raw([*_listed(given, "system"), added])
 
@@ -148,7 +149,7 @@ def _into_last(messages: Raw, text: str) -> Raw:
         return _raw([*listed, {"role": "user", "content": [added]}])
     message = _MEMBERS.decode(listed[at])
     content = message.get("content", Raw(b'""'))
-    if bytes(content[:1]) == b'"':
+    if begin(content) == b'"':
         blocks: list[Any] = [added, {"type": "text", "text": content}]
     else:
         found = _listed(content, f"messages[{at}].content")
