@@ -16,6 +16,7 @@ from headrace.core.errors import DeclarationError
 from headrace.core.records import OnViolation, Record
 from headrace.core.schema import Schema, TableKind
 from headrace.declaration.declared import DeclaredRollup, Table, View
+from headrace.declaration.modelling import Modelling
 from headrace.declaration.place import caller, located
 from headrace.sources.base import Source
 from headrace.sources.push import Push
@@ -37,7 +38,7 @@ METHODS = frozenset(
 """What a running app and its clients have by themselves: a view of such a name could not be called like a method."""
 
 
-class Declaration:
+class Declaration(Modelling):
     """What an app is made of.
 
     Parameters
@@ -56,6 +57,7 @@ class Declaration:
                 hint='use letters, digits, ".", "_" and "-": for example "food-delivery"',
                 where=caller(),
             )
+        super().__init__()
         self.name = name
         self.quarantine_limit = quarantine_limit
         self.tables: dict[str, Table] = {}
