@@ -1,7 +1,9 @@
 """What tests of apps and of sources need; supported like the rest of the package."""
 
 from headrace.core.clock import SimulatedClock
-from headrace.testing import conformance
+from headrace.mockllm.handle import Mock
+from headrace.mockllm.running import mock_llm
+from headrace.testing import conformance, stream_truth
 from headrace.testing.scripted import CRASH, EOF, PAUSE, Fail, Heartbeat, Scripted, SimulatedCrash
 
 __all__ = [
@@ -10,8 +12,11 @@ __all__ = [
     "PAUSE",
     "Fail",
     "Heartbeat",
+    "Mock",
     "Scripted",
     "SimulatedClock",
     "SimulatedCrash",
     "conformance",
+    "mock_llm",
+    "stream_truth",
 ]
