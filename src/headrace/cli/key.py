@@ -101,10 +101,11 @@ def list_(target: str, data: Path | None, keys: Path | None, as_json: bool) -> N
     """List the keys of APP, what they may, and what they have spent."""
     from headrace.server.gateway import keys as files
     from headrace.server.gateway import ledger
+    from headrace.server.gateway.accounts import SPENDING
 
     path = key_file(target, data, keys)
     found = files.load(path).keys if path.exists() else ()
-    spent = {one.key: one for one in ledger.read(ledger_file(data_folder(target, data)))}
+    spent = {one.key: one for one in ledger.read(data_folder(target, data) / SPENDING)}
     now = SystemClock().now()
     rows = [_row(one, spent.get(one.id), now) for one in found]
     if as_json:
@@ -132,12 +133,9 @@ def key_file(target: str, data: Path | None, keys: Path | None) -> Path:
     >>> str(key_file("shop/app.py", None, None))
     'shop/.headrace/keys.yaml'
     """
-    return keys or data_folder(target, data) / "keys.yaml"
+    from headrace.server.gateway.accounts import KEYS
 
-
-def ledger_file(folder: Path) -> Path:
-    """Where a server of this data folder writes what keys spend."""
-    return folder / "spending.jsonl"
+    return keys or data_folder(target, data) / KEYS
 
 
 def _budgets(given: tuple[str, ...]) -> dict[str, Decimal]:

@@ -97,17 +97,21 @@ class Grant:
 
     def headers(self, now: float) -> list[Field]:
         """What is left, in the headers that OpenAI's clients know."""
-        fields: list[Field] = []
-        left = self._quota.left(now)
-        for kind, limit in (("requests", self.key.rpm), ("tokens", self.key.tpm)):
-            if limit is not None:
-                name, level = kind.encode(), left[kind]
-                fields += (
-                    (b"x-ratelimit-limit-" + name, b"%d" % limit),
-                    (b"x-ratelimit-remaining-" + name, b"%d" % level),
-                    (b"x-ratelimit-reset-" + name, b"%dms" % ((limit - level) / limit * 60_000)),
-                )
-        return fields
+        return _limits(now, self.key, self._quota)
+
+
+def _limits(now: float, key: VirtualKey, quota: Quota) -> list[Field]:
+    fields: list[Field] = []
+    left = quota.left(now)
+    for kind, limit in (("requests", key.rpm), ("tokens", key.tpm)):
+        if limit is not None:
+            name, level = kind.encode(), left[kind]
+            fields += (
+                (b"x-ratelimit-limit-" + name, b"%d" % limit),
+                (b"x-ratelimit-remaining-" + name, b"%d" % level),
+                (b"x-ratelimit-reset-" + name, b"%dms" % ((limit - level) / limit * 60_000)),
+            )
+    return fields
 
 
 def _too_fast(now: float, key: VirtualKey, quota: Quota, prompt: int, output: int) -> Complaint:
@@ -116,7 +120,7 @@ def _too_fast(now: float, key: VirtualKey, quota: Quota, prompt: int, output: in
     kind = "requests" if key.rpm is not None and left["requests"] < 1 else "tokens"
     limit = key.rpm if kind == "requests" else key.tpm
     wanted = 1 if kind == "requests" else prompt + output
-    return Complaint(
+    complaint = Complaint(
         429,
         f"the key {key.name!r} may take {limit} {kind} a minute; {left[kind]:.0f} are left and this takes {wanted}. "
         f"Try again in {wait:.1f} s.",
@@ -124,6 +128,8 @@ def _too_fast(now: float, key: VirtualKey, quota: Quota, prompt: int, output: in
         code="rate_limit_exceeded",
         retry_after=wait,
     )
+    complaint.headers = _limits(now, key, quota)
+    return complaint
 
 
 def no_money(key: VirtualKey, period: str, wait: float) -> Complaint:

@@ -64,6 +64,11 @@ class Complaint(Exception):
         Seconds after which it may be worth trying again.
     retry
         False: trying again cannot help, and the client's library is told so.
+
+    Attributes
+    ----------
+    headers
+        More to say in headers.
     """
 
     def __init__(
@@ -85,6 +90,7 @@ class Complaint(Exception):
         self.param = param
         self.retry_after = retry_after
         self.retry = retry
+        self.headers: list[Field] = []
 
     def status_in(self, dialect: Dialect) -> int:
         """The HTTP status in a dialect."""
@@ -109,7 +115,7 @@ class Complaint(Exception):
 
     def response(self, dialect: Dialect, headers: list[Field] | None = None) -> Response:
         """The answer in a dialect."""
-        fields = [JSON, *(headers or ())]
+        fields = [JSON, *(headers or ()), *self.headers]
         if self.retry_after is not None and math.isfinite(self.retry_after):
             fields.append((b"retry-after", b"%d" % max(1, math.ceil(self.retry_after))))
             fields.append((b"retry-after-ms", b"%d" % max(1, math.ceil(self.retry_after * 1000))))

@@ -122,22 +122,21 @@ class Exchange:
         asked = bodies.read(self.dialect, body)
         offer = self._find(asked.model)
         terms, wanting = self._terms(key, asked, offer)
-        prompt = offer.prompt(len(body))
         if key is not None:
             output = offer.output(self.started, None) if asked.output is None else asked.output
             wall = parts.clock.now() / SECOND
-            self._grant = parts.allowances.reserve(self.started, wall, key, prompt, output)
+            self._grant = parts.allowances.reserve(self.started, wall, key, offer.prompt(len(body)), output)
         wanted: Wish | None = None
         if wanting or asked.extra is not None:
             wanted = wish.read(asked.extra, self.request.headers, max_reads=parts.max_reads, max_wait=parts.max_wait)
             if wanted is None:
                 body = without(body)
         if wanted is not None:
-            return await self._with_context(asked, body, prompt, terms, wanted)
+            return await self._with_context(asked, body, terms, wanted)
         if asked.stream:
-            reply = await self._send(asked, body, prompt, terms)
+            reply = await self._send(asked, body, terms)
             return self._stream(reply, len(body), None)
-        reply, answer = await self._whole(asked, body, prompt, terms)
+        reply, answer = await self._whole(asked, body, terms)
         return self._complete(reply, answer, len(body), [])
 
     # What comes in
@@ -196,16 +195,17 @@ class Exchange:
 
     # To the model and back
 
-    async def _send(self, asked: Asked, body: bytes, prompt: int, terms: Terms) -> Reply:
+    async def _send(self, asked: Asked, body: bytes, terms: Terms) -> Reply:
         offer = self.offer
         if offer is None:
             raise Complaint(404, "there is no such model", code="model_not_found")
-        request = ModelRequest(self.dialect, body, Lazy(body), asked.stream, prompt, asked.output, asked.repeatable)
+        # No tokens are named: whoever carries it knows better how many bytes make one.
+        request = ModelRequest(self.dialect, body, Lazy(body), asked.stream, 0, asked.output, asked.repeatable)
         self._ready = self._parts.clock.monotonic()
         return await offer.caller.send(request, terms)
 
-    async def _whole(self, asked: Asked, body: bytes, prompt: int, terms: Terms) -> tuple[Reply, bytes]:
-        reply = await self._send(asked, body, prompt, terms)
+    async def _whole(self, asked: Asked, body: bytes, terms: Terms) -> tuple[Reply, bytes]:
+        reply = await self._send(asked, body, terms)
         answer = await reply.read()
         self._add(reply)
         return reply, answer
@@ -227,17 +227,16 @@ class Exchange:
         if cost is not None:
             self._cost = cost if self._cost is None else self._cost + cost
 
-    async def _with_context(self, asked: Asked, body: bytes, prompt: int, terms: Terms, wanted: Wish) -> Response:
+    async def _with_context(self, asked: Asked, body: bytes, terms: Terms, wanted: Wish) -> Response:
         reads = self._parts.reads
         if asked.stream and wanted.on_stale is not OnStale.FLAG:
             message = f"headrace.on_stale: a stream cannot be {wanted.on_stale}: its begin is out when that is known"
             raise Complaint(400, message, param="headrace.on_stale", retry=False)
         for left in range(RETRIES, -1, -1):
             injected = await read_into(reads, self.dialect, body, wanted)
-            grown = prompt + max(len(injected.body) - len(body), 0) // 4
             if asked.stream:
-                return self._stream(await self._send(asked, injected.body, grown, terms), len(injected.body), injected)
-            reply, answer = await self._whole(asked, injected.body, grown, terms)
+                return self._stream(await self._send(asked, injected.body, terms), len(injected.body), injected)
+            reply, answer = await self._whole(asked, injected.body, terms)
             validity = reads.validate(injected.readset)
             if not validity.holds:
                 self._parts.tally.changed(asked.model)
@@ -317,7 +316,7 @@ class Exchange:
         return Response(reply.status, fields, Relay(reply, self.dialect, ended), trailers=lambda: trailers)
 
     def _count(self, reply: Reply, now: float, size: int, usage: Usage | None, cost: Decimal | None) -> None:
-        if usage is not None and self.offer is not None:
+        if usage is not None and self._grant is not None and self.offer is not None:
             self.offer.observe(now, size, usage)
         tally = self._parts.tally
         tally.used(self._model, usage, cost)

@@ -50,6 +50,8 @@ class Gateway:
         The server's own keys, which open everything.
     clock, random
         As everywhere; `random` gives this gateway's requests a beginning of their own.
+    tally
+        Where answers are counted; its own if not given.
     max_reads, max_wait
         Most views in one request, and the longest wait of their policies (microseconds).
     """
@@ -67,6 +69,7 @@ class Gateway:
         api_keys: Sequence[str] = (),
         clock: Clock | None = None,
         random: Random | None = None,
+        tally: Tally | None = None,
         max_reads: int = 100,
         max_wait: int = 30_000_000,
     ) -> None:
@@ -75,7 +78,7 @@ class Gateway:
         self._keyring = keyring or Keyring(None)
         self._ledger = ledger
         self._entrance = Entrance(self._keyring, api_keys, self._clock)
-        self._tally = Tally(offer.name for offer in offers)
+        self._tally = tally or Tally(offer.name for offer in offers)
         prefix = f"req_{(random or Random()).getrandbits(48):012x}"
         numbers = itertools.count(1)
         self._parts = Parts(

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from headrace.models.call import Usage
+from headrace.models.declared import DeclaredModel
 from headrace.models.estimate import Tokens
 from headrace.models.reply import Caller
 
@@ -33,6 +34,11 @@ class Offer:
     _tokens: Tokens = field(default_factory=Tokens, init=False)
     _ratio: float = field(default=4.0, init=False)
 
+    @classmethod
+    def of(cls, model: DeclaredModel, caller: Caller) -> Offer:
+        """The offer of a declared model."""
+        return cls(model.name, caller, deadline=model.deadline, priced=priced(model))
+
     def prompt(self, size: int) -> int:
         """Tokens of a body of `size` bytes, as bodies of this model usually have them."""
         return math.ceil(size / self._ratio)
@@ -49,3 +55,9 @@ class Offer:
             self._tokens.observe(
                 now, prompt_bytes=size, prompt_tokens=usage.prompt_tokens, output_tokens=usage.output_tokens
             )
+
+
+def priced(model: DeclaredModel) -> bool:
+    """Whether every upstream of a model, those of its fallbacks included, has a price."""
+    own = all(model.prices.find(one.spec(model.name).model) is not None for one in model.upstreams)
+    return own and (model.fallback is None or priced(model.fallback))

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
+from headrace.core.events import Event, ModelCalled
 from headrace.models.call import Usage
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -45,19 +46,20 @@ class Histogram:
 
 
 class _Model:
-    __slots__ = ("broken", "cost", "extra", "stale", "times", "tokens")
+    __slots__ = ("broken", "cost", "extra", "hedged", "stale", "times", "tokens")
 
     def __init__(self) -> None:
         self.tokens = [0, 0, 0]
         self.cost = Decimal(0)
         self.extra = 0
+        self.hedged = 0
         self.broken = 0
         self.stale = 0
         self.times = [Histogram() for _ in _TIMES]
 
 
 class Tally:
-    """Counts per model and upstream.
+    """Counts per model and upstream. A `Recorder` too: what only the models know, it hears from them.
 
     Parameters
     ----------
@@ -68,6 +70,11 @@ class Tally:
     def __init__(self, models: Iterable[str]) -> None:
         self._models = {name: _Model() for name in (*models, _NONE)}
         self._requests: dict[tuple[str, str, int], int] = {}
+
+    def record(self, event: Event) -> None:
+        """A call to a model ended."""
+        if isinstance(event, ModelCalled) and event.hedged and event.model in self._models:
+            self._models[event.model].hedged += 1
 
     def answered(self, model: str, upstream: str, status: int) -> None:
         """A request was answered, or the head of its answer sent."""
