@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from headrace.cli.screen import json_option, print_json, print_table
+from headrace.cli.serving import keys_option
 from headrace.cli.target import app_argument, data_folder, data_option
 from headrace.core.clock import SystemClock, to_datetime
 from headrace.core.durations import parse_duration
@@ -28,17 +29,6 @@ _PERIODS = ("day", "month", "total")
 @click.group
 def key() -> None:
     """Make, list and revoke the keys with which clients use the gateway (/v1)."""
-
-
-def keys_option(command: F) -> F:
-    """The option --keys."""
-    return click.option(
-        "--keys",
-        "keys",
-        type=click.Path(dir_okay=False, path_type=Path),
-        envvar="HEADRACE_KEYS",
-        help="File of the keys.  [default: keys.yaml in the data folder]",
-    )(command)
 
 
 def place(command: F) -> F:
