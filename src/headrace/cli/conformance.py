@@ -68,7 +68,7 @@ def gateway(
     tested = Gateway(
         base_url, model, dict(_header(text) for text in headers), exact=not texts, patience=patience, recover=recover
     )
-    with mock_llm(port=upstream_port, tokens_per_second="200") as mock:
+    with mock_llm(port=upstream_port, tokens_per_second="200", output_tokens="40") as mock:
         outcomes = asyncio.run(_run(tested, mock, cases))
     if file is not None:
         results = [{"case": one.case.name, "problems": one.problems, "notes": one.notes} for one in outcomes]

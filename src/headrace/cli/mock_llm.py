@@ -12,7 +12,8 @@ from headrace.core.errors import DeclarationError
 
 @click.command("mock-llm")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8790, show_default=True, help="Port; 0: any free one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8790, show_default=True,
+              envvar="HEADRACE_MOCK_PORT", help="Port; 0: any free one.")  # fmt: skip
 @click.option(
     "--settings",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),

@@ -62,7 +62,9 @@ class _Maker:
         if "const" in schema:
             return schema["const"]
         if "enum" in schema:
-            return given if given in schema["enum"] else schema["enum"][0]
+            # True is no 1 in JSON, and is one in Python.
+            fits = any(given == one and isinstance(given, bool) == isinstance(one, bool) for one in schema["enum"])
+            return given if fits else schema["enum"][0]
         for word in ("anyOf", "oneOf"):
             if word in schema:
                 return self._choose(schema, schema[word], given, rows, depth)
@@ -76,6 +78,8 @@ class _Maker:
             if "$ref" not in found:
                 break
             found = {**self._find(found["$ref"]), **{key: value for key, value in found.items() if key != "$ref"}}
+        if "$ref" in found:
+            raise NoInstance("the schema refers to itself without an end")
         for part in found.get("allOf", ()):
             found = _merge(found, self._resolve(part))
         return {key: value for key, value in found.items() if key != "allOf"}

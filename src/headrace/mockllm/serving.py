@@ -26,7 +26,7 @@ from headrace.mockllm.answering import Answerer, load_script
 from headrace.mockllm.api import Api, Named, encode, openai_error
 from headrace.mockllm.ask import Ask, BadAsk, Said
 from headrace.mockllm.chat import Chat
-from headrace.mockllm.distribution import Distribution, parse_distribution
+from headrace.mockllm.distribution import Always, Distribution, parse_distribution
 from headrace.mockllm.embeddings import answer_embeddings
 from headrace.mockllm.faults import STATUSES, Fault, Lottery, parse_fault
 from headrace.mockllm.fitting import fit, read_trace
@@ -41,6 +41,10 @@ from headrace.mockllm.streaming import MIDDLE, NOISE, Broken, Flow, Half
 _JSON: tuple[Field, ...] = ((b"content-type", b"application/json"),)
 _EVENTS: tuple[Field, ...] = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"))
 _LIMITS = ServerLimits(max_body=64 * 1024 * 1024)
+_REMEMBERED = 8 * 1024
+_MOST_REMEMBERED = 1024
+"""Load tests send the same requests again and again: those of at most so many bytes, and so many of them, are not read
+and answered anew."""
 _MESSAGES = {
     429: "Rate limit reached: the mock was told to say so.", 500: "The server had an error: the mock was told to.",
     503: "The engine is overloaded: the mock was told to say so.", 529: "Overloaded",
@@ -69,6 +73,8 @@ class MockServer:
         script = load_script(settings.answers) if not isinstance(settings.answers, tuple) else None
         rules = settings.answers if isinstance(settings.answers, tuple) else ()
         self._answerer = Answerer(rules, lengths, random.Random(f"{settings.seed} lengths"), script)
+        self._repeats = script is None and isinstance(lengths, Always)
+        self._known: dict[tuple[str, bytes], tuple[Ask, Said]] = {}
         self._quota = Quota(settings.requests_per_minute, settings.tokens_per_minute)
         self._slots = Slots(settings.slots, settings.queue)
         self._forced: Fault | None = None
@@ -151,11 +157,10 @@ class MockServer:
         if self._record:
             entry.sent = []
         try:
-            ask = api.read(_decode(body))
+            ask, said = self._known.get((api.name, body)) or self._think(api, body)
             self._admit(request, ask, anthropic=api.anthropic)
             fault = self._meets(request)
             entry.model, entry.stream = ask.model, ask.stream
-            said = self._answerer.answer(ask)
         except BadAsk as error:
             return self._refuse(api, entry, error.status, error.message, param=error.param, code=error.code)
         if fault is not None:
@@ -177,6 +182,16 @@ class MockServer:
         if delay == 0 and (fault is None or fault.kind in MIDDLE):
             return self._respond(api, entry, ask, said, fault)
         return self._timed(api, entry, ask, said, fault, waits=False, delay=delay)
+
+    def _think(self, api: Api, body: bytes) -> tuple[Ask, Said]:
+        """What is asked, and the answer; remembered where the same bytes always get the same answer."""
+        ask = api.read(_decode(body))
+        said = self._answerer.answer(ask)
+        if self._repeats and len(body) <= _REMEMBERED:
+            if len(self._known) >= _MOST_REMEMBERED:
+                self._known.clear()
+            self._known[api.name, body] = ask, said
+        return ask, said
 
     def _admit(self, request: Request, ask: Ask, *, anthropic: bool) -> None:
         settings = self.settings

@@ -204,7 +204,9 @@ def parse_settings(data: dict[str, Any], *, where: str = "") -> MockSettings:
         mistakes: list[str] = []
         for one in error.errors(include_url=False):
             place = ".".join(str(step) for step in one["loc"]) or "the settings"
-            told = "there is no such setting" if one["type"] == "extra_forbidden" else one["msg"]
+            told = one["msg"].removeprefix("Value error, ")
+            if one["type"] == "extra_forbidden":
+                told = "there is no such setting"
             mistakes.append(f"{place}: {told}")
         raise DeclarationError(
             "these settings do not hold: " + "; ".join(mistakes),

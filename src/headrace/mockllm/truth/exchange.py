@@ -13,6 +13,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from headrace.core.clock import Clock
+from headrace.core.errors import HeadraceError
 
 End = Literal["complete", "broken", "open", "left"]
 
@@ -147,11 +148,19 @@ async def ask(
         Asked after each piece of the body whether the client leaves.
     leave_after
         Seconds after which it leaves, whatever came.
+
+    Raises
+    ------
+    HeadraceError
+        There is no connection.
     """
     parts = urlsplit(base_url)
     tls = ssl.create_default_context() if parts.scheme == "https" else None
     port = parts.port or (443 if tls else 80)
-    reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=tls)
+    try:
+        reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=tls)
+    except OSError as error:
+        raise HeadraceError(f"no connection to {base_url}: {error}", hint="is the gateway running?") from error
     found, framing = Exchange(), Framing()
     fields = {"host": parts.netloc, "content-type": "application/json", "content-length": str(len(body)), **headers}
     head = f"POST {parts.path.rstrip('/')}{path} HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in fields.items())
@@ -170,7 +179,11 @@ async def ask(
             if not data:
                 found.end = "complete" if framing.until_close else "broken"
                 return found
-            piece = framing.feed(data)
+            try:
+                piece = framing.feed(data)
+            except ValueError:  # what came is no HTTP
+                found.end = "broken"
+                return found
             found.status = framing.status
             if piece and not found.first:
                 found.first = clock.now()

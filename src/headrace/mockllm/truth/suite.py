@@ -229,7 +229,8 @@ def _check_cancelled(found: Exchange, calls: list[dict[str, Any]], gateway: Gate
         elif late > gateway.cancel_within:
             problems.append(f"the upstream worked on for {late * 1000:.0f} ms after the client had left")
         elif call["outcome"] == "answered":
-            problems.append("the upstream was read to its end before the client left: it cannot be cancelled")
+            when = "after the client had left" if late > 0 else "before the client could leave"
+            problems.append(f"the upstream was read to its end {when}: it was not cancelled")
 
 
 _CHECKS = {
