@@ -4,6 +4,7 @@ from headrace.core.clock import SimulatedClock
 from headrace.mockllm.handle import Mock
 from headrace.mockllm.running import mock_llm
 from headrace.testing import conformance, stream_truth
+from headrace.testing.models import Refuses, Says, ScriptedModel
 from headrace.testing.scripted import CRASH, EOF, PAUSE, Fail, Heartbeat, Scripted, SimulatedCrash
 
 __all__ = [
@@ -13,7 +14,10 @@ __all__ = [
     "Fail",
     "Heartbeat",
     "Mock",
+    "Refuses",
+    "Says",
     "Scripted",
+    "ScriptedModel",
     "SimulatedClock",
     "SimulatedCrash",
     "conformance",
