@@ -8,8 +8,8 @@ The block has one JSON document per view, a line each, between two marks, after 
     </headrace-context>
 
 It is deterministic: the same rows of the same age give the same bytes. `<`, `>` and `&` are written as JSON escapes, so
-that no row can write the end mark, and text of rows stays inside JSON strings, so that none can pretend to stand outside
-of them.
+that no row can write the end mark, and text of rows stays inside JSON strings, so that none can pretend to stand
+outside of them.
 
 Providers cache prompts by their longest known beginning. So the block goes behind all that stays the same from one
 request to the next, right before the last message of the user:
