@@ -140,7 +140,7 @@ async def test_limits_are_kept_and_clients_wait(serve: Any) -> None:
     async with client(serving, key=SECRET, max_retries=0) as llm:
         for _ in range(120):
             serving.gateway._parts.allowances.reserve(
-                CLOCK.monotonic(), 0.0, serving.accounts.keyring.snapshot.keys[0], 0, 0
+                CLOCK.monotonic(), 0.0, serving.accounts.keyring.snapshot.keys[0], 0
             )
         with pytest.raises(openai.RateLimitError) as caught:
             await llm.chat.completions.create(model="llm", messages=HI)

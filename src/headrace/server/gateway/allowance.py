@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 
 from headrace.http1.headers import Field
+from headrace.models.bucket import Bucket
 from headrace.models.call import Usage
-from headrace.models.quota import Quota, Reservation
 from headrace.server.gateway.budgets import Budgets
 from headrace.server.gateway.complaint import Complaint
 from headrace.server.gateway.keys import VirtualKey
@@ -16,10 +15,35 @@ _NOTHING = Usage(0, 0)
 _WORDS = {"day": "of this day", "month": "of this month", "total": "in all"}
 
 
-@dataclass(slots=True)
+_MINUTE = 60.0
+
+
 class _Account:
-    key: VirtualKey
-    quota: Quota
+    """The buckets of one key; None where it has no limit."""
+
+    __slots__ = ("key", "requests", "tokens")
+
+    def __init__(self, key: VirtualKey) -> None:
+        self.key = key
+        self.requests = None if key.rpm is None else Bucket(key.rpm, key.rpm / _MINUTE)
+        self.tokens = None if key.tpm is None else Bucket(key.tpm, key.tpm / _MINUTE)
+
+    def take(self, now: float, tokens: int) -> float | None:
+        """One request and these tokens, all or nothing: the tokens that are taken, None where nothing is.
+
+        What is larger than a whole minute takes the whole minute; what it really used is charged at its end.
+        """
+        requests, bucket = self.requests, self.tokens
+        if requests is not None and not requests.take(now, 1.0):
+            return None
+        if bucket is None:
+            return 0.0
+        wanted = min(float(tokens), bucket.capacity)
+        if bucket.take(now, wanted):
+            return wanted
+        if requests is not None:
+            requests.give(now, 1.0)
+        return None
 
 
 class Allowances:
@@ -29,7 +53,7 @@ class Allowances:
         self._budgets = budgets
         self._accounts: dict[str, _Account] = {}
 
-    def reserve(self, now: float, wall: float, key: VirtualKey, prompt: int, output: int) -> Grant:
+    def reserve(self, now: float, wall: float, key: VirtualKey, tokens: int) -> Grant:
         """Take one request and these tokens from what a key may have.
 
         Parameters
@@ -46,11 +70,10 @@ class Allowances:
         short = self._budgets.short(wall, key.id, Decimal(0)) if key.budget.limits else None
         if short is not None:
             raise no_money(key, *short)
-        quota = account.quota
-        held = quota.reserve(now, prompt, output)
+        held = account.take(now, tokens)
         if held is None:
-            raise _too_fast(now, key, quota, prompt, output)
-        return Grant(key, quota, held)
+            raise _too_fast(now, account, tokens)
+        return Grant(account, held)
 
     def no_money(self, wall: float, key: VirtualKey) -> Complaint:
         """What to say when a call was refused for want of money."""
@@ -63,33 +86,37 @@ class Allowances:
     def _account(self, key: VirtualKey) -> _Account:
         account = self._accounts.get(key.id)
         if account is None or account.key is not key:
-            account = self._accounts[key.id] = self._renewed(account, key)
+            before, account = account, _Account(key)
+            # While the file's words stay the same, what was taken stays taken.
+            if before is not None and (before.key.rpm, before.key.tpm) == (key.rpm, key.tpm):
+                account.requests, account.tokens = before.requests, before.tokens
+            self._accounts[key.id] = account
             self._budgets.limit(key.id, key.budget.limits)
         return account
-
-    def _renewed(self, before: _Account | None, key: VirtualKey) -> _Account:
-        """An account under the file's present words; while they stay the same, what was taken stays taken."""
-        if before is not None and (before.key.rpm, before.key.tpm) == (key.rpm, key.tpm):
-            return _Account(key, before.quota)
-        return _Account(key, Quota(requests_per_minute=key.rpm, tokens_per_minute=key.tpm, headroom=0.0))
 
 
 class Grant:
     """What one request of a key holds until it is settled. Settled once, whatever happens."""
 
-    __slots__ = ("_held", "_quota", "_settled", "key")
+    __slots__ = ("_account", "_held", "_settled")
 
-    def __init__(self, key: VirtualKey, quota: Quota, held: Reservation) -> None:
-        self.key = key
-        self._quota = quota
+    def __init__(self, account: _Account, held: float) -> None:
+        self._account = account
         self._held = held
         self._settled = False
 
     def settle(self, now: float, usage: Usage | None) -> None:
         """It is answered; without usage, all that it held counts as used."""
-        if not self._settled:
+        bucket = self._account.tokens
+        if self._settled or bucket is None or usage is None:
             self._settled = True
-            self._quota.settle(now, self._held, usage)
+            return
+        self._settled = True
+        difference = self._held - usage.tokens
+        if difference >= 0:
+            bucket.give(now, difference)
+        else:
+            bucket.charge(now, -difference)
 
     def release(self, now: float) -> None:
         """No upstream was called: the tokens are given back. The request itself counts."""
@@ -97,38 +124,43 @@ class Grant:
 
     def headers(self, now: float) -> list[Field]:
         """What is left, in the headers that OpenAI's clients know."""
-        return _limits(now, self.key, self._quota)
+        return _limits(now, self._account)
 
 
-def _limits(now: float, key: VirtualKey, quota: Quota) -> list[Field]:
+def _limits(now: float, account: _Account) -> list[Field]:
     fields: list[Field] = []
-    left = quota.left(now)
-    for kind, limit in (("requests", key.rpm), ("tokens", key.tpm)):
-        if limit is not None:
-            name, level = kind.encode(), left[kind]
+    for names, bucket in ((_REQUESTS, account.requests), (_TOKENS, account.tokens)):
+        if bucket is not None:
+            limit, level = bucket.capacity, bucket.level(now)
             fields += (
-                (b"x-ratelimit-limit-" + name, b"%d" % limit),
-                (b"x-ratelimit-remaining-" + name, b"%d" % level),
-                (b"x-ratelimit-reset-" + name, b"%dms" % ((limit - level) / limit * 60_000)),
+                (names[0], b"%d" % limit),
+                (names[1], b"%d" % level),
+                (names[2], b"%dms" % ((limit - level + bucket.owed) / limit * 60_000)),
             )
     return fields
 
 
-def _too_fast(now: float, key: VirtualKey, quota: Quota, prompt: int, output: int) -> Complaint:
-    wait = quota.wait(now, prompt, output)
-    left = quota.left(now)
-    kind = "requests" if key.rpm is not None and left["requests"] < 1 else "tokens"
-    limit = key.rpm if kind == "requests" else key.tpm
-    wanted = 1 if kind == "requests" else prompt + output
+def _names(kind: bytes) -> tuple[bytes, bytes, bytes]:
+    return b"x-ratelimit-limit-" + kind, b"x-ratelimit-remaining-" + kind, b"x-ratelimit-reset-" + kind
+
+
+_REQUESTS, _TOKENS = _names(b"requests"), _names(b"tokens")
+
+
+def _too_fast(now: float, account: _Account, tokens: int) -> Complaint:
+    key = account.key
+    waits = [("requests", key.rpm, 1, account.requests), ("tokens", key.tpm, tokens, account.tokens)]
+    found = [(bucket.wait(now, wanted), kind, limit, wanted, bucket) for kind, limit, wanted, bucket in waits if bucket]
+    wait, kind, limit, wanted, bucket = max(found, key=lambda one: one[0])
     complaint = Complaint(
         429,
-        f"the key {key.name!r} may take {limit} {kind} a minute; {left[kind]:.0f} are left and this takes {wanted}. "
-        f"Try again in {wait:.1f} s.",
+        f"the key {key.name!r} may take {limit} {kind} a minute; {bucket.level(now):.0f} are left and this takes "
+        f"{wanted}. Try again in {wait:.1f} s.",
         kind=kind,
         code="rate_limit_exceeded",
         retry_after=wait,
     )
-    complaint.headers = _limits(now, key, quota)
+    complaint.headers = _limits(now, account)
     return complaint
 
 

@@ -123,9 +123,8 @@ class Exchange:
         offer = self._find(asked.model)
         terms, wanting = self._terms(key, asked, offer)
         if key is not None:
-            output = offer.output(self.started, None) if asked.output is None else asked.output
-            wall = parts.clock.now() / SECOND
-            self._grant = parts.allowances.reserve(self.started, wall, key, offer.prompt(len(body)), output)
+            tokens = 0 if key.tpm is None else offer.tokens(self.started, len(body), asked.output)
+            self._grant = parts.allowances.reserve(self.started, parts.clock.now() / SECOND, key, tokens)
         wanted: Wish | None = None
         if wanting or asked.extra is not None:
             wanted = wish.read(asked.extra, self.request.headers, max_reads=parts.max_reads, max_wait=parts.max_wait)
@@ -316,7 +315,7 @@ class Exchange:
         return Response(reply.status, fields, Relay(reply, self.dialect, ended), trailers=lambda: trailers)
 
     def _count(self, reply: Reply, now: float, size: int, usage: Usage | None, cost: Decimal | None) -> None:
-        if usage is not None and self._grant is not None and self.offer is not None:
+        if usage is not None and self.offer is not None and self.key is not None and self.key.tpm is not None:
             self.offer.observe(now, size, usage)
         tally = self._parts.tally
         tally.used(self._model, usage, cost)

@@ -26,6 +26,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -50,7 +51,7 @@ class Budget(BaseModel):
     month: Money | None = None
     total: Money | None = None
 
-    @property
+    @cached_property
     def limits(self) -> dict[str, Decimal]:
         """Per period, where there is a limit."""
         given = {"day": self.day, "month": self.month, "total": self.total}

@@ -39,13 +39,13 @@ class Offer:
         """The offer of a declared model."""
         return cls(model.name, caller, deadline=model.deadline, priced=priced(model))
 
-    def prompt(self, size: int) -> int:
-        """Tokens of a body of `size` bytes, as bodies of this model usually have them."""
-        return math.ceil(size / self._ratio)
+    def tokens(self, now: float, size: int, output: int | None) -> int:
+        """What a request with a body of `size` bytes is to be reckoned with.
 
-    def output(self, now: float, most: int | None) -> int:
-        """Tokens that an answer is to be reckoned with."""
-        return self._tokens.output(now, max_tokens=most)
+        `output` is the most that its answer may have; where it does not say, what answers usually have.
+        """
+        prompt = math.ceil(size / self._ratio)
+        return prompt + (self._tokens.output(now, max_tokens=None) if output is None else output)
 
     def observe(self, now: float, size: int, usage: Usage) -> None:
         """What an answer to a body of `size` bytes took."""
