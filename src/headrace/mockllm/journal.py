@@ -64,6 +64,7 @@ class Journal:
 
     def __init__(self) -> None:
         self.entries: deque[Entry] = deque(maxlen=_KEPT)
+        self._numbered = 0
         self.requests = 0
         self.in_flight = 0
         self.most_in_flight = 0
@@ -76,9 +77,10 @@ class Journal:
     def begin(self, api: str, now: int) -> Entry:
         """A request came."""
         self.requests += 1
+        self._numbered += 1
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        entry = Entry(self.requests, api, now)
+        entry = Entry(self._numbered, api, now)
         self.entries.append(entry)
         return entry
 
@@ -110,8 +112,9 @@ class Journal:
 
     def clear(self) -> None:
         """Forget what is over; what runs goes on."""
-        running = self.in_flight
+        running, numbered = self.in_flight, self._numbered
         kept = [entry for entry in self.entries if not entry.outcome]
         self.__init__()
         self.in_flight = self.most_in_flight = running
+        self._numbered = numbered  # identifiers of answers are made of it, and must not come twice
         self.entries.extend(kept)

@@ -157,8 +157,8 @@ class MockServer:
         if self._record:
             entry.sent = []
         try:
+            self._admit(request, anthropic=api.anthropic)
             ask, said = self._known.get((api.name, body)) or self._think(api, body)
-            self._admit(request, ask, anthropic=api.anthropic)
             fault = self._meets(request)
             entry.model, entry.stream = ask.model, ask.stream
         except BadAsk as error:
@@ -186,6 +186,9 @@ class MockServer:
     def _think(self, api: Api, body: bytes) -> tuple[Ask, Said]:
         """What is asked, and the answer; remembered where the same bytes always get the same answer."""
         ask = api.read(_decode(body))
+        if not self.settings.any_model and ask.model not in self.settings.models:
+            message = f"The model '{ask.model}' does not exist."
+            raise BadAsk(message, status=404, param="model", code="model_not_found")
         said = self._answerer.answer(ask)
         if self._repeats and len(body) <= _REMEMBERED:
             if len(self._known) >= _MOST_REMEMBERED:
@@ -193,17 +196,14 @@ class MockServer:
             self._known[api.name, body] = ask, said
         return ask, said
 
-    def _admit(self, request: Request, ask: Ask, *, anthropic: bool) -> None:
-        settings = self.settings
-        if settings.api_key is not None:
-            given = request.header(b"authorization") or b""
-            key = given.removeprefix(b"Bearer ")
-            if anthropic:
-                key = request.header(b"x-api-key") or key
-            if key != settings.api_key.encode():
-                raise BadAsk("Incorrect API key provided.", status=401, code="invalid_api_key")
-        if not settings.any_model and ask.model not in settings.models:
-            raise BadAsk(f"The model '{ask.model}' does not exist.", status=404, param="model", code="model_not_found")
+    def _admit(self, request: Request, *, anthropic: bool) -> None:
+        if self.settings.api_key is None:
+            return
+        key = (request.header(b"authorization") or b"").removeprefix(b"Bearer ")
+        if anthropic:
+            key = request.header(b"x-api-key") or key
+        if key != self.settings.api_key.encode():
+            raise BadAsk("Incorrect API key provided.", status=401, code="invalid_api_key")
 
     def _meets(self, request: Request) -> Fault | None:
         """The failure of this request: what its header says, else what is forced, else what is drawn."""

@@ -175,6 +175,15 @@ def test_forced_failures_count_down() -> None:
             mock.force("typo")
 
 
+def test_clearing_forgets_what_is_over_and_no_identifier_comes_twice() -> None:
+    with mock_llm() as mock:
+        first = chat(mock).json()["id"]
+        mock.clear()
+        assert mock.requests() == []
+        assert chat(mock).json()["id"] != first
+        assert mock.stats()["requests"] == 1
+
+
 def test_slow_first_token_and_no_done() -> None:
     with mock_llm(slow_seconds=0.4) as mock:
         assert timed(mock) < timed(mock, fail="slow-first-token")
