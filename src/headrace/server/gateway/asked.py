@@ -18,12 +18,16 @@ _MISSING = re.compile(r"missing required field `(?P<name>[^`]+)`")
 
 
 class Lazy(Mapping[str, Any]):
-    """The whole document of a body, parsed when somebody looks into it: most requests are passed on unread."""
+    """The whole document of a body, parsed when somebody looks into it: most requests are passed on unread.
 
-    __slots__ = ("_body", "_found")
+    `model` is known before: every upstream asks for it.
+    """
 
-    def __init__(self, body: bytes) -> None:
+    __slots__ = ("_body", "_found", "_model")
+
+    def __init__(self, body: bytes, model: str) -> None:
         self._body = body
+        self._model = model
         self._found: dict[str, Any] | None = None
 
     def _document(self) -> dict[str, Any]:
@@ -32,6 +36,8 @@ class Lazy(Mapping[str, Any]):
         return self._found
 
     def __getitem__(self, key: str) -> Any:
+        if key == "model":
+            return self._model
         return self._document()[key]
 
     def __iter__(self) -> Iterator[str]:

@@ -199,7 +199,9 @@ class Exchange:
         if offer is None:
             raise Complaint(404, "there is no such model", code="model_not_found")
         # No tokens are named: whoever carries it knows better how many bytes make one.
-        request = ModelRequest(self.dialect, body, Lazy(body), asked.stream, 0, asked.output, asked.repeatable)
+        request = ModelRequest(
+            self.dialect, body, Lazy(body, asked.model), asked.stream, 0, asked.output, asked.repeatable
+        )
         self._ready = self._parts.clock.monotonic()
         return await offer.caller.send(request, terms)
 

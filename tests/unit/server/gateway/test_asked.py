@@ -72,5 +72,6 @@ def test_nulls_are_as_left_out() -> None:
 
 
 def test_document_is_parsed_when_looked_into() -> None:
-    lazy = Lazy(b'{"a": [1], "b": 2}')
-    assert (lazy["a"], len(lazy), list(lazy), dict(lazy)) == ([1], 2, ["a", "b"], {"a": [1], "b": 2})
+    lazy = Lazy(b'{"model": "m", "a": [1]}', "m")
+    assert (lazy["a"], len(lazy), list(lazy), dict(lazy)) == ([1], 2, ["model", "a"], {"model": "m", "a": [1]})
+    assert Lazy(b"no JSON", "m").get("model") == "m"
