@@ -13,6 +13,7 @@ from headrace.cli.dev import dev
 from headrace.cli.doctor import doctor
 from headrace.cli.explain import explain
 from headrace.cli.freshness import freshness
+from headrace.cli.key import key
 from headrace.cli.mcp import mcp
 from headrace.cli.mock_llm import mock_llm
 from headrace.cli.push import push
@@ -39,6 +40,7 @@ COMMANDS = (
     audit,
     source,
     simulate,
+    key,
     mock_llm,
     conformance,
     store,

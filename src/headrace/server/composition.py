@@ -12,6 +12,7 @@ from headrace.core.errors import DeclarationError
 from headrace.http1 import Handler, Request
 from headrace.server.catalog import Catalog
 from headrace.server.ports import Health, Reads, Writes
+from headrace.server.settings import Settings
 
 DEFAULT = "headrace.composition:composition"
 """Where the processes find their composition, as `module:name`."""
@@ -69,8 +70,8 @@ class Composition(Protocol):
         """Open the store for writing, start the sources; on exit drain, fsync and close. `data`: the data folder."""
         ...
 
-    def reader(self, app: Any, data: str | None) -> AbstractAsyncContextManager[Reader]:
-        """Open the store for reading."""
+    def reader(self, app: Any, data: str | None, settings: Settings) -> AbstractAsyncContextManager[Reader]:
+        """Open the store for reading, and what serves beside it under the server's settings."""
         ...
 
 

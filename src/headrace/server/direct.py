@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 from urllib.parse import unquote
 
 from headrace.core.errors import BodyRefused, HeadraceError
@@ -92,7 +93,12 @@ def refuse(status: int, detail: str) -> Response:
     """What the connection itself answers, as a problem: no HTTP, over a limit, too slow, or a handler that failed."""
     name, title, hint = _REFUSALS.get(status, ("internal" if status >= 500 else "bad-request", "", ""))
     fallback = "The request failed" if status >= 500 else "The request is refused"
-    return render_problem(Problem(status, name, title or fallback, detail, hint))
+    members: dict[str, Any] = {}
+    if status == 413:
+        # Refused before it is known whose it is. Clients of models look for `error`, and this has both their forms.
+        code = "request_too_large"
+        members = {"error": {"message": detail, "type": code, "param": None, "code": code}}
+    return render_problem(Problem(status, name, title or fallback, detail, hint, members))
 
 
 _REFUSALS = {

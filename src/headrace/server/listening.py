@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable
 
 from starlette.types import ASGIApp
 
-from headrace.core.errors import HeadraceError
+from headrace.core.errors import HeadraceError, StreamBroken
 from headrace.http1 import Request, Response, Server, ServerLimits
+from headrace.http1.server import log_failure
 from headrace.server.bridge import Bridge, lifespan
 from headrace.server.direct import Find, refuse
 from headrace.server.settings import Settings
@@ -66,6 +67,14 @@ def limits(settings: Settings) -> ServerLimits:
     )
 
 
+def failed(error: Exception, request: Request) -> None:
+    """What is logged when an answer breaks off: all of it, unless it is a stream whose upstream broke off."""
+    if isinstance(error, StreamBroken):
+        log.warning("%s: %s", request.path.decode("latin-1"), error.message)
+    else:
+        log_failure(error, request)
+
+
 async def serve(
     app: ASGIApp,
     settings: Settings,
@@ -88,7 +97,7 @@ async def serve(
         return bridge(request) if answer is None else answer
 
     async with lifespan(app):
-        server = Server(handle, limits(settings), refuse=refuse)
+        server = Server(handle, limits(settings), refuse=refuse, failed=failed)
         await server.start(sockets=[listening])
         patience = 0.0  # for requests in flight, where this is cancelled
         try:

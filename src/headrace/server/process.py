@@ -130,7 +130,7 @@ async def _worker(charge: Charge, composition: Composition, app: Any, stop: asyn
     folder = Path(charge.folder)
     writes = RemoteWrites(engine_socket(folder), max_frame=frame_limit(charge.settings))
     meter = Meter(worker_file(folder, charge.number))
-    async with composition.reader(app, charge.data) as reader, AsyncExitStack() as stack:
+    async with composition.reader(app, charge.data, charge.settings) as reader, AsyncExitStack() as stack:
         stack.push_async_callback(writes.close)
         front = create_app(
             reader.reads, writes, reader.catalog, charge.settings, health=writes, meter=meter, handlers=reader.handlers
@@ -143,7 +143,10 @@ async def _single(charge: Charge, composition: Composition, app: Any, stop: asyn
     from headrace.server.http import create_app
     from headrace.server.listening import serve
 
-    async with composition.engine(app, charge.data) as engine, composition.reader(app, charge.data) as reader:
+    async with (
+        composition.engine(app, charge.data) as engine,
+        composition.reader(app, charge.data, charge.settings) as reader,
+    ):
         front = create_app(
             reader.reads,
             engine.writes,
