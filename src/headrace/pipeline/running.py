@@ -1,0 +1,83 @@
+"""What one run of a handler did so far: its stages, reads and calls; shared by its context and whoever runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from headrace.context.policy import FreshnessPolicy
+from headrace.context.readset import Read
+from headrace.core.clock import Clock
+from headrace.core.errors import HeadraceError
+from headrace.core.events import ModelCall, ReadAge
+from headrace.models.reply import Caller
+from headrace.pipeline.ask import Ask
+from headrace.pipeline.ports import Reads
+from headrace.pipeline.stages import Stages
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What every run of every endpoint has at hand.
+
+    Attributes
+    ----------
+    reads
+        The context.
+    callers
+        The running models, by name.
+    views, tables
+        The names that can be read.
+    clock
+        What time it is.
+    """
+
+    reads: Reads
+    callers: Mapping[str, Caller]
+    views: frozenset[str]
+    tables: frozenset[str]
+    clock: Clock
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of a handler.
+
+    Attributes
+    ----------
+    deadline
+        The instant (seconds, monotonic) at which it is cancelled.
+    account
+        Whose money its calls spend.
+    instead
+        A model that answers in place of every other.
+    failure
+        Why a fallback runs.
+    shadow
+        Whether nobody waits for it.
+    failed
+        The stage in which something failed, where that is known better than by `stages`.
+    """
+
+    means: Means
+    ask: Ask
+    endpoint: str
+    version: str
+    deadline: float
+    stages: Stages
+    policy: FreshnessPolicy | None = None
+    reask: int = 1
+    account: str = ""
+    instead: str | None = None
+    failure: HeadraceError | None = None
+    shadow: bool = False
+    reads: list[Read] = field(default_factory=list[Read])
+    ages: list[ReadAge] = field(default_factory=list[ReadAge])
+    calls: list[ModelCall] = field(default_factory=list[ModelCall])
+    failed: str = ""
+    number: int = 0
+
+    @property
+    def remaining(self) -> float:
+        """Seconds that are left."""
+        return max(self.deadline - self.means.clock.monotonic(), 0.0)
