@@ -31,15 +31,21 @@ if TYPE_CHECKING:
     from headrace.context.value import ContextValue
     from headrace.contracts.rules import Rule
     from headrace.core.changes import Receipt
-    from headrace.core.errors import HeadraceError
+    from headrace.core.errors import BadInput, HeadraceError
     from headrace.core.frontier import Status
     from headrace.core.records import Field, Record
+    from headrace.pipeline.answer import Asked
+    from headrace.pipeline.context import Context
+    from headrace.pipeline.stale import repair
     from headrace.views.aggregates import count, distinct, last, max, mean, min, quantile, sum, top_k
 
 __version__ = VERSION
 
 _HOMES = {
     "App": "headrace.app",
+    "Asked": "headrace.pipeline.answer",
+    "BadInput": "headrace.core.errors",
+    "Context": "headrace.pipeline.context",
     "ContextValue": "headrace.context.value",
     "Field": "headrace.core.records",
     "FreshnessPolicy": "headrace.context.policy",
@@ -52,6 +58,7 @@ _HOMES = {
     "connect": "headrace.client",
     "connect_sync": "headrace.client",
     "load_app": "headrace.app",
+    "repair": "headrace.pipeline.stale",
     **dict.fromkeys(
         ("count", "distinct", "last", "max", "mean", "min", "quantile", "sum", "top_k"), "headrace.views.aggregates"
     ),
@@ -60,6 +67,9 @@ _MODULES = ("sources",)
 
 __all__ = [
     "App",
+    "Asked",
+    "BadInput",
+    "Context",
     "ContextValue",
     "Field",
     "FreshnessPolicy",
@@ -80,6 +90,7 @@ __all__ = [
     "mean",
     "min",
     "quantile",
+    "repair",
     "sources",
     "sum",
     "top_k",

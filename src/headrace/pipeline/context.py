@@ -143,8 +143,9 @@ class Context:
         run.stages.begin(name, run.means.clock.monotonic())
         try:
             yield
-        except BaseException:
-            run.failed = run.failed or name
+        except BaseException as error:  # seen, and raised on: it is to be told with the name of this stage
+            if run.failed is None or run.failed[0] is not error:
+                run.failed = (error, name)
             raise
         finally:
             run.stages.finish(run.means.clock.monotonic())
@@ -166,8 +167,8 @@ class Context:
         run.stages.enter(CONTEXT, clock.monotonic())
         try:
             return await reading
-        except HeadraceError:
-            run.failed = run.failed or run.stages.current
+        except HeadraceError as error:
+            run.failed = (error, run.stages.current)
             raise
         finally:
             run.stages.leave(CONTEXT, clock.monotonic())

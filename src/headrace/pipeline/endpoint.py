@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from headrace.context.policy import FreshnessPolicy
 from headrace.core.errors import DeclarationError
-from headrace.models.admission import AdmissionRules
+from headrace.pipeline.bounds import Bounds
 from headrace.pipeline.context import Context
 from headrace.pipeline.fallbacks import Fallback
 from headrace.pipeline.shape import Shape, shape_of
@@ -47,31 +47,6 @@ class Handler:
     shadow: bool
     prompts: tuple[str, ...]
     where: str
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How much of an endpoint may run, and how large its input may be.
-
-    Attributes
-    ----------
-    concurrency
-        Requests that run at a time; more wait.
-    admission
-        How they wait.
-    max_body
-        Bytes of a request's body.
-    max_depth
-        How deep its JSON may be nested.
-    ignore_unknown
-        Whether fields that the input's type does not have are let through.
-    """
-
-    concurrency: int = 256
-    admission: AdmissionRules = field(default_factory=AdmissionRules)
-    max_body: int = 1024 * 1024
-    max_depth: int = 64
-    ignore_unknown: bool = False
 
 
 class Endpoint:

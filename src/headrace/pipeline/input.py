@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
 from typing import Any, NoReturn, cast
 
 import msgspec
 from pydantic import ValidationError
 
 from headrace.core.errors import BadInput
-from headrace.pipeline.endpoint import Bounds
+from headrace.pipeline.bounds import Bounds
+from headrace.pipeline.pointer import pointer
 from headrace.pipeline.shape import Shape
 
 _MOST_PROBLEMS = 20
@@ -167,12 +167,3 @@ def _say(one: Any) -> str:
     given = one["input"]
     shown = f", not {given!r:.60}" if given is None or isinstance(given, str | int | float | bool) else ""
     return f"{one['msg']}{shown}"
-
-
-def pointer(place: Iterable[str | int]) -> str:
-    """A JSON pointer (RFC 6901).
-
-    >>> pointer(("items", 0, "a/b"))
-    '/items/0/a~1b'
-    """
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in place)

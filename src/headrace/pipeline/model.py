@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from typing import Any, Literal, NoReturn, TypeVar, cast, overload
 
 import msgspec
@@ -201,7 +202,7 @@ class Model:
             raise
         finally:
             run.stages.leave(MODEL, self._now())
-        return TextStream(reply, lambda failed: self._note(reply, began, failed), run)
+        return TextStream(reply, partial(self._note, reply, began), run)
 
     async def _call(self, dialect: Dialect, document: Any) -> tuple[Any, Reply]:
         """Send and read a whole answer."""
@@ -227,9 +228,6 @@ class Model:
         if run.shadow and isinstance(caller, Shadowing) and not caller.may_shadow():
             raise ShadowSkipped("the resilience budget has no room for a shadow now")
         body = msgspec.json.encode(document)
-        most = (
-            document.get("max_completion_tokens") or document.get("max_tokens") if isinstance(document, dict) else None
-        )  # pyright: ignore
         run.number += 1
         request = ModelRequest(
             dialect=dialect,
@@ -237,11 +235,11 @@ class Model:
             document=cast("Mapping[str, Any]", document),
             stream=stream,
             prompt_tokens=len(body) // _BYTES_PER_TOKEN + 1,
-            max_output_tokens=most if isinstance(most, int) else None,
+            max_output_tokens=_most(document),
         )
         ask = run.ask
         terms = Terms(
-            id=f"{ask.id}.{run.number}" + (f".{run.version}" if run.shadow else ""),
+            id=f"{ask.id}.{run.key}.{run.number}",
             deadline=run.deadline,
             tenant=ask.tenant,
             session=ask.session,
@@ -298,7 +296,7 @@ class TextStream:
         What has come so far.
     """
 
-    def __init__(self, reply: Reply, note: Any, run: Run) -> None:
+    def __init__(self, reply: Reply, note: Callable[[str], None], run: Run) -> None:
         self.text = ""
         self._reply = reply
         self._note = note
@@ -350,10 +348,10 @@ class TextStream:
             self._ended = True
             return
         try:
-            choices = msgspec.json.decode(data).get("choices") or ()
-            for choice in choices:
+            for choice in msgspec.json.decode(data).get("choices") or ():
                 self._ended = self._ended or bool(choice.get("finish_reason"))
-                if text := (choice.get("delta") or {}).get("content"):
+                delta: dict[str, Any] = choice.get("delta") or {}
+                if text := delta.get("content"):
                     self._ready.append(text)
         except (msgspec.DecodeError, AttributeError, TypeError):
             raise BadReply(
@@ -364,6 +362,15 @@ class TextStream:
         if not self._done:
             self._done = True
             self._note(failed)
+
+
+def _most(document: Any) -> int | None:
+    """The most tokens of an answer, if the request says so."""
+    if not isinstance(document, dict):
+        return None
+    options = cast("dict[str, Any]", document)
+    most = options.get("max_completion_tokens", options.get("max_tokens"))
+    return most if isinstance(most, int) else None
 
 
 def _again(text: str, error: BadReply) -> list[Message]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -14,6 +15,8 @@ from headrace.models.reply import Caller
 from headrace.pipeline.ask import Ask
 from headrace.pipeline.ports import Reads
 from headrace.pipeline.stages import Stages
+
+_KEYS = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,11 @@ class Run:
     shadow
         Whether nobody waits for it.
     failed
-        The stage in which something failed, where that is known better than by `stages`.
+        What failed last in a stage that had ended when it was seen, and the stage.
+    number
+        Calls to models so far.
+    key
+        Unique in this process; request ids come from outside, and may come twice.
     """
 
     means: Means
@@ -74,8 +81,9 @@ class Run:
     reads: list[Read] = field(default_factory=list[Read])
     ages: list[ReadAge] = field(default_factory=list[ReadAge])
     calls: list[ModelCall] = field(default_factory=list[ModelCall])
-    failed: str = ""
+    failed: tuple[BaseException, str] | None = None
     number: int = 0
+    key: str = field(default_factory=lambda: f"{next(_KEYS):x}")
 
     @property
     def remaining(self) -> float:

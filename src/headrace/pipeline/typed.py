@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from headrace.core.errors import BadReply
-from headrace.pipeline.input import pointer
+from headrace.pipeline.pointer import pointer
 
 _FENCE = re.compile(r"^\s*```(?:json)?\s*\n(.*)\n\s*```\s*$", re.DOTALL)
 _NAME = re.compile(r"[^A-Za-z0-9_-]+")

@@ -1,0 +1,218 @@
+"""Running a handler inside one error boundary, and checking what its answer was built on before it goes out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from headrace.context.readset import Changed, Read, ReadSet
+from headrace.core.errors import (
+    AnswerStale,
+    EndpointError,
+    HeadraceError,
+    ModelError,
+    StaleContext,
+    Unavailable,
+    UserCodeError,
+)
+from headrace.pipeline.answer import Facts
+from headrace.pipeline.ask import Ask
+from headrace.pipeline.context import Context
+from headrace.pipeline.endpoint import Endpoint, Handler
+from headrace.pipeline.running import Means, Run
+from headrace.pipeline.stages import Stages
+from headrace.pipeline.stale import Then
+
+log = logging.getLogger("headrace.pipeline")
+
+OURS = (ModelError, EndpointError, StaleContext, Unavailable)
+"""What a handler may let pass: everything else that leaves it is a fault of its code."""
+
+
+@dataclass(slots=True)
+class Work:
+    """One request on its way.
+
+    Attributes
+    ----------
+    label
+        The version as the answer says it.
+    began
+        When it came (seconds, monotonic).
+    deadline
+        Until when its main path may take.
+    end
+        Until when its caller waits.
+    """
+
+    ask: Ask
+    handler: Handler
+    label: str
+    began: float
+    deadline: float
+    end: float
+    facts: Facts
+    runs: list[Run] = field(default_factory=list[Run])
+    instead: str | None = None
+    failure: HeadraceError | None = None
+    shadow: bool = False
+
+    def settle(self, now: float) -> Facts:
+        """The facts with what all runs did."""
+        facts = self.facts
+        facts.stages, facts.models = {}, []
+        for run in self.runs:
+            for name, seconds in run.stages.end(now).items():
+                facts.stages[name] = facts.stages.get(name, 0.0) + seconds
+            facts.models.extend(run.calls)
+        facts.reads = self.runs[-1].ages if self.runs else []
+        return facts
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What became of a read set: the reads that no longer hold, and as of when the others are known to."""
+
+    changed: list[Changed]
+    as_of: int | None
+
+
+class Handling:
+    """Runs the handlers of one endpoint."""
+
+    def __init__(self, endpoint: Endpoint, means: Means) -> None:
+        self.endpoint = endpoint
+        self.means = means
+
+    def start(self, work: Work) -> Run:
+        """A fresh run."""
+        endpoint = self.endpoint
+        now = self.means.clock.monotonic()
+        if work.runs:
+            work.runs[-1].stages.end(now)
+        run = Run(
+            self.means,
+            work.ask,
+            endpoint.path,
+            work.handler.name,
+            work.deadline,
+            Stages(now),
+            policy=endpoint.policy,
+            reask=endpoint.reask,
+            account=f"endpoint:{endpoint.path}",
+            instead=work.instead,
+            failure=work.failure,
+            shadow=work.shadow,
+        )
+        work.runs.append(run)
+        return run
+
+    async def answer(self, work: Work) -> Any:
+        """The checked answer of a handler that gives one: run, check, and whatever `on_stale` says.
+
+        Raises
+        ------
+        ModelError, StaleContext, UserCodeError, AnswerStale
+        """
+        on_stale, clock, tries = self.endpoint.on_stale, self.means.clock, 0
+        while True:
+            run, began = self.start(work), clock.monotonic()
+            value = self.fit(run, await self.call(run, work.handler.function, work.ask.input, Context(run)))
+            check = self.check(run.reads)
+            while check.changed and on_stale.fix is not None and tries < on_stale.tries:
+                tries += 1
+                value, check = await self._repair(run, value, check)
+            if not check.changed or tries >= on_stale.tries or run.remaining < clock.monotonic() - began:
+                self.settle(work, check, tries)
+                return value
+            tries += 1
+
+    async def call(self, run: Run, function: Any, *arguments: Any) -> Any:
+        """Code of the app, inside the boundary."""
+        try:
+            return await function(*arguments)
+        except OURS:
+            raise
+        # The boundary to user code: whatever it raises is told with its place, and its traceback is logged.
+        except Exception as error:
+            raise self.blame(run, error) from error
+
+    async def next(self, run: Run, items: AsyncIterator[Any]) -> Any:
+        """The next item of a handler's stream, inside the boundary; `StopAsyncIteration` at its end."""
+        try:
+            item = await anext(items)
+        except (*OURS, StopAsyncIteration):
+            raise
+        # The boundary to user code, as in `call`.
+        except Exception as error:
+            raise self.blame(run, error) from error
+        return self.fit(run, item)
+
+    def fit(self, run: Run, value: Any) -> Any:
+        """The answer as the declared type. Raises `UserCodeError`."""
+        shape = self.endpoint.shape
+        try:
+            return shape.gives.validate_python(value)
+        except ValidationError as error:
+            raise self.blame(run, error, f"it answers {value!r:.80}, which is no {shape.answer_type}") from error
+
+    def blame(self, run: Run, error: Exception, what: str = "") -> UserCodeError:
+        """Log what the app's code raised, and say where."""
+        stage = run.stages.current
+        if run.failed is not None and run.failed[0] is error:
+            stage = run.failed[1]
+        place = f"{run.endpoint} version {run.version} failed in its stage {stage!r}"
+        log.error("request %s: %s%s", run.ask.id, place, f": {what}" if what else "", exc_info=error)
+        return UserCodeError(
+            f"{place}: {what or type(error).__name__}",
+            endpoint=run.endpoint,
+            stage=stage,
+            version=run.version,
+            request=run.ask.id,
+            hint=f"look for request {run.ask.id} in the server's log",
+        )
+
+    def check(self, reads: list[Read]) -> Check:
+        """Whether what was read still holds."""
+        if not reads or not self.endpoint.on_stale.check:
+            return Check([], None)
+        validity = self.means.reads.validate(ReadSet(tuple(reads)))
+        return Check(validity.changed, validity.as_of)
+
+    def settle(self, work: Work, check: Check, tries: int) -> None:
+        """Write down what became of the read set.
+
+        Raises
+        ------
+        AnswerStale
+            It changed, and `on_stale` says to refuse.
+        """
+        facts, on_stale = work.facts, self.endpoint.on_stale
+        facts.retries += tries
+        if not on_stale.check or not work.runs[-1].reads:
+            return
+        facts.stale = "changed" if check.changed else "unchanged"
+        facts.unchanged_as_of = None if check.changed else check.as_of
+        facts.changed = [changed.reason for changed in check.changed]
+        if check.changed and on_stale.then is Then.REFUSE:
+            raise AnswerStale(
+                f"what the answer was built on changed before it was returned: {facts.changed[0]}",
+                changed=facts.changed,
+                hint="ask again, or declare the endpoint with on_stale='retry'",
+            )
+
+    async def _repair(self, run: Run, value: Any, check: Check) -> tuple[Any, Check]:
+        """The answer made right, and what became of what it is built on now."""
+        gone = {id(changed.read) for changed in check.changed}
+        run.reads[:] = [read for read in run.reads if id(read) not in gone]
+        repaired = await self.call(run, self.endpoint.on_stale.fix, value, check.changed, Context(run))
+        return self.fit(run, repaired), self.check(run.reads)
+
+
+def items_of(result: Any) -> AsyncIterator[Any]:
+    """The items of what a streaming handler gave."""
+    return cast("AsyncIterator[Any]", aiter(result))
