@@ -61,6 +61,10 @@ class Work:
     failure: HeadraceError | None = None
     shadow: bool = False
 
+    def stage(self) -> str:
+        """Where it is now."""
+        return self.runs[-1].stages.current if self.runs else "queue"
+
     def settle(self, now: float) -> Facts:
         """The facts with what all runs did."""
         facts = self.facts

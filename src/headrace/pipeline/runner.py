@@ -34,7 +34,7 @@ from headrace.pipeline.model import ShadowSkipped
 from headrace.pipeline.running import Means
 from headrace.pipeline.split import Route, Split
 from headrace.pipeline.stream import Events, Told, close
-from headrace.pipeline.until import Until, passed
+from headrace.pipeline.until import Until
 
 log = logging.getLogger("headrace.pipeline")
 
@@ -143,11 +143,9 @@ class Runner:
 
     async def _serve(self, work: Work) -> Answer:
         try:
-            async with Until(self._clock, work.deadline):
+            async with Until(self._clock, work.deadline, work.stage):
                 return await self._admitted(work)
         except RESCUED as failure:
-            if isinstance(failure, DeadlinePassed) and not failure.stage:
-                failure = passed(work.runs[-1].stages.current if work.runs else "queue")
             return await self._fall_back(work, failure)
 
     async def _admitted(self, work: Work) -> Answer:

@@ -105,7 +105,7 @@ class Events:
         if self._first:
             return self._first.pop()
         try:
-            async with Until(self._handling.means.clock, self._work.end):
+            async with Until(self._handling.means.clock, self._work.end, self._work.stage):
                 return await self._handling.next(self._run, self._items)
         except StopAsyncIteration:
             return _END

@@ -7,6 +7,7 @@ simulated time. A cancellation from outside (the client is gone) stays a cancell
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 
 from headrace.core.clock import Clock
@@ -15,6 +16,8 @@ from headrace.core.errors import DeadlinePassed
 
 class Until:
     """`async with Until(clock, deadline): ...` raises `DeadlinePassed` at the instant `deadline` (seconds, monotonic).
+
+    `where` says at that instant in which stage the work is.
 
     Examples
     --------
@@ -29,17 +32,19 @@ class Until:
       hint: ...
     """
 
-    __slots__ = ("_before", "_clock", "_deadline", "_task", "_timer", "passed")
+    __slots__ = ("_before", "_clock", "_deadline", "_stage", "_task", "_timer", "_where", "passed")
 
-    def __init__(self, clock: Clock, deadline: float) -> None:
+    def __init__(self, clock: Clock, deadline: float, where: Callable[[], str] = str) -> None:
         self._clock = clock
         self._deadline = deadline
+        self._where = where
+        self._stage = ""
         self.passed = False
 
     async def __aenter__(self) -> Until:
         left = self._deadline - self._clock.monotonic()
         if left <= 0:
-            raise passed()
+            raise passed(self._where())
         task = asyncio.current_task()
         if task is None:  # a coroutine that is driven by hand cannot be cancelled
             raise RuntimeError("a deadline needs a task")
@@ -56,11 +61,12 @@ class Until:
             return
         mine = self._task.uncancel() <= self._before
         if mine and kind is not None and issubclass(kind, asyncio.CancelledError):
-            raise passed() from error
+            raise passed(self._stage) from error
 
     async def _ring(self, left: float) -> None:
         await self._clock.sleep(left)
         self.passed = True
+        self._stage = self._where()
         self._task.cancel()
 
 
