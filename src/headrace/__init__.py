@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.core.version import VERSION
 
 if TYPE_CHECKING:
-    from headrace import sources
+    from headrace import models, sources
     from headrace.app import App, load_app
     from headrace.client import connect, connect_sync
     from headrace.context.policy import FreshnessPolicy
@@ -63,7 +63,7 @@ _HOMES = {
         ("count", "distinct", "last", "max", "mean", "min", "quantile", "sum", "top_k"), "headrace.views.aggregates"
     ),
 }
-_MODULES = ("sources",)
+_MODULES = ("models", "sources")
 
 __all__ = [
     "App",
@@ -89,6 +89,7 @@ __all__ = [
     "max",
     "mean",
     "min",
+    "models",
     "quantile",
     "repair",
     "sources",

@@ -101,7 +101,48 @@ class Answered:
     shadow: bool = False
 
 
-Event = Committed | Problem | Solved | Answered
+@dataclass(frozen=True, slots=True)
+class ModelCalled:
+    """A call to a model ended.
+
+    Attributes
+    ----------
+    request
+        The id that whoever called gave it.
+    model, upstream, status
+        The declared model; which upstream answered (empty: none did), and its HTTP status (0: none).
+    queued, first_byte, seconds
+        Seconds from the call to its first attempt, to the first byte of the answer (None: there was none), to its end.
+    prompt_tokens, output_tokens, cached_tokens
+        As the upstream counts; None where it does not say.
+    cost
+        Of all attempts; None where a price is not known.
+    attempts, hedged
+        How many attempts were made, and whether one of them was a hedge.
+    outcome
+        `done`, or why there was no whole answer: a word of `models.action.Reason`.
+    failure
+        How the last attempt failed, if one did and there was no answer (`models.failure.Failure`).
+    """
+
+    request: str
+    model: str
+    upstream: str
+    status: int
+    queued: float
+    first_byte: float | None
+    seconds: float
+    prompt_tokens: int | None
+    output_tokens: int | None
+    cached_tokens: int | None
+    cost: Decimal | None
+    attempts: int
+    hedged: bool
+    outcome: str
+    failure: str = ""
+
+
+Event = Committed | Problem | Solved | ModelCalled | Answered
 
 
 class Recorder(Protocol):

@@ -17,8 +17,8 @@ from headrace.core.records import OnViolation, Record
 from headrace.core.schema import Schema, TableKind
 from headrace.declaration.declared import DeclaredRollup, Table, View
 from headrace.declaration.endpoints import Endpoints
+from headrace.declaration.modelling import Modelling
 from headrace.declaration.place import caller, located
-from headrace.pipeline.endpoint import Endpoint
 from headrace.sources.base import Source
 from headrace.sources.push import Push
 from headrace.store.quarantine import DEFAULT_LIMIT
@@ -39,7 +39,7 @@ METHODS = frozenset(
 """What a running app and its clients have by themselves: a view of such a name could not be called like a method."""
 
 
-class Declaration(Endpoints):
+class Declaration(Endpoints, Modelling):
     """What an app is made of.
 
     Parameters
@@ -58,13 +58,13 @@ class Declaration(Endpoints):
                 hint='use letters, digits, ".", "_" and "-": for example "food-delivery"',
                 where=caller(),
             )
+        super().__init__()
         self.name = name
         self.quarantine_limit = quarantine_limit
         self.tables: dict[str, Table] = {}
         self.rollups: dict[str, DeclaredRollup] = {}
         self.views: dict[str, View] = {}
         self.catalog = Catalog()
-        self.endpoints: dict[str, Endpoint] = {}
 
     @located
     def table(

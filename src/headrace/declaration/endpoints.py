@@ -21,9 +21,11 @@ _CACHE = 64 * 1024 * 1024
 
 
 class Endpoints:
-    """The base of `Declaration` that keeps its endpoints."""
+    """The part of a declaration that is about endpoints."""
 
-    endpoints: dict[str, Endpoint]
+    def __init__(self) -> None:
+        super().__init__()
+        self.endpoints: dict[str, Endpoint] = {}
 
     @located
     def endpoint(

@@ -129,10 +129,15 @@ class Answer:
 
     async def aclose(self) -> None:
         """Let go: of an incomplete answer, the connection is closed at once, which tells the other side to stop."""
+        self.abort()
+
+    def abort(self) -> None:
+        """The same at once, from code that is not async; whoever waits for a piece gets an `ExchangeError`."""
         self._pieces.clear()
         if not self._complete and self._error is None:
             self._error = ExchangeError("the answer was closed before its end", received=self.received)
             self._close()
+            self._wake()
 
     async def __aenter__(self) -> Answer:
         return self
