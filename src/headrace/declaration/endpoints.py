@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from headrace.context.policy import FreshnessPolicy
 from headrace.core.durations import Duration, parse_duration
 from headrace.core.errors import DeclarationError
+from headrace.core.records import Field, Record
 from headrace.core.sizes import parse_size
 from headrace.declaration.place import caller, located
 from headrace.models.admission import AdmissionRules
 from headrace.pipeline import fallbacks
 from headrace.pipeline.bounds import Bounds
 from headrace.pipeline.endpoint import Endpoint, Function, check_path, make_handler
+from headrace.pipeline.split import TABLE
 from headrace.pipeline.stale import OnStale
 
+if TYPE_CHECKING:
+    from headrace.declaration.declaration import Declaration
+
 _CACHE = 64 * 1024 * 1024
+ROUTING = "headrace_routing"
+"""The view of all rows of `headrace_routes`, which the serving process reads."""
+
+
+class Route(Record):
+    """A row of `headrace_routes`: how much of an endpoint's traffic a version gets."""
+
+    endpoint: str
+    version: str
+    weight: float = Field(ge=0)
+    shadow: bool = False
 
 
 class Endpoints:
@@ -147,6 +163,7 @@ class Endpoints:
                 place=caller,
             )
             self.endpoints[self._free_path(checked)] = endpoint
+            declare_routes(cast("Declaration", self))
             return endpoint
 
         return declare
@@ -158,6 +175,19 @@ class Endpoints:
                 hint="give one of them another path, or declare a version of it: @endpoint.version('b')",
             )
         return path
+
+
+def declare_routes(app: Declaration) -> None:
+    """The table that says who gets which version, and the view of its rows; once, with the first endpoint."""
+    if TABLE in app.tables:
+        return
+    app.table(Route, key=("endpoint", "version"), name=TABLE, description="Which version of an endpoint answers whom.")
+    app.view(
+        ROUTING,
+        f"SELECT endpoint, version, weight, shadow FROM {TABLE} ORDER BY endpoint, version",
+        policy="serve",
+        description="Which version of an endpoint answers whom.",
+    )
 
 
 def _bytes(size: str | int) -> int:

@@ -12,7 +12,7 @@ from headrace.context.value import ContextValue
 from headrace.core.durations import Duration, parse_duration
 from headrace.core.errors import HeadraceError
 from headrace.core.events import ReadAge
-from headrace.core.names import suggest
+from headrace.core.names import suggest, unknown
 from headrace.models.call import Priority
 from headrace.pipeline.model import Model
 from headrace.pipeline.running import Run
@@ -36,15 +36,22 @@ class Context:
         """A model or a view."""
         if name.startswith("_"):
             raise AttributeError(name)
-        run, means = self._run, self._run.means
+        means = self._run.means
         if name in means.callers:
-            chosen = run.instead or name
-            return Model(chosen, means.callers[chosen], run)
+            return self.model(name)
         if name in means.views:
             return partial(self.read, name)
         known = suggest(name, [*means.views, *means.callers])
         message = f"the context has no view and no model {name!r}; {known}"
         raise AttributeError(message)
+
+    def model(self, name: str) -> Model:
+        """The declared model of any name: `ctx.model("gpt-5.1-mini")`, where it is no name of Python."""
+        run, callers = self._run, self._run.means.callers
+        if name not in callers:
+            raise unknown("model", name, callers)
+        chosen = run.instead or name
+        return Model(chosen, callers[chosen], run)
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
