@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from headrace.core.records import Field, Record
     from headrace.pipeline.answer import Asked
     from headrace.pipeline.context import Context
+    from headrace.pipeline.prompt import Prompt
     from headrace.pipeline.stale import repair
+    from headrace.pipeline.tolerance import ignore, tolerance
     from headrace.views.aggregates import count, distinct, last, max, mean, min, quantile, sum, top_k
 
 __version__ = VERSION
@@ -50,6 +52,7 @@ _HOMES = {
     "Field": "headrace.core.records",
     "FreshnessPolicy": "headrace.context.policy",
     "HeadraceError": "headrace.core.errors",
+    "Prompt": "headrace.pipeline.prompt",
     "ReadSet": "headrace.context.readset",
     "Receipt": "headrace.core.changes",
     "Record": "headrace.core.records",
@@ -57,8 +60,10 @@ _HOMES = {
     "Status": "headrace.core.frontier",
     "connect": "headrace.client",
     "connect_sync": "headrace.client",
+    "ignore": "headrace.pipeline.tolerance",
     "load_app": "headrace.app",
     "repair": "headrace.pipeline.stale",
+    "tolerance": "headrace.pipeline.tolerance",
     **dict.fromkeys(
         ("count", "distinct", "last", "max", "mean", "min", "quantile", "sum", "top_k"), "headrace.views.aggregates"
     ),
@@ -74,6 +79,7 @@ __all__ = [
     "Field",
     "FreshnessPolicy",
     "HeadraceError",
+    "Prompt",
     "ReadSet",
     "Receipt",
     "Record",
@@ -84,6 +90,7 @@ __all__ = [
     "connect_sync",
     "count",
     "distinct",
+    "ignore",
     "last",
     "load_app",
     "max",
@@ -94,6 +101,7 @@ __all__ = [
     "repair",
     "sources",
     "sum",
+    "tolerance",
     "top_k",
 ]
 
