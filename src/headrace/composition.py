@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from random import Random
 
 from headrace.app import App, load_app
 from headrace.core.clock import SystemClock
+from headrace.runtime.desk import open_desk, open_models
 from headrace.runtime.engine import Engine
 from headrace.runtime.library import parameters
 from headrace.runtime.reads import LocalReads
 from headrace.server.catalog import Catalog, TableInfo, ViewInfo
 from headrace.server.composition import Engine as EngineSide
+from headrace.server.composition import Handlers
 from headrace.server.composition import Reader as ReaderSide
+from headrace.server.endpoints import Endpoints
 from headrace.sources.push import Push
 
 
@@ -41,9 +45,16 @@ class AppComposition:
     @asynccontextmanager
     async def reader(self, app: App, data: str | None) -> AsyncGenerator[ReaderSide]:
         """A reading side, open."""
-        reads = LocalReads(app, data=self.data(app, data), clock=SystemClock())
+        clock = SystemClock()
+        reads = LocalReads(app, data=self.data(app, data), clock=clock)
         try:
-            yield ReaderSide(reads, catalog(app))
+            async with AsyncExitStack() as stack:
+                handlers: list[Handlers] = []
+                if app.endpoints:
+                    models = await stack.enter_async_context(open_models(app, clock=clock))
+                    desk = await stack.enter_async_context(open_desk(app, reads, models, clock=clock))
+                    handlers.append(Endpoints(desk, clock=clock, random=Random()))  # ids, not secrets
+                yield ReaderSide(reads, catalog(app), handlers)
         finally:
             reads.close()
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from headrace.core.errors import BadInput
 from headrace.models.call import Priority
 
 _NOTHING: Mapping[str, str] = {}
@@ -46,3 +47,25 @@ class Ask:
     priority: Priority = Priority.NORMAL
     headers: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     version: str | None = None
+
+
+def parse_priority(word: str) -> Priority:
+    """The priority of a word.
+
+    >>> parse_priority("Critical")
+    <Priority.CRITICAL: 0>
+
+    Raises
+    ------
+    BadInput
+        It is none.
+    """
+    try:
+        return Priority[word.strip().upper()]
+    except KeyError:
+        raise BadInput(
+            f"the priority {word!r:.40} is not known",
+            status=400,
+            problems=[{"pointer": "", "kind": "header", "message": "x-headrace-priority"}],
+            hint='"critical", "normal" or "sheddable"',
+        ) from None

@@ -50,6 +50,10 @@ class Counters:
         for name, seconds in event.stages.items():
             self._stages[*where, ("stage", name)] += seconds  # pyright: ignore[reportArgumentType]
 
+    def refused(self, endpoint: str, status: int) -> None:
+        """A request was wrong itself."""
+        self._counts["refused", (("endpoint", endpoint), ("status", str(status)))] += 1
+
     def shadow(self, endpoint: str, version: str, outcome: str) -> None:
         """A shadow was answered, failed, or was skipped for want of budget."""
         self._counts["shadows", (("endpoint", endpoint), ("version", version), ("outcome", outcome))] += 1
@@ -77,6 +81,7 @@ class Counters:
 
 _HELP = {
     "requests": "Requests, by status (499: the client went away).",
+    "refused": "Requests that were not what the endpoint takes.",
     "read_sets": "Read sets that were checked, by what was found.",
     "stale_retries": "Runs again because what was read had changed.",
     "fallbacks": "Requests that a fallback answered.",

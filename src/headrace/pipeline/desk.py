@@ -9,16 +9,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
+
+import msgspec
 
 from headrace.core.clock import Clock
 from headrace.core.errors import HeadraceError
 from headrace.core.events import NullRecorder, Recorder, Solved
 from headrace.core.names import unknown
+from headrace.pipeline.answer import Asked
+from headrace.pipeline.ask import Ask
 from headrace.pipeline.counters import Counters
+from headrace.pipeline.input import Reader
 from headrace.pipeline.runner import Runner, routes
 from headrace.pipeline.split import Split
+from headrace.pipeline.typed import typed
 
 log = logging.getLogger("headrace.pipeline")
 
@@ -82,6 +89,28 @@ class Desk:
         if found is None:
             raise unknown("endpoint", path, self.runners)
         return found
+
+    async def ask(self, path: str, ask: Ask, *, response: Any = None) -> Asked:
+        """Ask an endpoint from within this process. `ask.input` may be plain data.
+
+        Raises
+        ------
+        UnknownName, BadInput
+            No such endpoint, or an input that does not fit.
+        EndpointError, ModelError
+            No answer.
+        """
+        runner = self.runner(path)
+        shape = runner.endpoint.shape
+        value = Reader(shape, runner.endpoint.bounds).check(ask.input)
+        answer = await runner.run(replace(ask, input=value))
+        if answer.events is not None:
+            found: Any = [shape.gives.dump_python(item, mode="json") for item in await answer.events.values()]
+        else:
+            found = msgspec.json.decode(answer.body)
+        if response is not None:
+            found = typed(response).adapter.validate_python(found)
+        return Asked.of(found, answer.facts)
 
     def metrics(self) -> Iterator[str]:
         """Lines of the Prometheus text format."""
