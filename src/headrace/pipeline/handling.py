@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -125,7 +125,10 @@ class Handling:
         on_stale, clock, tries = self.endpoint.on_stale, self.means.clock, 0
         while True:
             run, began = self.start(work), clock.monotonic()
-            value = self.fit(run, await self.call(run, work.handler.function, work.ask.input, Context(run)))
+            try:
+                value = self.fit(run, await self.call(run, work.handler.function, work.ask.input, Context(run)))
+            finally:
+                await run.let_go()
             check = self.check(run.reads)
             while check.changed and on_stale.fix is not None and tries < on_stale.tries:
                 tries += 1
@@ -144,6 +147,16 @@ class Handling:
         # The boundary to user code: whatever it raises is told with its place, and its traceback is logged.
         except Exception as error:
             raise self.blame(run, error) from error
+
+    async def open(self, run: Run, work: Work) -> AsyncIterator[Any]:
+        """The stream of a handler that gives one, inside the boundary."""
+        result = work.handler.function(work.ask.input, Context(run))
+        if not work.handler.shape.generator:
+            result = await self.call(run, _given, result)
+        try:
+            return cast("AsyncIterator[Any]", aiter(result))
+        except TypeError as error:
+            raise self.blame(run, error, f"it answers {result!r:.80}, which is no stream") from error
 
     async def next(self, run: Run, items: AsyncIterator[Any]) -> Any:
         """The next item of a handler's stream, inside the boundary; `StopAsyncIteration` at its end."""
@@ -217,6 +230,5 @@ class Handling:
         return self.fit(run, repaired), self.check(run.reads)
 
 
-def items_of(result: Any) -> AsyncIterator[Any]:
-    """The items of what a streaming handler gave."""
-    return cast("AsyncIterator[Any]", aiter(result))
+async def _given(result: Awaitable[Any]) -> Any:
+    return await result

@@ -202,7 +202,9 @@ class Model:
             raise
         finally:
             run.stages.leave(MODEL, self._now())
-        return TextStream(reply, partial(self._note, reply, began), run)
+        stream = TextStream(reply, partial(self._note, reply, began), run)
+        run.streams.append(stream)
+        return stream
 
     async def _call(self, dialect: Dialect, document: Any) -> tuple[Any, Reply]:
         """Send and read a whole answer."""

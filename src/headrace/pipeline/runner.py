@@ -28,7 +28,7 @@ from headrace.pipeline.endpoint import Endpoint, Handler
 from headrace.pipeline.fallbacks import Cached, Constant, Fallback, OtherModel, Rule
 from headrace.pipeline.gate import Gate
 from headrace.pipeline.good import GoodAnswers
-from headrace.pipeline.handling import Handling, Work, items_of
+from headrace.pipeline.handling import Handling, Work
 from headrace.pipeline.input import digest
 from headrace.pipeline.model import ShadowSkipped
 from headrace.pipeline.running import Means
@@ -177,19 +177,18 @@ class Runner:
         """Until the first item: before it is out, everything can still be done otherwise."""
         handling, on_stale, tries = self._handling, self.endpoint.on_stale, 0
         while True:
-            run = handling.start(work)
-            result = work.handler.function(work.ask.input, Context(run))
-            items = items_of(result if work.handler.shape.generator else await handling.call(run, _given(result)))
+            run, items = handling.start(work), None
             try:
+                items = await handling.open(run, work)
                 first = [await handling.next(run, items)]
             except StopAsyncIteration:
                 first = []
             except BaseException:  # seen, and raised on: what the handler waits for must be let go
-                await close(items)
+                await close(run, items)
                 raise
             if tries >= on_stale.tries or not handling.check(run.reads).changed:
                 break
-            await close(items)
+            await close(run, items)
             tries += 1
         work.facts.retries = tries
 
@@ -240,8 +239,11 @@ class Runner:
             return await result if hasattr(result, "__await__") else result
 
         run.stages.begin("fallback", self._clock.monotonic())
-        async with Until(self._clock, work.end):
-            return self._handling.fit(run, await self._handling.call(run, call))
+        try:
+            async with Until(self._clock, work.end):
+                return self._handling.fit(run, await self._handling.call(run, call))
+        finally:
+            await run.let_go()
 
     async def _other(self, work: Work, other: OtherModel) -> Answer | None:
         if isinstance(work.failure, Overloaded) or work.handler.shape.streams:
@@ -319,7 +321,3 @@ class Runner:
 def routes(endpoint: Endpoint) -> list[Route]:
     """What is declared: who gets which version while no rows say otherwise."""
     return [Route(handler.name, handler.weight, handler.shadow) for handler in endpoint.versions.values()]
-
-
-def _given(result: Any) -> Callable[[], Any]:
-    return lambda: result

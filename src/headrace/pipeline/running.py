@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from headrace.context.policy import FreshnessPolicy
 from headrace.context.readset import Read
@@ -42,6 +43,14 @@ class Means:
     clock: Clock
 
 
+class Closing(Protocol):
+    """What can be let go of."""
+
+    async def aclose(self) -> None:
+        """Let go; of what has ended, nothing happens."""
+        ...
+
+
 @dataclass(slots=True)
 class Run:
     """One run of a handler.
@@ -62,6 +71,8 @@ class Run:
         What failed last in a stage that had ended when it was seen, and the stage.
     number
         Calls to models so far.
+    streams
+        Answers of models that may still be coming.
     key
         Unique in this process; request ids come from outside, and may come twice.
     """
@@ -83,7 +94,14 @@ class Run:
     calls: list[ModelCall] = field(default_factory=list[ModelCall])
     failed: tuple[BaseException, str] | None = None
     number: int = 0
+    streams: list[Closing] = field(default_factory=list[Closing])
     key: str = field(default_factory=lambda: f"{next(_KEYS):x}")
+
+    async def let_go(self) -> None:
+        """The run is over: whatever still comes from models is cancelled there. (`async for` closes nothing.)"""
+        streams, self.streams = self.streams, []
+        for stream in streams:
+            await stream.aclose()
 
     @property
     def remaining(self) -> float:

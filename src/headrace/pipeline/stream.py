@@ -120,7 +120,7 @@ class Events:
             return
         self._over = True
         try:
-            await close(self._items)
+            await close(self._run, self._items)
         finally:
             self._end(status)
 
@@ -153,8 +153,11 @@ class Told:
 _END = object()
 
 
-async def close(items: AsyncIterator[Any]) -> None:
-    """Let go of a handler's stream, so that what it waits for is cancelled."""
+async def close(run: Run, items: AsyncIterator[Any] | None) -> None:
+    """Let go of a handler's stream, and of what it waits for."""
     closer = getattr(items, "aclose", None)
-    if closer is not None:
-        await closer()
+    try:
+        if closer is not None:
+            await closer()
+    finally:
+        await run.let_go()

@@ -17,7 +17,6 @@ from headrace.core.errors import (
     ModelError,
     ModelRefused,
     Overloaded,
-    StreamBroken,
     UnknownName,
     UserCodeError,
 )
@@ -26,7 +25,7 @@ from headrace.models.call import Priority
 from headrace.models.request import Dialect
 from headrace.pipeline.endpoint import Endpoint
 
-from .conftest import REFUSED, Dish, Order, World, chat
+from .conftest import REFUSED, Dish, Order, World
 
 
 async def recommend(ask: Order, ctx: hr.Context) -> Dish:
@@ -112,7 +111,9 @@ async def test_an_answer_of_another_type_is_the_apps_own_fault(world: World) -> 
         await world.run(world.runner(declare(world, wrong)))
 
 
-async def test_a_name_that_is_not_there_is_told_with_the_nearest(world: World, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_name_that_is_not_there_is_told_with_the_nearest(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     async def wrong(ask: Order, ctx: hr.Context) -> Dish:
         await ctx.menus(restaurant_id="r7")
         return Dish(name="x")
