@@ -138,6 +138,11 @@ class Endpoints:
             max_body=_bytes(max_body),
             ignore_unknown=unknown_fields == "ignore",
         )
+        if strict and (not stale.check or cache):
+            raise DeclarationError(
+                f"a strict endpoint has no {'cache' if cache else 'on_stale that ignores'}: each answer is compared",
+                hint="leave one of the two out",
+            )
         rules = None if policy is None else FreshnessPolicy.parse(policy)
         size = _CACHE if cache is True else 0 if cache is False else _bytes(cache)
         where = caller()
@@ -145,6 +150,8 @@ class Endpoints:
         @located
         def declare(function: Function) -> Endpoint:
             handler = make_handler(version, function, weight=1, shadow=False, prompts=tuple(prompts), where=where)
+            if size and handler.shape.streams:
+                raise DeclarationError("an endpoint that streams has no cache", hint="leave cache= out")
             endpoint = Endpoint(
                 checked,
                 handler,

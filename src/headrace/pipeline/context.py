@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any, TypeVar
@@ -19,6 +19,9 @@ from headrace.pipeline.running import Run
 from headrace.pipeline.stages import CONTEXT
 
 V = TypeVar("V")
+
+ALONE = "request"
+"""What is noted when a handler looks at something that no two requests have in common."""
 
 
 class Context:
@@ -96,21 +99,25 @@ class Context:
     @property
     def request_id(self) -> str:
         """Of this request: it stands in the answer, in the log and in the trace."""
+        self._run.seen.add(ALONE)
         return self._run.ask.id
 
     @property
     def user(self) -> str:
         """Whoever asks; empty where nobody says."""
+        self._run.seen.add("user")
         return self._run.ask.user
 
     @property
     def session(self) -> str:
         """Which conversation this belongs to; empty where nobody says."""
+        self._run.seen.add("session")
         return self._run.ask.session
 
     @property
     def tenant(self) -> str:
         """For whom this is; empty where nobody says."""
+        self._run.seen.add("tenant")
         return self._run.ask.tenant
 
     @property
@@ -121,7 +128,7 @@ class Context:
     @property
     def headers(self) -> Mapping[str, str]:
         """The request's headers, names in lower case."""
-        return self._run.ask.headers
+        return Seen(self._run)
 
     @property
     def version(self) -> str:
@@ -191,6 +198,25 @@ class Context:
         if policy is None or not policy.wait:
             return policy
         return FreshnessPolicy(min(policy.wait, round(self._run.remaining * 1_000_000)), policy.otherwise)
+
+
+class Seen(Mapping[str, str]):
+    """Headers that notice which of them are looked at: an answer that depends on one is kept for that one only."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __getitem__(self, name: str) -> str:
+        self._run.seen.add(f"header {name}")
+        return self._run.ask.headers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self._run.seen.add(ALONE)
+        return iter(self._run.ask.headers)
+
+    def __len__(self) -> int:
+        self._run.seen.add(ALONE)
+        return len(self._run.ask.headers)
 
 
 @lru_cache(maxsize=256)

@@ -129,6 +129,15 @@ class Desk:
             for why, count in runner.gate.turned.items():
                 yield f'headrace_endpoint_turned_away_total{{endpoint="{path}",why="{why}"}} {count}'
 
+        kept = [(path, runner.kept) for path, runner in self.runners.items() if runner.kept is not None]
+        said: set[str] = set()
+        for path, answers in kept:
+            for name, kind, number in answers.lines():
+                if name not in said:
+                    said.add(name)
+                    yield f"# TYPE headrace_answer_cache_{name} {kind}"
+                yield f'headrace_answer_cache_{name}{{endpoint="{path}"}} {number:g}'
+
     async def look(self) -> None:
         """Read the rows once, and split by them."""
         if self._rows is None:

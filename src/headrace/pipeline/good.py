@@ -9,23 +9,23 @@ _OVERHEAD = 200
 
 
 class GoodAnswers:
-    """Keeps bodies by the digest of their input.
+    """Keeps bodies by their question.
 
     >>> good = GoodAnswers(most=1000)
-    >>> good.keep(b"a", b"1"), good.keep(b"b", b"x" * 700), good.find(b"a"), good.find(b"b") == b"x" * 700
+    >>> good.keep("a", b"1"), good.keep("b", b"x" * 700), good.find("a"), good.find("b") == b"x" * 700
     (None, None, None, True)
     """
 
     def __init__(self, most: int = _BYTES) -> None:
         self._most = most
-        self._bodies: OrderedDict[bytes, bytes] = OrderedDict()
+        self._bodies: OrderedDict[str, bytes] = OrderedDict()
         self._size = 0
 
-    def find(self, key: bytes) -> bytes | None:
-        """The last good answer of this input."""
+    def find(self, key: str) -> bytes | None:
+        """The last good answer of this question."""
         return self._bodies.get(key)
 
-    def keep(self, key: bytes, body: bytes) -> None:
+    def keep(self, key: str, body: bytes) -> None:
         """This was a good answer."""
         before = self._bodies.pop(key, None)
         if before is not None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from pydantic import ValidationError
 
-from headrace.context.readset import Changed, Read, ReadSet
+from headrace.context.readset import Changed, Read, ReadSet, Validity
 from headrace.core.errors import (
     AnswerStale,
     EndpointError,
@@ -26,8 +26,14 @@ from headrace.pipeline.endpoint import Endpoint, Handler
 from headrace.pipeline.running import Means, Run
 from headrace.pipeline.stages import Stages
 from headrace.pipeline.stale import Then
+from headrace.pipeline.strict import settle
 
 log = logging.getLogger("headrace.pipeline")
+
+Relax = Callable[[Validity], Validity]
+
+_MARGIN = 0.005
+"""Seconds before the deadline at which a strict answer stops waiting, so that it can still say why."""
 
 OURS = (ModelError, EndpointError, StaleContext, Unavailable)
 """What a handler may let pass: everything else that leaves it is a fault of its code."""
@@ -86,11 +92,18 @@ class Check:
 
 
 class Handling:
-    """Runs the handlers of one endpoint."""
+    """Runs the handlers of one endpoint.
 
-    def __init__(self, endpoint: Endpoint, means: Means) -> None:
+    Parameters
+    ----------
+    relax
+        Takes away the changes that do not matter.
+    """
+
+    def __init__(self, endpoint: Endpoint, means: Means, relax: Relax | None = None) -> None:
         self.endpoint = endpoint
         self.means = means
+        self._relax = relax
 
     def start(self, work: Work) -> Run:
         """A fresh run."""
@@ -129,7 +142,7 @@ class Handling:
                 value = self.fit(run, await self.call(run, work.handler.function, work.ask.input, Context(run)))
             finally:
                 await run.let_go()
-            check = self.check(run.reads)
+            check = await self.validate(run.reads, run.deadline)
             while check.changed and on_stale.fix is not None and tries < on_stale.tries:
                 tries += 1
                 value, check = await self._repair(run, value, check)
@@ -198,7 +211,30 @@ class Handling:
         if not reads or not self.endpoint.on_stale.check:
             return Check([], None)
         validity = self.means.reads.validate(ReadSet(tuple(reads)))
+        if self._relax is not None and validity.changed:
+            validity = self._relax(validity)
         return Check(validity.changed, validity.as_of)
+
+    async def validate(self, reads: list[Read], deadline: float) -> Check:
+        """The same at the end of a run; of a strict endpoint once its sources are complete up to now.
+
+        Raises
+        ------
+        StaleContext
+            They did not become so in time.
+        """
+        if not self.endpoint.strict or not reads:
+            return self.check(reads)
+        means, at = self.means, self.means.clock.now()
+        readset = ReadSet(tuple(reads))
+        settled = await settle(means.reads, readset, at=at, deadline=deadline - _MARGIN, clock=means.clock)
+        check = self.check(reads)
+        if settled.lagging and not check.changed:
+            raise StaleContext(
+                f"the answer of {self.endpoint.path} is {settled.why(at)}",
+                hint="give the source an `expect`, or the request more time; or declare the endpoint without strict",
+            )
+        return check
 
     def settle(self, work: Work, check: Check, tries: int) -> None:
         """Write down what became of the read set.
@@ -227,7 +263,7 @@ class Handling:
         gone = {id(changed.read) for changed in check.changed}
         run.reads[:] = [read for read in run.reads if id(read) not in gone]
         repaired = await self.call(run, self.endpoint.on_stale.fix, value, check.changed, Context(run))
-        return self.fit(run, repaired), self.check(run.reads)
+        return self.fit(run, repaired), await self.validate(run.reads, run.deadline)
 
 
 async def _given(result: Awaitable[Any]) -> Any:

@@ -7,12 +7,10 @@ pointer for each place.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from typing import Any, NoReturn, cast
 
-import msgspec
 from pydantic import ValidationError
 
 from headrace.core.errors import BadInput
@@ -115,12 +113,6 @@ def too_long(most: int) -> BadInput:
     """The body is longer than `most` bytes."""
     problems = [{"pointer": "", "kind": "length", "message": f"at most {most} bytes"}]
     return BadInput(f"the body is over {most:,} bytes", status=413, problems=problems, hint="send less")
-
-
-def digest(endpoint_input: Any, shape: Shape) -> bytes:
-    """A hash of the normalised input: the same for JSON that means the same."""
-    plain = shape.takes.dump_python(endpoint_input, mode="json")
-    return hashlib.sha256(msgspec.json.encode(plain, order="deterministic")).digest()
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

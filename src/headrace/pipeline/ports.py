@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from headrace.context.policy import FreshnessPolicy
-from headrace.context.readset import ReadSet, Validity
+from headrace.context.readset import Present, ReadSet, Validity
 from headrace.context.value import ContextValue
 
 
@@ -48,6 +48,14 @@ class Reads(Protocol):
 
     def validate(self, readset: ReadSet) -> Validity:
         """What changed since these reads."""
+        ...
+
+    def current(self, readset: ReadSet) -> Present:
+        """Whether the same reads made now would show the same."""
+        ...
+
+    def frontiers(self, readset: ReadSet) -> Mapping[str, int | None]:
+        """Up to when each input of these reads is complete now (microseconds)."""
         ...
 
 

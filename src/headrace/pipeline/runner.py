@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, cast
 
 from headrace.core.errors import DeadlinePassed, HeadraceError, ModelError, Overloaded, UnknownName
 from headrace.core.events import Answered, NullRecorder, Recorder
@@ -28,10 +28,11 @@ from headrace.pipeline.endpoint import Endpoint, Handler
 from headrace.pipeline.fallbacks import Cached, Constant, Fallback, OtherModel, Rule
 from headrace.pipeline.gate import Gate
 from headrace.pipeline.good import GoodAnswers
-from headrace.pipeline.handling import Handling, Work
-from headrace.pipeline.input import digest
+from headrace.pipeline.handling import Handling, Relax, Work
+from headrace.pipeline.kept import KeptAnswers
 from headrace.pipeline.model import ShadowSkipped
-from headrace.pipeline.running import Means
+from headrace.pipeline.question import Questions
+from headrace.pipeline.running import Means, Run
 from headrace.pipeline.split import Route, Split
 from headrace.pipeline.stream import Events, Told, close
 from headrace.pipeline.until import Until
@@ -56,6 +57,8 @@ class Runner:
         Per version, what answers say: its name and the hash of its content.
     recorder
         Told of each request's end.
+    relax
+        Takes away the changes that do not matter; see `tolerance`.
 
     Attributes
     ----------
@@ -63,6 +66,8 @@ class Runner:
         Who gets which version; replaced when rows change.
     counters
         For `/metrics`.
+    kept
+        The answer cache, if it has one.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class Runner:
         labels: Mapping[str, str] | None = None,
         recorder: Recorder | None = None,
         counters: Counters | None = None,
+        relax: Relax | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.split = Split(endpoint.path, routes(endpoint))
@@ -81,9 +87,11 @@ class Runner:
         self._labels = labels or {}
         self._means = means
         self._clock = means.clock
-        self._handling = Handling(endpoint, means)
+        self._handling = Handling(endpoint, means, relax)
+        self.kept = KeptAnswers(endpoint.cache, means.reads) if endpoint.cache else None
         self._recorder = recorder or NullRecorder()
         self._good = GoodAnswers() if any(isinstance(one, Cached) for one in endpoint.fallbacks) else None
+        self._questions = Questions(endpoint.shape)
         self._shadows: set[asyncio.Task[None]] = set()
 
     async def aclose(self) -> None:
@@ -144,9 +152,15 @@ class Runner:
     async def _serve(self, work: Work) -> Answer:
         try:
             async with Until(self._clock, work.deadline, work.stage):
-                return await self._admitted(work)
+                return self._known(work) or await self._admitted(work)
         except RESCUED as failure:
             return await self._fall_back(work, failure)
+
+    def _known(self, work: Work) -> Answer | None:
+        """A kept answer that holds now."""
+        if self.kept is None:
+            return None
+        return self.kept.find(work, self._questions.of(work))
 
     async def _admitted(self, work: Work) -> Answer:
         await self.gate.enter(work.ask, work.deadline)
@@ -159,7 +173,9 @@ class Runner:
         held = False
         try:
             if not work.handler.shape.streams:
-                return self._whole(work, await self._handling.answer(work))
+                answer = self._whole(work, await self._handling.answer(work))
+                self._keep(work, answer.body, self._clock.monotonic() - entered)
+                return answer
             answer = await self._stream(work, leave)
             held = True
             return answer
@@ -169,23 +185,24 @@ class Runner:
 
     def _whole(self, work: Work, value: Any) -> Answer:
         body = self.endpoint.shape.gives.dump_json(value)
-        if self._good is not None and not work.facts.fallback and work.facts.stale != "changed":
-            self._good.keep(digest(work.ask.input, self.endpoint.shape), body)
         return Answer(work.settle(self._clock.monotonic()), body)
+
+    def _keep(self, work: Work, body: bytes, seconds: float) -> None:
+        """An answer was made: others may have it."""
+        if (self.kept is None and self._good is None) or not self._questions.note(work):
+            return
+        question = self._questions.of(work)
+        if self.kept is not None:
+            self.kept.keep(work, question, body, seconds)
+        if self._good is not None and work.facts.stale != "changed":
+            self._good.keep(question, body)
 
     async def _stream(self, work: Work, leave: Callable[[], None]) -> Answer:
         """Until the first item: before it is out, everything can still be done otherwise."""
         handling, on_stale, tries = self._handling, self.endpoint.on_stale, 0
         while True:
-            run, items = handling.start(work), None
-            try:
-                items = await handling.open(run, work)
-                first = [await handling.next(run, items)]
-            except StopAsyncIteration:
-                first = []
-            except BaseException:  # seen, and raised on: what the handler waits for must be let go
-                await close(run, items)
-                raise
+            run = handling.start(work)
+            items, first = await self._begin(work, run)
             if tries >= on_stale.tries or not handling.check(run.reads).changed:
                 break
             await close(run, items)
@@ -198,6 +215,18 @@ class Runner:
             self._record(work, status)
 
         return Answer(work.facts, events=Events(handling, work, run, items, first, end))
+
+    async def _begin(self, work: Work, run: Run) -> tuple[AsyncIterator[Any], list[Any]]:
+        """A handler's stream, and its first item if there is one."""
+        items: AsyncIterator[Any] | None = None
+        try:
+            items = await self._handling.open(run, work)
+            return items, [await self._handling.next(run, items)]
+        except StopAsyncIteration:
+            return cast("AsyncIterator[Any]", items), []
+        except BaseException:  # seen, and raised on: what the handler waits for must be let go
+            await close(run, items)
+            raise
 
     # Fallbacks -------------------------------------------------------------------------------------------------------
 
@@ -218,7 +247,7 @@ class Runner:
         facts, gives = work.facts, self.endpoint.shape.gives
         match fallback:
             case Cached():
-                body = self._good.find(digest(work.ask.input, self.endpoint.shape)) if self._good else None
+                body = self._good.find(self._questions.of(work)) if self._good else None
             case Constant():
                 body = gives.dump_json(fallback.value)
             case Rule():

@@ -71,6 +71,8 @@ class Run:
         What failed last in a stage that had ended when it was seen, and the stage.
     number
         Calls to models so far.
+    seen
+        What of the request, beside its input, the handler looked at: "user", "header accept-language", ...
     streams
         Answers of models that may still be coming.
     key
@@ -94,6 +96,7 @@ class Run:
     calls: list[ModelCall] = field(default_factory=list[ModelCall])
     failed: tuple[BaseException, str] | None = None
     number: int = 0
+    seen: set[str] = field(default_factory=set[str])
     streams: list[Closing] = field(default_factory=list[Closing])
     key: str = field(default_factory=lambda: f"{next(_KEYS):x}")
 

@@ -81,7 +81,7 @@ class Events:
         try:
             while not self._over:
                 if (item := await self._item()) is _END:
-                    self._settle()
+                    await self._settle()
                     await self._finish(200)
                 else:
                     found.append(item)
@@ -97,7 +97,7 @@ class Events:
         item = await self._item()
         if item is not _END:
             return event(self._handling.endpoint.shape.gives.dump_json(item))
-        self._settle()
+        await self._settle()
         await self._finish(200)
         return event(encode(self._work.facts.to_dict()), "headrace")
 
@@ -110,8 +110,8 @@ class Events:
         except StopAsyncIteration:
             return _END
 
-    def _settle(self) -> None:
-        check = self._handling.check(self._run.reads)
+    async def _settle(self) -> None:
+        check = await self._handling.validate(self._run.reads, self._work.end)
         self._handling.settle(self._work, check, 0)
         self._work.settle(self._handling.means.clock.monotonic())
 

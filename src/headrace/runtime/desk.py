@@ -9,6 +9,7 @@ from random import Random
 
 from headrace.context.value import ContextValue
 from headrace.core.clock import Clock
+from headrace.core.errors import DeclarationError
 from headrace.core.events import Recorder
 from headrace.declaration.declaration import Declaration
 from headrace.declaration.endpoints import ROUTING
@@ -18,11 +19,14 @@ from headrace.models.running import Models
 from headrace.pipeline.counters import Counters
 from headrace.pipeline.desk import Desk, Rows
 from headrace.pipeline.endpoint import Endpoint
+from headrace.pipeline.handling import Relax
 from headrace.pipeline.ports import Reads
 from headrace.pipeline.runner import Runner
 from headrace.pipeline.running import Means
 from headrace.pipeline.split import TABLE
+from headrace.pipeline.tolerance import Shape, Tolerances, shapes
 from headrace.pipeline.version import Version, fingerprint
+from headrace.runtime.library import build_library
 
 
 @asynccontextmanager
@@ -56,8 +60,16 @@ async def open_desk(
     """The endpoints of an app, running."""
     means = Means(reads, callers, frozenset(app.views), frozenset(app.tables), clock)
     counters = Counters()
+    readable = shapes(build_library(app), {name: table.schema for name, table in app.tables.items()})
     runners = {
-        path: Runner(endpoint, means, labels=labels(app, endpoint), recorder=recorder, counters=counters)
+        path: Runner(
+            endpoint,
+            means,
+            labels=labels(app, endpoint),
+            recorder=recorder,
+            counters=counters,
+            relax=_relax(endpoint, readable),
+        )
         for path, endpoint in app.endpoints.items()
     }
 
@@ -67,6 +79,16 @@ async def open_desk(
 
     async with Desk(runners, counters, clock=clock, rows=rows, recorder=recorder) as desk:
         yield desk
+
+
+def _relax(endpoint: Endpoint, readable: Mapping[str, Shape]) -> Relax | None:
+    if not endpoint.tolerances:
+        return None
+    try:
+        return Tolerances(endpoint.tolerances, readable).relax
+    except DeclarationError as error:
+        error.where = error.where or endpoint.where
+        raise
 
 
 def labels(app: Declaration, endpoint: Endpoint) -> dict[str, str]:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 import headrace as hr
 from headrace.context.policy import FreshnessPolicy
-from headrace.context.readset import Changed, Read, ReadSet, Validity
+from headrace.context.readset import Changed, Present, Read, ReadSet, Validity
 from headrace.context.value import ContextValue, InputAge
 from headrace.core.clock import SimulatedClock
 from headrace.core.errors import ModelRefused, StreamBroken
@@ -47,6 +47,7 @@ class Shelf:
         self.clock = clock
         self.rows: dict[str, tuple[str, float]] = {"r7": ("soup", 5.0)}
         self.delay = 0.0
+        self.complete: int | None = None
         self.policies: list[FreshnessPolicy | None] = []
 
     def put(self, key: str, name: str, price: float = 5.0) -> None:
@@ -86,12 +87,20 @@ class Shelf:
         ]
         return Validity(changed, self.clock.now())
 
+    def current(self, readset: ReadSet) -> Present:
+        """Whether the same reads now would show the same."""
+        return Present(self.validate(readset).changed, self.clock.now(), readset)
+
+    def frontiers(self, readset: ReadSet) -> dict[str, int | None]:
+        """Up to when the table is complete."""
+        return {"items": self.clock.now() if self.complete is None else self.complete}
+
     def _row(self, key: str) -> tuple[str, float]:
         return self.rows[key]
 
     def _value(self, name: str, bindings: Mapping[str, Any], key: str) -> ContextValue:
         now, row = self.clock.now(), self._row(key)
-        read = Read(name, dict(bindings), ("items",), 1, (row,), 2)
+        read = Read(name, dict(bindings), ("items",), 1, (row,), 2, Status.FRESH)
         inputs = {"items": InputAge(now, Status.FRESH, "running")}
         rows = [{"name": row[0], "price": row[1]}]
         return ContextValue(name, rows, now, now, Status.FRESH, [now], inputs, ReadSet((read,)))
@@ -188,6 +197,14 @@ def chunks(*texts: str, end: bool = True, broken: bool = False) -> list[bytes | 
 REFUSED = ModelRefused("no upstream answers", reason="failed", failure="overloaded")
 
 
+async def turns(count: int = 20) -> None:
+    """Let everybody run who can, without any time passing."""
+    for _ in range(count):
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(turn.set_result, None)
+        await turn
+
+
 class World:
     """One endpoint and all that it stands on."""
 
@@ -227,8 +244,7 @@ class World:
         start = self.clock.monotonic()
         due = sorted((happen or {}).items())
         for _ in range(20_000):
-            for _ in range(12):
-                await asyncio.sleep(0)
+            await turns(12)
             if task.done():
                 return task.result()
             self.clock.advance(0.01)

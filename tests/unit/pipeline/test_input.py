@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from headrace.core.errors import BadInput
 from headrace.pipeline.bounds import Bounds
 from headrace.pipeline.context import Context
-from headrace.pipeline.input import Reader, digest
+from headrace.pipeline.input import Reader
 from headrace.pipeline.shape import shape_of
 
 
@@ -110,14 +110,6 @@ def test_python_values_are_checked_as_well() -> None:
         reader.check({"nota": "x"})
 
 
-def test_the_digest_is_that_of_what_the_input_means() -> None:
-    reader = Reader(SHAPE, BOUNDS)
-    one = reader.read(b'{"note": "x", "lines": [{"item": "i", "price": 1}]}')
-    other = reader.read(b'{ "lines":[{"price":1.0,"item":"\\u0069"}],"note":"x" }')
-    assert digest(one, SHAPE) == digest(other, SHAPE)
-    assert digest(one, SHAPE) != digest(reader.read(b'{"note": "y"}'), SHAPE)
-
-
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.integers(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -128,8 +120,9 @@ JSON = st.recursive(
 @given(JSON | st.binary(max_size=50))
 def test_any_body_is_read_or_refused_with_a_word(data: Any) -> None:
     body = data if isinstance(data, bytes) else json.dumps(data).encode()
+    refusal = None
     try:
         assert isinstance(Reader(SHAPE, BOUNDS).read(body), Basket)
     except BadInput as error:
-        assert error.status in (400, 413, 422)
-        assert error.problems
+        refusal = error
+    assert refusal is None or (refusal.status in (400, 413, 422) and refusal.problems)

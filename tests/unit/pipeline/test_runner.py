@@ -17,6 +17,7 @@ from headrace.core.errors import (
     ModelError,
     ModelRefused,
     Overloaded,
+    StaleContext,
     UnknownName,
     UserCodeError,
 )
@@ -25,7 +26,7 @@ from headrace.models.call import Priority
 from headrace.models.request import Dialect
 from headrace.pipeline.endpoint import Endpoint
 
-from .conftest import REFUSED, Dish, Order, World
+from .conftest import REFUSED, Dish, Order, World, turns
 
 
 async def recommend(ask: Order, ctx: hr.Context) -> Dish:
@@ -157,8 +158,7 @@ async def test_a_read_that_waits_for_freshness_waits_no_longer_than_the_request(
 async def test_whoever_leaves_takes_everything_along(world: World) -> None:
     runner = world.runner(declare(world))
     task = asyncio.ensure_future(runner.run(world.ask()))
-    for _ in range(20):
-        await asyncio.sleep(0)
+    await turns()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -379,8 +379,7 @@ async def test_a_share_is_kept_for_what_is_critical(world: World) -> None:
     before = world.clock.monotonic()
     asked = [runner.run(world.ask()) for _ in range(5)]
     tasks = [asyncio.ensure_future(one) for one in asked]
-    for _ in range(20):
-        await asyncio.sleep(0)
+    await turns()
     assert (runner.gate.running, runner.gate.waiting) == (4, 1)
     await world.live(runner.run(world.ask(priority=Priority.CRITICAL)))
     assert world.clock.monotonic() - before < 1.1
@@ -431,3 +430,68 @@ async def test_a_reply_that_is_no_chat_is_a_bad_reply(world: World) -> None:
     world.llm.script = [[b'{"hello": 1}']]
     with pytest.raises(ModelError, match="not a chat completion"):
         await world.run(world.runner(declare(world)))
+
+
+# The answer cache, and strict answers
+
+
+async def test_an_answer_is_given_again_while_it_is_built_on_the_same(world: World) -> None:
+    runner = world.runner(declare(world, cache=True))
+    first = await world.run(runner, user="ann")
+    again = await world.run(runner, user="bob")
+    assert (first.facts.cache, again.facts.cache, again.body) == ("miss", "hit", first.body)
+    assert (again.facts.stale, again.facts.unchanged_as_of) == ("unchanged", world.clock.now())
+    world.shelf.put("r7", "stew")
+    assert (await world.run(runner)).facts.cache == "miss"
+    assert len(world.llm.asked) == 2
+    assert runner.kept is not None
+    assert ("saved_tokens_total", "counter", 120) in list(runner.kept.lines())
+
+
+@pytest.mark.parametrize(
+    ("look", "shared"),
+    [
+        (lambda ctx: ctx.user, False),
+        (lambda ctx: ctx.tenant, True),
+        (lambda ctx: ctx.headers.get("accept-language"), True),
+        (lambda ctx: ctx.headers.get("x-plan"), False),
+        (lambda ctx: dict(ctx.headers), False),
+        (lambda ctx: ctx.request_id, False),
+    ],
+)
+@pytest.mark.parametrize("how", ["cache", "fallback"])
+async def test_what_depends_on_who_asks_is_given_to_nobody_else(
+    world: World, look: Any, shared: bool, how: str
+) -> None:
+    async def personal(ask: Order, ctx: hr.Context) -> Dish:
+        dish = await ctx.llm.chat("?", response=Dish)
+        return Dish(name=f"{dish.name} for {look(ctx)}")
+
+    runner = world.runner(declare(world, personal, **({"cache": True} if how == "cache" else {"fallback": "cached"})))
+    for user in ("ann", "bob"):
+        await world.run(runner, user=user, headers={"x-plan": user})
+    world.llm.script = [REFUSED]
+    asked = runner.run(world.ask(user="cid", headers={"x-plan": "cid"}))
+    if shared:
+        assert b"soup" in (await world.live(asked)).body
+    else:
+        with pytest.raises(ModelRefused):
+            await world.live(asked)
+
+
+async def test_a_strict_answer_waits_until_its_sources_are_complete_up_to_it(world: World) -> None:
+    world.shelf.complete = world.clock.now()
+    runner = world.runner(declare(world, strict=True))
+
+    def catch_up() -> None:
+        world.shelf.complete = None
+
+    answer = await world.live(runner.run(world.ask()), happen={2.0: catch_up})
+    assert world.clock.monotonic() == pytest.approx(2.0, abs=0.1)
+    assert answer.facts.stale == "unchanged"
+
+
+async def test_and_is_none_when_they_are_not_in_time(world: World) -> None:
+    world.shelf.complete = world.clock.now()
+    with pytest.raises(StaleContext, match="items"):
+        await world.run(world.runner(declare(world, strict=True)))

@@ -14,7 +14,7 @@ from headrace.core.errors import DeadlinePassed, HeadraceError, ModelRefused, St
 from headrace.pipeline.answer import Answer
 from headrace.pipeline.endpoint import Endpoint
 
-from .conftest import REFUSED, Order, World, chunks
+from .conftest import REFUSED, Order, World, chunks, turns
 
 
 async def tell(ask: Order, ctx: hr.Context) -> AsyncIterator[str]:
@@ -167,7 +167,7 @@ async def test_one_that_is_cancelled_while_it_waits_does_as_well(world: World) -
     assert answer.events is not None
     await world.live(anext(answer.events))
     task = asyncio.ensure_future(anext(answer.events))
-    await asyncio.sleep(0)
+    await turns()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
