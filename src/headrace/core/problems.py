@@ -51,6 +51,8 @@ KINDS: tuple[Kind, ...] = (
     Kind(errors.Overloaded, "overloaded", "Too much at once", 503),
     Kind(errors.AnswerStale, "answer-stale", "What the answer was built on changed", 409),
     Kind(errors.UserCodeError, "user-code", "The app's own code failed", 500),
+    Kind(errors.StreamBroken, "stream-broken", "The model's answer broke off", 502),
+    Kind(errors.BadReply, "bad-reply", "The model's answer is not what was asked for", 502),
     Kind(errors.ModelError, "model-failed", "The model gave no answer", 502),
     Kind(errors.MissingExtra, "missing-extra", "An optional part is not installed", 501),
     Kind(HeadraceError, "error", "Something went wrong", 500),
