@@ -17,7 +17,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, cast
 
-from headrace.core.errors import DeadlinePassed, HeadraceError, ModelError, Overloaded, UnknownName
+from headrace.core.errors import DeadlinePassed, HeadraceError, ModelError, ModelRefused, Overloaded, UnknownName
 from headrace.core.events import Answered, NullRecorder, Recorder
 from headrace.core.problems import to_problem
 from headrace.pipeline.answer import Answer, Facts
@@ -34,8 +34,9 @@ from headrace.pipeline.model import ShadowSkipped
 from headrace.pipeline.question import Questions
 from headrace.pipeline.running import Means, Run
 from headrace.pipeline.split import Route, Split
+from headrace.pipeline.stages import MODEL
 from headrace.pipeline.stream import Events, Told, close
-from headrace.pipeline.until import Until
+from headrace.pipeline.until import Until, passed
 
 log = logging.getLogger("headrace.pipeline")
 
@@ -44,6 +45,7 @@ RESCUED = (ModelError, DeadlinePassed, Overloaded)
 GONE = 499
 """The status that is noted where the client went away."""
 _MOST_SHADOWS = 64
+_MOMENT = 0.02
 
 
 class Runner:
@@ -154,7 +156,7 @@ class Runner:
             async with Until(self._clock, work.deadline, work.stage):
                 return self._known(work) or await self._admitted(work)
         except RESCUED as failure:
-            return await self._fall_back(work, failure)
+            return await self._fall_back(work, self._named(work, failure))
 
     def _known(self, work: Work) -> Answer | None:
         """A kept answer that holds now."""
@@ -229,6 +231,11 @@ class Runner:
             raise
 
     # Fallbacks -------------------------------------------------------------------------------------------------------
+
+    def _named(self, work: Work, failure: HeadraceError) -> HeadraceError:
+        """A model's clock may ring a moment before the request's own: it is the same deadline."""
+        theirs = isinstance(failure, ModelRefused) and failure.reason == "deadline"
+        return passed(MODEL) if theirs and self._clock.monotonic() >= work.deadline - _MOMENT else failure
 
     async def _fall_back(self, work: Work, failure: HeadraceError) -> Answer:
         work.failure = failure
