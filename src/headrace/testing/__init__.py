@@ -2,6 +2,7 @@
 
 from headrace.core.clock import SimulatedClock
 from headrace.testing import conformance
+from headrace.testing.models import Refuses, Says, ScriptedModel
 from headrace.testing.scripted import CRASH, EOF, PAUSE, Fail, Heartbeat, Scripted, SimulatedCrash
 
 __all__ = [
@@ -10,7 +11,10 @@ __all__ = [
     "PAUSE",
     "Fail",
     "Heartbeat",
+    "Refuses",
+    "Says",
     "Scripted",
+    "ScriptedModel",
     "SimulatedClock",
     "SimulatedCrash",
     "conformance",

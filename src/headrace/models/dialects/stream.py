@@ -23,7 +23,7 @@ import msgspec
 from headrace.models.call import Usage
 from headrace.models.dialects.errors import read_error
 from headrace.models.dialects.sse import Splitter, parse
-from headrace.models.dialects.usage import Counts, read_usage
+from headrace.models.dialects.usage import Counts, read_counts, read_usage
 from headrace.models.failure import Failure
 from headrace.models.provider import Failed
 
@@ -130,7 +130,13 @@ class _Chunk(msgspec.Struct):
     error: Any = None
 
 
+class _Uncounted(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    error: Any = None
+
+
 _CHUNK = msgspec.json.Decoder(_Chunk)
+_UNCOUNTED = msgspec.json.Decoder(_Uncounted)
 
 
 class ChatReader(StreamReader):
@@ -166,7 +172,12 @@ class ChatReader(StreamReader):
                 raise Failed(Failure.SERVER_ERROR, "the stream ended without any content")
             self.ended = True
             return event
-        chunk = _CHUNK.decode(data)
+        try:
+            chunk = _CHUNK.decode(data)
+        except msgspec.ValidationError:
+            # A strange `usage` must not break an answer that is good.
+            found = _UNCOUNTED.decode(data)
+            chunk = _Chunk(found.choices, None, found.error)
         if chunk.error or name == b"error":
             failure, message = read_error(chunk.error)
             raise Failed(failure, f"the stream says an error: {message:.200}", body=data)
@@ -202,8 +213,7 @@ class ChatReader(StreamReader):
 
 class _ResponseError(msgspec.Struct):
     error: Any = None
-    usage: Counts | None = None
-    status: Any = None
+    usage: Any = None
 
 
 class _ResponseEvent(msgspec.Struct):
@@ -236,12 +246,12 @@ class ResponsesReader(StreamReader):
             self.begun = True
         elif kind in self._ENDS:
             self.begun = self.ended = True
-            self.usage = read_usage(found.response.usage) if found.response else None
+            self.usage = read_usage(read_counts(found.response.usage)) if found.response else None
         return event
 
 
 class _Message(msgspec.Struct):
-    usage: Counts | None = None
+    usage: Any = None
 
 
 class _Block(msgspec.Struct):
@@ -252,7 +262,7 @@ class _MessageEvent(msgspec.Struct):
     type: str = ""
     message: _Message | None = None
     content_block: _Block | None = None
-    usage: Counts | None = None
+    usage: Any = None
     error: Any = None
 
 
@@ -289,8 +299,9 @@ class MessagesReader(StreamReader):
                 pass
         return event
 
-    def _count(self, counts: Counts | None) -> None:
+    def _count(self, said: Any) -> None:
         """The counts of `message_delta` are totals; those that it does not name stand as `message_start` told them."""
+        counts = read_counts(said)
         if counts is None:
             return
         for field in ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"):

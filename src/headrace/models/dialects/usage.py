@@ -13,6 +13,8 @@ Hidden reasoning is a part of the answer's tokens. Some servers leave it out of 
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from headrace.models.call import Usage
@@ -38,6 +40,14 @@ class Counts(msgspec.Struct):
     prompt_tokens_details: Details | None = None
     completion_tokens_details: Details | None = None
     input_tokens_details: Details | None = None
+
+
+def read_counts(said: Any) -> Counts | None:
+    """A `usage` object that was parsed already; None where it is none: it must not fail an answer that is good."""
+    try:
+        return None if said is None else msgspec.convert(said, Counts)
+    except msgspec.ValidationError:
+        return None
 
 
 def read_usage(counts: Counts | None) -> Usage | None:
@@ -73,3 +83,34 @@ def read_usage(counts: Counts | None) -> Usage | None:
 
 def _cached(details: Details | None) -> int:
     return (details.cached_tokens or 0) if details is not None else 0
+
+
+def chat_usage(usage: Usage | None) -> dict[str, Any] | None:
+    """The field `usage` of chat.
+
+    >>> chat_usage(Usage(10, 2, 4))["prompt_tokens_details"]
+    {'cached_tokens': 4}
+    """
+    if usage is None:
+        return None
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+    }
+
+
+def messages_usage(usage: Usage | None) -> dict[str, int]:
+    """The field `usage` of messages, which must be there.
+
+    >>> messages_usage(Usage(10, 2, 4))["input_tokens"]
+    6
+    """
+    usage = usage or Usage(0, 0)
+    return {
+        "input_tokens": usage.prompt_tokens - usage.cached_tokens,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": usage.cached_tokens,
+        "output_tokens": usage.output_tokens,
+    }

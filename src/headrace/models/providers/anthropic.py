@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+import msgspec
+
+from headrace.core.clock import SECOND, Clock
 from headrace.http1.headers import Field
 from headrace.models.call import Usage
+from headrace.models.dialects import chat_as_messages
 from headrace.models.dialects.stream import MessagesReader
 from headrace.models.dialects.whole import check_whole
 from headrace.models.provider import Opening
 from headrace.models.providers.address import HttpProvider
-from headrace.models.providers.body import set_fields
-from headrace.models.providers.exchange import HttpCarrier, Route
+from headrace.models.providers.body import asks_usage, set_fields, why_not
+from headrace.models.providers.exchange import HttpCarrier, Route, said_in
 from headrace.models.request import Dialect, ModelRequest
 
 
 class Anthropic(HttpProvider):
     """A server that speaks Anthropic's messages.
 
-    Bodies of messages are passed on byte for byte, but for `model`.
+    Bodies of messages are passed on byte for byte, but for `model`. Requests of chat are translated, both ways
+    (`dialects/chat_as_messages.py` says how).
 
     Parameters
     ----------
@@ -74,6 +79,7 @@ class Anthropic(HttpProvider):
         headers: list[Field] = [(b"content-type", b"application/json"), *self._fields(opening.environment)]
         routes = {
             Dialect.MESSAGES: Route(self._target("/messages"), self._plain, _whole, lambda _: MessagesReader()),
+            Dialect.CHAT: self._chat(opening.clock),
         }
         return HttpCarrier(self.name, opening.client, opening.clock, self.origin, headers, routes)
 
@@ -81,6 +87,25 @@ class Anthropic(HttpProvider):
         if self.model is None or request.document.get("model") == self.model:
             return request.body
         return set_fields(request.body, model=self.model)
+
+    def _chat(self, clock: Clock) -> Route:
+        """Clients that speak chat."""
+
+        def whole(body: bytes) -> tuple[bytes, Usage | None]:
+            usage = check_whole(Dialect.MESSAGES, body)
+            return chat_as_messages.whole(body, clock.now() // SECOND), usage
+
+        def reader(request: ModelRequest) -> chat_as_messages.ChatOfMessages:
+            return chat_as_messages.ChatOfMessages(created=clock.now() // SECOND, usage=asks_usage(request))
+
+        return Route(
+            self._target("/messages"),
+            lambda request: msgspec.json.encode(chat_as_messages.request(request.document, self.model)),
+            whole,
+            reader,
+            refusal=said_in(Dialect.CHAT),
+            refuses=lambda request: why_not(chat_as_messages.request, request),
+        )
 
 
 def _whole(body: bytes) -> tuple[bytes, Usage | None]:

@@ -14,7 +14,7 @@ from headrace.http1.client import Client
 from headrace.http1.headers import Field
 from headrace.http1.origin import Origin
 from headrace.models.call import Usage
-from headrace.models.dialects.errors import error_of, read_error
+from headrace.models.dialects.errors import error_of, read_error, write_error
 from headrace.models.dialects.stream import StreamReader
 from headrace.models.failure import Failure, classify
 from headrace.models.headers import NOTHING, Limits, read_limits
@@ -48,6 +48,8 @@ class Route:
         Makes the reader of a stream; None: there are no streams.
     refusal
         Says the body of a refusal (its status, its body) in the client's dialect.
+    refuses
+        Says why a request cannot be sent there; empty: it can.
     """
 
     target: bytes
@@ -55,6 +57,7 @@ class Route:
     whole: Callable[[bytes], tuple[bytes, Usage | None]]
     reader: Callable[[ModelRequest], StreamReader] | None
     refusal: Callable[[int, bytes], bytes] | None = None
+    refuses: Callable[[ModelRequest], str] | None = None
 
 
 class HttpCarrier:
@@ -95,7 +98,10 @@ class HttpCarrier:
         route = self._routes.get(request.dialect)
         if route is None:
             return f"{self.name} does not speak {request.dialect.value}"
-        return f"{self.name} has no streams of {request.dialect.value}" if request.stream and not route.reader else ""
+        if request.stream and route.reader is None:
+            return f"{self.name} has no streams of {request.dialect.value}"
+        why = route.refuses(request) if route.refuses is not None else ""
+        return f"{self.name} cannot be asked for {why}" if why else ""
 
     async def begin(self, request: ModelRequest) -> Incoming:
         """Send it, and wait for the whole answer or the first content of a stream."""
@@ -232,6 +238,20 @@ class IncomingStream:
         self.complete = True
         if not self._answer.complete:
             asyncio.get_running_loop().call_later(_LINGER, self._answer.abort)
+
+
+def said_in(dialect: Dialect) -> Callable[[int, bytes], bytes]:
+    """Says refusals of another dialect in this one.
+
+    >>> said_in(Dialect.MESSAGES)(429, b'{"error":{"message":"slow"}}')
+    b'{"type":"error","error":{"type":"rate_limit_error","message":"slow"}}'
+    """
+
+    def say(status: int, body: bytes) -> bytes:
+        _, message = read_error(error_of(body), status)
+        return write_error(dialect, status, message or f"the upstream answered {status}")
+
+    return say
 
 
 def exchange_failure(error: ExchangeError) -> Failed:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
+
+import msgspec
 
 from headrace.http1.headers import Field
 from headrace.models.call import Usage
+from headrace.models.dialects import messages_as_chat
 from headrace.models.dialects.stream import ChatReader, ResponsesReader
 from headrace.models.dialects.whole import check_whole
 from headrace.models.provider import Opening
 from headrace.models.providers.address import HttpProvider
-from headrace.models.providers.body import set_fields
-from headrace.models.providers.exchange import HttpCarrier, Route
+from headrace.models.providers.body import asks_usage, set_fields, stream_options, why_not
+from headrace.models.providers.exchange import HttpCarrier, Route, said_in
 from headrace.models.request import Dialect, ModelRequest
 
 
@@ -20,6 +23,7 @@ class OpenAI(HttpProvider):
     """A server that speaks OpenAI's HTTP: chat completions, responses, embeddings, each as a stream too.
 
     Bodies are passed on byte for byte, but for `model`, and `stream_options.include_usage` of streams of chat.
+    Requests of Anthropic's messages are translated, both ways (`dialects/messages_as_chat.py` says how).
 
     Parameters
     ----------
@@ -93,8 +97,30 @@ class OpenAI(HttpProvider):
                 self._target("/responses"), self._plain, _passed(Dialect.RESPONSES), lambda _: ResponsesReader()
             ),
             Dialect.EMBEDDINGS: Route(self._target("/embeddings"), self._plain, _passed(Dialect.EMBEDDINGS), None),
+            Dialect.MESSAGES: self._messages(),
         }
         return HttpCarrier(self.name, opening.client, opening.clock, self.origin, headers, routes)
+
+    def _messages(self) -> Route:
+        """Clients that speak messages."""
+        # OpenAI's own newer models refuse the old name, and many other servers do not know the new one.
+        limit = "max_completion_tokens" if self.origin.host == "api.openai.com" else "max_tokens"
+
+        def encode(request: ModelRequest) -> bytes:
+            return msgspec.json.encode(messages_as_chat.request(request.document, self.model, limit=limit))
+
+        def whole(body: bytes) -> tuple[bytes, Usage | None]:
+            usage = check_whole(Dialect.CHAT, body)
+            return messages_as_chat.whole(body), usage
+
+        return Route(
+            self._target("/chat/completions"),
+            encode,
+            whole,
+            lambda _: messages_as_chat.MessagesOfChat(),
+            refusal=said_in(Dialect.MESSAGES),
+            refuses=lambda request: why_not(messages_as_chat.request, request),
+        )
 
     def _plain(self, request: ModelRequest) -> bytes:
         if self.model is None or request.document.get("model") == self.model:
@@ -102,24 +128,15 @@ class OpenAI(HttpProvider):
         return set_fields(request.body, model=self.model)
 
     def _chat(self, request: ModelRequest) -> bytes:
-        if not (request.stream and self.stream_usage) or _asks_usage(request):
+        if not (request.stream and self.stream_usage) or asks_usage(request):
             return self._plain(request)
-        options = {**_stream_options(request), "include_usage": True}
+        options = {**stream_options(request), "include_usage": True}
         if self.model is None:
             return set_fields(request.body, stream_options=options)
         return set_fields(request.body, model=self.model, stream_options=options)
 
     def _chat_reader(self, request: ModelRequest) -> ChatReader:
-        return ChatReader(keep_usage=_asks_usage(request) or not self.stream_usage)
-
-
-def _asks_usage(request: ModelRequest) -> bool:
-    return bool(_stream_options(request).get("include_usage"))
-
-
-def _stream_options(request: ModelRequest) -> dict[str, Any]:
-    options = request.document.get("stream_options")
-    return cast("dict[str, Any]", options) if isinstance(options, dict) else {}
+        return ChatReader(keep_usage=asks_usage(request) or not self.stream_usage)
 
 
 def _passed(dialect: Dialect) -> Any:
