@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import headrace as hr
@@ -37,7 +37,7 @@ class Sale(hr.Record):
 
 def shop() -> App:
     app = hr.App("shop")
-    app.table(Item, key="item_id", freshness="20s")
+    app.table(Item, key="item_id", freshness="12s")
     sales = app.events(Sale, event_time="sold_at", keep="1d")
     app.rollup("popular", sales, by="item_id", windows=["10s"], sold=hr.sum("n"))
     app.view("menu", "SELECT item_id, stock FROM items WHERE kind = :kind AND stock > 0 ORDER BY stock DESC, item_id")
@@ -49,7 +49,6 @@ def shop() -> App:
 
 QUESTIONS = {
     "menu a": [("menu", {"kind": "a"})],
-    "menu b": [("menu", {"kind": "b"})],
     "hot": [("hot", {})],
     "all": [("menu", {"kind": "a"}), ("hot", {}), ("kinds", {}), ("total", {})],
 }
@@ -58,10 +57,10 @@ FRESH = FreshnessPolicy.parse("refuse")
 items = st.tuples(st.just("item"), st.sampled_from("pqr"), st.sampled_from("ab"), st.integers(0, 2))
 gone = st.tuples(st.just("delete"), st.sampled_from("pqr"))
 sales = st.tuples(st.just("sale"), st.sampled_from("pqr"), st.integers(1, 2))
-time = st.tuples(st.just("time"), st.sampled_from([0.3, 1.0, 4.0, 11.0, 25.0]))
+time = st.tuples(st.just("time"), st.sampled_from([1.0, 4.0, 11.0]))
 asks = st.tuples(st.just("ask"), st.sampled_from(sorted(QUESTIONS)), st.booleans())
 torn = st.tuples(st.just("torn"), st.sampled_from(sorted(QUESTIONS)), st.sampled_from("pqr"), st.integers(0, 2))
-steps = st.lists(st.one_of(items, gone, sales, time, asks, asks, asks, torn), min_size=5, max_size=40)
+steps = st.lists(st.one_of(items, gone, sales, time, time, asks, asks, asks, torn), min_size=30, max_size=60)
 
 
 class Shop:
@@ -123,7 +122,7 @@ class Shop:
         if word == "item":
             await self.live.push("items", {"item_id": given[0], "kind": given[1], "stock": given[2]})
         elif word == "delete":
-            await self.live.push("items", {"item_id": given[0], "_op": "delete"})
+            await self.live.push("items", {"op": "delete", "item_id": given[0]})
         elif word == "sale":
             at = isoformat(self.clock.now())
             await self.live.push("sales", {"item_id": given[0], "n": given[1], "sold_at": at})
@@ -150,7 +149,8 @@ async def play(some: list[tuple[Any, ...]]) -> AnswerCache:
             return one.cache
 
 
-@settings(max_examples=25, deadline=None)
+# Without shrinking: each example runs an engine, and a failure would take minutes to become small.
+@settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(steps)
 def test_a_cached_answer_is_the_one_that_would_be_made_anew(some: list[tuple[Any, ...]]) -> None:
     asyncio.run(play(some))
