@@ -35,6 +35,8 @@ class Facts:
         "hit", "miss", or empty where there is no cache.
     stages
         Seconds per stage.
+    seconds
+        All of them, and what is between: the queue, the check.
     """
 
     version: str
@@ -48,6 +50,7 @@ class Facts:
     reads: list[ReadAge] = field(default_factory=list[ReadAge])
     models: list[ModelCall] = field(default_factory=list[ModelCall])
     stages: dict[str, float] = field(default_factory=dict[str, float])
+    seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """For the last event of a stream."""

@@ -79,7 +79,9 @@ class Work:
             for name, seconds in run.stages.end(now).items():
                 facts.stages[name] = facts.stages.get(name, 0.0) + seconds
             facts.models.extend(run.calls)
-        facts.reads = self.runs[-1].ages if self.runs else []
+        if self.runs:
+            facts.reads = self.runs[-1].ages
+        facts.seconds = now - self.began
         return facts
 
 

@@ -171,7 +171,8 @@ def _said(facts: Facts, *, whole: bool) -> Headers:
         headers.append((b"x-headrace-fallback", _token(facts.fallback)))
     if not whole:
         return headers
-    timing = ", ".join(f"{_word(name)};dur={seconds * 1000:.3f}" for name, seconds in facts.stages.items())
+    stages = {**facts.stages, "total": facts.seconds}
+    timing = ", ".join(f"{_word(name)};dur={seconds * 1000:.3f}" for name, seconds in stages.items())
     headers.append((b"server-timing", timing.encode()))
     if facts.reads:
         headers.append((b"x-headrace-context", _context(facts)))
