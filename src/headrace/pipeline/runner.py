@@ -282,12 +282,17 @@ class Runner:
             await run.let_go()
 
     async def _other(self, work: Work, other: OtherModel) -> Answer | None:
-        if isinstance(work.failure, Overloaded) or work.handler.shape.streams:
-            return None  # another model does not make room here, and a stream has a gate to hold
+        if isinstance(work.failure, Overloaded):
+            return None  # another model does not make room here
         work.instead, work.facts.fallback = other.name, other.name
         try:
-            async with Until(self._clock, work.end):
+            async with Until(self._clock, work.end, work.stage):
+                if work.handler.shape.streams:
+                    return await self._stream(work, _nothing)
                 return self._whole(work, await self._handling.answer(work))
+        except HeadraceError:
+            work.facts.fallback = ""
+            raise
         finally:
             work.instead = None
 
@@ -328,7 +333,7 @@ class Runner:
         if not work.handler.shape.streams:
             await self._handling.answer(work)
             return
-        answer = await self._stream(work, lambda: None)
+        answer = await self._stream(work, _nothing)
         if answer.events is not None:
             await answer.events.values()
 
@@ -357,3 +362,7 @@ class Runner:
 def routes(endpoint: Endpoint) -> list[Route]:
     """What is declared: who gets which version while no rows say otherwise."""
     return [Route(handler.name, handler.weight, handler.shadow) for handler in endpoint.versions.values()]
+
+
+def _nothing() -> None:
+    """A stream that holds no place."""
