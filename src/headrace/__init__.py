@@ -31,10 +31,13 @@ if TYPE_CHECKING:
     from headrace.context.value import ContextValue
     from headrace.contracts.rules import Rule
     from headrace.core.changes import Receipt
-    from headrace.core.errors import HeadraceError
+    from headrace.core.errors import BadInput, HeadraceError
     from headrace.core.frontier import Status
     from headrace.core.records import Field, Record
+    from headrace.pipeline.answer import Asked
+    from headrace.pipeline.context import Context
     from headrace.pipeline.prompt import Prompt
+    from headrace.pipeline.stale import repair
     from headrace.pipeline.tolerance import ignore, tolerance
     from headrace.views.aggregates import count, distinct, last, max, mean, min, quantile, sum, top_k
 
@@ -42,6 +45,9 @@ __version__ = VERSION
 
 _HOMES = {
     "App": "headrace.app",
+    "Asked": "headrace.pipeline.answer",
+    "BadInput": "headrace.core.errors",
+    "Context": "headrace.pipeline.context",
     "ContextValue": "headrace.context.value",
     "Field": "headrace.core.records",
     "FreshnessPolicy": "headrace.context.policy",
@@ -56,6 +62,7 @@ _HOMES = {
     "connect_sync": "headrace.client",
     "ignore": "headrace.pipeline.tolerance",
     "load_app": "headrace.app",
+    "repair": "headrace.pipeline.stale",
     "tolerance": "headrace.pipeline.tolerance",
     **dict.fromkeys(
         ("count", "distinct", "last", "max", "mean", "min", "quantile", "sum", "top_k"), "headrace.views.aggregates"
@@ -65,6 +72,9 @@ _MODULES = ("models", "sources")
 
 __all__ = [
     "App",
+    "Asked",
+    "BadInput",
+    "Context",
     "ContextValue",
     "Field",
     "FreshnessPolicy",
@@ -88,6 +98,7 @@ __all__ = [
     "min",
     "models",
     "quantile",
+    "repair",
     "sources",
     "sum",
     "tolerance",

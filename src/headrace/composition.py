@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -11,8 +10,9 @@ from random import Random
 from headrace.app import App, load_app
 from headrace.core.clock import SystemClock
 from headrace.core.errors import DeclarationError
-from headrace.http1.client import Client
-from headrace.models.running import Models
+from headrace.declaration.endpoints import ROUTING
+from headrace.models.reply import Caller
+from headrace.runtime.desk import open_desk, open_models
 from headrace.runtime.engine import Engine
 from headrace.runtime.library import parameters
 from headrace.runtime.reads import LocalReads
@@ -20,6 +20,7 @@ from headrace.server.catalog import Catalog, TableInfo, ViewInfo
 from headrace.server.composition import Engine as EngineSide
 from headrace.server.composition import Handlers
 from headrace.server.composition import Reader as ReaderSide
+from headrace.server.endpoints import Endpoints
 from headrace.server.gateway import Gateway, Offer
 from headrace.server.gateway.accounts import Accounts
 from headrace.server.gateway.tally import Tally
@@ -50,14 +51,13 @@ class AppComposition:
 
     @asynccontextmanager
     async def reader(self, app: App, data: str | None, settings: Settings) -> AsyncGenerator[ReaderSide]:
-        """A reading side, open; with the gateway, where the app has models."""
+        """A reading side, open; with the gateway where the app has models, and with its endpoints."""
         alone(app, settings)
         async with AsyncExitStack() as stack:
-            reads = LocalReads(app, data=self.data(app, data), clock=SystemClock())
+            folder = self.data(app, data)
+            reads = LocalReads(app, data=folder, clock=SystemClock())
             stack.callback(reads.close)
-            handlers: list[Handlers] = []
-            if app.models:
-                handlers.append(await stack.enter_async_context(gateway(app, reads, self.data(app, data), settings)))
+            handlers = await stack.enter_async_context(carried(app, reads, folder, settings))
             yield ReaderSide(reads, catalog(app), handlers)
 
 
@@ -66,55 +66,55 @@ composition = AppComposition()
 
 
 def alone(app: App, settings: Settings) -> None:
-    """Refuse several workers for an app with models.
+    """Refuse several workers for an app with models or endpoints.
 
     Raises
     ------
     DeclarationError
-        There are models, and more than one worker.
+        There are some, and more than one worker.
     """
-    if app.models and settings.workers > 1:
-        name = next(iter(app.models))
+    declared = [*app.models.values(), *app.endpoints.values()]
+    if declared and settings.workers > 1:
+        what = f"models (here {next(iter(app.models))!r})" if app.models else f"endpoints ({next(iter(app.endpoints))})"
         raise DeclarationError(
-            f"an app with models (here {name!r}) is served by one worker, not by {settings.workers}",
+            f"an app with {what} is served by one worker, not by {settings.workers}",
             hint="leave --workers at 1: limits, budgets and what is learnt of upstreams live in one process, and "
             "several would each allow all of it",
-            where=app.models[name].where,
+            where=declared[0].where,
         )
 
 
 @asynccontextmanager
-async def gateway(app: App, reads: LocalReads, folder: Path, settings: Settings) -> AsyncGenerator[Gateway]:
-    """The models of an app, running, and the gateway before them."""
-    clock, random = SystemClock(), Random()
+async def carried(app: App, reads: LocalReads, folder: Path, settings: Settings) -> AsyncGenerator[list[Handlers]]:
+    """What carries requests to models: the gateway and the endpoints of an app, over one set of running models."""
+    clock, random = SystemClock(), Random()  # spreads load and numbers requests; no secret hangs on it
     tally = Tally(app.models)
-    with Accounts(folder, None if settings.keys is None else Path(settings.keys)) as accounts:
-        client = Client()
-        try:
-            async with Models(
-                app.models,
-                client=client,
+    handlers: list[Handlers] = []
+    models: Mapping[str, Caller] = {}
+    async with AsyncExitStack() as stack:
+        if app.models:
+            accounts = stack.enter_context(Accounts(folder, None if settings.keys is None else Path(settings.keys)))
+            models = await stack.enter_async_context(
+                open_models(app, clock=clock, recorder=tally, random=random, spending=accounts.budgets)
+            )
+            gateway = Gateway(
+                [Offer.of(declared, models[name]) for name, declared in app.models.items()],
+                reads,
+                keyring=accounts.keyring,
+                budgets=accounts.budgets,
+                ledger=accounts.ledger,
+                api_keys=settings.api_keys,
                 clock=clock,
                 random=random,
-                environment=os.environ,
-                recorder=tally,
-                spending=accounts.budgets,
-            ) as models:
-                yield Gateway(
-                    [Offer.of(declared, models[name]) for name, declared in app.models.items()],
-                    reads,
-                    keyring=accounts.keyring,
-                    budgets=accounts.budgets,
-                    ledger=accounts.ledger,
-                    api_keys=settings.api_keys,
-                    clock=clock,
-                    random=random,
-                    tally=tally,
-                    max_reads=settings.max_reads,
-                    max_wait=settings.max_wait,
-                )
-        finally:
-            await client.aclose()
+                tally=tally,
+                max_reads=settings.max_reads,
+                max_wait=settings.max_wait,
+            )
+            handlers.append(gateway)
+        if app.endpoints:
+            desk = await stack.enter_async_context(open_desk(app, reads, models, clock=clock))
+            handlers.append(Endpoints(desk, clock=clock, random=random))
+        yield handlers
 
 
 def catalog(app: App) -> Catalog:
@@ -122,7 +122,9 @@ def catalog(app: App) -> Catalog:
     return Catalog(
         app=app.name,
         views={
-            view.name: ViewInfo(view.name, view.description, parameters(view.plan), view.plan.columns)
+            view.name: ViewInfo(
+                view.name, view.description, parameters(view.plan), view.plan.columns, tool=view.name != ROUTING
+            )
             for view in app.views.values()
         },
         tables={

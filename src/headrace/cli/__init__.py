@@ -19,6 +19,7 @@ from headrace.cli.mock_llm import mock_llm
 from headrace.cli.push import push
 from headrace.cli.quarantine import quarantine
 from headrace.cli.read import read
+from headrace.cli.route import route
 from headrace.cli.serve import serve
 from headrace.cli.simulate import simulate
 from headrace.cli.source import source
@@ -35,6 +36,7 @@ COMMANDS = (
     push,
     read,
     freshness,
+    route,
     quarantine,
     contract,
     audit,

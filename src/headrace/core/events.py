@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
@@ -38,6 +39,66 @@ class Solved:
 
     subject: str
     kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAge:
+    """One context read of a request: which view or table, how old it was (milliseconds), and its status."""
+
+    name: str
+    age_ms: float | None
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCall:
+    """One call of a request to a model; seconds, and what it took where that is known."""
+
+    model: str
+    upstream: str
+    seconds: float
+    attempts: int = 1
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    cost: Decimal | None = None
+    failed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A request to an endpoint came to its end.
+
+    Attributes
+    ----------
+    status
+        As HTTP would say it; 499 where the client went away.
+    stages
+        Seconds per stage, in the order in which they began.
+    fallback
+        Which fallback answered; empty: none.
+    cache
+        "hit", "miss", or empty where there is no cache.
+    stale
+        What became of the read set: "unchanged", "changed" or "unchecked".
+    retries
+        How often the handler ran again because what it had read changed.
+    shadow
+        Whether this ran beside a request, and nobody saw its answer.
+    """
+
+    endpoint: str
+    version: str
+    request: str
+    status: int
+    seconds: float
+    stages: Mapping[str, float]
+    reads: tuple[ReadAge, ...] = ()
+    models: tuple[ModelCall, ...] = ()
+    fallback: str = ""
+    cache: str = ""
+    stale: str = "unchecked"
+    retries: int = 0
+    shadow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +142,7 @@ class ModelCalled:
     failure: str = ""
 
 
-Event = Committed | Problem | Solved | ModelCalled
+Event = Committed | Problem | Solved | ModelCalled | Answered
 
 
 class Recorder(Protocol):

@@ -6,6 +6,7 @@ import re
 
 from headrace.core.errors import DeclarationError
 
+_TEXT = re.compile(r"(\d+(?:\.\d+)?)\s*(bytes|B|(?:[KMGT]i?)B?)?", re.IGNORECASE)
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
 
 
@@ -23,20 +24,21 @@ def format_size(size: int) -> str:
     return f"{value:.1f}".removesuffix(".0") + f" {unit}"
 
 
-def parse_size(text: str) -> int:
-    """Bytes of a size as people write it.
+def parse_size(value: str | int) -> int:
+    """Bytes of a size; units are powers of 1024.
+
+    >>> parse_size("1MiB"), parse_size("64 kb"), parse_size(900)
+    (1048576, 65536, 900)
 
     Raises
     ------
     DeclarationError
-        When the text is not a size.
-
-    Examples
-    --------
-    >>> parse_size("2GiB"), parse_size("1.5 MiB"), parse_size("4096")
-    (2147483648, 1572864, 4096)
+        It is none.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(KiB|MiB|GiB|TiB)?\s*", text)
-    if found is None:
-        raise DeclarationError(f"{text!r} is not a size", hint='write a number and a unit: "512MiB", "2GiB"')
-    return int(float(found[1]) * 1024 ** (_UNITS.index(found[2]) + 1 if found[2] else 0))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = _TEXT.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise DeclarationError(f"{value!r:.40} is not a size", hint='write for example "64KiB" or "1MiB"')
+    power = " KMGT".find((match[2] or " ")[0].upper())
+    return round(float(match[1]) * 1024 ** max(power, 0))

@@ -143,6 +143,10 @@ class RoutedModel:
         self._numbers = itertools.count(1)
         self._alarm = Alarm(clock, self._poll)
 
+    def may_shadow(self) -> bool:
+        """Take a token of the resilience budget for a call whose answer nobody waits for; False: do not send it."""
+        return self.router.may_shadow()
+
     @property
     def open(self) -> int:
         """Calls under way."""

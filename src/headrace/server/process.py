@@ -23,7 +23,7 @@ from typing import Any, Literal
 import msgspec
 
 from headrace import http1
-from headrace.core.errors import HeadraceError
+from headrace.core.errors import DeclarationError, HeadraceError
 from headrace.core.problems import to_problem
 from headrace.server.composition import Composition, find
 from headrace.server.settings import Settings
@@ -132,6 +132,11 @@ async def _worker(charge: Charge, composition: Composition, app: Any, stop: asyn
     meter = Meter(worker_file(folder, charge.number))
     async with composition.reader(app, charge.data, charge.settings) as reader, AsyncExitStack() as stack:
         stack.push_async_callback(writes.close)
+        if charge.settings.workers > 1 and reader.handlers:
+            raise DeclarationError(
+                f"{charge.settings.workers} workers were asked for, and an app with models or endpoints has one",
+                hint="leave --workers out: queues, limits and budgets of models are kept in that one process",
+            )
         front = create_app(
             reader.reads, writes, reader.catalog, charge.settings, health=writes, meter=meter, handlers=reader.handlers
         )
