@@ -39,7 +39,38 @@ class Solved:
     kind: str
 
 
-Event = Committed | Problem | Solved
+@dataclass(frozen=True, slots=True)
+class Copying:
+    """How far a full copy of a table is.
+
+    Attributes
+    ----------
+    rows
+        Rows that were fetched, those that an earlier copy had brought included.
+    expected
+        About how many there are; an estimate.
+    parts, of
+        How many of its parts are complete.
+    since
+        When it began (microseconds).
+    """
+
+    table: str
+    rows: int
+    expected: int
+    parts: int
+    of: int
+    since: int
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """No full copy of the table is under way any more: it is complete, or was broken off."""
+
+    table: str
+
+
+Event = Committed | Problem | Solved | Copying | Copied
 
 
 class Recorder(Protocol):

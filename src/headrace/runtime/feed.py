@@ -243,4 +243,5 @@ def submit(table: str, partition: str, batch: Batch, judged: Judged, *, follows:
         snapshot=batch.snapshot,
         follows=None if batch.position is None else follows,
         chain=chain,
+        note=batch.note,
     )

@@ -34,8 +34,8 @@ class Decision:
     whole
         The position is begun anew, with the copy.
     at_once
-        The copy is kept in files and given as one transaction, so that readers never see half of it, and events are
-        not appended twice.
+        Tables whose copy is kept in files and given as one transaction, so that readers never see half of it, and
+        events are not appended twice.
     reasons
         By table: why it is copied again. A first copy has none.
     gaps
@@ -47,7 +47,7 @@ class Decision:
 
     copy: tuple[str, ...] = ()
     whole: bool = False
-    at_once: bool = False
+    at_once: frozenset[str] = frozenset()
     reasons: Mapping[str, Reason] = field(default_factory=dict[str, Reason])
     gaps: Mapping[str, Reason] = field(default_factory=dict[str, Reason])
     drop_slot: bool = False
@@ -103,7 +103,7 @@ def _copying(
         if (reason := copy.get(table.name)) is not None
     }
     chosen = [table for table in tables if table.name in copy and table.name not in gaps]
-    at_once = any(table.name in known or table.is_events for table in chosen)
+    at_once = frozenset(table.name for table in chosen if table.name in known or table.is_events)
     told = {name: reason for name, reason in copy.items() if reason is not None and reason.kind and name in known}
     reasons = {name: reason for name, reason in told.items() if name not in gaps}
     return Decision(

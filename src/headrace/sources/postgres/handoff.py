@@ -18,6 +18,7 @@ from headrace.sources.postgres.copying import join
 from headrace.sources.postgres.decision import Decision, decide
 from headrace.sources.postgres.facts import Facts, find_out, switch_point
 from headrace.sources.postgres.fence import Fence, ask
+from headrace.sources.postgres.note import Run
 from headrace.sources.postgres.position import Place, Standing
 from headrace.sources.postgres.session import Server, Session
 from headrace.sources.postgres.tables import Named, ServerTable, find
@@ -145,6 +146,8 @@ class Shot:
         The same on the server's clock, microseconds.
     standing
         Where the stream stands once the copy is complete.
+    run
+        The snapshot as a note tells it: what is stored of it so far is nothing.
     """
 
     snapshot: str
@@ -153,6 +156,7 @@ class Shot:
     taken_at: int
     tables: tuple[ServerTable, ...]
     standing: Standing
+    run: Run
 
 
 def shoot(ready: Ready, wanted: Wanted, clock: Clock) -> Shot:
@@ -182,7 +186,23 @@ def shoot(ready: Ready, wanted: Wanted, clock: Clock) -> Shot:
     else:
         standing = replace(ready.standing, tables={**ready.standing.tables, **places})
     taken_at = fence.at + fence.clock.offset
-    return Shot(exported.snapshot, temporary, fence, taken_at, chosen, standing)
+    run = Run(exported.lsn, *_snapshot_of(ready.session, chosen))
+    return Shot(exported.snapshot, temporary, fence, taken_at, chosen, standing, run)
+
+
+def _snapshot_of(session: Session, tables: Sequence[ServerTable]) -> tuple[int, dict[int, int]]:
+    """The transaction before which everything had ended, and the files of the relations, which are locked."""
+    xmin = session.one(_XMIN, doing="looking at the snapshot")["xmin"]
+    oids = [leaf.oid for table in tables for leaf in table.leaves]
+    files = session.rows(_FILES, [oids], doing="looking at the files of the tables")
+    return int(xmin), {row["oid"]: int(row["file"]) for row in files}
+
+
+_XMIN = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin"
+_FILES = """
+SELECT oid::bigint AS oid, coalesce(pg_relation_filenode(oid), 0)::bigint AS file
+FROM unnest(%s::oid[]) AS oid
+"""
 
 
 def settle(ready: Ready, wanted: Wanted, shot: Shot) -> None:
