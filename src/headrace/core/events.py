@@ -62,6 +62,15 @@ class Copying:
     of: int
     since: int
 
+    @property
+    def share(self) -> float:
+        """About how much is done, 0 to 1; all of it only when every part is complete.
+
+        >>> Copying("items", 50, 200, 1, 4, 0).share, Copying("items", 210, 200, 3, 4, 0).share
+        (0.25, 0.99)
+        """
+        return 1.0 if self.parts >= self.of else round(min(0.99, self.rows / max(self.expected, 1)), 4)
+
 
 @dataclass(frozen=True, slots=True)
 class Copied:

@@ -33,7 +33,7 @@ from headrace.runtime.replay import Replay
 from headrace.runtime.stream import Stream
 from headrace.sources.base import Fed, Opening, Partition, Source
 from headrace.sources.push import Push
-from headrace.store import disk
+from headrace.store import disk, snapshot
 from headrace.store.base import Idempotency, Submission
 from headrace.store.board import Board
 from headrace.store.connection import open_reader
@@ -278,7 +278,7 @@ class Engine:
 
     def _fed(self, table: Table, *, known: bool) -> Fed:
         extra = table.contract.new_fields != "ignore"
-        return Fed(table.schema, table.source, known, extra=extra, note=self.store.note(table.name))
+        return Fed(table.schema, table.source, known, extra=extra, note=snapshot.note(self.folder.database, table.name))
 
     async def _open(self, source: Source, stream: Stream, opening: Opening) -> Sequence[Partition]:
         """Open a source, again and again until it opens; no partitions when it never can."""

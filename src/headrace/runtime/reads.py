@@ -15,8 +15,8 @@ from headrace.context.policy import FreshnessPolicy
 from headrace.context.reader import ContextReader
 from headrace.context.readset import ReadSet, Validity
 from headrace.context.value import ContextValue, InputAge
-from headrace.core.clock import Clock, ClockOffset, isoformat
-from headrace.core.events import Problem
+from headrace.core.clock import SECOND, Clock, ClockOffset, isoformat
+from headrace.core.events import Copying, Problem
 from headrace.declaration.declaration import Declaration
 from headrace.runtime.folder import Folder
 from headrace.runtime.library import build_library, refreshed_views
@@ -140,6 +140,7 @@ class LocalReads:
             "counters": board.counters(name),
             "waiting": board.waiting(name),
             "clock": _clock(board.clock(name)),
+            "copy": _copy(board.copying(name), now),
         }
 
     def quarantine(
@@ -180,6 +181,22 @@ class LocalReads:
             for old in before:
                 old.close()
         return self._reader
+
+
+def _copy(copy: Copying | None, now: int) -> dict[str, Any] | None:
+    """How far the full copy is that is under way; None: there is none."""
+    if copy is None:
+        return None
+    rate = copy.rows / max((now - copy.since) / SECOND, 1e-3)
+    return {
+        "rows": copy.rows,
+        "expected_rows": copy.expected,
+        "parts": copy.parts,
+        "of_parts": copy.of,
+        "share": copy.share,
+        "rows_per_second": round(rate, 1),
+        "since": isoformat(copy.since),
+    }
 
 
 def _clock(offset: ClockOffset | None) -> dict[str, float] | None:

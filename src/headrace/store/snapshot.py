@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import apsw
 
 from headrace.core.changes import Judged, Upserts
 from headrace.core.schema import Row
 from headrace.store.base import Submission
+from headrace.store.connection import open_reader
 from headrace.store.rows import Stamp, TableRows
 
 
@@ -82,9 +84,14 @@ def keep_notes(db: apsw.Connection, table: str, submissions: Iterable[Submission
         db.execute("INSERT OR REPLACE INTO _hr_copies VALUES (?, ?)", (table, said))
 
 
-def note(db: apsw.Connection, table: str) -> str | None:
-    """What was last said of an unfinished copy of `table`; None: nothing holds."""
-    found = db.execute("SELECT note FROM _hr_copies WHERE table_name = ?", (table,)).get
+def note(path: Path, table: str) -> str | None:
+    """What was last said of an unfinished copy of `table` (`Batch.note`) in the store at `path`; None: nothing holds.
+    From any thread."""
+    db = open_reader(path, cache_kib=64)
+    try:
+        found = db.execute("SELECT note FROM _hr_copies WHERE table_name = ?", (table,)).get
+    finally:
+        db.close()
     return None if found is None else str(found)
 
 

@@ -25,15 +25,7 @@ from headrace.core.schema import Schema
 from headrace.store import disk, housekeeping, positions, quarantine, snapshot
 from headrace.store.base import Forgetful, Maintainer, Submission
 from headrace.store.board import COUNTERS, Board
-from headrace.store.connection import (
-    BUSY_MS,
-    PAGE_SIZE,
-    WriterLock,
-    open_log,
-    open_reader,
-    open_writer,
-    sync_file,
-)
+from headrace.store.connection import BUSY_MS, PAGE_SIZE, WriterLock, open_log, open_writer, sync_file
 from headrace.store.isolate import without_unstorable
 from headrace.store.migrate import prepare, reset
 from headrace.store.pieced import Pieced
@@ -450,15 +442,6 @@ class SqliteStore:
         """Where to resume each partition of the table's source: what is committed. Safe from any thread."""
         known = list(self._positions.items())
         return {partition: position for (name, partition), position in known if name == table}
-
-    def note(self, table: str) -> str | None:
-        """What the table's source said of a full copy that is not complete (`Batch.note`); None: nothing holds. Safe
-        from any thread."""
-        db = open_reader(self.path, cache_kib=64)
-        try:
-            return snapshot.note(db, table)
-        finally:
-            db.close()
 
     def frontiers(self, table: str) -> Mapping[str, int]:
         """Up to when each partition of the table's source was complete at its last commit (microseconds)."""

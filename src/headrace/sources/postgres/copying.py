@@ -26,8 +26,8 @@ from headrace.sources.postgres.trouble import ConnectionLost
 
 log = logging.getLogger("headrace.source")
 
-PIECE_PAGES = 8_192
-"""Pages of 8 KiB in one piece: 64 MiB, some hundred thousand rows."""
+PIECE_PAGES = 2_048
+"""Pages of 8 KiB in one piece: 16 MiB, some ten thousand rows; so much is fetched twice when a copy breaks off."""
 
 CHUNK_ROWS = 10_000
 CHUNK_BYTES = 2 << 20
@@ -121,13 +121,6 @@ class Extent:
     parts: int = 0
     of: int = 0
 
-    @property
-    def share(self) -> float:
-        """About how much is done, 0 to 1; all of it only when all is."""
-        if self.parts == self.of:
-            return 1.0
-        return min(0.99, self.rows / self.expected) if self.expected > 0 else 0.0
-
 
 class Progress:
     """How far a copy is; told in the log every few seconds, and readable at any time.
@@ -154,11 +147,12 @@ class Progress:
         expected = sum(extent.expected for extent in extents)
         return min(1.0, sum(extent.rows for extent in extents) / expected) if expected > 0 else 0.0
 
-    def add(self, rows: int, table: str) -> None:
-        """More rows were taken."""
+    def add(self, table: str, rows: int, parts: int = 0) -> None:
+        """More was given away."""
         with self._lock:
             extent = self.tables[table]
             extent.rows += rows
+            extent.parts += parts
             now = self._clock.monotonic()
             tell = now - self._told >= TELL_EVERY
             if tell:
@@ -166,14 +160,9 @@ class Progress:
             pace = sum(one.rows for one in self.tables.values()) / max(now - self._began, 1e-3)
         if tell:
             log.info(
-                "copying %s: %d rows of about %.0f (%.0f %%), %d of %d parts, %.0f rows/s",
-                table, extent.rows, extent.expected, 100 * extent.share, extent.parts, extent.of, pace,
+                "copying %s: %d rows of about %.0f (%.0f %% of all), %d of %d parts, %.0f rows/s",
+                table, extent.rows, extent.expected, 100 * self.share, extent.parts, extent.of, pace,
             )  # fmt: skip
-
-    def part(self, table: str) -> None:
-        """A part is complete."""
-        with self._lock:
-            self.tables[table].parts += 1
 
 
 def plan(
@@ -242,7 +231,6 @@ class Copier:
         pieces: Sequence[Piece],
         *,
         workers: int,
-        progress: Progress,
         take: Callable[[Chunk], None],
         complete: Callable[[Piece], None],
         finished: Callable[[], None],
@@ -252,7 +240,6 @@ class Copier:
         self._snapshot = snapshot
         self._pieces = deque(pieces)
         self._locked = ", ".join(dict.fromkeys(f"ONLY {piece.leaf.sql}" for piece in pieces))
-        self._progress = progress
         self._take = take
         self._complete = complete
         self._finished = finished
@@ -295,7 +282,6 @@ class Copier:
                     self._again(piece, error)
                     continue
                 self._complete(piece)
-                self._progress.part(piece.table.name)
                 self._one_less()
         except Closed:
             pass
@@ -341,7 +327,6 @@ class Copier:
             for data, rows in _chunks(session, self._stopping.is_set):
                 self._take(Chunk(piece.table, piece.what, data, rows))
                 piece.done += rows
-                self._progress.add(rows, piece.table.name)
 
 
 def _left(session: Session | None) -> None:

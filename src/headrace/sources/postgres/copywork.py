@@ -32,6 +32,22 @@ SETTLE_WAIT = 0.02
 
 
 @dataclass(frozen=True, slots=True)
+class _Rows:
+    """Some rows of a copy."""
+
+    batch: Batch
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A piece of a table is complete; the batch that notes it, where it is one that was not stored before."""
+
+    table: str
+    note: Batch | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Done:
     """Every row was put on the conveyor."""
 
@@ -122,7 +138,7 @@ class CopyWork:
         self._confirmed = False
         self._ends: Iterator[Batch] | None = None
         self._all_given = False
-        self._conveyor: Conveyor[Batch | _Done] = Conveyor(AHEAD, asyncio.get_running_loop())
+        self._conveyor: Conveyor[_Rows | _Part | _Done] = Conveyor(AHEAD, asyncio.get_running_loop())
         self._files: dict[str, SpoolFile] = {}
         self._lock = threading.Lock()
         self._clock = clock
@@ -174,7 +190,7 @@ class CopyWork:
         pieces, extents = plan(self._ready.session, self._shot.tables, self._stored)
         self.progress = Progress(extents, self._clock)
         self._copier = Copier(
-            self._ready.server, self._shot.snapshot, pieces, workers=self._workers, progress=self.progress,
+            self._ready.server, self._shot.snapshot, pieces, workers=self._workers,
             take=self._taken, complete=self._complete, finished=self._finished, failed=self._conveyor.fail,
         )  # fmt: skip
         self._copier.start()
@@ -184,23 +200,34 @@ class CopyWork:
         if name in self._at_once:
             with self._lock:
                 self._files[name].add(chunk.data)
+            self._count(name, chunk.rows)
             return
         reader = (self._key_readers if chunk.what is What.KEPT else self._readers)[name]
-        self._conveyor.put(reader.batch(chunk.data, chunk.rows), len(chunk.data))
+        self._conveyor.put(_Rows(reader.batch(chunk.data, chunk.rows), chunk.rows), len(chunk.data))
 
     def _complete(self, piece: Piece) -> None:
         """Say what is stored, behind the rows that it is said of."""
         name = piece.table.name
-        if piece.what is not What.WHOLE or name in self._at_once:
+        if name in self._at_once:
+            self._count(name, 0, parts=1)
             return
-        facts = self._ready.facts
         with self._lock:  # so that notes lie on the conveyor in the order in which they were written
-            run = self._runs[name] = self._runs[name].adding(piece.leaf.oid, (piece.first, piece.last))
-            note = Note(facts.system, facts.timeline, shape_of(piece.table), (*self._stored[name], run))
-            batch = Batch(
-                (), table=name, snapshot="part", source_ts=self._shot.taken_at, origin=f"copy:{name}", note=note.text
-            )
-            self._conveyor.put(batch, 0, wait=False)
+            batch = None
+            if piece.what is What.WHOLE:
+                run = self._runs[name] = self._runs[name].adding(piece.leaf.oid, (piece.first, piece.last))
+                note = self._note_of(piece.table, run).text
+                batch = Batch(
+                    (), table=name, snapshot="part", source_ts=self._shot.taken_at, origin=f"copy:{name}", note=note
+                )
+            self._conveyor.put(_Part(name, batch), 0, wait=False)
+
+    def _note_of(self, table: ServerTable, run: Run) -> Note:
+        facts = self._ready.facts
+        return Note(facts.system, facts.timeline, shape_of(table), (*self._stored[table.name], run))
+
+    def _count(self, table: str, rows: int, *, parts: int = 0) -> None:
+        if self.progress is not None:
+            self.progress.add(table, rows, parts)
 
     def _finished(self) -> None:
         # Everything is here: nobody need wait for our locks any longer.
@@ -217,11 +244,19 @@ class CopyWork:
         """
         if self._all_given:
             return None
-        if self._ends is None:
+        while self._ends is None:
             item = self._conveyor.take()
-            if not isinstance(item, _Done):
-                return item
-            self._ends = self._replayed()
+            if item is None:
+                return None
+            if isinstance(item, _Rows):
+                self._count(item.batch.table or "", item.rows)
+                return item.batch
+            if isinstance(item, _Done):
+                self._ends = self._replayed()
+            else:
+                self._count(item.table, 0, parts=1)
+                if item.note is not None:
+                    return item.note
         ends = self._ends
         batch = await self._worker.run(lambda: next(ends, None)) if self._at_once else next(ends, None)
         self._all_given = batch is None or not batch.more
