@@ -6,14 +6,14 @@ Everything here blocks, and runs in a thread of the partition.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from headrace.core.clock import Clock
 from headrace.core.errors import SourceError
 from headrace.sources.base import Fed
-from headrace.sources.postgres import publication, slot
+from headrace.sources.postgres import publication, rights, slot
 from headrace.sources.postgres.copying import join
 from headrace.sources.postgres.decision import Decision, decide
 from headrace.sources.postgres.facts import Facts, find_out, switch_point
@@ -38,7 +38,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A server that was found as it must be, with two open sessions."""
+    """A server that was found as it must be, with two open sessions; `members`: see `publication.since`."""
 
     server: Server
     session: Session
@@ -47,6 +47,7 @@ class Ready:
     tables: tuple[ServerTable, ...]
     standing: Standing | None
     decision: Decision
+    members: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def close(self) -> None:
         """Let go of the sessions."""
@@ -77,14 +78,24 @@ def connect(server: Server, wanted: Wanted, standing: Standing | None) -> Ready:
         if standing is not None and standing.system == facts.system and standing.timeline < facts.timeline:
             switch = switch_point(replication, facts.timeline, standing.timeline)
         decision = decide(
-            facts, standing, found, tables, known=known, added=membership.added, switch=switch
+            facts, standing, found, tables, known=known, added=membership.added, members=membership.since,
+            switch=switch,
         )  # fmt: skip
+        rights.check(session, [table for table in tables if table.name in decision.copy])
         if decision.drop_slot:
             slot.drop(session, wanted.slot)
         if standing is not None and not decision.whole:
-            standing = replace(standing, timeline=facts.timeline)
+            standing = replace(standing, timeline=facts.timeline, tables=_members(standing, membership.since))
         opened.pop_all()
-        return Ready(server, session, replication, facts, tables, standing, decision)
+        return Ready(server, session, replication, facts, tables, standing, decision, membership.since)
+
+
+def _members(standing: Standing, since: Mapping[str, int]) -> dict[str, Place]:
+    """The tables of a position that was written before the publication's entries were remembered, with them."""
+    return {
+        name: place if place.member else replace(place, member=since.get(name, 0))
+        for name, place in standing.tables.items()
+    }
 
 
 def _find_server(
@@ -179,7 +190,11 @@ def shoot(ready: Ready, wanted: Wanted, clock: Clock) -> Shot:
     if again != chosen:
         raise refused("a table was changed while its copy began", "nothing need be done: it is tried again")
     begun = {*ready.decision.copy, *ready.decision.gaps}
-    places = {table.name: Place(table.oid, exported.lsn) for table in ready.tables if table.name in begun}
+    places = {
+        table.name: Place(table.oid, exported.lsn, ready.members.get(table.name, 0))
+        for table in ready.tables
+        if table.name in begun
+    }
     if ready.decision.whole or ready.standing is None:
         facts = ready.facts
         standing = Standing(facts.system, facts.timeline, exported.lsn, places, new=ready.decision.make_slot)
