@@ -387,6 +387,11 @@ async def test_the_offset_of_the_sources_clock_is_told(tmp_path: Path) -> None:
             return all(table["clock"] == {"offset_ms": 2000.0, "error_ms": 1.5} for table in tables.values())
 
         await until(measured)
+        answer = await live.total()
+        assert answer.value_age_error_ms == 2001.5
+        assert answer.inputs["accounts"].error == 2_001_500
+        shown = answer.to_dict()
+        assert (shown["value_age_error_ms"], shown["inputs"]["accounts"]["value_age_error_ms"]) == (2001.5, 2001.5)
 
 
 @contextmanager

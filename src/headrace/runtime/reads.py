@@ -225,4 +225,5 @@ def _input(age: InputAge, now: int) -> dict[str, Any]:
         "age_ms": None if age.as_of is None else max(now - age.as_of, 0) / 1000,
         "status": age.status.value,
         "state": age.state,
+        "value_age_error_ms": None if age.error is None else age.error / 1000,
     }

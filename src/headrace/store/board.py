@@ -222,6 +222,13 @@ class Board:
         offset, error = self._slots[start - 2], self._slots[start - 1]
         return None if error == _NONE else ClockOffset(offset, error)
 
+    def clock_error(self, table: str) -> int | None:
+        """How wrong an instant of the table's source may be on our clock (microseconds): the offset, and how far off
+        that may be; None where no offset was measured."""
+        start = self._table_at[table] + len(_TABLE)
+        error = self._slots[start - 1]
+        return None if error == _NONE else abs(self._slots[start - 2]) + error
+
     def set_copying(self, copy: Copying) -> None:
         """How far a full copy of a table is."""
         at, numbers = self._copy_at(copy.table), (copy.rows, copy.expected, copy.parts, copy.of, copy.since)
