@@ -82,7 +82,11 @@ class ContextValue:
     def value_age_error_ms(self) -> float | None:
         """How far off the value ages may be, milliseconds: the largest over inputs whose source's clock was compared
         with ours; None: none was."""
-        return _milliseconds(max((age.error for age in self.inputs.values() if age.error is not None), default=None))
+        worst = None
+        for age in self.inputs.values():
+            if age.error is not None and (worst is None or age.error > worst):
+                worst = age.error
+        return None if worst is None else worst / 1000
 
     @property
     def first(self) -> dict[str, Any] | None:
@@ -110,12 +114,8 @@ class ContextValue:
                     "age_ms": None if age.as_of is None else max(self.now - age.as_of, 0) / 1000,
                     "status": age.status.value,
                     "state": age.state,
-                    "value_age_error_ms": _milliseconds(age.error),
+                    "value_age_error_ms": None if age.error is None else age.error / 1000,
                 }
                 for name, age in self.inputs.items()
             },
         }
-
-
-def _milliseconds(span: int | None) -> float | None:
-    return None if span is None else span / 1000

@@ -63,6 +63,7 @@ class Board:
         self.views = tuple(views)
         start = len(_HEADER)
         self._table_at = {name: start + i * len(_TABLE) for i, name in enumerate(self.tables)}
+        self._error_at = {name: at + len(_TABLE) - 1 for name, at in self._table_at.items()}
         start += len(self.tables) * len(_TABLE)
         self._view_at = {name: start + i * len(_VIEW) for i, name in enumerate(self.views)}
 
@@ -225,9 +226,9 @@ class Board:
     def clock_error(self, table: str) -> int | None:
         """How wrong an instant of the table's source may be on our clock (microseconds): the offset, and how far off
         that may be; None where no offset was measured."""
-        start = self._table_at[table] + len(_TABLE)
-        error = self._slots[start - 1]
-        return None if error == _NONE else abs(self._slots[start - 2]) + error
+        at = self._error_at[table]
+        error = self._slots[at]
+        return None if error == _NONE else abs(self._slots[at - 1]) + error
 
     def set_copying(self, copy: Copying) -> None:
         """How far a full copy of a table is."""
