@@ -215,9 +215,11 @@ def _snapshot_of(session: Session, tables: Sequence[ServerTable]) -> tuple[int, 
 
 _XMIN = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin"
 _FILES = """
-SELECT oid::bigint AS oid, coalesce(pg_relation_filenode(oid), 0)::bigint AS file
-FROM unnest(%s::oid[]) AS oid
+SELECT c.oid::bigint AS oid, pg_relation_filenode(c.oid)::bigint AS file
+FROM pg_class c JOIN pg_am a ON a.oid = c.relam
+WHERE c.oid = ANY (%s::oid[]) AND a.amname = 'heap' AND pg_relation_filenode(c.oid) IS NOT NULL
 """
+"""Only PostgreSQL's own storage keeps rows in the way that a note stands on."""
 
 
 def settle(ready: Ready, wanted: Wanted, shot: Shot) -> None:
