@@ -302,7 +302,9 @@ class Remote:
             status=Status(answer["status"]),
             changed=[None if old is None else now - round(old * 1000) for old in answer.get("value_age_ms", ())],
             inputs={
-                name: InputAge(_instant(one["as_of"]), Status(one["status"]), one["state"])
+                name: InputAge(
+                    _instant(one["as_of"]), Status(one["status"]), one["state"], _microseconds(one.get(_ERROR))
+                )
                 for name, one in answer["inputs"].items()
             },
             readset=ReadSet(),
@@ -336,6 +338,13 @@ class _NoRow(UnknownName):
 
 def _instant(text: str | None) -> int | None:
     return None if text is None else instant(datetime.fromisoformat(text))
+
+
+def _microseconds(milliseconds: float | None) -> int | None:
+    return None if milliseconds is None else round(milliseconds * 1000)
+
+
+_ERROR = "value_age_error_ms"
 
 
 def _query(params: Mapping[str, Any]) -> dict[str, str] | None:

@@ -142,7 +142,46 @@ class ModelCalled:
     failure: str = ""
 
 
-Event = Committed | Problem | Solved | ModelCalled | Answered
+class Copying:
+    """How far a full copy of a table is.
+
+    Attributes
+    ----------
+    rows
+        Rows that were fetched, those that an earlier copy had brought included.
+    expected
+        About how many there are; an estimate.
+    parts, of
+        How many of its parts are complete.
+    since
+        When it began (microseconds).
+    """
+
+    table: str
+    rows: int
+    expected: int
+    parts: int
+    of: int
+    since: int
+
+    @property
+    def share(self) -> float:
+        """About how much is done, 0 to 1; all of it only when every part is complete.
+
+        >>> Copying("items", 50, 200, 1, 4, 0).share, Copying("items", 210, 200, 3, 4, 0).share
+        (0.25, 0.99)
+        """
+        return 1.0 if self.parts >= self.of else round(min(0.99, self.rows / max(self.expected, 1)), 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """No full copy of the table is under way any more: it is complete, or was broken off."""
+
+    table: str
+
+
+Event = Committed | Problem | Solved | ModelCalled | Answered | Copying | Copied
 
 
 class Recorder(Protocol):

@@ -113,6 +113,13 @@ def render_freshness(freshness: Mapping[str, Any]) -> Iterator[str]:
             yield f"# TYPE headrace_source_clock_{what}_seconds gauge"
         for name, clock in clocks.items():
             yield f'headrace_source_clock_{what}_seconds{{table="{_escape(name)}"}} {clock[f"{what}_ms"] / 1000}'
+    copies = {name: one["copy"] for name, one in tables.items() if one.get("copy")}
+    for what, words in _COPY:
+        if copies:
+            yield f"# HELP headrace_copy_{what} {words}"
+            yield f"# TYPE headrace_copy_{what} gauge"
+        for name, copy in copies.items():
+            yield f'headrace_copy_{what}{{table="{_escape(name)}"}} {copy[what]}'
     yield "# HELP headrace_quarantine_waiting Records that wait in quarantine now."
     yield "# TYPE headrace_quarantine_waiting gauge"
     for name, one in tables.items():
@@ -123,6 +130,11 @@ def render_freshness(freshness: Mapping[str, Any]) -> Iterator[str]:
     yield f"headrace_problems {len(freshness.get('problems', ()))}"
 
 
+_COPY = (
+    ("rows", "Rows that a full copy under way has fetched."),
+    ("expected_rows", "About how many rows it will fetch."),
+    ("share", "About how much of it is done, 0 to 1."),
+)
 _Ages = Mapping[str, Mapping[str, Any]]
 _STATUSES = tuple(status.value for status in Status)
 _STATES = tuple(state.name.lower() for state in SourceState)
