@@ -142,6 +142,7 @@ class ModelCalled:
     failure: str = ""
 
 
+@dataclass(frozen=True, slots=True)
 class Copying:
     """How far a full copy of a table is.
 
