@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from types import TracebackType
 from typing import Literal
@@ -33,8 +32,6 @@ class Answer(Incoming):
         Whether the connection had carried a request before.
     """
 
-    __slots__ = ("_close", "_max_body", "delimited", "headers", "reused", "status")
-
     def __init__(
         self,
         status: int,
@@ -46,13 +43,14 @@ class Answer(Incoming):
         reads: Callable[[], None] = _nothing,
         close: Callable[[], None] = _nothing,
     ) -> None:
-        super().__init__(reads)
         self.status = status
         self.headers: Fields = headers
         self.delimited = delimited
         self.reused = reused
         self._max_body = max_body
+        self._reads = reads
         self._close = close
+        self.trailers = []
 
     # For callers
 
@@ -89,19 +87,11 @@ class Answer(Incoming):
                 )
         return b"".join(pieces)
 
-    async def wait(self) -> None:
-        """Wait for more of the body; closes the connection when it is cancelled."""
-        try:
-            await super().wait()
-        except asyncio.CancelledError:
-            await self.aclose()
-            raise
-
     async def aclose(self) -> None:
         """Let go: of an incomplete answer, the connection is closed at once, which tells the other side to stop."""
-        self.abort()
+        self.abandon()
 
-    def abort(self) -> None:
+    def abandon(self) -> None:
         """The same at once, from code that is not async; whoever waits for a piece gets an `ExchangeError`."""
         self.drop()
         if not self._complete and self._error is None:

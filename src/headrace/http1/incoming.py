@@ -27,19 +27,17 @@ class Incoming:
         Fields after a chunked body; complete when the body is.
     """
 
-    __slots__ = ("_complete", "_error", "_first", "_reads", "_rest", "_waiter", "buffered", "received", "trailers")
-
-    def __init__(self, reads: Callable[[], None] = _nothing) -> None:
-        self.received = 0
-        self.buffered = 0
-        self.trailers: list[Field] = []
-        self._first = b""
-        # Nearly always a body comes in one piece, or each piece is read before the next comes.
-        self._rest: list[bytes] | None = None
-        self._complete = False
-        self._error: HttpError | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self._reads = reads
+    # Defaults of the class, not of slots: one is made per exchange, and most of these are never set in its life.
+    received = 0
+    buffered = 0
+    _first = b""
+    # Nearly always a body comes in one piece, or each piece is read before the next comes.
+    _rest: list[bytes] | None = None
+    _complete = False
+    _error: HttpError | None = None
+    _waiter: asyncio.Future[None] | None = None
+    _reads: Callable[[], None] = staticmethod(_nothing)
+    trailers: list[Field]
 
     # For who reads it
 
@@ -88,8 +86,14 @@ class Incoming:
         self._reads()
         try:
             await self._waiter
+        except asyncio.CancelledError:
+            self.abandon()
+            raise
         finally:
             self._waiter = None
+
+    def abandon(self) -> None:
+        """Who waited for more was cancelled."""
 
     def check(self) -> None:
         """Raise what is wrong with the body, once all that came before is taken."""

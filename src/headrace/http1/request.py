@@ -33,27 +33,23 @@ class Request(Incoming):
         The status of the answer whose head was written; 0 before.
     """
 
-    __slots__ = (
-        "_done", "answered", "client", "expects", "headers", "keep_alive", "length", "method", "state", "target",
-        "version",
-    )  # fmt: skip
+    expects = False
+    answered = 0
+    client: Any = None
+    state: Any = None
+    """Free for whoever handles the request."""
+    _done: list[Callable[[Request], None]] | None = None
 
     def __init__(
         self, method: bytes, target: bytes, headers: list[Field], *, version: str, keep_alive: bool, length: int | None
     ) -> None:
-        super().__init__()
         self.method = method
         self.target = target
         self.headers: Fields = headers
         self.version = version
         self.keep_alive = keep_alive
         self.length = length
-        self.expects = False
-        self.client: Any = None
-        self.answered = 0
-        self.state: Any = None
-        """Free for whoever handles the request."""
-        self._done: list[Callable[[Request], None]] | None = None
+        self.trailers = []
 
     # For handlers
 

@@ -210,7 +210,7 @@ class IncomingStream:
 
     def stop(self) -> None:
         """Close the connection."""
-        self._answer.abort()
+        self._answer.abandon()
 
     async def _read(self) -> bytes:
         """What is to be passed on of what comes; empty only when the stream is complete."""
