@@ -71,7 +71,9 @@ def truthful(tmp_path_factory: pytest.TempPathFactory, mock: Mock) -> Iterator[s
         server.close()
 
 
-QUICK = '{"timeouts": {"first_token": 1.0, "total": 4.0, "idle": 1.0}, "breaker": {"enabled": False}}'
+QUICK = '{"timeouts": {"first_token": 1.0, "total": 4.0, "idle": 1.0}, "breaker": OFF, "hedge": OFF}'.replace(
+    "OFF", '{"enabled": False}'
+)
 
 
 @pytest.mark.slow
