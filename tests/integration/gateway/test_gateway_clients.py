@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -12,6 +14,7 @@ import pytest
 
 from headrace.core.clock import SystemClock
 from headrace.server.gateway.keys import digest_of
+from headrace.server.gateway.ledger import append, read
 
 CLOCK = SystemClock()
 HI: Any = [{"role": "user", "content": "Say something."}]
@@ -209,3 +212,27 @@ async def test_a_client_that_leaves_is_noticed_upstream(serve: Any, mock: Any) -
         while mock.stats()["cancelled"] == 0:
             assert CLOCK.monotonic() - left < 0.5  # the look itself takes some time; the truth suite measures 100 ms
             await CLOCK.sleep(0.005)
+
+
+async def test_a_stalled_disk_stalls_no_request(serve: Any) -> None:
+    serving = await serve()
+    with_key(serving, budget={"day": "1000"})
+    stalled, go = threading.Event(), threading.Event()
+
+    def write(path: Path, data: bytes) -> None:
+        stalled.set()
+        go.wait(30)
+        append(path, data)
+
+    serving.accounts.ledger._write = write
+    try:
+        async with client(serving, key=SECRET, timeout=5.0) as llm:
+            await llm.chat.completions.create(model="llm", messages=HI)
+            assert await asyncio.to_thread(stalled.wait, 10)
+            for _ in range(20):
+                await llm.chat.completions.create(model="llm", messages=HI)
+    finally:
+        go.set()
+    assert serving.accounts.ledger.close()
+    (spent,) = read(serving.accounts.ledger.path)
+    assert spent.in_total == serving.accounts.budgets.lanes["total"].spent(0.0, "k1")

@@ -39,13 +39,13 @@ class Item(hr.Record):
 
 app.table(Item, key="item_id", index=["shelf"], freshness="1s")
 app.view("on_shelf", "SELECT item_id, price FROM items WHERE shelf = :shelf ORDER BY item_id")
-app.model(
-    "mock-model",
-    [hr.models.OpenAI("%(url)s", name="one", stream_usage=%(usage)s), hr.models.Anthropic("%(url)s", name="two")],
-    deadline="5s",
-    prices=hr.models.Prices.parse('models: {"*": {input: "1", output: "2"}}'),
-    policies=%(policies)s,
-)
+RULES = {
+    "deadline": "5s",
+    "prices": hr.models.Prices.parse('models: {"*": {input: "1", output: "2"}}'),
+    "policies": %(policies)s,
+}
+app.model("mock-model", hr.models.OpenAI("%(url)s", name="one", stream_usage=%(usage)s), **RULES)
+app.model("claude", hr.models.Anthropic("%(url)s", name="two"), **RULES)
 """
 
 
@@ -71,13 +71,17 @@ def truthful(tmp_path_factory: pytest.TempPathFactory, mock: Mock) -> Iterator[s
         server.close()
 
 
-QUICK = '{"timeouts": {"first_token": 1.0, "total": 4.0, "idle": 1.0}, "breaker": {"enabled": False}}'
+QUICK = '{"timeouts": {"first_token": 1.0, "total": 4.0, "idle": 1.0}, "breaker": OFF, "hedge": OFF}'.replace(
+    "OFF", '{"enabled": False}'
+)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", stream_truth.CASES, ids=str)
 async def test_tells_the_truth(case: Any, truthful: str, mock: Mock) -> None:
-    (await stream_truth.check(case, stream_truth.Gateway(truthful, patience=7.0), mock)).hold()
+    # An upstream of the other dialect would be translated to, which is not byte for byte.
+    model = "claude" if case.api == "messages" else "mock-model"
+    (await stream_truth.check(case, stream_truth.Gateway(truthful, model, patience=7.0), mock)).hold()
 
 
 CLIENTS: list[openai.OpenAI] = []
@@ -189,7 +193,7 @@ def test_keys_are_made_and_revoked_while_it_runs(shop: Shop) -> None:
         with pytest.raises(openai.AuthenticationError):
             ask(shop.client("hr-other"))
         with anthropic.Anthropic(base_url=shop.url, api_key=secret, max_retries=0) as claude:
-            assert claude.messages.create(model="mock-model", max_tokens=64, messages=HI).content
+            assert claude.messages.create(model="claude", max_tokens=64, messages=HI).content
         eventually(lambda: spent(shop), seconds=10)
         key(shop, "revoke", "team")
         eventually(lambda: revoked(shop, secret), seconds=10)
