@@ -495,3 +495,32 @@ async def test_and_is_none_when_they_are_not_in_time(world: World) -> None:
     world.shelf.complete = world.clock.now()
     with pytest.raises(StaleContext, match="items"):
         await world.run(world.runner(declare(world, strict=True)))
+
+
+async def test_what_a_shadow_does_to_its_input_stays_with_it(world: World) -> None:
+    async def slow(ask: Order, ctx: hr.Context) -> Dish:
+        await world.clock.sleep(0.5)
+        return Dish(name=ask.restaurant_id)
+
+    async def careless(ask: Order, ctx: hr.Context) -> Dish:
+        ask.restaurant_id = "changed"
+        return Dish(name="x")
+
+    endpoint = declare(world, slow)
+    endpoint.version("b", shadow=True)(careless)
+    answer = await world.run(world.runner(endpoint))
+    assert json.loads(answer.body) == {"name": "r7"}
+    assert [event.status for event in world.events if event.shadow] == [200]
+
+
+async def test_an_apology_claims_nothing_of_what_the_failed_run_had_read(world: World) -> None:
+    world.llm.script = [REFUSED]
+    answer = await world.run(world.runner(declare(world, fallback={"name": "sorry"})))
+    assert (answer.facts.reads, answer.facts.stale, answer.facts.unchanged_as_of) == ([], "unchecked", None)
+
+
+async def test_an_endpoint_that_has_too_much_to_do_falls_back_as_well(world: World) -> None:
+    how: Any = {"max_concurrency": 1, "admission": AdmissionRules(most=1), "fallback": {"name": "busy"}}
+    runner = world.runner(declare(world, **how))
+    found = await world.live(asyncio.gather(*(runner.run(world.ask()) for _ in range(3))))
+    assert sorted(json.loads(one.body)["name"] for one in found) == ["busy", "soup", "soup"]
