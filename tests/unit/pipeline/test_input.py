@@ -114,11 +114,9 @@ def test_python_values_are_checked_as_well() -> None:
         reader.check({"nota": "x"})
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.integers(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=10,
-)
+PLAIN = st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.integers()
+LINES = st.lists(st.dictionaries(st.sampled_from(["item", "price", "x"]), PLAIN, max_size=3), max_size=3)
+JSON = PLAIN | LINES | st.dictionaries(st.sampled_from(["lines", "note", "x"]), PLAIN | LINES, max_size=3)
 
 
 @given(JSON | st.binary(max_size=50))
