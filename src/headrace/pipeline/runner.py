@@ -15,6 +15,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
+from copy import deepcopy
+from dataclasses import replace
 from typing import Any, cast
 
 from headrace.core.errors import DeadlinePassed, HeadraceError, ModelError, ModelRefused, Overloaded, UnknownName
@@ -263,6 +265,8 @@ class Runner:
                 return await self._other(work, fallback)
         if body is None:
             return None
+        if not isinstance(fallback, Rule):
+            self._handling.start(work)  # it stands on nothing that was read
         facts.fallback = fallback.name
         return self._told(work, body)
 
@@ -311,7 +315,8 @@ class Runner:
             return
         now = self._clock.monotonic()
         label = self._labels.get(handler.name, handler.name)
-        work = Work(ask, handler, label, now, end, end, Facts(label, ask.id), shadow=True)
+        own = replace(ask, input=deepcopy(ask.input))  # what it does with its input must not touch the answer
+        work = Work(own, handler, label, now, end, end, Facts(label, ask.id), shadow=True)
         task = asyncio.get_running_loop().create_task(self._beside(work))
         self._shadows.add(task)
         task.add_done_callback(self._shadows.discard)

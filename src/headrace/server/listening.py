@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.types import ASGIApp
 
-from headrace.core.errors import HeadraceError, StreamBroken
+from headrace.core.errors import HeadraceError
 from headrace.http1 import Request, Response, Server, ServerLimits
 from headrace.http1.server import log_failure
 from headrace.server.bridge import Bridge, lifespan
@@ -68,9 +68,9 @@ def limits(settings: Settings) -> ServerLimits:
 
 
 def failed(error: Exception, request: Request) -> None:
-    """What is logged when an answer breaks off: all of it, unless it is a stream whose upstream broke off."""
-    if isinstance(error, StreamBroken):
-        log.warning("%s: %s", request.path.decode("latin-1"), error.message)
+    """What left a handler, or broke its answer off. Errors of ours say in a line what happened."""
+    if isinstance(error, HeadraceError):
+        log.warning("%s broke off: %s", request.path.decode("latin-1"), error.message)
     else:
         log_failure(error, request)
 
