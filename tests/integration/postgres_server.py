@@ -69,6 +69,7 @@ def dsn(server: TemporaryPostgres) -> Iterator[str]:
             if not connection.execute(_LEFT, [name]).fetchall():
                 break
             connection.execute(_DROP, [name])
+            connection.execute("SELECT pg_sleep(0.05)")  # a server may take a moment to let go of one
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # pyright: ignore
 
 

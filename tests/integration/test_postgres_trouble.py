@@ -305,6 +305,8 @@ async def test_a_publication_is_adopted_or_refused_with_what_mends_it(dsn, sql, 
     error = await refusal(follower)
     assert "leaves out delete, truncate" in error.message
     sql.execute(error.hint)
+    if sql.info.server_version < 150_000:  # no filters yet
+        return
     sql.execute("ALTER PUBLICATION headrace_t ADD TABLE notes WHERE (id > 3)")
     error = await refusal(follower)
     assert "only some rows" in error.message

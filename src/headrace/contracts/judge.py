@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any
 
 from headrace.contracts.body import Body, Form, fields_of
@@ -149,6 +150,10 @@ class Judge:
     def _kept(self, sitting: _Sitting, payload: Kept) -> int:
         """Name rows that are stored already, so that they do not count as gone."""
         judged, columns, names = sitting.judged, self.contract.schema.names, payload.names
+        found = self._keys.columns(names, payload.keys)
+        if found is not None:
+            judged.held += zip(*(found.get(name) or repeat(None, len(payload.keys)) for name in columns), strict=True)
+            return len(payload.keys)
         for values in payload.keys:
             key = self._keys.read(dict(zip(names, values, strict=True)))
             if isinstance(key, Breach):  # nobody knows which row it is: nothing counts as gone

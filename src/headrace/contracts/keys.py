@@ -29,6 +29,7 @@ class KeyReader:
         self._hooked = {name for name in names if not frozen and (name in hooked or "*" in hooked)}
         wanted = [*names, *([contract.schema.version] if contract.schema.version else [])]
         self._adapters = {name: _adapter(contract, name) for name in wanted}
+        self._lists = {name: TypeAdapter(_many(contract, name)) for name in names}
         self._encoders = {name: encoder_of(contract.schema.column(name)) for name in wanted}
 
     def read(self, key: Any) -> Row | Breach:
@@ -53,6 +54,29 @@ class KeyReader:
                 return cell
             cells.append(cell)
         return tuple(cells)
+
+    def columns(self, names: Sequence[str], keys: Sequence[Sequence[Any]]) -> dict[str, list[Any]] | None:
+        """Many keys at once, as columns in storage form by name; None when one of them is not good, or must be read
+        alone: then `read` says which, and why.
+
+        Parameters
+        ----------
+        names
+            Of the values of each key, in order.
+        """
+        if self._hooked or not keys or self._schema.kind is TableKind.EVENTS:
+            return None
+        given = {self.inputs.get(name, name): i for i, name in enumerate(names)}
+        found: dict[str, list[Any]] = {}
+        for name in self._schema.key:
+            if name not in given:
+                return None
+            at, adapter, encode = given[name], self._lists[name], self._encoders[name]
+            try:
+                found[name] = [encode(value) for value in adapter.validate_python([key[at] for key in keys])]
+            except ValidationError:
+                return None
+        return found
 
     def version(self, fields: Mapping[str, Any]) -> int | Breach | None:
         """The guard version beside the key of a delete; None when there is none or the table declares no version."""
@@ -107,6 +131,13 @@ class KeyReader:
 
 
 _STR = TypeAdapter(str)
+
+
+def _many(contract: Contract, name: str) -> Any:
+    """The type of a list of values of one column."""
+    field = contract.record.model_fields[name]
+    one = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation  # pyright: ignore
+    return list[one]  # pyright: ignore[reportInvalidTypeForm]
 
 
 def _adapter(contract: Contract, name: str) -> TypeAdapter[Any] | None:

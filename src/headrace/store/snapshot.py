@@ -6,6 +6,9 @@ can be read, nobody knows which row it is, and the copy deletes nothing.
 A key is not brought when its row was last written before the copy began and the copy did not name it. The keys that a
 copy names are noted in a table beside the live one, except on a first load into an empty table, where none can be
 missing. Rows that ordinary changes write during the copy are newer than its beginning and stay.
+
+A copy that goes on where one was broken off (there is a note of that) writes every row that it brings, also where it is
+equal to what is stored: so these are newer than its beginning, and only the keys that it names without a row are noted.
 """
 
 from __future__ import annotations
@@ -25,10 +28,12 @@ from headrace.store.rows import Stamp, TableRows
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A full copy under way: the commit stamp of its first part, and whether the keys that it brings are noted."""
+    """A full copy under way: the commit stamp of its first part, whether keys that it does not name may be stored, and
+    whether it writes all rows that it brings."""
 
     started: int
     compare: bool
+    goes_on: bool = False
 
 
 def begin(db: apsw.Connection, rows: TableRows, submission: Submission, *, txn: int) -> Copy:
@@ -36,16 +41,23 @@ def begin(db: apsw.Connection, rows: TableRows, submission: Submission, *, txn: 
     name = rows.schema.name
     found = db.execute("SELECT started, compare, shows FROM _hr_snapshots WHERE table_name = ?", (name,)).fetchone()
     if found is not None and submission.snapshot != "only" and found[2] == submission.source_ts:
-        return Copy(int(found[0]), bool(found[1]))
+        return Copy(int(found[0]), bool(found[1]), found[1] == _GOES_ON)
     rows.forget_seen(db)
     # A copy in one piece ends before the next change: what this very transaction wrote was written before it, too.
     started = txn + 1 if submission.snapshot == "only" else txn
-    copy = Copy(started, not rows.is_empty(db))
+    noted = db.execute("SELECT 1 FROM _hr_copies WHERE table_name = ?", (name,)).get is not None
+    # Where versions order the changes, a row that is brought is not always written.
+    by_arrival = rows.schema.version is None and submission.version is None
+    copy = Copy(started, not rows.is_empty(db), noted and by_arrival)
+    compare = _GOES_ON if copy.compare and copy.goes_on else int(copy.compare)
     db.execute(
         "INSERT OR REPLACE INTO _hr_snapshots VALUES (?, ?, ?, ?, ?)",
-        (name, started, submission.source_ts, copy.compare, submission.position is not None),
+        (name, started, submission.source_ts, compare, submission.position is not None),
     )
     return copy
+
+
+_GOES_ON = 2
 
 
 def hold(db: apsw.Connection, rows: TableRows, judged: Judged, copy: Copy) -> Copy:
@@ -60,10 +72,10 @@ def hold(db: apsw.Connection, rows: TableRows, judged: Judged, copy: Copy) -> Co
 
 def apply_part(db: apsw.Connection, rows: TableRows, change: Upserts, stamp: Stamp, copy: Copy) -> int:
     """Upsert rows of a copy; rows that are equal to what is stored keep their age. Returns how many took effect."""
-    if copy.compare:
+    if copy.compare and not copy.goes_on:
         rows.note_seen(db, change.rows)
     ordered_by_batch = stamp.version is not None and rows.schema.version is None
-    return rows.upsert(db, change, stamp, unchanged_stay=copy.compare and not ordered_by_batch)
+    return rows.upsert(db, change, stamp, unchanged_stay=copy.compare and not copy.goes_on and not ordered_by_batch)
 
 
 def keep_notes(db: apsw.Connection, table: str, submissions: Iterable[Submission]) -> None:

@@ -71,7 +71,8 @@ CREATE TABLE IF NOT EXISTS _hr_snapshots (
     table_name TEXT PRIMARY KEY,
     started INTEGER NOT NULL,    -- commit stamp of the first part
     shows INTEGER,               -- the instant that the copy shows; a part with another one begins a new copy
-    compare INTEGER NOT NULL,    -- 1: the table had rows at the start, so the keys that the copy brings are noted
+    compare INTEGER NOT NULL,    -- 1: the table had rows at the start, so the keys that the copy brings are noted;
+                                 -- 2: these are of a copy that was broken off, and it goes on
     resumable INTEGER NOT NULL   -- 1: its source has a position inside the copy and goes on from there after a crash
 ) WITHOUT ROWID;
 
