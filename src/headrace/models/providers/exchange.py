@@ -237,7 +237,7 @@ class IncomingStream:
         """All came. The connection is kept if HTTP's own end follows soon; nobody waits for that."""
         self.complete = True
         if not self._answer.complete:
-            asyncio.get_running_loop().call_later(_LINGER, self._answer.abort)
+            asyncio.get_running_loop().call_later(_LINGER, self._answer.abandon)
 
 
 def said_in(dialect: Dialect) -> Callable[[int, bytes], bytes]:
