@@ -92,6 +92,8 @@ def python_page() -> str:
         value = getattr(package, name)
         if inspect.ismodule(value):
             parts.append(f"## `headrace.{name}`\n\n{markdown(value.__doc__)}")
+            if name == "errors":
+                continue  # a page of their own
             parts += [_object(f"headrace.{name}.{inner}", getattr(value, inner), "###") for inner in value.__all__]
         else:
             parts.append(_object(f"headrace.{name}", value, "##"))
@@ -233,6 +235,7 @@ def errors_page() -> str:
     errors = importlib.import_module("headrace.core.errors")
     problems = importlib.import_module("headrace.core.problems")
     parts = [NOTE, "# Errors", markdown(errors.__doc__)]
+    parts.append("They are imported from `headrace.errors`: `from headrace.errors import StaleContext`.")
     parts.append("| error | HTTP status | problem type |\n|---|---|---|")
     parts[-1] += "".join(
         f"\n| `{kind.error.__name__}` | {kind.status} | `{problems.PREFIX}{kind.name}` |" for kind in problems.KINDS

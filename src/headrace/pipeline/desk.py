@@ -17,7 +17,7 @@ import msgspec
 
 from headrace.core.clock import Clock
 from headrace.core.errors import HeadraceError
-from headrace.core.events import NullRecorder, Recorder, Solved
+from headrace.core.events import NullRecorder, Problem, Recorder, Solved
 from headrace.core.names import unknown
 from headrace.pipeline.answer import Asked
 from headrace.pipeline.ask import Ask
@@ -137,6 +137,10 @@ class Desk:
                     said.add(name)
                     yield f"# TYPE headrace_answer_cache_{name} {kind}"
                 yield f'headrace_answer_cache_{name}{{endpoint="{path}"}} {number:g}'
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong with the rows that split traffic, per endpoint."""
+        return (runner.split.problem for runner in self.runners.values() if runner.split.problem is not None)
 
     async def look(self) -> None:
         """Read the rows once, and split by them."""

@@ -72,7 +72,7 @@ async def open_desk(
     """The endpoints of an app, running."""
     means = Means(reads, callers, frozenset(app.views), frozenset(app.tables), clock)
     counters = Counters()
-    readable = shapes(build_library(app), {name: table.schema for name, table in app.tables.items()})
+    readable = _readable(app)
     runners = {
         path: Runner(
             endpoint,
@@ -91,6 +91,24 @@ async def open_desk(
 
     async with Desk(runners, counters, clock=clock, rows=rows, recorder=recorder) as desk:
         yield desk
+
+
+def check(app: Declaration) -> None:
+    """Look at what can only be looked at when all is declared, as opening the endpoints does.
+
+    Raises
+    ------
+    DeclarationError
+        A tolerance names what is not there.
+    """
+    if app.endpoints:
+        readable = _readable(app)
+        for endpoint in app.endpoints.values():
+            _relax(endpoint, readable)
+
+
+def _readable(app: Declaration) -> dict[str, Shape]:
+    return shapes(build_library(app), {name: table.schema for name, table in app.tables.items()})
 
 
 def _relax(endpoint: Endpoint, readable: Mapping[str, Shape]) -> Relax | None:

@@ -10,10 +10,11 @@ from typing import Any
 import msgspec
 
 from headrace.core.clock import Clock, SystemClock, isoformat
+from headrace.core.events import Problem
 from headrace.http1.request import Request
 from headrace.http1.response import Handler, Response
 from headrace.models.request import Dialect
-from headrace.server.gateway import documents
+from headrace.server.gateway import documents, upstreams
 from headrace.server.gateway.allowance import Allowances
 from headrace.server.gateway.budgets import Budgets
 from headrace.server.gateway.complaint import JSON, Complaint
@@ -114,6 +115,7 @@ class Gateway:
     def metrics(self) -> Iterator[str]:
         """Lines for `/metrics`."""
         yield from self._tally.lines()
+        yield from upstreams.lines(self._parts.offers.values())
         for name, words, problem in (
             (
                 "keys_broken",
@@ -132,6 +134,15 @@ class Gateway:
         yield "# HELP headrace_gateway_keys Keys in the file, those that have ended included."
         yield "# TYPE headrace_gateway_keys gauge"
         yield f"headrace_gateway_keys {len(self._keyring.snapshot.keys)}"
+
+    def problems(self) -> Iterator[Problem]:
+        """A file of keys that cannot be read, spending that cannot be written: it serves on what it knows."""
+        if self._keyring.problem:
+            hint = "repair the file, or restore it; it is looked at once a second"
+            yield Problem("gateway:keys", "keys_broken", self._keyring.problem, hint)
+        if self._ledger is not None and self._ledger.problem:
+            hint = "budgets hold in memory; make room on the disk before the server is started again"
+            yield Problem("gateway:spending", "ledger_behind", self._ledger.problem, hint)
 
     def _handler(self, dialect: Dialect) -> Handler:
         parts = self._parts
