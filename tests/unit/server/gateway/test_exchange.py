@@ -299,7 +299,7 @@ async def test_no_money_is_said_so_that_clients_stop(world: Any, kit: Any) -> No
     world.model.answer = lambda _: ModelRefused("no money", reason="over_budget")
     answer = await world.ask(key=kit.SECRET)
     assert kit.document(answer)["error"]["code"] == "insufficient_quota"
-    assert "0.01 of this day" in kit.document(answer)["error"]["message"]
+    assert "0.01 a day" in kit.document(answer)["error"]["message"]
 
 
 async def test_budget_needs_prices(world: Any, kit: Any) -> None:
