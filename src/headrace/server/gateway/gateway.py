@@ -28,6 +28,7 @@ from headrace.server.ports import Reads
 
 PREFIX = b"/v1/"
 _MODELS = b"/v1/models"
+_ASTRAY = b"/chat/completions"
 _PATHS = {
     b"/v1/chat/completions": Dialect.CHAT,
     b"/v1/responses": Dialect.RESPONSES,
@@ -99,7 +100,8 @@ class Gateway:
         """The handler of a request; None where its path is not ours."""
         target = request.target
         if not target.startswith(PREFIX):
-            return None
+            # The client of a `base_url` without `/v1`: it shows nothing of a 404 that is not in its own words.
+            return self._nothing if target == _ASTRAY else None
         path = target.partition(b"?")[0]
         handler = self._handlers.get(path)
         if handler is not None and request.method == b"POST":
@@ -190,6 +192,8 @@ class Gateway:
         said = path[:100].decode("latin-1")
         there = ", ".join(one.decode() for one in (*_PATHS, _MODELS))
         message = f"there is nothing at {said}; there are: {there}"
+        if path == _ASTRAY:
+            message += ". The base_url of OpenAI's clients ends in /v1"
         return Complaint(404, message, code="not_found", retry=False).response(dialect)
 
 

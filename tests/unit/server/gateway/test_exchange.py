@@ -422,6 +422,8 @@ async def test_models_are_listed_to_whoever_may_call_them(world: Any, kit: Any) 
 async def test_paths_and_methods_that_are_not_there(world: Any, kit: Any) -> None:
     answer = await world.ask(path="/v1/completions")
     assert (answer.status, kit.document(answer)["error"]["code"]) == (404, "not_found")
+    answer = await world.ask(path="/chat/completions")
+    assert (answer.status, "ends in /v1" in kit.document(answer)["error"]["message"]) == (404, True)
     answer = await world.ask(path="/v1/messages/count_tokens")
     assert (answer.status, kit.document(answer)["type"]) == (404, "error")
     answer = await world.ask(b"", method="GET")
