@@ -23,6 +23,7 @@ from headrace.pipeline.answer import Asked
 from headrace.pipeline.ask import Ask
 from headrace.pipeline.counters import Counters
 from headrace.pipeline.input import Reader
+from headrace.pipeline.kept import WORDS
 from headrace.pipeline.runner import Runner, routes
 from headrace.pipeline.split import Split
 from headrace.pipeline.typed import typed
@@ -135,6 +136,7 @@ class Desk:
             for name, kind, number in answers.lines():
                 if name not in said:
                     said.add(name)
+                    yield f"# HELP headrace_answer_cache_{name} {WORDS[name]}"
                     yield f"# TYPE headrace_answer_cache_{name} {kind}"
                 yield f'headrace_answer_cache_{name}{{endpoint="{path}"}} {number:g}'
 

@@ -13,6 +13,22 @@ from headrace.pipeline.handling import Work
 from headrace.pipeline.ports import Reads
 
 
+WORDS = {
+    "hits_total": "Requests that were given a kept answer.",
+    "misses_total": "Requests that were not.",
+    "stale_total": "Kept answers that were found and did not hold any more.",
+    "kept_total": "Answers that were kept.",
+    "unkept_total": "Answers that were not kept: too large, or of a request like no other.",
+    "evicted_total": "Kept answers that made room for others.",
+    "saved_tokens_total": "Tokens that hits did not take.",
+    "saved_cost_total": "What hits did not cost, in the currency of the prices.",
+    "saved_seconds_total": "How long the answers of hits had taken.",
+    "bytes": "Size of what is kept.",
+    "answers": "Answers that are kept.",
+}
+"""What `KeptAnswers.lines` counts, for people."""
+
+
 class KeptAnswers:
     """Finds and keeps the answers of one endpoint."""
 

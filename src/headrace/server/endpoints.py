@@ -197,7 +197,7 @@ def _said(facts: Facts, *, whole: bool) -> Headers:
 def _context(facts: Facts) -> bytes:
     """What was read, each with its as-of age in milliseconds and its status."""
     said = [
-        f"{read.name}; age_ms={'unknown' if read.age_ms is None else f'{read.age_ms:.0f}'}; status={read.status}"
+        f"{read.name}; " + ("" if read.age_ms is None else f"age_ms={read.age_ms:.0f}; ") + f"status={read.status}"
         for read in facts.reads
     ]
     while sum(map(len, said)) > _LONGEST:
