@@ -12,13 +12,12 @@ from headrace.pipeline.cache import AnswerCache, Made
 from headrace.pipeline.handling import Work
 from headrace.pipeline.ports import Reads
 
-
 WORDS = {
     "hits_total": "Requests that were given a kept answer.",
-    "misses_total": "Requests that were not.",
-    "stale_total": "Kept answers that were found and did not hold any more.",
+    "misses_total": "Requests that nobody had asked before.",
+    "stale_total": "Requests whose kept answers did not hold any more.",
     "kept_total": "Answers that were kept.",
-    "unkept_total": "Answers that were not kept: too large, or of a request like no other.",
+    "unkept_total": "Answers that were not kept: of a fallback, refused, or too large.",
     "evicted_total": "Kept answers that made room for others.",
     "saved_tokens_total": "Tokens that hits did not take.",
     "saved_cost_total": "What hits did not cost, in the currency of the prices.",
