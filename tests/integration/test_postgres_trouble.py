@@ -25,6 +25,7 @@ from headrace.core.records import Record
 from headrace.core.schema import TableKind
 from headrace.demo.postgres import TemporaryPostgres
 from headrace.sources import Postgres
+from headrace.sources.postgres.stream import Stream
 
 
 class Note(Record):
@@ -464,3 +465,25 @@ async def test_events_without_a_key_are_not_copied_twice(dsn, sql, follow):  # n
     assert ids == [*range(1, 1001), 2001]
     assert kinds(follower, Problem) == ["events_missing"]
     assert kinds(follower, Solved) == []
+
+
+async def test_what_the_server_says_is_passed_on_without_its_grade(dsn, sql, follow, monkeypatch):  # noqa: F811
+    """Our log has grades of its own: what is tried again is a warning there."""
+    sql.execute(CREATE)
+    follower = follow()
+    await follower.caught_up()
+    await follower.close()
+    drop = "SELECT pg_drop_replication_slot('headrace_t')"
+    start = Stream.start
+
+    def dropped_before(stream: Stream, *arguments: object) -> None:
+        sql.execute(drop)
+        monkeypatch.setattr(Stream, "start", start)
+        start(stream, *arguments)  # pyright: ignore
+
+    monkeypatch.setattr(Stream, "start", dropped_before)
+    error = await refusal(follower)
+    assert 'replication slot "headrace_t" does not exist' in error.message
+    assert "ERROR" not in error.message
+    await follower.caught_up()
+    same(follower, dsn)
