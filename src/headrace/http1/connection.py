@@ -52,6 +52,7 @@ class Connection(asyncio.Protocol):
         self._paused_at = 0.0
         self._head_since = 0.0
         self._lingering = False
+        self._overheard = 0
         self._draining = False
         self._gone = False
         self._peer: Any = None
@@ -71,6 +72,8 @@ class Connection(asyncio.Protocol):
         self._gone = True
         self.deadline = NEVER
         self._leave()
+        if self._current is not None:
+            self._current.done()
         self._server.forget(self)
 
     def eof_received(self) -> bool:
@@ -85,7 +88,12 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
-        if self._lingering or self._inbound.ended:
+        if self._lingering:
+            self._overheard += len(data)
+            if self._overheard > self._limits.max_body:
+                self._transport.close()
+            return
+        if self._inbound.ended:
             return
         current = self._current
         if current is not None and current.complete:
@@ -194,6 +202,7 @@ class Connection(asyncio.Protocol):
                 if not stream.marked:
                     request.keep_alive = False
                 self._begun = True
+                request.answered = response.status
                 close = self._closes(request)
                 await stream.run(self._transport.write, self._drained, self._server.date, close=close)
             if self._blocked:
@@ -206,6 +215,7 @@ class Connection(asyncio.Protocol):
         except Exception as error:
             if stream is not None and not stream.begun:
                 self._begun = False
+                request.answered = 0
             self._failed(request, error, marked=stream is None or stream.marked)
         self._task = None
         self._finished(request)
@@ -214,6 +224,7 @@ class Connection(asyncio.Protocol):
     def _write_whole(self, request: Request, response: Response, body: bytes) -> None:
         data = whole(request, response, body, self._server.date, close=self._closes(request))
         self._begun = True
+        request.answered = response.status
         self._transport.write(data)
 
     def _closes(self, request: Request) -> bool:
@@ -240,6 +251,7 @@ class Connection(asyncio.Protocol):
     def _finished(self, request: Request) -> None:
         self._current = None
         request.drop()
+        request.done()
         self._server.served += 1
         if self._gone or self._transport.is_closing():
             return

@@ -35,11 +35,13 @@ class Request:
         Fields after a chunked body; there once the body has been read to its end.
     client
         The address of the other side, as the transport gives it.
+    answered
+        The status of the answer whose head was written; 0 before.
     """
 
     __slots__ = (
-        "_complete", "_error", "_pieces", "_reads", "_size", "_waiter", "client", "expects", "headers", "keep_alive",
-        "length", "method", "received", "state", "target", "trailers", "version",
+        "_complete", "_done", "_error", "_pieces", "_reads", "_size", "_waiter", "answered", "client", "expects",
+        "headers", "keep_alive", "length", "method", "received", "state", "target", "trailers", "version",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +57,7 @@ class Request:
         self.received = 0
         self.trailers: list[Field] = []
         self.client: Any = None
+        self.answered = 0
         self.state: Any = None
         """Free for whoever handles the request."""
         self._pieces: list[bytes] = []
@@ -63,6 +66,7 @@ class Request:
         self._error: BodyRefused | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._reads: Callable[[], None] = _nothing
+        self._done: list[Callable[[Request], None]] | None = None
 
     # For handlers
 
@@ -79,6 +83,12 @@ class Request:
     def header(self, name: bytes) -> bytes | None:
         """The first value of a header (name in lower case)."""
         return find(self.headers, name)
+
+    def when_done(self, callback: Callable[[Request], None]) -> None:
+        """Call `callback` once, when the answer is out, or broke off, or its client is gone; see `answered`."""
+        if self._done is None:
+            self._done = []
+        self._done.append(callback)
 
     @property
     def complete(self) -> bool:
@@ -161,6 +171,13 @@ class Request:
         """Nobody will read what came or comes."""
         self._pieces.clear()
         self._size = 0
+
+    def done(self) -> None:
+        """The exchange is over."""
+        if self._done is not None:
+            callbacks, self._done = self._done, None
+            for callback in callbacks:
+                callback(self)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from headrace.core.errors import DeclarationError
+from headrace.http1 import Handler, Request
 from headrace.server.catalog import Catalog
 from headrace.server.ports import Health, Reads, Writes
 
@@ -23,12 +25,37 @@ class Engine:
     health: Health | None = None
 
 
+class Handlers(Protocol):
+    """Serves paths of its own as plain `http1` handlers, before ASGI: what is asked often pays for no framework.
+
+    Its requests pass the same guard, the same bound on requests in flight and the same meter as all others.
+    """
+
+    @property
+    def checks_keys(self) -> bool:
+        """Whether it knows API keys of its own. `Host` and `Origin` are checked all the same; keys are left to it."""
+        ...
+
+    def find(self, request: Request) -> Handler | None:
+        """The handler for a request; None: its path belongs to somebody else. Called for each request: be quick."""
+        ...
+
+    def openapi(self) -> dict[str, Any]:
+        """Paths to add to `/openapi.json`."""
+        ...
+
+    def metrics(self) -> Iterable[str]:
+        """Lines in the Prometheus text format to add to `/metrics`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """A reading side of an app, open."""
+    """A reading side of an app, open. `handlers` serve beside it, in the order in which they are asked."""
 
     reads: Reads
     catalog: Catalog
+    handlers: Sequence[Handlers] = ()
 
 
 class Composition(Protocol):

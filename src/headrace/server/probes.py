@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -12,6 +12,7 @@ from starlette.routing import Route
 from headrace.core.errors import HeadraceError
 from headrace.core.frontier import SourceState, Status
 from headrace.server.answers import json_response
+from headrace.server.composition import Handlers
 from headrace.server.metrics import Meter, render_requests
 from headrace.server.ports import Health, Reads
 
@@ -21,10 +22,11 @@ _EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 class Probes:
     """Tells machines how the server is doing."""
 
-    def __init__(self, reads: Reads, health: Health | None, meter: Meter) -> None:
+    def __init__(self, reads: Reads, health: Health | None, meter: Meter, handlers: Sequence[Handlers] = ()) -> None:
         self._reads = reads
         self._health = health
         self._meter = meter
+        self._handlers = handlers
 
     def routes(self) -> list[Route]:
         """The routes that this object serves."""
@@ -53,6 +55,8 @@ class Probes:
         lines = list(render_requests(self._meter.totals()))
         lines += render_freshness(self._reads.freshness())
         lines += render_gauges(await self._engine())
+        for one in self._handlers:
+            lines += one.metrics()
         return Response("\n".join(lines) + "\n", media_type=_EXPOSITION)
 
     async def _reasons(self) -> list[str]:
