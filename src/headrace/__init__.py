@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from headrace.core.errors import HeadraceError
     from headrace.core.frontier import Status
     from headrace.core.records import Field, Record
+    from headrace.pipeline.prompt import Prompt
+    from headrace.pipeline.tolerance import ignore, tolerance
     from headrace.views.aggregates import count, distinct, last, max, mean, min, quantile, sum, top_k
 
 __version__ = VERSION
@@ -44,6 +46,7 @@ _HOMES = {
     "Field": "headrace.core.records",
     "FreshnessPolicy": "headrace.context.policy",
     "HeadraceError": "headrace.core.errors",
+    "Prompt": "headrace.pipeline.prompt",
     "ReadSet": "headrace.context.readset",
     "Receipt": "headrace.core.changes",
     "Record": "headrace.core.records",
@@ -51,7 +54,9 @@ _HOMES = {
     "Status": "headrace.core.frontier",
     "connect": "headrace.client",
     "connect_sync": "headrace.client",
+    "ignore": "headrace.pipeline.tolerance",
     "load_app": "headrace.app",
+    "tolerance": "headrace.pipeline.tolerance",
     **dict.fromkeys(
         ("count", "distinct", "last", "max", "mean", "min", "quantile", "sum", "top_k"), "headrace.views.aggregates"
     ),
@@ -64,6 +69,7 @@ __all__ = [
     "Field",
     "FreshnessPolicy",
     "HeadraceError",
+    "Prompt",
     "ReadSet",
     "Receipt",
     "Record",
@@ -74,6 +80,7 @@ __all__ = [
     "connect_sync",
     "count",
     "distinct",
+    "ignore",
     "last",
     "load_app",
     "max",
@@ -83,6 +90,7 @@ __all__ = [
     "quantile",
     "sources",
     "sum",
+    "tolerance",
     "top_k",
 ]
 

@@ -13,7 +13,7 @@ import apsw
 from headrace.context.assess import Assessment
 from headrace.context.policy import FreshnessPolicy
 from headrace.context.reader import ContextReader
-from headrace.context.readset import ReadSet, Validity
+from headrace.context.readset import Present, ReadSet, Validity
 from headrace.context.value import ContextValue, InputAge
 from headrace.core.clock import Clock, ClockOffset, isoformat
 from headrace.core.events import Problem
@@ -113,6 +113,14 @@ class LocalReads:
     def validate(self, readset: ReadSet) -> Validity:
         """What changed since these reads."""
         return self._current().validate(readset)
+
+    def current(self, readset: ReadSet) -> Present:
+        """Whether the same reads made now would show the same; see `ContextReader.current`."""
+        return self._current().current(readset)
+
+    def frontiers(self, readset: ReadSet) -> dict[str, int | None]:
+        """Up to when each input of these reads is complete now; see `ContextReader.frontiers`."""
+        return self._current().frontiers(readset)
 
     def freshness(self) -> dict[str, Any]:
         """Per table and view: as-of, age, status, state of the source, promise, counters; and the problems."""
