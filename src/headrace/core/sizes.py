@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+from headrace.core.errors import DeclarationError
+
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
 
 
@@ -17,3 +21,22 @@ def format_size(size: int) -> str:
             break
         value, unit = value / 1024, larger
     return f"{value:.1f}".removesuffix(".0") + f" {unit}"
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size as people write it.
+
+    Raises
+    ------
+    DeclarationError
+        When the text is not a size.
+
+    Examples
+    --------
+    >>> parse_size("2GiB"), parse_size("1.5 MiB"), parse_size("4096")
+    (2147483648, 1572864, 4096)
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(KiB|MiB|GiB|TiB)?\s*", text)
+    if found is None:
+        raise DeclarationError(f"{text!r} is not a size", hint='write a number and a unit: "512MiB", "2GiB"')
+    return int(float(found[1]) * 1024 ** (_UNITS.index(found[2]) + 1 if found[2] else 0))

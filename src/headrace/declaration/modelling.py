@@ -45,7 +45,7 @@ class Modelling:
         name
             What it is called, in the app and by clients of the gateway.
         upstreams
-            Where it runs: `models.OpenAI(...)`, `models.Anthropic(...)`, `models.Http(...)`.
+            Where it runs: `models.OpenAI(...)`, `models.Anthropic(...)`, `models.Http(...)`, `models.Local(...)`.
         deadline
             The longest that a call may take, all its attempts together.
         fallback

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headrace.models.cost import Prices
+    from headrace.models.local.provider import Local
     from headrace.models.provider import Provider
     from headrace.models.providers.anthropic import Anthropic
     from headrace.models.providers.http import Http
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "Anthropic": "headrace.models.providers.anthropic",
     "Http": "headrace.models.providers.http",
+    "Local": "headrace.models.local.provider",
     "OpenAI": "headrace.models.providers.openai",
     "Policies": "headrace.models.settings",
     "Prices": "headrace.models.cost",
     "Provider": "headrace.models.provider",
 }
 
-__all__ = ["Anthropic", "Http", "OpenAI", "Policies", "Prices", "Provider"]
+__all__ = ["Anthropic", "Http", "Local", "OpenAI", "Policies", "Prices", "Provider"]
 
 
 def __getattr__(name: str) -> Any:
