@@ -62,7 +62,7 @@ class Bucket:
     def draw(self, now: float, amount: float) -> None:
         """Spend `amount`, or what there is of it."""
         level = self.level(now)
-        self._level = level - min(amount, level)
+        self._level = level - amount if amount < level else 0.0
 
     def charge(self, now: float, amount: float) -> None:
         """Spend `amount` that was already used elsewhere; what is not there is owed."""
@@ -89,6 +89,6 @@ class Bucket:
 
     def set(self, now: float, level: float) -> None:
         """What somebody who knows says that there is."""
-        self.level(now)
+        self._at = max(now, self._at)
         self._level = min(max(level, 0.0), self.capacity)
         self.owed = 0.0

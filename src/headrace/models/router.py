@@ -167,6 +167,7 @@ class Router:
             self.budget.on_success()
             self._pay(running, usage)
             del self._flights[flight.call.id]
+            flight.winner = None  # a cycle would be left to the garbage collector
             actions.append(Done(flight.call, running.attempt, usage, flight.cost))
         return self._pump(now, actions)
 
@@ -392,7 +393,8 @@ class Router:
         for running in list(flight.running.values()):
             self._give_up(now, running, actions)
         self.admission.withdraw(flight.call)
-        self._flights.pop(flight.call.id)
+        del self._flights[flight.call.id]
+        flight.winner = None
         if retry_after is None and reason in (Reason.SHED, Reason.QUEUE_FULL):
             wait = self.selection.wait(now, flight.call)
             retry_after = max(1.0, self.admission.oldest(now), 0.0 if math.isinf(wait) else wait)
