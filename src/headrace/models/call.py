@@ -19,9 +19,9 @@ class Priority(enum.IntEnum):
     SHEDDABLE = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
-    """One request to a model.
+    """One request to a model. A value, though not frozen: a frozen one takes three times as long to make.
 
     Attributes
     ----------
@@ -66,8 +66,7 @@ class Call:
     kind: tuple[int, bool] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # Every policy asks for it, several times for each attempt.
-        object.__setattr__(self, "kind", (self.size, self.stream))
+        self.kind = (self.size, self.stream)
 
     @property
     def tokens(self) -> int:
