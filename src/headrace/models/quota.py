@@ -104,8 +104,8 @@ class Quota:
         wait = self._closed_until - now if now < self._closed_until else 0.0
         amounts = (1.0, input_tokens + output_tokens, input_tokens, output_tokens)
         for place, bucket in self._buckets:
-            here = bucket.wait(now, amounts[place])
-            wait = max(here, wait) if here else wait
+            if bucket.stored < amounts[place] or bucket.owed > 0:
+                wait = max(bucket.wait(now, amounts[place]), wait)
         return wait
 
     def reserve(self, now: float, input_tokens: float, output_tokens: float) -> Reservation | None:
