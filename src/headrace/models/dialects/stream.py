@@ -67,10 +67,15 @@ class StreamReader:
             except Failed as failed:
                 self.failed = failed
                 break
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 self.failed = Failed(
                     Failure.SERVER_ERROR, f"an event of the stream is no JSON: {error}: {data[:100]!r}"
                 )
+                break
+            # The boundary to whatever an upstream sends: what no translation has thought of breaks the stream.
+            except Exception as error:
+                what = f"an event of the stream is not as its dialect says ({type(error).__name__}): {data[:100]!r}"
+                self.failed = Failed(Failure.SERVER_ERROR, what)
                 break
             if given:
                 passed.append(given)

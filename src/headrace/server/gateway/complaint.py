@@ -45,6 +45,8 @@ _ANTHROPIC = {
     529: "overloaded_error",
 }
 _QUOTA = "insufficient_quota"
+_LONGEST = 2000
+"""Characters of a message: values of the client stand in it, and a body may hold one of megabytes."""
 
 
 class Complaint(Exception):
@@ -84,7 +86,7 @@ class Complaint(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.message = message
+        self.message = message if len(message) <= _LONGEST else message[:_LONGEST] + "..."
         self.kind = kind
         self.code = code
         self.param = param

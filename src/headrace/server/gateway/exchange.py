@@ -198,10 +198,12 @@ class Exchange:
         offer = self.offer
         if offer is None:
             raise Complaint(404, "there is no such model", code="model_not_found")
+        document = Lazy(body, asked.model)
+        if asked.stream:
+            # Upstreams look into it: what is wrong with it is said here, and not held against one of them.
+            len(document)
         # No tokens are named: whoever carries it knows better how many bytes make one.
-        request = ModelRequest(
-            self.dialect, body, Lazy(body, asked.model), asked.stream, 0, asked.output, asked.repeatable
-        )
+        request = ModelRequest(self.dialect, body, document, asked.stream, 0, asked.output, asked.repeatable)
         self._ready = self._parts.clock.monotonic()
         return await offer.caller.send(request, terms)
 
@@ -334,6 +336,8 @@ class Exchange:
             self._give_back()
             complaint = self._parts.allowances.no_money(self._parts.clock.now() / SECOND, self.key)
             return self._refused(complaint.response(self.dialect, self._head()), "")
+        if error.failure == Failure.CREDENTIALS:
+            _LOG.warning("request %s: %s", self.id, error.message)
         if error.failure in _MAYBE_READ:
             self._settle(None)
         else:

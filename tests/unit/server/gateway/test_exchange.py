@@ -442,3 +442,22 @@ async def test_openapi_lists_the_paths(world: Any) -> None:
     assert set(paths) == {
         "/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/messages", "/v1/models", "/v1/models/{id}",
     }  # fmt: skip
+
+
+async def test_a_body_that_cannot_be_read_is_refused_before_a_stream_is_asked_for(world: Any) -> None:
+    body = b'{"model":"llm","messages":[],"stream":true,"seed":%b}' % (b"9" * 5000)
+    answer = await world.ask(body)
+    assert (answer.status, world.model.asked) == (400, [])
+
+
+async def test_a_member_of_null_wants_nothing(world: Any, kit: Any) -> None:
+    answer = await world.ask(kit.CHAT | {"headrace": None})
+    assert answer.status == 200
+    assert b"headrace" not in world.model.asked[0][0].body
+
+
+async def test_a_complaint_does_not_repeat_megabytes(world: Any, kit: Any) -> None:
+    answer = await world.ask(kit.CHAT | {"model": "x" * 10**6, "n": 10**9})
+    many = kit.CHAT | {"headrace": {"context": [{"view": "menu", "params": {"restaurant_id": ["x" * 10**6]}}]}}
+    assert len(answer.body) < 3000
+    assert len((await world.ask(many)).body) < 3000
