@@ -142,11 +142,14 @@ class Router:
             self._begin(now, *found, actions)
         return self._pump(now, actions)
 
-    def on_progress(self, now: float, attempt: int) -> None:
-        """More of the answer came: the stream is not stalled."""
+    def on_progress(self, now: float, attempt: int, written: int = 0) -> None:
+        """More of the answer came: the stream is not stalled. `written`: tokens that have come so far, about."""
         found = self._find(attempt)
         if found is not None:
-            found[1].idle_by = now + found[1].attempt.clock.idle
+            running = found[1]
+            running.idle_by = now + running.attempt.clock.idle
+            if written > running.came:
+                running.came = written
 
     def on_end(self, now: float, attempt: int, usage: Usage | None, limits: Limits = NOTHING) -> list[Action]:
         """An attempt's answer is complete."""
@@ -333,7 +336,8 @@ class Router:
         """An attempt failed: try again, wait for another attempt that is under way, or give the call up."""
         self._close(flight, running)
         running.upstream.fail(now, running.lease, failure, limits)
-        self._pay(flight, running, read_anyway(flight.call, failure))
+        written = 0 if failure is Failure.CONNECTION and not flight.call.stream else running.written(now)
+        self._pay(flight, running, read_anyway(flight.call, failure, written))
         flight.failures += 1
         flight.last = failure
         flight.tried.add(running.upstream.name)
@@ -392,7 +396,7 @@ class Router:
         """Stop an attempt that is not needed any more."""
         self._close(flight, running)
         running.upstream.give_up(now, running.lease, overtaken=overtaken)
-        self._pay(flight, running, read_anyway(flight.call, Failure.CANCELLED))
+        self._pay(flight, running, read_anyway(flight.call, Failure.CANCELLED, running.written(now)))
         actions.append(Stop(running.attempt))
 
     def _close(self, flight: Flight, running: Running) -> None:

@@ -205,6 +205,11 @@ class IncomingStream:
         """As far as it was told."""
         return self._reader.usage
 
+    @property
+    def written(self) -> int:
+        """Tokens that have come so far, about."""
+        return self._reader.written
+
     async def begin(self) -> None:
         """Read to the first content. What comes with it is kept for `next`."""
         early: list[bytes] = []
