@@ -131,6 +131,7 @@ class Exchange:
             if wanted is None:
                 body = without(body)
         if wanted is not None:
+            self._may_read(key, wanted)
             return await self._with_context(asked, body, terms, wanted)
         if asked.stream:
             reply = await self._send(asked, body, terms)
@@ -156,6 +157,16 @@ class Exchange:
                 message = f"the model {model!r} has no price, so the budget of the key {key.name!r} cannot be held"
                 raise Complaint(403, message, code="model_not_priced", param="model", retry=False)
         return offer
+
+    def _may_read(self, key: VirtualKey | None, wanted: Wish) -> None:
+        """A key opens models; context only where it says so. Whether there is such a view is not told either."""
+        if key is None:
+            return
+        for one in wanted.views:
+            if not key.reads(one.view):
+                views = ", ".join(key.views) or "none"
+                message = f"the key {key.name!r} may not read the view {one.view[:100]!r}; it may read: {views}"
+                raise Complaint(403, message, code="view_not_allowed", param="headrace.context", retry=False)
 
     def _terms(self, key: VirtualKey | None, asked: Asked, offer: Offer) -> tuple[Terms, bool]:
         """On whose account it runs, and whether a header wants context."""

@@ -461,3 +461,21 @@ async def test_a_complaint_does_not_repeat_megabytes(world: Any, kit: Any) -> No
     many = kit.CHAT | {"headrace": {"context": [{"view": "menu", "params": {"restaurant_id": ["x" * 10**6]}}]}}
     assert len(answer.body) < 3000
     assert len((await world.ask(many)).body) < 3000
+
+
+@pytest.mark.parametrize(
+    ("views", "status"), [([], 403), (["other"], 403), (["menu"], 200), (["*"], 200), (["other", "menu"], 200)]
+)
+@pytest.mark.parametrize("how", ["body", "header"])
+async def test_a_key_reads_the_views_that_it_names_and_no_others(
+    world: Any, kit: Any, views: list[str], status: int, how: str
+) -> None:
+    world.keys(views=views)
+    if how == "body":
+        answer = await world.ask(kit.CHAT | {"headrace": {"context": [MENU]}}, key=kit.SECRET)
+    else:
+        answer = await world.ask(key=kit.SECRET, x_headrace_context="menu?restaurant_id=r7")
+    assert answer.status == status
+    assert len(world.model.asked) == (status == 200)
+    if status == 403:
+        assert kit.document(answer)["error"]["code"] == "view_not_allowed"
