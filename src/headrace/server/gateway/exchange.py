@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from headrace.core.clock import SECOND, Clock
-from headrace.core.errors import BodyRefused, ModelRefused, StreamBroken
+from headrace.core.errors import BodyRefused, DeadlinePassed, ModelRefused, StreamBroken
 from headrace.http1.headers import FRAMING, Field
 from headrace.http1.request import Request
 from headrace.http1.response import Response
@@ -28,6 +28,7 @@ from headrace.models.deadline import remaining_header
 from headrace.models.failure import Failure
 from headrace.models.reply import Reply
 from headrace.models.request import Dialect, ModelRequest, Terms
+from headrace.pipeline.until import Until
 from headrace.server.gateway import asked as bodies
 from headrace.server.gateway import refusal, wish
 from headrace.server.gateway.allowance import Allowances, Grant
@@ -247,7 +248,9 @@ class Exchange:
             message = f"headrace.on_stale: a stream cannot be {wanted.on_stale}: its begin is out when that is known"
             raise Complaint(400, message, param="headrace.on_stale", retry=False)
         for left in range(RETRIES, -1, -1):
-            injected = await read_into(reads, self.dialect, body, wanted)
+            injected = await self._read_into(body, terms, wanted)
+            added = len(injected.body) - len(body)
+            self._hold_more(added if left == RETRIES else len(injected.body), 0 if left == RETRIES else asked.output)
             if asked.stream:
                 return self._stream(await self._send(asked, injected.body, terms), len(injected.body), injected)
             reply, answer = await self._whole(asked, injected.body, terms)
@@ -267,6 +270,22 @@ class Exchange:
             kind="server_error",
             code="context_changed",
         )
+
+    async def _read_into(self, body: bytes, terms: Terms, wanted: Wish) -> Injected:
+        """The body with its context, within the time that the request has."""
+        try:
+            async with Until(self._parts.clock, terms.deadline):
+                return await read_into(self._parts.reads, self.dialect, body, wanted)
+        except DeadlinePassed:
+            message = "headrace.context: the deadline of the request passed before its context was read"
+            raise Complaint(504, message, kind="server_error", code="timeout") from None
+
+    def _hold_more(self, size: int, output: int | None) -> None:
+        """Reserve what context and further tries take: a small body may name much of it, many times at once."""
+        key = self.key
+        if self._grant is not None and self.offer is not None and key is not None and key.tpm is not None:
+            now = self._parts.clock.monotonic()
+            self._grant.more(now, self.offer.tokens(now, max(size, 0), output))
 
     # What goes out
 

@@ -479,3 +479,34 @@ async def test_a_key_reads_the_views_that_it_names_and_no_others(
     assert len(world.model.asked) == (status == 200)
     if status == 403:
         assert kit.document(answer)["error"]["code"] == "view_not_allowed"
+
+
+async def test_context_is_waited_for_no_longer_than_the_request_has(world: Any, kit: Any) -> None:
+    async def hang(*_: Any, **__: Any) -> Any:
+        await asyncio.Event().wait()
+
+    world.ports.read_many = hang
+    asked = asyncio.ensure_future(world.ask(kit.CHAT | {"headrace": {"context": [MENU]}}, x_request_timeout_ms="1500"))
+    for _ in range(40):
+        world.clock.advance(0.05)
+        for _ in range(5):
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            asyncio.get_running_loop().call_soon(turn.set_result, None)
+            await turn
+    assert asked.done()
+    assert (asked.result().status, world.model.asked) == (504, [])
+
+
+async def test_context_counts_before_the_model_is_called(world: Any, kit: Any) -> None:
+    """A body of some bytes can name a view of many rows, hundreds of times at once."""
+    world.keys(tpm=3000, views=["menu"])
+    world.ports.rows["items"] = {(number,): ROW | {"item_id": f"{number:0400}"} for number in range(10)}
+    body = kit.CHAT | {"max_tokens": 10, "headrace": {"context": [MENU]}}
+    world.model.answer = lambda _: kit.Answered("hang")
+    tasks = [asyncio.ensure_future(world.ask(body, key=kit.SECRET)) for _ in range(10)]
+    await asyncio.wait(tasks, timeout=0.5)
+    statuses = [task.result().status for task in tasks if task.done()]
+    for task in tasks:
+        task.cancel()
+    assert len(statuses) >= 8
+    assert set(statuses) == {429}
