@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from headrace.server.gateway.keys import VirtualKey
 
 F = TypeVar("F", bound=Callable[..., Any])
-COLUMNS = ("name", "id", "state", "models", "rpm", "tpm", "budget", "spent today", "this month", "in all")
+COLUMNS = ("name", "id", "state", "models", "views", "rpm", "tpm", "budget", "spent today", "this month", "in all")
 _PERIODS = ("day", "month", "total")
 
 
@@ -43,6 +43,7 @@ def place(command: F) -> F:
 @click.option("--rpm", type=click.IntRange(min=1), help="Requests a minute.")
 @click.option("--tpm", type=click.IntRange(min=1), help="Tokens a minute, of prompts and answers.")
 @click.option("--model", "models", multiple=True, help="A model that it may call; all, where none is given.")
+@click.option("--view", "views", multiple=True, help="A view whose rows it may have in its prompts; * is all of them.")
 @click.option("--tenant", default="", help="Whom its calls are fair to; its name, where it is not given.")
 @click.option(
     "--priority",
@@ -157,7 +158,7 @@ def _instant(text: str, now: int) -> datetime:
 
 
 def _row(one: VirtualKey, spent: Spent | None, now: int) -> dict[str, Any]:
-    from headrace.server.gateway.keys import moment
+    from headrace.server.gateway.keys import ALL, moment
 
     state = one.ended(now) or (f"until {moment(one.expires)}" if one.expires else "valid")
     row: dict[str, Any] = {
@@ -165,6 +166,7 @@ def _row(one: VirtualKey, spent: Spent | None, now: int) -> dict[str, Any]:
         "id": one.id,
         "state": state,
         "models": ", ".join(one.models) or "all",
+        "views": "all" if ALL in one.views else ", ".join(one.views) or "none",
         "rpm": one.rpm,
         "tpm": one.tpm,
         "budget": ", ".join(f"{amount}/{period}" for period, amount in one.budget.limits.items()) or None,

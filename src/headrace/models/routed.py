@@ -243,6 +243,9 @@ class RoutedModel:
             stream=request.stream,
             repeatable=request.repeatable,
             key=terms.key,
+            # No token is shorter than a byte. Of what is not in the body (a picture's address), nobody here knows more.
+            most_prompt=size,
+            most_output=request.max_output_tokens or 0,
             without=frozenset([name for name, _ in refused]) if refused else _NOBODY,
         )
 
@@ -298,7 +301,7 @@ class RoutedModel:
         if delivery.incoming.complete and ask is not None:
             self._ended(ask, delivery.attempt, delivery.incoming)
         elif ask is not None:
-            self.router.on_progress(self._clock.monotonic(), delivery.attempt)
+            self.router.on_progress(self._clock.monotonic(), delivery.attempt, delivery.incoming.written)
 
     def broke(self, delivery: Delivery, failed: Failed) -> None:
         """A stream broke off."""

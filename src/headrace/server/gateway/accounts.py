@@ -33,7 +33,7 @@ class Accounts:
     """
 
     def __init__(self, folder: Path, keys: Path | None = None) -> None:
-        self.keyring = Keyring(keys or folder / KEYS)
+        self.keyring = Keyring(keys or folder / KEYS, named=keys is not None)
         self.ledger = Ledger(folder / SPENDING)
         self.budgets = Budgets(self.ledger.note)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.models.call import Usage
+from headrace.models.dialects.chat_as_messages import ChatOfMessages
+from headrace.models.dialects.messages_as_chat import MessagesOfChat
 from headrace.models.dialects.render import render_stream
 from headrace.models.dialects.stream import ChatReader, MessagesReader, ResponsesReader, StreamReader
 from headrace.models.request import Dialect
@@ -61,6 +65,50 @@ def test_any_bytes_are_an_end_or_a_failure_and_never_an_exception(dialect: Diale
     reader.feed(data)
     reader.finish(vouched=True)
     assert (reader.failed is not None) != reader.ended
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.floats(-2, 2) | st.sampled_from(["", "x", "stop", "tool_use"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(
+            ["choices", "delta", "content", "tool_calls", "function", "arguments", "index", "finish_reason", "usage",
+             "type", "message", "content_block", "error", "response", "id", "name", "text", "prompt_tokens",
+             "output_tokens", "partial_json", "stop_reason"]
+        ),
+        inner,
+        max_size=4,
+    ),
+    max_leaves=12,
+)  # fmt: skip
+KINDS = st.sampled_from(
+    ["message_start", "content_block_start", "content_block_delta", "message_delta", "message_stop", "error",
+     "response.completed", "response.output_text.delta", "ping"]
+)  # fmt: skip
+TRANSLATING: dict[str, Callable[[], StreamReader]] = {
+    "chat of messages": lambda: ChatOfMessages(created=1, usage=True),
+    "messages of chat": MessagesOfChat,
+}
+
+
+@given(st.sampled_from([*READERS, *TRANSLATING]), st.lists(st.tuples(KINDS, ANYTHING), min_size=1, max_size=4))
+def test_events_of_any_form_are_an_end_or_a_failure_and_never_an_exception(
+    kind: Any, events: list[tuple[str, Any]]
+) -> None:
+    reader = TRANSLATING[kind]() if kind in TRANSLATING else READERS[kind]()
+    for name, document in events:
+        body = document | {"type": name} if isinstance(document, dict) else document
+        reader.feed(b"data: " + json.dumps(body).encode() + b"\n\n")
+    reader.finish(vouched=True)
+    assert (reader.failed is not None) != reader.ended
+
+
+@pytest.mark.parametrize("kind", [*READERS, *TRANSLATING])
+@pytest.mark.parametrize("text", [b'"\xff"', b"[" * 100_000 + b"]" * 100_000, b'"\\ud800"'])
+def test_what_no_parser_can_read_breaks_the_stream(kind: Any, text: bytes) -> None:
+    reader = TRANSLATING[kind]() if kind in TRANSLATING else READERS[kind]()
+    reader.feed(b'data: {"type":"error","error":%b,"choices":[{"index":0,"delta":{"content":%b}}]}\n\n' % (text, text))
+    reader.finish(vouched=True)
+    assert reader.failed is not None
 
 
 def test_chat_is_whole_without_done_only_when_every_choice_has_finished_and_http_vouches() -> None:
