@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,12 +17,11 @@ from headrace.core.durations import parse_duration
 from headrace.core.errors import DeclarationError
 
 if TYPE_CHECKING:
-    from headrace.server.gateway.budgets import Spent
+    from headrace.models.periods import Spent
     from headrace.server.gateway.keys import VirtualKey
 
 F = TypeVar("F", bound=Callable[..., Any])
 COLUMNS = ("name", "id", "state", "models", "views", "rpm", "tpm", "budget", "spent today", "this month", "in all")
-_PERIODS = ("day", "month", "total")
 
 
 @click.group
@@ -65,13 +63,14 @@ def create(
     **limits: Any,
 ) -> None:
     """Make a key named NAME for the gateway of APP and print it: once, since only its digest is kept."""
+    from headrace.models.periods import parse_budget
     from headrace.server.gateway import keyfile
     from headrace.server.gateway.keys import Budget, VirtualKey
 
     clock = SystemClock()
     now = to_datetime(clock.now()).replace(microsecond=0)
     until = None if expires is None else _instant(expires, clock.now())
-    budget = Budget.model_validate(_budgets(budgets))
+    budget = Budget.model_validate(parse_budget(budgets))
 
     def make(number: str, digest: str) -> VirtualKey:
         return VirtualKey(id=number, name=name, sha256=digest, created=now, budget=budget, expires=until, **limits)
@@ -127,20 +126,6 @@ def key_file(target: str, data: Path | None, keys: Path | None) -> Path:
     from headrace.server.gateway.accounts import KEYS
 
     return keys or data_folder(target, data) / KEYS
-
-
-def _budgets(given: tuple[str, ...]) -> dict[str, Decimal]:
-    found: dict[str, Decimal] = {}
-    for text in given:
-        amount, _, period = text.partition("/")
-        try:
-            value = Decimal(amount)
-        except InvalidOperation:
-            value = Decimal(0)
-        if not value.is_finite() or value <= 0 or period not in _PERIODS:
-            raise DeclarationError(f"{text!r} is no budget", hint="write 5/day, 100/month or 1000/total")
-        found[period] = value
-    return found
 
 
 def _instant(text: str, now: int) -> datetime:

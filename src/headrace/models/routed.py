@@ -449,7 +449,7 @@ _WHY = {
     Reason.DEADLINE: "its deadline passed",
     Reason.SHED: "it was turned away, so that others are served in time",
     Reason.QUEUE_FULL: "too many wait already",
-    Reason.OVER_BUDGET: "its key has not enough money left",
+    Reason.OVER_BUDGET: "the budget that pays for it has not enough left",
     Reason.FAILED: "its attempts failed",
     Reason.BROKEN: "it broke off after a part was seen",
     Reason.CANCELLED: "nobody waits any more",
@@ -459,5 +459,5 @@ _HINTS = {
     Reason.DEADLINE: "give it more time, or look at why its upstreams are slow",
     Reason.SHED: "try again after `retry_after` seconds",
     Reason.QUEUE_FULL: "try again after `retry_after` seconds",
-    Reason.OVER_BUDGET: "wait for the next period, or raise the budget of the key",
+    Reason.OVER_BUDGET: "wait for the next period, or raise the budget",
 }

@@ -122,7 +122,7 @@ class Handling:
             Stages(now),
             policy=endpoint.policy,
             reask=endpoint.reask,
-            account=f"endpoint:{endpoint.path}",
+            account=endpoint.account,
             instead=work.instead,
             failure=work.failure,
             shadow=work.shadow,

@@ -21,9 +21,9 @@ from headrace.http1.request import Request
 from headrace.http1.response import Response
 from headrace.http1.server import Server
 from headrace.models import OpenAI, Prices
+from headrace.models.periods import Budgets
 from headrace.models.running import Models
 from headrace.server.gateway import Gateway, Offer
-from headrace.server.gateway.budgets import Budgets
 from headrace.server.gateway.keyring import Keyring
 from headrace.server.gateway.keys import digest_of
 from headrace.testing.ports import MemoryPorts

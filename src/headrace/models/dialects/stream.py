@@ -88,7 +88,7 @@ class StreamReader:
                 break
             if given:
                 passed.append(given)
-        if len(self._splitter.rest) > _LARGEST:
+        if self._splitter.pending > _LARGEST:
             self.failed = Failed(Failure.SERVER_ERROR, f"an event of the stream is longer than {_LARGEST} bytes")
         return passed[0] if len(passed) == 1 else b"".join(passed)
 

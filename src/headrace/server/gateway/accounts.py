@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from headrace.server.gateway.budgets import Budgets
+from headrace.models.periods import Budgets
 from headrace.server.gateway.keyring import Keyring
 from headrace.server.gateway.ledger import Ledger
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from headrace.http1.headers import Field
 from headrace.models.bucket import Bucket
 from headrace.models.call import Usage
-from headrace.server.gateway.budgets import Budgets
+from headrace.models.periods import Budgets
 from headrace.server.gateway.complaint import Complaint
 from headrace.server.gateway.keys import VirtualKey
 
