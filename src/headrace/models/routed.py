@@ -251,7 +251,7 @@ class RoutedModel:
     async def _attempt(self, ask: _Ask, attempt: Attempt) -> None:
         """Make an attempt up to where its answer begins."""
         try:
-            incoming = await self._carriers[attempt.upstream].begin(ask.request)
+            incoming = await self._carriers[attempt.upstream].begin(ask.request, attempt.clock.end)
         except Failed as failed:
             self._failed(ask, attempt.id, failed)
         # The boundary to kinds of upstreams and to functions of users: a call must not hang because they raise.
