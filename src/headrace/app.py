@@ -16,6 +16,7 @@ from headrace.core.errors import DeclarationError, HeadraceError
 from headrace.declaration.declaration import Declaration
 from headrace.declaration.place import place_of
 from headrace.portal import SyncPortal
+from headrace.runtime.desk import check
 from headrace.runtime.live import Live
 
 
@@ -72,7 +73,13 @@ def load_app(target: str | Path) -> App:
         When there is no such file, no app in it, or more than one; and for whatever goes wrong while the file runs,
         with the file's own line.
     """
-    place, _, name = str(target).partition(":")
+    app = _find(str(target))
+    check(app)
+    return app
+
+
+def _find(target: str) -> App:
+    place, _, name = target.partition(":")
     module = _load(place)
     found = {key: value for key, value in vars(module).items() if isinstance(value, App)}
     if name:

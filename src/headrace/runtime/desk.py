@@ -70,9 +70,9 @@ async def open_desk(
     recorder: Recorder | None = None,
 ) -> AsyncGenerator[Desk]:
     """The endpoints of an app, running."""
+    relax = check(app)
     means = Means(reads, callers, frozenset(app.views), frozenset(app.tables), clock)
     counters = Counters()
-    readable = shapes(build_library(app), {name: table.schema for name, table in app.tables.items()})
     runners = {
         path: Runner(
             endpoint,
@@ -80,7 +80,7 @@ async def open_desk(
             labels=labels(app, endpoint),
             recorder=recorder,
             counters=counters,
-            relax=_relax(endpoint, readable),
+            relax=relax[path],
         )
         for path, endpoint in app.endpoints.items()
     }
@@ -91,6 +91,22 @@ async def open_desk(
 
     async with Desk(runners, counters, clock=clock, rows=rows, recorder=recorder) as desk:
         yield desk
+
+
+def check(app: Declaration) -> dict[str, Relax | None]:
+    """Check what endpoints name, now that all is declared; what their tolerances take away, by path.
+
+    Raises
+    ------
+    DeclarationError
+        A fallback or a tolerance names what is not there; with the line of the endpoint.
+    """
+    if not app.endpoints:
+        return {}
+    readable = shapes(build_library(app), {name: table.schema for name, table in app.tables.items()})
+    for endpoint in app.endpoints.values():
+        endpoint.settle(app.models)
+    return {path: _relax(endpoint, readable) for path, endpoint in app.endpoints.items()}
 
 
 def _relax(endpoint: Endpoint, readable: Mapping[str, Shape]) -> Relax | None:
