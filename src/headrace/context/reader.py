@@ -282,7 +282,8 @@ class ContextReader:
                     return Present([changed], None, readset)
                 held.append(replace(found, status=age.status, policy=read.policy, max_age=read.max_age))
         inputs = {name: one for age in ages for name, one in age.inputs.items()}
-        return Present([], combine(inputs).as_of, ReadSet(tuple(held), readset.validator))
+        old = tuple(None if age.as_of is None else max(now - age.as_of, 0) for age in ages)
+        return Present([], combine(inputs).as_of, ReadSet(tuple(held), readset.validator), old)
 
     def frontiers(self, readset: ReadSet) -> dict[str, int | None]:
         """Up to when each input of these reads is complete now (microseconds), refreshed views among them."""

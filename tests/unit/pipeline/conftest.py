@@ -104,7 +104,7 @@ class Shelf:
 
     def current(self, readset: ReadSet) -> Present:
         """Whether the same reads now would show the same."""
-        return Present(self.validate(readset).changed, self.clock.now(), readset)
+        return Present(self.validate(readset).changed, self.clock.now(), readset, tuple(1500 for _ in readset.reads))
 
     def frontiers(self, readset: ReadSet) -> dict[str, int | None]:
         """Up to when the table is complete."""
