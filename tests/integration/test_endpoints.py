@@ -148,7 +148,7 @@ async def serving(folder: Path) -> AsyncIterator[Served]:
     await model.server.start()
     app, settings, stop, data = declare(model.url), Settings(port=0), asyncio.Event(), str(folder / "data")
     listening = bind(settings)
-    async with composition.engine(app, data) as engine, composition.reader(app, data) as reader:
+    async with composition.engine(app, data) as engine, composition.reader(app, data, settings) as reader:
         front = create_app(reader.reads, engine.writes, reader.catalog, settings, handlers=reader.handlers)
         ready = asyncio.Event()
         task = asyncio.create_task(serve(front, settings, listening, stop, direct=front.direct, ready=ready.set))
