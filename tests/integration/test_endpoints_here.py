@@ -55,3 +55,19 @@ async def test_a_views_own_wait_ends_in_time_to_say_so(tmp_path: Path, policy: s
             await live.ask("/pick", {"item_id": "a"})
         assert 0.25 < SystemClock().monotonic() - began < 1
     assert read == ([] if error is StaleContext else ["unknown"]), "the read was cut off"
+
+
+async def test_an_answer_from_the_cache_says_how_old_its_context_is_now(tmp_path: Path) -> None:
+    app = shop(source=hr.sources.Push(expect="1m"))
+
+    @app.endpoint("/pick", cache=True)
+    async def pick(ask: Ask, ctx: hr.Context) -> Pick:
+        await ctx.stock(item_id=ask.item_id)
+        return Pick(item_id=ask.item_id)
+
+    async with app.run(data=tmp_path) as live:
+        await live.push("items", {"item_id": "a", "stock": 1})
+        kept = await live.ask("/pick", {"item_id": "a"})
+        await SystemClock().sleep(0.2)
+        hit = await live.ask("/pick", {"item_id": "a"})
+        assert (kept.cache, hit.cache) == ("miss", "hit")

@@ -24,6 +24,7 @@ from headrace.declaration.declaration import Declaration
 from headrace.pipeline.answer import Asked
 from headrace.pipeline.ask import Ask, parse_priority
 from headrace.pipeline.desk import Desk
+from headrace.pipeline.pieces import Pieces
 from headrace.runtime.desk import open_desk, open_models
 from headrace.runtime.engine import Engine
 from headrace.runtime.reads import LocalReads
@@ -156,10 +157,55 @@ class Live:
         ModelError, DeadlinePassed, Overloaded, AnswerStale, UserCodeError
             No answer.
         """
+        asking = self._asking(data, user, session, tenant, priority, timeout, headers)
+        return await self._endpoints(path).ask(path, asking, response=response)
+
+    def stream(
+        self,
+        path: str,
+        data: Any,
+        /,
+        *,
+        response: Any = None,
+        user: str = "",
+        session: str = "",
+        tenant: str = "",
+        priority: str = "normal",
+        timeout: Duration | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Pieces:
+        """The answer of an endpoint as it comes: `async for piece in live.stream("/tell", {"restaurant_id": "r7"})`.
+
+        What is to be said of it is there at its end: `pieces.facts`. An endpoint that does not stream gives one piece.
+
+        Parameters
+        ----------
+        response
+            A type that each piece is to be read as; plain data if not given.
+
+        The other parameters are those of `ask`, and so are the errors, which come with the first piece or, as
+        `StreamBroken` or what is known of the reason, with a later one.
+        """
+        asking = self._asking(data, user, session, tenant, priority, timeout, headers)
+        return self._endpoints(path).stream(path, asking, response=response)
+
+    def _endpoints(self, path: str) -> Desk:
         if self._desk is None:
             raise unknown("endpoint", path, ())
+        return self._desk
+
+    def _asking(
+        self,
+        data: Any,
+        user: str,
+        session: str,
+        tenant: str,
+        priority: str,
+        timeout: Duration | None,
+        headers: Mapping[str, str] | None,
+    ) -> Ask:
         at = self._clock.monotonic()
-        ask = Ask(
+        return Ask(
             data,
             f"{self._clock.now():x}-{next(self._numbers)}",
             deadline=None if timeout is None else at + parse_duration(timeout) / SECOND,
@@ -169,7 +215,6 @@ class Live:
             priority=parse_priority(priority),
             headers={name.lower(): value for name, value in (headers or {}).items()},
         )
-        return await self._desk.ask(path, ask, response=response)
 
     async def push(self, table: str, records: Records, *, idempotency_key: str | None = None) -> Receipt:
         """Give records to a table whose source is `Push`; returns once they are on disk.
