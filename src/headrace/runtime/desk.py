@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from random import Random
 
 from headrace.context.value import ContextValue
 from headrace.core.clock import Clock
 from headrace.core.errors import DeclarationError
 from headrace.core.events import Recorder
+from headrace.core.names import unknown
 from headrace.declaration.declaration import Declaration
 from headrace.declaration.endpoints import ROUTING
 from headrace.http1 import Client
+from headrace.models.declared import DeclaredModel
+from headrace.models.provider import Provider
 from headrace.models.reply import Caller
 from headrace.models.running import Models
 from headrace.models.spending import Spending
@@ -38,16 +42,26 @@ async def open_models(
     recorder: Recorder | None = None,
     random: Random | None = None,
     spending: Spending | None = None,
+    instead: Mapping[str, Caller | Provider] | None = None,
 ) -> AsyncGenerator[Mapping[str, Caller]]:
-    """The declared models of an app, running. Keys are found in the environment; `spending` has budgets of keys."""
-    if not app.models:
-        yield {}
+    """The declared models of an app, running. Keys are found in the environment; `spending` has budgets of keys.
+
+    `instead` has what stands in for declared models: a caller for all of one, or an upstream for all of its upstreams.
+
+    Raises
+    ------
+    UnknownName
+        One stands in for a model that is not declared.
+    """
+    declared, callers = _replaced(app, instead or {})
+    if not declared:
+        yield callers
         return
     client = Client()
     chosen = random or Random()  # spreads load; nothing secret hangs on it
     try:
         async with Models(
-            app.models,
+            declared,
             client=client,
             clock=clock,
             random=chosen,
@@ -55,9 +69,25 @@ async def open_models(
             recorder=recorder,
             spending=spending,
         ) as models:
-            yield models
+            yield {**models, **callers} if callers else models
     finally:
         await client.aclose()
+
+
+def _replaced(
+    app: Declaration, instead: Mapping[str, Caller | Provider]
+) -> tuple[dict[str, DeclaredModel], dict[str, Caller]]:
+    """The models that are to be opened, and those that need not be."""
+    declared, callers = dict(app.models), dict[str, Caller]()
+    for name, given in instead.items():
+        if name not in declared:
+            raise unknown("model", name, app.models)
+        if isinstance(given, Provider):
+            declared[name] = replace(declared[name], upstreams=(given,), fallback=None)
+        else:
+            del declared[name]
+            callers[name] = given
+    return declared, callers
 
 
 @asynccontextmanager

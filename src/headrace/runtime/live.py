@@ -17,10 +17,13 @@ from headrace.context.value import ContextValue
 from headrace.core.changes import Receipt
 from headrace.core.clock import SECOND, Clock
 from headrace.core.durations import Duration, parse_duration
+from headrace.core.events import Recorder
 from headrace.core.names import unknown
 from headrace.core.records import Record
 from headrace.core.schema import to_json
 from headrace.declaration.declaration import Declaration
+from headrace.models.provider import Provider
+from headrace.models.reply import Caller
 from headrace.pipeline.answer import Asked
 from headrace.pipeline.ask import Ask, parse_priority
 from headrace.pipeline.desk import Desk
@@ -38,11 +41,21 @@ class Live:
     The remote client (`headrace.connect`) and the synchronous one (`App.run_sync`) have the same face.
     """
 
-    def __init__(self, app: Declaration, *, data: Path, clock: Clock) -> None:
+    def __init__(
+        self,
+        app: Declaration,
+        *,
+        data: Path,
+        clock: Clock,
+        models: Mapping[str, Caller | Provider] | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
         self.app = app
         self.engine = Engine(app, data=data, clock=clock)
         self.reads: LocalReads
         self._clock = clock
+        self._instead = dict(models or {})
+        self._recorder = recorder
         self._desk: Desk | None = None
         self._stack = AsyncExitStack()
         self._numbers = itertools.count(1)
@@ -56,8 +69,13 @@ class Live:
             )
             stack.callback(self.reads.close)
             if self.app.endpoints:
-                models = await stack.enter_async_context(open_models(self.app, clock=self._clock))
-                self._desk = await stack.enter_async_context(open_desk(self.app, self.reads, models, clock=self._clock))
+                clock, recorder = self._clock, self._recorder
+                models = await stack.enter_async_context(
+                    open_models(self.app, clock=clock, recorder=recorder, instead=self._instead)
+                )
+                self._desk = await stack.enter_async_context(
+                    open_desk(self.app, self.reads, models, clock=clock, recorder=recorder)
+                )
             self._stack = stack.pop_all()
         return self
 
