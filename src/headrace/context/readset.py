@@ -121,11 +121,14 @@ class Present:
         The minimum frontier over all inputs (microseconds); None when it is unknown.
     readset
         The reads as they are now: what to keep in place of the old ones, when nothing changed.
+    ages
+        How old each of these reads is now (microseconds), in their order; None where nobody knows.
     """
 
     changed: list[Changed]
     as_of: int | None
     readset: ReadSet
+    ages: tuple[int | None, ...] = ()
 
     @property
     def same(self) -> bool:
