@@ -176,7 +176,7 @@ async def test_an_answer_and_what_is_said_of_it(served: Served) -> None:
     assert headers["x-headrace-version"].startswith("a-")
     assert headers["x-headrace-stale"] == "unchanged"
     assert headers["x-headrace-unchanged-as-of"].endswith("Z")
-    assert headers["x-headrace-context"].startswith("on_shelf;status=")
+    assert headers["x-headrace-context"].startswith("on_shelf; age_ms=")
     assert {stage.split(";")[0].strip() for stage in headers["server-timing"].split(",")} >= {"context", "model"}
     assert (await served.pick("a", **{"x-request-id": 'a"b'})).headers["x-headrace-request-id"] != 'a"b'
 

@@ -173,9 +173,9 @@ class Asked:
 def _read(text: str) -> ReadAge:
     """One read as a header says it.
 
-    >>> _read("menu;status=fresh;age=12.5")
-    ReadAge(name='menu', age_ms=12.5, status='fresh')
+    >>> _read("menu; age_ms=12; status=fresh")
+    ReadAge(name='menu', age_ms=12.0, status='fresh')
     """
-    name, *parts = text.split(";")
+    name, *parts = text.split("; ")
     told = dict(part.split("=", 1) for part in parts)
-    return ReadAge(name, float(told["age"]) if "age" in told else None, told.get("status", "unknown"))
+    return ReadAge(name, float(told["age_ms"]) if "age_ms" in told else None, told.get("status", "unknown"))

@@ -18,12 +18,13 @@ import msgspec
 
 from headrace.core.clock import Clock
 from headrace.core.errors import HeadraceError
-from headrace.core.events import NullRecorder, Recorder, Solved
+from headrace.core.events import NullRecorder, Problem, Recorder, Solved
 from headrace.core.names import unknown
 from headrace.pipeline.answer import Asked
 from headrace.pipeline.ask import Ask
 from headrace.pipeline.counters import Counters
 from headrace.pipeline.input import Reader
+from headrace.pipeline.kept import WORDS
 from headrace.pipeline.pieces import Pieces
 from headrace.pipeline.runner import Runner, routes
 from headrace.pipeline.split import Split
@@ -156,8 +157,13 @@ class Desk:
             for name, kind, number in answers.lines():
                 if name not in said:
                     said.add(name)
+                    yield f"# HELP headrace_answer_cache_{name} {WORDS[name]}"
                     yield f"# TYPE headrace_answer_cache_{name} {kind}"
                 yield f'headrace_answer_cache_{name}{{endpoint="{path}"}} {number:g}'
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong with the rows that split traffic, per endpoint."""
+        return (runner.split.problem for runner in self.runners.values() if runner.split.problem is not None)
 
     async def look(self) -> None:
         """Read the rows once, and split by them."""

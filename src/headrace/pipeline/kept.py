@@ -12,6 +12,21 @@ from headrace.pipeline.cache import AnswerCache, Made
 from headrace.pipeline.handling import Work
 from headrace.pipeline.ports import Reads
 
+WORDS = {
+    "hits_total": "Requests that were given a kept answer.",
+    "misses_total": "Requests that nobody had asked before.",
+    "stale_total": "Requests whose kept answers did not hold any more.",
+    "kept_total": "Answers that were kept.",
+    "unkept_total": "Answers that were not kept: of a fallback, refused, or too large.",
+    "evicted_total": "Kept answers that made room for others.",
+    "saved_tokens_total": "Tokens that hits did not take.",
+    "saved_cost_total": "What hits did not cost, in the currency of the prices.",
+    "saved_seconds_total": "How long the answers of hits had taken.",
+    "bytes": "Size of what is kept.",
+    "answers": "Answers that are kept.",
+}
+"""What `KeptAnswers.lines` counts, for people."""
+
 
 class KeptAnswers:
     """Finds and keeps the answers of one endpoint."""

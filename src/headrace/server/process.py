@@ -194,6 +194,8 @@ def _report(charge: Charge, document: dict[str, Any]) -> None:
     try:
         os.write(charge.report, msgspec.json.encode(document) + b"\n")
         os.close(charge.report)
+    except BrokenPipeError:
+        log.debug("the parent process waits for no word any more: it was told to stop meanwhile")
     except OSError as error:
         log.warning("the parent process cannot be told %s: %s", document, error)
 
