@@ -99,6 +99,7 @@ class Stage:
             "PATH": f"{shims}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT / "src"),
             "HEADRACE_PORT": str(self.port),
+            "HEADRACE_MOCK_PORT": str(self.port),
             "HEADRACE_URL": f"http://127.0.0.1:{self.port}",
             "PYTHONWARNINGS": "error",
             "COLUMNS": "120",
@@ -106,7 +107,7 @@ class Stage:
 
     def play(self, block: Block) -> None:
         """Do what the block says."""
-        text = block.text.replace("127.0.0.1:8787", f"127.0.0.1:{self.port}")
+        text = re.sub(r"127\.0\.0\.1:(8787|8790)", f"127.0.0.1:{self.port}", block.text)
         if self.database is not None:
             text = text.replace("127.0.0.1:5432", f"127.0.0.1:{self.database.port}")
         if "postgres" in block.words:

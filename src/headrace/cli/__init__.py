@@ -6,6 +6,7 @@ import click
 
 from headrace.cli.audit import audit
 from headrace.cli.boundary import Boundary, debuggable
+from headrace.cli.conformance import conformance
 from headrace.cli.contract import contract
 from headrace.cli.demo import demo
 from headrace.cli.dev import dev
@@ -13,6 +14,7 @@ from headrace.cli.doctor import doctor
 from headrace.cli.explain import explain
 from headrace.cli.freshness import freshness
 from headrace.cli.mcp import mcp
+from headrace.cli.mock_llm import mock_llm
 from headrace.cli.push import push
 from headrace.cli.quarantine import quarantine
 from headrace.cli.read import read
@@ -39,6 +41,8 @@ COMMANDS = (
     audit,
     source,
     simulate,
+    mock_llm,
+    conformance,
     store,
     mcp,
     version,

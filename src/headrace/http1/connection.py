@@ -22,7 +22,7 @@ from headrace.core.errors import BodyRefused
 from headrace.http1.inbound import Inbound, Refusal
 from headrace.http1.outgoing import Stream, whole
 from headrace.http1.request import Request
-from headrace.http1.response import Response
+from headrace.http1.response import Reset, Response
 
 if TYPE_CHECKING:
     from headrace.http1.server import Server
@@ -235,9 +235,10 @@ class Connection(asyncio.Protocol):
 
     def _failed(self, request: Request, error: Exception, *, marked: bool = True) -> None:
         """Answer for a handler that raised; when its answer has begun, break off instead."""
-        if self._begun:
+        reset = isinstance(error, Reset)
+        if self._begun or reset:
             self._server.failed(error, request)
-            self._break_off(marked=marked)
+            self._break_off(marked=marked and not reset)
             return
         if isinstance(error, BodyRefused):
             refused = self._server.refuse(error.status, error.message)
