@@ -115,7 +115,32 @@ def _pulse(board: Scoreboard) -> RenderableType:
         (f"p50 {_ms(board.freshness.at(0.5))}  p99 {_ms(board.freshness.at(0.99))}", "bold"),
         (f"  real time, {'commit' if board.followed else 'sent'} to readable, {len(board.freshness):,} samples", QUIET),
     )
-    return Panel(Group(events, freshness), border_style=QUIET, padding=(0, 1))
+    return Panel(Group(events, freshness, _answers(board)), border_style=QUIET, padding=(0, 1))
+
+
+def _answers(board: Scoreboard) -> Text:
+    """How the live side's answers came about, in a line."""
+    live = board.live.answering
+    return Text.assemble(
+        ("answers    ", QUIET),
+        (f"p50 {_ms(live.took.at(0.5))}  p99 {_ms(live.took.at(0.99))}", "bold"),
+        (f"  with a model; {answers_note(board)}", QUIET),
+        no_wrap=True,
+        overflow="ellipsis",
+    )
+
+
+def answers_note(board: Scoreboard) -> str:
+    """What was done about context that changed while an answer was made, and about a model that gave none."""
+    live = board.live.answering
+    parts = [f"{live.made_again:,} made again for a change"]
+    if live.flagged:
+        parts.append(f"{live.flagged:,} flagged")
+    if live.without_model:
+        parts.append(f"{live.without_model:,} without it")
+    if board.unanswered:
+        parts.append(f"{board.unanswered:,} unanswered")
+    return ", ".join(parts)
 
 
 def _story(board: Scoreboard) -> RenderableType:

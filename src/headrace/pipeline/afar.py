@@ -77,6 +77,7 @@ def _told(value: Any, headers: Mapping[str, str], facts: dict[str, Any]) -> Aske
         retries=facts["retries"],
         fallback=facts["fallback"],
         cache=headers.get("x-headrace-cache"),
+        stages={name: ms / 1000 for name, ms in facts["stages"].items()},
     )
 
 

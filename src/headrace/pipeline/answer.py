@@ -121,6 +121,8 @@ class Asked:
         Which fallback answered; None: none did.
     cache
         "hit", "miss", or None where the endpoint has no cache.
+    stages
+        Seconds per stage ("context", "model", ...) as the endpoint measured them.
     """
 
     value: Any
@@ -132,6 +134,7 @@ class Asked:
     retries: int = 0
     fallback: str | None = None
     cache: str | None = None
+    stages: Mapping[str, float] = field(default_factory=dict[str, float])
 
     @classmethod
     def of(cls, value: Any, facts: Facts) -> Asked:
@@ -147,6 +150,7 @@ class Asked:
             retries=facts.retries,
             fallback=facts.fallback or None,
             cache=facts.cache or None,
+            stages=dict(facts.stages),
         )
 
     @classmethod
@@ -162,4 +166,15 @@ class Asked:
             retries=int(headers.get("x-headrace-retries", "0")),
             fallback=headers.get("x-headrace-fallback"),
             cache=headers.get("x-headrace-cache"),
+            stages=_timing(headers.get("server-timing", "")),
         )
+
+
+def _timing(header: str) -> dict[str, float]:
+    """Seconds per stage; the total is none.
+
+    >>> _timing("context;dur=0.250, model;dur=12.500, total;dur=13.100")
+    {'context': 0.00025, 'model': 0.0125}
+    """
+    parts = [part.strip().partition(";dur=") for part in header.split(",") if ";dur=" in part]
+    return {name: float(ms) / 1000 for name, _, ms in parts if name != "total"}
