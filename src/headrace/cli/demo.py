@@ -42,8 +42,8 @@ def demo(
     agents do the same work side by side: one reads a copy that is refreshed every --batch, the other reads live. The
     screen shows what the difference costs. Ctrl-C ends it with a summary.
 
-    The agents are endpoints that ask a model: `headrace mock-llm`, inside of the demo, or a real one at --openai-url, with
-    the key in OPENAI_API_KEY.
+    The agents are endpoints that ask a model: `headrace mock-llm`, inside of the demo, or a real one at --openai-url,
+    with the key in OPENAI_API_KEY.
     """
     from headrace.demo.run import run_demo
 

@@ -1,4 +1,4 @@
-"""How answers came about: how long they took, how much of that the model, and what was done about context that changed."""
+"""How answers came about: how long they took, the model's part of it, and what was done about rows that changed."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
+
 import headrace as hr
 from headrace.demo import agents
 from headrace.demo.happenings import KEYS

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from headrace.app import App
 from headrace.context.policy import FreshnessPolicy
@@ -17,7 +17,7 @@ from headrace.context.readset import Present, ReadSet, Validity
 from headrace.context.value import ContextValue
 from headrace.core.clock import Clock
 from headrace.core.errors import UnknownName
-from headrace.demo.twin import Twin
+from headrace.demo.reading import Reading
 from headrace.models.reply import Caller
 from headrace.pipeline.answer import Asked
 from headrace.pipeline.ask import Ask
@@ -28,10 +28,20 @@ from headrace.pipeline.runner import Runner
 from headrace.pipeline.running import Means
 
 
-class CopyReads:
-    """The twin as a context that endpoints read (`pipeline.ports.Reads`)."""
+class Copy(Protocol):
+    """Answers views as of one instant; `twin.Twin` is one."""
 
-    def __init__(self, twin: Twin, clock: Clock) -> None:
+    loaded_at: int | None
+
+    async def read(self, view: str, /, **params: Any) -> Reading:
+        """The rows of `view` for these parameters."""
+        ...
+
+
+class CopyReads:
+    """A copy as a context that endpoints read (`pipeline.ports.Reads`)."""
+
+    def __init__(self, twin: Copy, clock: Clock) -> None:
         self._twin = twin
         self._clock = clock
 

@@ -36,18 +36,21 @@ def plain_line(board: Scoreboard) -> str:
         f", failed orders {_share(board.batch.failed)} vs {_share(board.live.failed)}"
         f", wrong answers {_share(board.batch.wrong)} vs {_share(board.live.wrong)}"
         f", courier off {_meters(board.batch.errors.at(0.5))} vs {_meters(board.live.errors.at(0.5))}"
+        f"  | {answers_note(board)}"
     )
 
 
 def summary(board: Scoreboard) -> RenderableType:
     """What is left on the terminal at the end: the figures with their counts and intervals."""
-    note = (
-        f" One real second was {board.speed:g} city seconds, so every real delay of the live side counts"
-        f" {board.speed:g}-fold here."
-    )
+    model = board.live.answering.model
+    notes = [
+        f" Time ran {board.speed:g} times as fast as yours, so the live side's delays count {board.speed:g}-fold.",
+        f" Model of both sides: {board.model}, p50 {_ms(model.at(0.5))}, p99 {_ms(model.at(0.99))}.",
+    ]
     # Without the question of the moment, so that the headline is not pushed off a terminal of 24 lines.
     shown = [_title(board, ended=True), _headline(board), _table(board), _pulse(board)]
-    return Group(*shown, _intervals(board), Text(note, style=QUIET))
+    told = [Text(note, style=QUIET, no_wrap=True, overflow="ellipsis") for note in notes]
+    return Group(*shown, _intervals(board), *told)
 
 
 def sparkline(values: Iterable[float]) -> str:
@@ -124,23 +127,18 @@ def _answers(board: Scoreboard) -> Text:
     return Text.assemble(
         ("answers    ", QUIET),
         (f"p50 {_ms(live.took.at(0.5))}  p99 {_ms(live.took.at(0.99))}", "bold"),
-        (f"  with a model; {answers_note(board)}", QUIET),
+        (f"  {answers_note(board)}", QUIET),
         no_wrap=True,
         overflow="ellipsis",
     )
 
 
 def answers_note(board: Scoreboard) -> str:
-    """What was done about context that changed while an answer was made, and about a model that gave none."""
+    """What was done about rows that changed between the read and the answer, and about a model that gave none."""
     live = board.live.answering
-    parts = [f"{live.made_again:,} made again for a change"]
-    if live.flagged:
-        parts.append(f"{live.flagged:,} flagged")
-    if live.without_model:
-        parts.append(f"{live.without_model:,} without it")
-    if board.unanswered:
-        parts.append(f"{board.unanswered:,} unanswered")
-    return ", ".join(parts)
+    parts = [(live.without_model, "by the fallback"), (board.unanswered, "unanswered"), (live.flagged, "flagged")]
+    seen = [f"{count:,} {what}" for count, what in parts if count]
+    return ", ".join([*seen, f"{live.made_again:,} made again after a change"])
 
 
 def _story(board: Scoreboard) -> RenderableType:
@@ -173,7 +171,7 @@ def _rates(board: Scoreboard) -> list[tuple[str, Rate, Rate]]:
         ("sold-out dishes recommended", batch.sold_out, live.sold_out),
         ("orders that failed", batch.failed, live.failed),
         ("wrong prices shown", batch.wrong_prices, live.wrong_prices),
-        ('wrong on "where is my order?"', batch.wrong, live.wrong),
+        ("wrong on \"where's my order?\"", batch.wrong, live.wrong),
     ]
 
 
