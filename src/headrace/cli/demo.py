@@ -14,7 +14,7 @@ import click
 @click.option(
     "--speed",
     type=click.FloatRange(min=1),
-    help="City seconds per real second.  [default: 60, and 10 with --openai-url]",
+    help="City seconds per real second.  [default: 60, and 5 with --openai-url]",
 )
 @click.option("--seed", type=int, default=7, show_default=True, help="Another seed, another day in the city.")
 @click.option("--plain", is_flag=True, help="Print lines instead of drawing a screen.")

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 import headrace as hr
+from headrace.context.readset import Changed
 from headrace.demo.couriers import distance
 
 PACE = 5.5
@@ -125,6 +126,17 @@ async def recommend(ask: Hungry, ctx: hr.Context) -> Recommendation:
     rows = {row["item_id"]: row for row in found}
     chosen = dict.fromkeys(pick.item_id for pick in picks.dishes if pick.item_id in rows)
     return Recommendation(dishes=[_dish(rows[item]) for item in chosen], age_ms=found.age_ms)
+
+
+async def still_there(answer: Recommendation, changed: list[Changed], ctx: hr.Context) -> Recommendation:
+    """The answer put right after something changed: at the prices of now, without what is gone.
+
+    That takes a read and no second call of the model, which would be as late as the first.
+    """
+    found = await ctx.recommend(zone=changed[0].read.bindings["zone"])
+    rows = {row["item_id"]: row for row in found}
+    there = [_dish(rows[dish.item_id]) for dish in answer.dishes if dish.item_id in rows]
+    return Recommendation(dishes=there, age_ms=found.age_ms)
 
 
 async def best_sellers(ask: Hungry, ctx: hr.Context) -> Recommendation:

@@ -18,8 +18,8 @@ class Answering:
     ----------
     took, model
         Real milliseconds from the question to its answer, and how many of them the model had.
-    made_again
-        Answers that were made again because a row behind them had changed in the meantime.
+    corrected
+        Answers that were put right, or made again, because a row behind them had changed in the meantime.
     flagged
         Answers that went out all the same although one had, marked so.
     without_model
@@ -28,7 +28,7 @@ class Answering:
 
     took: Quantiles = field(default_factory=Quantiles)
     model: Quantiles = field(default_factory=Quantiles)
-    made_again: int = 0
+    corrected: int = 0
     flagged: int = 0
     without_model: int = 0
 
@@ -36,7 +36,7 @@ class Answering:
         """One more answer, and how long it took."""
         self.took.add(seconds * 1000)
         self.model.add(asked.stages.get(MODEL, 0.0) * 1000)
-        self.made_again += asked.retries > 0
+        self.corrected += asked.retries > 0
         self.flagged += asked.stale == "changed"
         self.without_model += asked.fallback is not None
 
@@ -45,7 +45,7 @@ class Answering:
         return {
             "answer_ms": self.took.to_dict(0.5, 0.99),
             "model_ms": self.model.to_dict(0.5, 0.99),
-            "made_again": self.made_again,
+            "corrected": self.corrected,
             "flagged": self.flagged,
             "without_model": self.without_model,
         }

@@ -116,11 +116,11 @@ def food_delivery(sources: Sources, model: hr.models.Provider) -> hr.App:
     app.view("order_status", ORDER_STATUS, description="Where one order is: its state, its courier, its way to go.")
 
     # Seconds of the machine, as all deadlines: a socket knows nothing of a city whose time runs faster (demo/clock.py).
-    app.model("llm", [model], deadline="8s")
+    app.model("llm", [model], deadline="8s", policies={"concurrency": {"initial": 32}})
     app.endpoint(
         "/recommend",
         deadline="10s",
-        on_stale="retry",  # a dish that sold out while the model was thinking is not recommended
+        on_stale=hr.repair(agents.still_there),  # a dish that sold out while the model was at it is taken out
         fallback=agents.best_sellers,
         # Portions and sales change with every order. What counts is the dishes and their prices.
         tolerances=[hr.tolerance("recommend", stock=hr.ignore, orders_15m=hr.ignore, ordered=False)],
@@ -129,7 +129,7 @@ def food_delivery(sources: Sources, model: hr.models.Provider) -> hr.App:
     app.endpoint(
         "/where-is-my-order",
         deadline="10s",
-        on_stale="retry",
+        on_stale="retry",  # an order that went on meanwhile is another question to the model
         fallback=agents.as_booked,
         # A courier moves all the time: 50 meters are no other answer.
         tolerances=[hr.tolerance("order_status", courier_x=50, courier_y=50, seen_at=hr.ignore)],

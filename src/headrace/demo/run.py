@@ -40,8 +40,9 @@ LINE_EVERY = 5.0
 """Seconds between two lines where there is no terminal."""
 
 DEFAULT_SPEED = 60.0
-REAL_SPEED = 10.0
-"""City seconds per real second where a real model answers: about 20 questions a second, twice, which it can follow."""
+"""City seconds per real second."""
+REAL_SPEED = 5.0
+"""The same where a real model answers: some eight questions a second, asked of both sides, which it can follow."""
 
 Opener = Callable[[Path, CityClock, City, Twin, ModelChoice], AbstractAsyncContextManager[Service]]
 """Opens the running app on a folder."""
@@ -77,7 +78,7 @@ def run_demo(
     batch
         How often the batch twin is reloaded, in city time.
     speed
-        City seconds per real second; 60 if not given, and 10 where a real model answers.
+        City seconds per real second; 60 if not given, and 5 where a real model answers.
     plain
         Lines instead of a screen; always so where there is no terminal.
     data

@@ -30,7 +30,7 @@ DEFINITIONS = {
     "courier_position_error_m": "meters between the courier's place in an answer and the true one, where both exist",
     "age_city_seconds": "as-of age of the context behind each answer, in seconds of city time",
     "answer_ms": "real milliseconds from a question to its answer; `model_ms`: those that the model had of them",
-    "made_again": "answers made again because a row behind them had changed between the read and the answer; "
+    "corrected": "answers put right, or made again, because a row had changed between the read and the answer; "
     "`flagged`: answers that went out although one had, marked so (a batch copy cannot tell)",
     "without_model": "answers of the endpoint's fallback, because the model gave none in time",
     "unanswered": "questions that are scored for neither side: one side had no answer, or the queue was too long",

@@ -138,7 +138,7 @@ def answers_note(board: Scoreboard) -> str:
     live = board.live.answering
     parts = [(live.without_model, "by the fallback"), (board.unanswered, "unanswered"), (live.flagged, "flagged")]
     seen = [f"{count:,} {what}" for count, what in parts if count]
-    return ", ".join([*seen, f"{live.made_again:,} made again after a change"])
+    return ", ".join([*seen, f"{live.corrected:,} corrected after a change"])
 
 
 def _story(board: Scoreboard) -> RenderableType:
@@ -171,7 +171,7 @@ def _rates(board: Scoreboard) -> list[tuple[str, Rate, Rate]]:
         ("sold-out dishes recommended", batch.sold_out, live.sold_out),
         ("orders that failed", batch.failed, live.failed),
         ("wrong prices shown", batch.wrong_prices, live.wrong_prices),
-        ("wrong on \"where's my order?\"", batch.wrong, live.wrong),
+        ('wrong on "where\'s my order?"', batch.wrong, live.wrong),
     ]
 
 

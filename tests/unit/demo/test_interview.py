@@ -73,8 +73,8 @@ class Room:
 
     async def until(self, done: Any) -> None:
         async with asyncio.timeout(10):
-            while not done():  # noqa: ASYNC110 - what it waits for is no event
-                await asyncio.sleep(0.001)
+            while not done():
+                await self.clock.sleep(0.001)
 
 
 async def test_questions_are_answered_side_by_side_up_to_a_bound_and_the_city_goes_on():
@@ -84,10 +84,10 @@ async def test_questions_are_answered_side_by_side_up_to_a_bound_and_the_city_go
         room.ask(number)
     async with room.running():
         await room.until(lambda: live.running == PLACES)
-        await asyncio.sleep(0.05)
+        await room.clock.sleep(0.05)
         assert (live.most, batch.most, len(room.world.questions)) == (PLACES, PLACES, 5)
         live.gate.set()
-        await asyncio.sleep(0.05)
+        await room.clock.sleep(0.05)
         assert room.board.live.wrong.of == 0  # neither is judged before both have answered
         batch.gate.set()
         await room.until(lambda: room.board.live.wrong.of == PLACES + 5)

@@ -19,7 +19,7 @@ def board(*, full: bool) -> Scoreboard:
         for side, share in ((board.batch, 9), (board.live, 10_000)):
             for name in ("sold_out", "failed", "wrong", "wrong_prices"):
                 setattr(side, name, Rate(123_456 // share, 123_456))
-            side.answering.made_again, side.answering.flagged, side.answering.without_model = 12_345, 678, 90
+            side.answering.corrected, side.answering.flagged, side.answering.without_model = 12_345, 678, 90
             for value in range(100):
                 side.answering.took.add(value * 90.0)
                 side.answering.model.add(value * 80.0)
@@ -61,12 +61,12 @@ def test_the_summary_adds_the_intervals():
 
 def test_the_screen_tells_how_answers_came_about_and_only_what_there_is():
     text = "\n".join(drawn(board(full=True), 120))
-    assert "p50 4410 ms  p99 8820 ms  90 by the fallback, 678 flagged, 12,345 made again after a change" in text
+    assert "p50 4410 ms  p99 8820 ms  90 by the fallback, 678 flagged, 12,345 corrected after a change" in text
     scores = board(full=False)
-    scores.live.answering.made_again = 3
-    assert answers_note(scores) == "3 made again after a change"
+    scores.live.answering.corrected = 3
+    assert answers_note(scores) == "3 corrected after a change"
     scores.unanswered = 2
-    assert answers_note(scores) == "2 unanswered, 3 made again after a change"
+    assert answers_note(scores) == "2 unanswered, 3 corrected after a change"
 
 
 def test_the_headline_of_the_summary_is_still_on_a_small_terminal():
