@@ -9,6 +9,7 @@ from random import Random
 
 from headrace.app import App, load_app
 from headrace.core.clock import SystemClock
+from headrace.declaration.endpoints import ROUTING
 from headrace.runtime.desk import open_desk, open_models
 from headrace.runtime.engine import Engine
 from headrace.runtime.library import parameters
@@ -68,7 +69,9 @@ def catalog(app: App) -> Catalog:
     return Catalog(
         app=app.name,
         views={
-            view.name: ViewInfo(view.name, view.description, parameters(view.plan), view.plan.columns)
+            view.name: ViewInfo(
+                view.name, view.description, parameters(view.plan), view.plan.columns, tool=view.name != ROUTING
+            )
             for view in app.views.values()
         },
         tables={

@@ -35,7 +35,7 @@ def list_routes(url: str, api_key: str | None, as_json: bool) -> None:
 @route.command("set")
 @click.argument("endpoint")
 @click.argument("weights", nargs=-1, required=True, metavar="VERSION=WEIGHT...")
-@click.option("--shadow", is_flag=True, help="The versions run beside requests, unseen; the weight is a share of users.")
+@click.option("--shadow", is_flag=True, help="Run the versions beside requests, unseen, for that share of users.")
 @remote_options
 def set_routes(endpoint: str, weights: tuple[str, ...], shadow: bool, url: str, api_key: str | None) -> None:
     """Set the weights of versions of ENDPOINT. Users keep their version as far as the weights allow.

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from headrace.core.errors import BodyRefused
 from headrace.http1.inbound import Inbound, Refusal
-from headrace.http1.outgoing import Stream, whole
+from headrace.http1.incoming import Incoming
+from headrace.http1.outgoing import Stream, bodiless, whole
 from headrace.http1.request import Request
 from headrace.http1.response import Reset, Response
 
@@ -162,7 +163,8 @@ class Connection(asyncio.Protocol):
         if inbound.refusal is not None:
             self._refuse(inbound.refusal)
         else:
-            self._resume()
+            if not self._reading:
+                self._resume()
             self._tick()
 
     def _start(self, request: Request) -> None:
@@ -195,8 +197,12 @@ class Connection(asyncio.Protocol):
         stream: Stream | None = None
         try:
             response = answer if isinstance(answer, Response) else await answer
-            if isinstance(response.body, bytes):
-                self._write_whole(request, response, response.body)
+            body = response.body
+            if isinstance(body, bytes):
+                self._write_whole(request, response, body)
+            elif isinstance(body, Incoming) and body.whole and not (response.trailers or bodiless(request, response)):
+                # The answer of another server that is all here: its length is known, and it goes out in one write.
+                self._write_whole(request, response, body.take())
             else:
                 stream = Stream(request, response)
                 if not stream.marked:
@@ -222,7 +228,9 @@ class Connection(asyncio.Protocol):
         self._advance()
 
     def _write_whole(self, request: Request, response: Response, body: bytes) -> None:
-        data = whole(request, response, body, self._server.date, close=self._closes(request))
+        if self._draining or not request.complete:
+            request.keep_alive = False
+        data = whole(request, response, body, self._server.date, close=not request.keep_alive)
         self._begun = True
         request.answered = response.status
         self._transport.write(data)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from headrace.core.errors import StreamBroken
 from headrace.models.call import Usage
-from headrace.models.provider import Failed, Incoming
+from headrace.models.provider import Failed, Incoming, Whole
 
 
 class _Owner(Protocol):
@@ -64,6 +64,8 @@ class Delivery:
 
     async def read(self) -> bytes:
         """The whole body, or what is left of it. Raises `StreamBroken`."""
+        if isinstance(self.incoming, Whole):
+            return self.incoming.take()
         pieces = [piece async for piece in self]
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 

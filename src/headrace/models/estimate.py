@@ -17,6 +17,8 @@ from headrace.models.latency import Recent
 _USUAL = 4.0
 """UTF-8 bytes per token of English text; code and other scripts have fewer, which is learnt."""
 
+_FRESH = 0.5
+"""Seconds for which what is usual is not looked up again: each call asks, and it moves slowly."""
 _LARGE = 8192
 """Bytes of a body, or of one text in it, above which it is looked at whether it is text."""
 _PICTURE = 4096
@@ -54,6 +56,8 @@ class Tokens:
     window: float = 600.0
     _per_token: float = field(default=_USUAL, init=False)
     _lengths: Recent = field(init=False)
+    _usual_length: int | None = field(default=None, init=False)
+    _looked: float = field(default=-math.inf, init=False)
 
     def __post_init__(self) -> None:
         self._lengths = Recent(self.window)
@@ -71,9 +75,13 @@ class Tokens:
 
         Until thirty answers were seen it is `max_tokens`, or 1,000 where that is not given.
         """
-        if self._lengths.count(now) < 30:
+        if not self._looked <= now < self._looked + _FRESH:
+            few = self._lengths.count(now) < 30
+            self._usual_length = None if few else math.ceil(self._lengths.quantile(now, self.quantile) - 0.5)
+            self._looked = -math.inf if few else now
+        usual = self._usual_length
+        if usual is None:
             return 1000 if max_tokens is None else max_tokens
-        usual = math.ceil(self._lengths.quantile(now, self.quantile) - 0.5)
         return usual if max_tokens is None else min(usual, max_tokens)
 
     def observe(self, now: float, *, prompt_bytes: int, prompt_tokens: int, output_tokens: int) -> None:

@@ -1,8 +1,9 @@
 """A declared model, running: the router, and the shell that does what it says.
 
-One call is one `_Ask`; each of its attempts is a task until its answer has begun. From then on nothing runs beside the
-client: the client's own reading pulls the stream, piece by piece, so that a client that reads slowly slows its upstream
-and nothing piles up in between. What may be due is one timer of the router (`wake`).
+One call is one `_Ask`. Its first attempt runs within `send` itself, which most calls end with; others (retries, hedges)
+are tasks until their answer has begun. From then on nothing runs beside the client: the client's own reading pulls the
+stream, piece by piece, so that a client that reads slowly slows its upstream and nothing piles up in between. What may
+be due is one timer of the router (`wake`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from headrace.core.clock import Clock
 from headrace.core.errors import ModelRefused, StreamBroken
@@ -35,8 +37,8 @@ class _Ask:
     """One call under way."""
 
     __slots__ = (
-        "attempts", "began", "call", "delivered", "hedged", "last", "queued", "ready", "request", "running", "size",
-        "terms",
+        "attempts", "began", "call", "delivered", "first", "hedged", "last", "outcome", "queued", "ready", "request",
+        "running", "size", "terms",
     )  # fmt: skip
 
     def __init__(self, request: ModelRequest, terms: Terms, call: Call, size: int, began: float) -> None:
@@ -49,23 +51,31 @@ class _Ask:
         self.attempts = 0
         self.hedged = False
         self.last: Failed | None = None
-        self.ready: asyncio.Future[Delivery] | None = None
+        self.first: Attempt | None = None
+        self.outcome: Delivery | ModelRefused | None = None
+        self.ready: asyncio.Future[None] | None = None
         self.delivered: Delivery | None = None
         self.running: dict[int, _Running] = {}
 
 
-@dataclass(slots=True)
 class _Running:
-    """An attempt: a task, and its answer once that has begun."""
+    """An attempt: what runs until its answer has begun, and then the answer."""
 
-    task: asyncio.Task[None]
-    incoming: Incoming | None = None
+    __slots__ = ("incoming", "inline", "interrupted", "task")
+
+    def __init__(self, task: asyncio.Task[Any] | None, *, inline: bool = False) -> None:
+        self.task = task
+        self.inline = inline
+        self.interrupted = False
+        self.incoming: Incoming | None = None
 
     def stop(self) -> None:
         """End it at its upstream."""
         if self.incoming is not None:
             self.incoming.stop()
-        self.task.cancel()
+        elif self.task is not None:
+            self.interrupted = True
+            self.task.cancel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,17 +180,43 @@ class RoutedModel:
         size = prompt_bytes(request.body, request.document)
         ask = _Ask(request, terms, self._call(now, request, terms, size), size, now)
         self._asks[ask.call.id] = ask
-        ask.ready = asyncio.get_running_loop().create_future()
         self._act(self.router.submit(now, ask.call))
         try:
-            return await ask.ready
+            if ask.first is not None:
+                await self._inline(ask, ask.first)
+            if ask.outcome is None:
+                ask.ready = asyncio.get_running_loop().create_future()
+                await ask.ready
         except asyncio.CancelledError:
             self._cancel(ask)
             raise
+        if isinstance(ask.outcome, Delivery):
+            return ask.outcome
+        raise ask.outcome or ModelRefused(f"the model {self.name!r} gave no answer", reason=Reason.FAILED.value)
+
+    async def _inline(self, ask: _Ask, attempt: Attempt) -> None:
+        """Make the first attempt in the caller's own task.
+
+        When the router stops it (a hedge won), the task is interrupted as `asyncio.timeout` does it: cancelled, and
+        the cancellation taken back where it was ours alone.
+        """
+        running = ask.running[attempt.id]
+        task = running.task = asyncio.current_task()
+        if task is None:  # pragma: no cover - a coroutine runs in a task
+            return
+        cancelling = task.cancelling()
+        try:
+            await self._attempt(ask, attempt)
+        except asyncio.CancelledError:
+            if not running.interrupted or task.uncancel() > cancelling:
+                raise
+        finally:
+            running.task = None
 
     async def aclose(self) -> None:
         """End all calls."""
-        running = [one.task for ask in self._asks.values() for one in ask.running.values()]
+        attempts = [one for ask in self._asks.values() for one in ask.running.values()]
+        running = [one.task for one in attempts if one.task is not None and not one.inline]
         for ask in list(self._asks.values()):
             self._cancel(ask)
         self._alarm.cancel()
@@ -231,7 +267,7 @@ class RoutedModel:
         if running is None:  # stopped in the turn in which it came
             incoming.stop()
             return
-        running.incoming = incoming
+        running.incoming, running.task = incoming, None
         if incoming.complete:
             self._ended(ask, attempt.id, incoming)
         else:
@@ -282,20 +318,20 @@ class RoutedModel:
     # What the router says ------------------------------------------------------------------------------------------
 
     def _act(self, actions: list[Action]) -> None:
+        # Not `match`: this is done several times for each request, and a class pattern costs three comparisons.
         for action in actions:
-            match action:
-                case Start(attempt):
-                    self._start(attempt)
-                case Deliver(attempt):
-                    self._deliver(attempt)
-                case Done(call, _, usage, cost):
-                    self._done(self._asks.pop(call.id), usage, cost)
-                case Stop(attempt):
-                    running = self._asks[attempt.call.id].running.pop(attempt.id, None)
-                    if running is not None:
-                        running.stop()
-                case Refused(call):
-                    self._refused(self._asks.pop(call.id), action)
+            if isinstance(action, Start):
+                self._start(action.attempt)
+            elif isinstance(action, Deliver):
+                self._deliver(action.attempt)
+            elif isinstance(action, Done):
+                self._done(self._asks.pop(action.call.id), action.usage, action.cost)
+            elif isinstance(action, Stop):
+                running = self._asks[action.attempt.call.id].running.pop(action.attempt.id, None)
+                if running is not None:
+                    running.stop()
+            else:
+                self._refused(self._asks.pop(action.call.id), action)
         self._alarm.set(self.router.wake)
 
     def _start(self, attempt: Attempt) -> None:
@@ -304,7 +340,11 @@ class RoutedModel:
         if ask.queued is None:
             ask.queued = attempt.started - ask.began
         ask.hedged = ask.hedged or attempt.extra is Extra.HEDGE
-        ask.running[attempt.id] = _Running(asyncio.get_running_loop().create_task(self._attempt(ask, attempt)))
+        if ask.attempts == 1 and ask.ready is None:
+            ask.first = attempt
+            ask.running[attempt.id] = _Running(None, inline=True)
+        else:
+            ask.running[attempt.id] = _Running(asyncio.get_running_loop().create_task(self._attempt(ask, attempt)))
 
     def _deliver(self, attempt: Attempt) -> None:
         ask = self._asks[attempt.call.id]
@@ -324,18 +364,21 @@ class RoutedModel:
         )
         if not incoming.complete:
             self._flowing[attempt.id] = delivery
-            self._hand(ask, delivery)
+            self._end(ask, delivery)
 
-    def _hand(self, ask: _Ask, delivery: Delivery) -> None:
-        if ask.ready is not None and not ask.ready.done():
-            ask.ready.set_result(delivery)
+    def _end(self, ask: _Ask, outcome: Delivery | ModelRefused) -> None:
+        """`send` can return."""
+        if ask.outcome is None:
+            ask.outcome = outcome
+            if ask.ready is not None and not ask.ready.done():
+                ask.ready.set_result(None)
 
     def _done(self, ask: _Ask, usage: Usage | None, cost: Decimal | None) -> None:
         delivery = ask.delivered
         if delivery is not None:
             self._flowing.pop(delivery.attempt, None)
             delivery.usage, delivery.cost, delivery.attempts = usage, cost, ask.attempts
-            self._hand(ask, delivery)
+            self._end(ask, delivery)
         self._record(ask, "done", usage, cost)
 
     def _refused(self, ask: _Ask, refused: Refused) -> None:
@@ -349,18 +392,17 @@ class RoutedModel:
             word = _FAILURES.get(refused.reason) or failure or Failure.CONNECTION
             delivery.cost = refused.cost
             delivery.end(StreamBroken(f"the answer of {delivery.upstream!r} broke off: {why}", failure=word.value))
-        elif ask.ready is not None and not ask.ready.done():
-            ask.ready.set_exception(
-                ModelRefused(
-                    message,
-                    reason=refused.reason.value,
-                    failure=failure.value if failure is not None else "",
-                    retry_after=refused.retry_after,
-                    status=last.status if last is not None else 0,
-                    body=last.body if last is not None else b"",
-                    hint=_HINTS.get(refused.reason, ""),
-                )
+        else:
+            error = ModelRefused(
+                message,
+                reason=refused.reason.value,
+                failure=failure.value if failure is not None else "",
+                retry_after=refused.retry_after,
+                status=last.status if last is not None else 0,
+                body=last.body if last is not None else b"",
+                hint=_HINTS.get(refused.reason, ""),
             )
+            self._end(ask, error)
         self._record(ask, refused.reason.value, None, refused.cost, failure)
 
     def _record(

@@ -19,7 +19,9 @@ from headrace.pipeline.pointer import pointer
 from headrace.pipeline.shape import Shape
 
 _MOST_PROBLEMS = 20
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_OTHERS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_PAIRS = re.compile(rb"(?:\[\]|\{\})+")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -79,8 +81,6 @@ class Reader:
                 "encoding",
                 hint="send UTF-8, whatever the charset of the content type says",
             ) from None
-        if body.count(b"[") + body.count(b"{") > self._bounds.max_depth:
-            self._check_depth(body)
         try:
             json.loads(text, object_pairs_hook=_unique, parse_constant=_constant)
         except json.JSONDecodeError as error:
@@ -93,16 +93,18 @@ class Reader:
             raise self._too_deep() from None
         except ValueError:
             raise _refused("the body holds a number of thousands of digits", "number", hint="send it as text") from None
+        if body.count(b"[") + body.count(b"{") > self._bounds.max_depth:
+            self._check_depth(body)
 
     def _check_depth(self, body: bytes) -> None:
-        depth = 0
-        for byte in _STRING.sub(b"", body):
-            if byte in b"[{":
-                depth += 1
-                if depth > self._bounds.max_depth:
-                    raise self._too_deep()
-            elif byte in b"]}":
-                depth -= 1
+        """Take the innermost pairs away, so many times as there may be levels: nothing must be left."""
+        left = _STRING.sub(b"", body).translate(None, _OTHERS)
+        for _ in range(self._bounds.max_depth):
+            if not left:
+                return
+            left = _PAIRS.sub(b"", left)
+        if left:
+            raise self._too_deep()
 
     def _too_deep(self) -> BadInput:
         most = self._bounds.max_depth

@@ -15,6 +15,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
+from copy import deepcopy
+from dataclasses import replace
 from typing import Any, cast
 
 from headrace.core.errors import DeadlinePassed, HeadraceError, ModelError, ModelRefused, Overloaded, UnknownName
@@ -263,6 +265,8 @@ class Runner:
                 return await self._other(work, fallback)
         if body is None:
             return None
+        if not isinstance(fallback, Rule):
+            self._handling.start(work)  # it stands on nothing that was read
         facts.fallback = fallback.name
         return self._told(work, body)
 
@@ -282,12 +286,17 @@ class Runner:
             await run.let_go()
 
     async def _other(self, work: Work, other: OtherModel) -> Answer | None:
-        if isinstance(work.failure, Overloaded) or work.handler.shape.streams:
-            return None  # another model does not make room here, and a stream has a gate to hold
+        if isinstance(work.failure, Overloaded):
+            return None  # another model does not make room here
         work.instead, work.facts.fallback = other.name, other.name
         try:
-            async with Until(self._clock, work.end):
+            async with Until(self._clock, work.end, work.stage):
+                if work.handler.shape.streams:
+                    return await self._stream(work, _nothing)
                 return self._whole(work, await self._handling.answer(work))
+        except HeadraceError:
+            work.facts.fallback = ""
+            raise
         finally:
             work.instead = None
 
@@ -306,7 +315,8 @@ class Runner:
             return
         now = self._clock.monotonic()
         label = self._labels.get(handler.name, handler.name)
-        work = Work(ask, handler, label, now, end, end, Facts(label, ask.id), shadow=True)
+        own = replace(ask, input=deepcopy(ask.input))  # what it does with its input must not touch the answer
+        work = Work(own, handler, label, now, end, end, Facts(label, ask.id), shadow=True)
         task = asyncio.get_running_loop().create_task(self._beside(work))
         self._shadows.add(task)
         task.add_done_callback(self._shadows.discard)
@@ -328,7 +338,7 @@ class Runner:
         if not work.handler.shape.streams:
             await self._handling.answer(work)
             return
-        answer = await self._stream(work, lambda: None)
+        answer = await self._stream(work, _nothing)
         if answer.events is not None:
             await answer.events.values()
 
@@ -357,3 +367,7 @@ class Runner:
 def routes(endpoint: Endpoint) -> list[Route]:
     """What is declared: who gets which version while no rows say otherwise."""
     return [Route(handler.name, handler.weight, handler.shadow) for handler in endpoint.versions.values()]
+
+
+def _nothing() -> None:
+    """A stream that holds no place."""

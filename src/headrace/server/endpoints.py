@@ -114,12 +114,12 @@ class _Endpoint:
             raise too_long(self._most)
         if request.complete:
             return await request.read()
-        pieces: list[bytes] = []
+        body = bytearray()
         async for piece in request:
-            pieces.append(piece)
-            if sum(map(len, pieces)) > self._most:
+            body += piece
+            if len(body) > self._most:
                 raise too_long(self._most)
-        return b"".join(pieces)
+        return bytes(body)
 
     def _ask(self, value: Any, number: str, headers: dict[bytes, bytes], began: float) -> Ask:
         text = {name.decode("latin-1"): given.decode("latin-1") for name, given in headers.items()}

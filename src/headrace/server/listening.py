@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from headrace.core.errors import HeadraceError
 from headrace.http1 import Request, Response, Server, ServerLimits
+from headrace.http1.server import log_failure
 from headrace.server.bridge import Bridge, lifespan
 from headrace.server.direct import Find, refuse
 from headrace.server.settings import Settings
@@ -88,7 +89,7 @@ async def serve(
         return bridge(request) if answer is None else answer
 
     async with lifespan(app):
-        server = Server(handle, limits(settings), refuse=refuse)
+        server = Server(handle, limits(settings), refuse=refuse, failed=_failed)
         await server.start(sockets=[listening])
         patience = 0.0  # for requests in flight, where this is cancelled
         try:
@@ -97,6 +98,15 @@ async def serve(
             patience = settings.drain_timeout
         finally:
             await _drain(server, bridge, patience)
+
+
+def _failed(error: Exception, request: Request) -> None:
+    """What left a handler, or broke its answer off. Errors of ours say in a line what happened."""
+    if isinstance(error, HeadraceError):
+        path = request.path.decode("latin-1")
+        log.warning("%s broke off: %s", path, error.message)
+    else:
+        log_failure(error, request)
 
 
 async def _drain(server: Server, bridge: Bridge, patience: float) -> None:

@@ -273,8 +273,9 @@ async def test_only_upstreams_that_speak_the_dialect_are_asked(start: Any) -> No
         assert (await run.ask()).upstream == "b"
         reply = await run.llm.send(asking(dialect=Dialect.JSON), run.terms())
         assert (reply.upstream, await reply.read()) == ("a", b'{"score": 1}')
-        with pytest.raises(ModelRefused):
-            await run.llm.send(asking(dialect=Dialect.MESSAGES), run.terms())
+    async with running(Http(other.url, name="a")) as run:
+        with pytest.raises(ModelRefused, match="does not speak chat"):
+            await run.ask()
 
 
 # Cancelling --------------------------------------------------------------------------------------------------------

@@ -253,6 +253,16 @@ class World:
         raise AssertionError("the work does not end")
 
 
+async def recommend(ask: Order, ctx: hr.Context) -> Dish:
+    """Recommend a dish."""
+    menu = await ctx.menu(restaurant_id=ask.restaurant_id)
+    return await ctx.llm.chat(f"one of {menu.rows}", response=Dish)
+
+
+def declare(world: World, function: Any = recommend, **how: Any) -> Endpoint:
+    return world.app.endpoint("/recommend", **{"deadline": "4s", **how})(function)
+
+
 @pytest.fixture
 def world() -> World:
     """A fresh world."""

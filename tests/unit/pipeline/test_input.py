@@ -40,6 +40,10 @@ async def opened(ask: Open, ctx: Context) -> str:
     return ""
 
 
+async def anything(ask: Any, ctx: Context) -> str:
+    return ""
+
+
 SHAPE = shape_of(buy, Context)
 BOUNDS = Bounds(max_body=2000, max_depth=8)
 
@@ -110,11 +114,9 @@ def test_python_values_are_checked_as_well() -> None:
         reader.check({"nota": "x"})
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.integers(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=10,
-)
+PLAIN = st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.integers()
+LINES = st.lists(st.dictionaries(st.sampled_from(["item", "price", "x"]), PLAIN, max_size=3), max_size=3)
+JSON = PLAIN | LINES | st.dictionaries(st.sampled_from(["lines", "note", "x"]), PLAIN | LINES, max_size=3)
 
 
 @given(JSON | st.binary(max_size=50))
@@ -126,3 +128,24 @@ def test_any_body_is_read_or_refused_with_a_word(data: Any) -> None:
     except BadInput as error:
         refusal = error
     assert refusal is None or (refusal.status in (400, 413, 422) and refusal.problems)
+
+
+@pytest.mark.parametrize(
+    ("body", "deep"),
+    [
+        ("[[[]],[],{}]", 3),
+        ('{"a":[{"b":{}},{}]}', 4),
+        ('["]]]]"]', 1),
+        ('["\\\\",[["\\"[["]]]', 3),
+        ("[" + "[]," * 500 + "[]]", 2),
+    ],
+)
+def test_depth_is_counted_as_it_is_written(body: str, deep: int) -> None:
+    json.loads(body)
+    for most, refused in ((deep, False), (deep - 1, True)):
+        reader = Reader(shape_of(anything, Context), Bounds(max_depth=most))
+        if refused:
+            with pytest.raises(BadInput, match="deeper"):
+                reader.read(body.encode())
+        else:
+            assert reader.read(body.encode()) == json.loads(body)

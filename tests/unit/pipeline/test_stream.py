@@ -198,3 +198,16 @@ async def test_user_code_that_fails_midway_is_told_as_everywhere(world: World) -
     assert [name for name, _ in found] == ["", "error", "broken"]
     assert isinstance(found[-1][1], UserCodeError)
     assert "secret" not in json.dumps(found[1][1])
+
+
+async def test_another_model_may_stream_in_its_place(world: World) -> None:
+    world.llm.script, world.small.script = [REFUSED], [chunks("from small")]
+    runner = world.runner(declare(world, fallback="small"))
+
+    async def whole() -> list[tuple[str, Any]]:
+        return await events(await runner.run(world.ask()))
+
+    found = await world.live(whole())
+    assert found[0] == ("", "from small")
+    assert found[1][1]["fallback"] == "small"
+    assert runner.gate.running == 0
