@@ -31,7 +31,10 @@ from headrace.pipeline.running import Means
 class Copy(Protocol):
     """Answers views as of one instant; `twin.Twin` is one."""
 
-    loaded_at: int | None
+    @property
+    def loaded_at(self) -> int | None:
+        """That instant; None before there is a copy."""
+        ...
 
     async def read(self, view: str, /, **params: Any) -> Reading:
         """The rows of `view` for these parameters."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from headrace.core.errors import Backpressure, SourceError
 from headrace.demo.clock import CityClock
 from headrace.demo.happenings import CityRow
-from headrace.demo.reading import Service
+from headrace.demo.reading import Tables
 from headrace.demo.scoreboard import Scoreboard
 from headrace.demo.watching import GIVE_UP, Watcher
 from headrace.demo.wire import records
@@ -36,7 +36,7 @@ class Feeder:
     """
 
     def __init__(
-        self, world: World, service: Service, clock: CityClock, board: Scoreboard, *, promotions: Path
+        self, world: World, service: Tables, clock: CityClock, board: Scoreboard, *, promotions: Path
     ) -> None:
         self._world = world
         self._service = service

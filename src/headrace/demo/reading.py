@@ -28,13 +28,8 @@ class Reading(Protocol):
         ...
 
 
-class Service(Asker, Protocol):
-    """The running app, as the demo needs it."""
-
-    @property
-    def copy(self) -> Asker:
-        """The app's endpoints over the batch twin."""
-        ...
+class Tables(Protocol):
+    """The running app's tables, as its producers need them."""
 
     async def push(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Give rows to a table; returns once they are on disk."""
@@ -42,4 +37,13 @@ class Service(Asker, Protocol):
 
     async def get(self, table: str, key: str) -> Reading:
         """The latest row of one key, or none."""
+        ...
+
+
+class Service(Asker, Tables, Protocol):
+    """The running app, as the demo needs it."""
+
+    @property
+    def copy(self) -> Asker:
+        """The app's endpoints over the batch twin."""
         ...

@@ -2,7 +2,7 @@
 own endpoints over them, and a model that answers in memory as `headrace mock-llm` does over HTTP."""
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +101,7 @@ def stand_in(app: hr.App) -> Opener:
     @asynccontextmanager
     async def opener(
         folder: Path, clock: CityClock, city: City, twin: Twin, model: ModelChoice
-    ) -> AsyncIterator[Service]:
+    ) -> AsyncGenerator[Service]:
         service, models = StandIn(folder / PROMOTIONS, city), {"llm": ScriptedModel(from_the_prompt)}
         live, copy = CopyReads(service, clock), CopyReads(twin, clock)
         async with (

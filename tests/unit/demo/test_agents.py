@@ -1,5 +1,5 @@
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -46,7 +46,7 @@ class Frozen(SystemClock):
 
 
 @asynccontextmanager
-async def asked(app: hr.App, model: ScriptedModel, *rows: dict[str, Any]) -> AsyncIterator[tuple[Agents, Answering]]:
+async def asked(app: hr.App, model: ScriptedModel, *rows: dict[str, Any]) -> AsyncGenerator[tuple[Agents, Answering]]:
     """Both agents over fixed rows, as customers ask them: through the app's endpoints."""
     context, clock, noted = Fixed(*rows), Frozen(), Answering()
     context.loaded_at = 1_000_000
