@@ -35,9 +35,7 @@ class Feeder:
         The file that promotions are appended to, one JSON object a line.
     """
 
-    def __init__(
-        self, world: World, service: Tables, clock: CityClock, board: Scoreboard, *, promotions: Path
-    ) -> None:
+    def __init__(self, world: World, service: Tables, clock: CityClock, board: Scoreboard, *, promotions: Path) -> None:
         self._world = world
         self._service = service
         self._clock = clock

@@ -4,7 +4,7 @@ Both sides are asked at once. When both have answered, the city walks on to the 
 judged, against the city as it is at that one instant. So what happened while they were answering counts against both,
 and nothing that either says changes the city.
 
-Questions are answered side by side, as an app answers its customers, up to `PLACES` at a time. The figures are sums and
+Questions are answered side by side, as an app answers its customers, up to so many at a time. The figures are sums and
 sorted values, so it makes no difference in which order the answers come; the story of the screen is that of the latest
 question, not of the latest answer.
 """
@@ -26,9 +26,6 @@ from headrace.demo.world import World
 
 T = TypeVar("T")
 
-PLACES = 32
-"""Questions that are being answered at a time, by both sides. With the mock a handful are; a real model takes a second
-for each, and this bounds what it is asked at once."""
 PATIENCE = 5.0
 """Real seconds that a question waits for a place; then its customer has gone, and neither side is scored."""
 TICK = 0.005
@@ -37,12 +34,21 @@ _NO_ANSWER = (ModelError, DeadlinePassed, Overloaded)
 
 
 class Interview:
-    """A recommender and a support agent on each side, asked the same questions."""
+    """A recommender and a support agent on each side, asked the same questions.
 
-    def __init__(self, world: World, board: Scoreboard, clock: CityClock, *, batch: Asker, live: Asker) -> None:
+    Parameters
+    ----------
+    places
+        Questions that are being answered at a time, by both sides.
+    """
+
+    def __init__(
+        self, world: World, board: Scoreboard, clock: CityClock, *, batch: Asker, live: Asker, places: int
+    ) -> None:
         self._world = world
         self._board = board
         self._clock = clock
+        self._places = places
         self._batch = Agents(batch, clock, board.batch.answering)
         self._live = Agents(live, clock, board.live.answering)
         self._asked: set[asyncio.Task[None]] = set()
@@ -58,7 +64,7 @@ class Interview:
 
     def _begin(self, group: asyncio.TaskGroup) -> None:
         waiting, patience = self._world.questions, PATIENCE * self._clock.speed * SECOND
-        while waiting and len(self._asked) < PLACES:
+        while waiting and len(self._asked) < self._places:
             question = waiting.popleft()
             if self._world.city.now - question.at > patience:
                 self._board.unanswered += 1

@@ -199,7 +199,9 @@ class Show:
             world = World(city, twin, clock, window=self._board.window)
             feeder = self._producer(world, service, clock, database)
             await feeder.load()
-            interview = Interview(world, self._board, clock, batch=service.copy, live=service)
+            interview = Interview(
+                world, self._board, clock, batch=service.copy, live=service, places=self._model.places
+            )
             clock.go()
             async with asyncio.TaskGroup() as group:
                 sending = group.create_task(feeder.run())

@@ -10,13 +10,14 @@ from headrace.core.errors import ModelRefused
 from headrace.demo.city import City
 from headrace.demo.clock import CityClock
 from headrace.demo.happenings import Question, Suggest, Whereabouts
-from headrace.demo.interview import PATIENCE, PLACES, Interview
+from headrace.demo.interview import PATIENCE, Interview
 from headrace.demo.plan import MINUTE, CityPlan
 from headrace.demo.scoreboard import Scoreboard
 from headrace.demo.twin import Twin
 from headrace.demo.world import World
 from headrace.pipeline.answer import Asked
 
+PLACES = 4
 PLAN = CityPlan(restaurants=4, dishes=4, couriers=6, zones=1, orders_per_minute=4, warm_up=30, suggestions_per_minute=1)
 
 
@@ -53,7 +54,7 @@ class Room:
         twin = Twin({}, self.clock.now)
         self.world = World(city, twin, self.clock, window=5 * MINUTE)
         self.board = Scoreboard(PLAN, seed=7, speed=60.0, window=5 * MINUTE)
-        self.interview = Interview(self.world, self.board, self.clock, batch=batch, live=live)
+        self.interview = Interview(self.world, self.board, self.clock, batch=batch, live=live, places=PLACES)
         self.orders = list(city.dispatch.orders)
 
     def ask(self, number: int, *, ago: int = 0) -> Question:
