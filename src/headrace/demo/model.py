@@ -45,7 +45,7 @@ class ModelChoice:
         A real model takes a second or more for each; 32 is as many as it is asked at once. The mock takes no time: all
         that an answer costs is this process's own, and more at a time would only hold up each other and the rows.
         """
-        return 2 if self.url is None else 32
+        return 8 if self.url is None else 32
 
     def __str__(self) -> str:
         return "mock-llm" if self.url is None else f"{self.name} at {self.url}"
