@@ -42,7 +42,7 @@ LINE_EVERY = 5.0
 DEFAULT_SPEED = 60.0
 """City seconds per real second."""
 REAL_SPEED = 5.0
-"""The same where a real model answers: some eight questions a second, asked of both sides, which it can follow."""
+"""The same where a real model answers: some six questions a second, asked of both sides, which it can follow."""
 
 Opener = Callable[[Path, CityClock, City, Twin, ModelChoice], AbstractAsyncContextManager[Service]]
 """Opens the running app on a folder."""
