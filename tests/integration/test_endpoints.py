@@ -335,7 +335,11 @@ async def test_a_client_of_ours_asks_it_like_an_app_in_its_own_process(served: S
         found = await live.ask("/pick", Ask(shelf="a"), response=Pick, user="ann")
         assert found.value == Pick(item_id="i1")
         assert (found.stale, found.fallback, found.retries) == ("unchanged", None, 0)
-        assert (await live.ask("/tell", {"shelf": "a"})).value == ["ONE ", "TWO"]
+        assert found.stages["context"] > 0
+        assert "total" not in found.stages
+        told = await live.ask("/tell", {"shelf": "a"})
+        assert told.value == ["ONE ", "TWO"]
+        assert told.stages["model"] > 0
         with pytest.raises(hr.BadInput) as bad:
             await live.ask("/pick", {"shelf": "a", "x": 1})
         assert bad.value.problems[0]["pointer"] == "/x"

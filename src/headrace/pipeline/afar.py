@@ -122,6 +122,7 @@ def _told(name: str, data: bytes, headers: Mapping[str, str]) -> Any:
         fallback=facts["fallback"],
         cache=headers.get("x-headrace-cache"),
         reads=tuple(ReadAge(one["name"], one["age_ms"], one["status"]) for one in facts["reads"]),
+        stages={name: ms / 1000 for name, ms in facts["stages"].items()},
     )
 
 

@@ -123,6 +123,8 @@ class Asked:
         "hit", "miss", or None where the endpoint has no cache.
     reads
         What was read of the context, each with its age and its status; from afar, so many as fit into a header.
+    stages
+        Seconds per stage ("context", "model", ...) as the endpoint measured them.
     """
 
     value: Any
@@ -135,6 +137,7 @@ class Asked:
     fallback: str | None = None
     cache: str | None = None
     reads: tuple[ReadAge, ...] = ()
+    stages: Mapping[str, float] = field(default_factory=dict[str, float])
 
     @classmethod
     def of(cls, value: Any, facts: Facts) -> Asked:
@@ -151,6 +154,7 @@ class Asked:
             fallback=facts.fallback or None,
             cache=facts.cache or None,
             reads=tuple(facts.reads),
+            stages=dict(facts.stages),
         )
 
     @classmethod
@@ -167,6 +171,7 @@ class Asked:
             fallback=headers.get("x-headrace-fallback"),
             cache=headers.get("x-headrace-cache"),
             reads=tuple(_read(one) for one in headers.get("x-headrace-context", "").split(", ") if one),
+            stages=_timing(headers.get("server-timing", "")),
         )
 
 
@@ -179,3 +184,13 @@ def _read(text: str) -> ReadAge:
     name, *parts = text.split("; ")
     told = dict(part.split("=", 1) for part in parts)
     return ReadAge(name, float(told["age_ms"]) if "age_ms" in told else None, told.get("status", "unknown"))
+
+
+def _timing(header: str) -> dict[str, float]:
+    """Seconds per stage; the total is none.
+
+    >>> _timing("context;dur=0.250, model;dur=12.500, total;dur=13.100")
+    {'context': 0.00025, 'model': 0.0125}
+    """
+    parts = [part.strip().partition(";dur=") for part in header.split(",") if ";dur=" in part]
+    return {name: float(ms) / 1000 for name, _, ms in parts if name != "total"}
