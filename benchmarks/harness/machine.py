@@ -46,7 +46,7 @@ def versions() -> dict[str, str]:
     """Versions of ours and of what it stands on."""
     import apsw
 
-    names = ("headrace", "apsw", "msgspec", "pydantic", "sqlglot", "starlette", "uvicorn", "uvloop", "httptools")
+    names = ("headrace", "apsw", "msgspec", "pydantic", "sqlglot", "starlette", "uvloop", "httptools")
     found = {"sqlite": apsw.sqlite_lib_version()}
     for name in names:
         try:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.core.version import VERSION
 
 if TYPE_CHECKING:
-    from headrace import sources
+    from headrace import models, sources
     from headrace.app import App, load_app
     from headrace.client import connect, connect_sync
     from headrace.context.policy import FreshnessPolicy
@@ -31,19 +31,28 @@ if TYPE_CHECKING:
     from headrace.context.value import ContextValue
     from headrace.contracts.rules import Rule
     from headrace.core.changes import Receipt
-    from headrace.core.errors import HeadraceError
+    from headrace.core.errors import BadInput, HeadraceError
     from headrace.core.frontier import Status
     from headrace.core.records import Field, Record
+    from headrace.pipeline.answer import Asked
+    from headrace.pipeline.context import Context
+    from headrace.pipeline.prompt import Prompt
+    from headrace.pipeline.stale import repair
+    from headrace.pipeline.tolerance import ignore, tolerance
     from headrace.views.aggregates import count, distinct, last, max, mean, min, quantile, sum, top_k
 
 __version__ = VERSION
 
 _HOMES = {
     "App": "headrace.app",
+    "Asked": "headrace.pipeline.answer",
+    "BadInput": "headrace.core.errors",
+    "Context": "headrace.pipeline.context",
     "ContextValue": "headrace.context.value",
     "Field": "headrace.core.records",
     "FreshnessPolicy": "headrace.context.policy",
     "HeadraceError": "headrace.core.errors",
+    "Prompt": "headrace.pipeline.prompt",
     "ReadSet": "headrace.context.readset",
     "Receipt": "headrace.core.changes",
     "Record": "headrace.core.records",
@@ -51,19 +60,26 @@ _HOMES = {
     "Status": "headrace.core.frontier",
     "connect": "headrace.client",
     "connect_sync": "headrace.client",
+    "ignore": "headrace.pipeline.tolerance",
     "load_app": "headrace.app",
+    "repair": "headrace.pipeline.stale",
+    "tolerance": "headrace.pipeline.tolerance",
     **dict.fromkeys(
         ("count", "distinct", "last", "max", "mean", "min", "quantile", "sum", "top_k"), "headrace.views.aggregates"
     ),
 }
-_MODULES = ("sources",)
+_MODULES = ("models", "sources")
 
 __all__ = [
     "App",
+    "Asked",
+    "BadInput",
+    "Context",
     "ContextValue",
     "Field",
     "FreshnessPolicy",
     "HeadraceError",
+    "Prompt",
     "ReadSet",
     "Receipt",
     "Record",
@@ -74,14 +90,18 @@ __all__ = [
     "connect_sync",
     "count",
     "distinct",
+    "ignore",
     "last",
     "load_app",
     "max",
     "mean",
     "min",
+    "models",
     "quantile",
+    "repair",
     "sources",
     "sum",
+    "tolerance",
     "top_k",
 ]
 

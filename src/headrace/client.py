@@ -31,6 +31,7 @@ from headrace.core.schema import to_json
 if TYPE_CHECKING:
     import httpx
 
+    from headrace.pipeline.answer import Asked
     from headrace.portal import SyncPortal
 
 Records = Record | Mapping[str, Any] | Sequence[Record | Mapping[str, Any]]
@@ -183,6 +184,42 @@ class Remote:
         answer = await self._ask("POST", path, params=controls, content=_encode({"keys": list(keys)}), headers=_JSON)
         return self._value(table, answer)
 
+    async def ask(
+        self,
+        path: str,
+        data: Any,
+        /,
+        *,
+        response: Any = None,
+        user: str = "",
+        session: str = "",
+        tenant: str = "",
+        priority: str = "normal",
+        timeout: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Asked:
+        """Ask an endpoint: `await live.ask("/recommend", {"restaurant_id": "r7"})`; see `Live.ask`.
+
+        Raises
+        ------
+        UnknownName, BadInput
+            No such endpoint, or an input that does not fit.
+        EndpointError, ModelError
+            No answer.
+        """
+        from headrace.pipeline import afar  # Pydantic's adapters, which reading context does not need
+
+        sent = afar.headers_of(user=user, session=session, tenant=tenant, priority=priority, timeout=timeout)
+        headed = _JSON | sent | dict(headers or {})
+        answer = await self._send("POST", path, whole=False, content=afar.body_of(data), headers=headed)
+        try:
+            pieces = await _collect(answer)
+        finally:
+            await answer.aclose()
+        if not answer.is_success:
+            raise self._problem(answer, pieces)
+        return afar.read(answer.headers, pieces, response)
+
     async def push(self, table: str, records: Records, *, idempotency_key: str | None = None) -> Receipt:
         """Give records to a table whose source is `Push`; returns once they are on disk.
 
@@ -222,24 +259,30 @@ class Remote:
         return controls | {"_readset": "1"} if self._readsets else controls
 
     async def _ask(self, method: str, path: str, **how: Any) -> Any:
+        answer = await self._send(method, path, **how)
+        if answer.is_success:
+            return msgspec.json.decode(answer.content)
+        raise self._error(answer)
+
+    async def _send(self, method: str, path: str, *, whole: bool = True, **how: Any) -> httpx.Response:
         import httpx
 
         if self._http is None:
             raise HeadraceError("the client is not connected", hint="use it as: async with connect(url) as live")
         try:
-            answer = await self._http.request(method, path, **how)
+            return await self._http.send(self._http.build_request(method, path, **how), stream=not whole)
         except httpx.TransportError as error:
             raise Unavailable(
                 f"no Headrace answers at {self.url} ({type(error).__name__}: {error})",
                 hint="start one with: headrace dev app.py. A push may have been applied: repeat it with the same key",
             ) from error
-        if answer.is_success:
-            return msgspec.json.decode(answer.content)
-        raise self._error(answer)
 
     def _error(self, answer: httpx.Response) -> HeadraceError:
+        return self._problem(answer, answer.content)
+
+    def _problem(self, answer: httpx.Response, content: bytes) -> HeadraceError:
         try:
-            document = msgspec.json.decode(answer.content, type=dict[str, Any])
+            document = msgspec.json.decode(content, type=dict[str, Any])
         except msgspec.DecodeError:
             return HeadraceError(
                 f"{answer.url} answered {answer.status_code} and no problem document", hint="is it a Headrace?"
@@ -259,12 +302,30 @@ class Remote:
             status=Status(answer["status"]),
             changed=[None if old is None else now - round(old * 1000) for old in answer.get("value_age_ms", ())],
             inputs={
-                name: InputAge(_instant(one["as_of"]), Status(one["status"]), one["state"])
+                name: InputAge(
+                    _instant(one["as_of"]), Status(one["status"]), one["state"], _microseconds(one.get(_ERROR))
+                )
                 for name, one in answer["inputs"].items()
             },
             readset=ReadSet(),
             token=answer.get("readset"),
         )
+
+
+async def _collect(answer: httpx.Response) -> bytes:
+    """The body, or what came of one that broke off: the reader of its events sees that it is not whole."""
+    import httpx
+
+    pieces: list[bytes] = []
+    try:
+        async for piece in answer.aiter_bytes():
+            pieces.append(piece)
+    except httpx.TransportError as error:
+        if not answer.headers.get("content-type", "").startswith("text/event-stream"):
+            raise Unavailable(
+                f"the answer broke off ({type(error).__name__}: {error})", hint="ask again: nothing is kept of it"
+            ) from error
+    return b"".join(pieces)
 
 
 class _NoRow(UnknownName):
@@ -277,6 +338,13 @@ class _NoRow(UnknownName):
 
 def _instant(text: str | None) -> int | None:
     return None if text is None else instant(datetime.fromisoformat(text))
+
+
+def _microseconds(milliseconds: float | None) -> int | None:
+    return None if milliseconds is None else round(milliseconds * 1000)
+
+
+_ERROR = "value_age_error_ms"
 
 
 def _query(params: Mapping[str, Any]) -> dict[str, str] | None:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from random import Random
 
 from headrace.app import App, load_app
 from headrace.core.clock import SystemClock
+from headrace.core.errors import DeclarationError
+from headrace.declaration.endpoints import ROUTING
+from headrace.models.reply import Caller
+from headrace.runtime.desk import open_desk, open_models
 from headrace.runtime.engine import Engine
 from headrace.runtime.library import parameters
 from headrace.runtime.reads import LocalReads
 from headrace.server.catalog import Catalog, TableInfo, ViewInfo
 from headrace.server.composition import Engine as EngineSide
+from headrace.server.composition import Handlers
 from headrace.server.composition import Reader as ReaderSide
+from headrace.server.endpoints import Endpoints
+from headrace.server.gateway import Gateway, Offer
+from headrace.server.gateway.accounts import Accounts
+from headrace.server.gateway.tally import Tally
+from headrace.server.settings import Settings
 from headrace.sources.push import Push
 
 
@@ -39,17 +50,71 @@ class AppComposition:
             await engine.stop()
 
     @asynccontextmanager
-    async def reader(self, app: App, data: str | None) -> AsyncGenerator[ReaderSide]:
-        """A reading side, open."""
-        reads = LocalReads(app, data=self.data(app, data), clock=SystemClock())
-        try:
-            yield ReaderSide(reads, catalog(app))
-        finally:
-            reads.close()
+    async def reader(self, app: App, data: str | None, settings: Settings) -> AsyncGenerator[ReaderSide]:
+        """A reading side, open; with the gateway where the app has models, and with its endpoints."""
+        alone(app, settings)
+        async with AsyncExitStack() as stack:
+            folder = self.data(app, data)
+            reads = LocalReads(app, data=folder, clock=SystemClock())
+            stack.callback(reads.close)
+            handlers = await stack.enter_async_context(carried(app, reads, folder, settings))
+            yield ReaderSide(reads, catalog(app), handlers)
 
 
 composition = AppComposition()
 """What `headrace serve` and `headrace dev` run."""
+
+
+def alone(app: App, settings: Settings) -> None:
+    """Refuse several workers for an app with models or endpoints.
+
+    Raises
+    ------
+    DeclarationError
+        There are some, and more than one worker.
+    """
+    declared = [*app.models.values(), *app.endpoints.values()]
+    if declared and settings.workers > 1:
+        what = f"models (here {next(iter(app.models))!r})" if app.models else f"endpoints ({next(iter(app.endpoints))})"
+        raise DeclarationError(
+            f"an app with {what} is served by one worker, not by {settings.workers}",
+            hint="leave --workers at 1: limits, budgets and what is learnt of upstreams live in one process, and "
+            "several would each allow all of it",
+            where=declared[0].where,
+        )
+
+
+@asynccontextmanager
+async def carried(app: App, reads: LocalReads, folder: Path, settings: Settings) -> AsyncGenerator[list[Handlers]]:
+    """What carries requests to models: the gateway and the endpoints of an app, over one set of running models."""
+    clock, random = SystemClock(), Random()  # spreads load and numbers requests; no secret hangs on it
+    tally = Tally(app.models)
+    handlers: list[Handlers] = []
+    models: Mapping[str, Caller] = {}
+    async with AsyncExitStack() as stack:
+        if app.models:
+            accounts = stack.enter_context(Accounts(folder, None if settings.keys is None else Path(settings.keys)))
+            models = await stack.enter_async_context(
+                open_models(app, clock=clock, recorder=tally, random=random, spending=accounts.budgets)
+            )
+            gateway = Gateway(
+                [Offer.of(declared, models[name]) for name, declared in app.models.items()],
+                reads,
+                keyring=accounts.keyring,
+                budgets=accounts.budgets,
+                ledger=accounts.ledger,
+                api_keys=settings.api_keys,
+                clock=clock,
+                random=random,
+                tally=tally,
+                max_reads=settings.max_reads,
+                max_wait=settings.max_wait,
+            )
+            handlers.append(gateway)
+        if app.endpoints:
+            desk = await stack.enter_async_context(open_desk(app, reads, models, clock=clock))
+            handlers.append(Endpoints(desk, clock=clock, random=random))
+        yield handlers
 
 
 def catalog(app: App) -> Catalog:
@@ -57,7 +122,9 @@ def catalog(app: App) -> Catalog:
     return Catalog(
         app=app.name,
         views={
-            view.name: ViewInfo(view.name, view.description, parameters(view.plan), view.plan.columns)
+            view.name: ViewInfo(
+                view.name, view.description, parameters(view.plan), view.plan.columns, tool=view.name != ROUTING
+            )
             for view in app.views.values()
         },
         tables={

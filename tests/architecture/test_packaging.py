@@ -19,7 +19,7 @@ PERMISSIVE = re.compile(
 )
 CORE = {
     "anyio", "apsw", "click", "httptools", "httpx", "msgspec", "prometheus-client", "pydantic", "pyyaml", "rich",
-    "sqlglot", "starlette", "uvicorn", "uvloop",
+    "sqlglot", "starlette", "uvloop",
 }  # fmt: skip
 """The core install. A new name here is a decision: write it down in docs/decisions."""
 

@@ -6,7 +6,7 @@ What a fenced block is for stands after its language, where renderers do not sho
     ```python run             is run as a script
     ```console run            lines after `$ ` are run by bash; the lines below are what they print (`...`: anything)
     ```console run fails      the same, and the last command must fail
-    ```console serve          the command is started and stays; the next block runs once it answers
+    ```console serve          the command is started and stays; the next block runs once it answers (several may)
     ```console stop           what was started is ended, as by Ctrl-C (`stop kill`: as by kill -9)
     ```console postgres       a PostgreSQL server is started; 127.0.0.1:5432 is where it listens, and its programs find
                               it (`postgres restart`: it is restarted)
@@ -78,11 +78,12 @@ def blocks(page: Path) -> list[Block]:
 
 @dataclass
 class Stage:
-    """Where one page's blocks run: a folder, a free port in place of the default one, and what was started."""
+    """Where one page's blocks run: a folder, free ports in place of the default ones, and what was started."""
 
     folder: Path
     port: int
-    started: subprocess.Popen[bytes] | None = None
+    mock_port: int
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
     database: TemporaryPostgres | None = None
     written: list[Path] = field(default_factory=list)
     environment: dict[str, str] = field(init=False)
@@ -99,6 +100,7 @@ class Stage:
             "PATH": f"{shims}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT / "src"),
             "HEADRACE_PORT": str(self.port),
+            "HEADRACE_MOCK_PORT": str(self.mock_port),
             "HEADRACE_URL": f"http://127.0.0.1:{self.port}",
             "PYTHONWARNINGS": "error",
             "COLUMNS": "120",
@@ -107,6 +109,7 @@ class Stage:
     def play(self, block: Block) -> None:
         """Do what the block says."""
         text = block.text.replace("127.0.0.1:8787", f"127.0.0.1:{self.port}")
+        text = text.replace("127.0.0.1:8790", f"127.0.0.1:{self.mock_port}")
         if self.database is not None:
             text = text.replace("127.0.0.1:5432", f"127.0.0.1:{self.database.port}")
         if "postgres" in block.words:
@@ -148,17 +151,19 @@ class Stage:
 
     def serve(self, command: str) -> None:
         """Start a server and wait until it answers."""
-        self.started = subprocess.Popen(["bash", "-c", f"exec {command}"], cwd=self.folder, env=self.environment)
+        started = subprocess.Popen(["bash", "-c", f"exec {command}"], cwd=self.folder, env=self.environment)
+        self.started.append(started)
+        port = self.mock_port if command.startswith("headrace mock-llm") else self.port
         clock = SystemClock()
         deadline = clock.monotonic() + PATIENCE
-        while not self.answers():
-            assert self.started.poll() is None, f"{command} ended with {self.started.returncode}"
+        while not self.answers(port):
+            assert started.poll() is None, f"{command} ended with {started.returncode}"
             assert clock.monotonic() < deadline, f"{command} does not answer"
 
-    def answers(self) -> bool:
+    def answers(self, port: int) -> bool:
         """Whether the server is ready."""
         try:
-            return httpx.get(f"http://127.0.0.1:{self.port}/readyz", timeout=1).is_success
+            return httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=1).is_success
         except httpx.TransportError:
             return False
 
@@ -186,10 +191,10 @@ class Stage:
 
     def stop(self, number: signal.Signals) -> None:
         """End what was started."""
-        if self.started is not None:
-            self.started.send_signal(number)
-            self.started.wait(PATIENCE)
-            self.started = None
+        while self.started:
+            started = self.started.pop()
+            started.send_signal(number)
+            started.wait(PATIENCE)
 
 
 def commands(text: str) -> list[tuple[str, str]]:
@@ -207,11 +212,12 @@ def commands(text: str) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    """A fresh folder and a free port."""
-    with socket.socket() as probe:
+    """A fresh folder and free ports."""
+    with socket.socket() as probe, socket.socket() as other:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    stage = Stage(tmp_path, port)
+        other.bind(("127.0.0.1", 0))
+        ports = probe.getsockname()[1], other.getsockname()[1]
+    stage = Stage(tmp_path, *ports)
     yield stage
     stage.close()
 

@@ -14,6 +14,7 @@ from typing import Any
 from headrace.core.changes import Receipt
 from headrace.core.errors import DeclarationError
 from headrace.server.composition import Engine, Reader
+from headrace.server.settings import Settings
 from headrace.testing.ports import CATALOG, MemoryPorts
 
 
@@ -67,7 +68,7 @@ class FileComposition:
             out.write("engine\n")
 
     @asynccontextmanager
-    async def reader(self, app: str, data: str | None) -> AsyncIterator[Reader]:
+    async def reader(self, app: str, data: str | None, settings: Settings) -> AsyncIterator[Reader]:
         yield Reader(FilePorts(Path(data or "") / "rows"), replace(CATALOG, app=app.strip()))
 
 

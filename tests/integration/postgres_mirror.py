@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-from headrace.core.changes import BadBytes, Batch, Keys, Partial, Tuples
+from headrace.core.changes import BadBytes, Batch, Kept, Keys, Partial, Tuples
 from headrace.core.clock import SystemClock
 from headrace.core.errors import SourceError
 from headrace.core.events import Event
@@ -34,6 +34,9 @@ class MirrorTable:
     events: list[dict[str, Any]] = field(default_factory=list)
     bad: list[BadBytes] = field(default_factory=list)
     copy: int | None = None
+    note: str | None = None
+    kept: int = 0
+    copied: int = 0
     seen: set[Row] = field(default_factory=set)
     before: set[Row] = field(default_factory=set)
 
@@ -55,10 +58,18 @@ class MirrorTable:
                 case Keys(keys):
                     for key in keys:
                         self.rows.pop(self.key(key), None)
+                case Kept(names, kept):
+                    for values in kept:
+                        key = self.key(dict(zip(names, values, strict=True)))
+                        assert key in self.rows, "a row is said to be stored that is not"
+                        self.seen.add(key)
+                        self.kept += 1
                 case BadBytes():
                     self.bad.append(payload)
                 case _:
                     raise AssertionError(f"a payload that PostgreSQL does not give: {payload!r}")
+        if batch.snapshot is not None:
+            self.note = None if batch.snapshot != "part" else batch.note or self.note
         if batch.snapshot in ("end", "only"):
             for key in self.before - self.seen:
                 self.rows.pop(key, None)
@@ -71,6 +82,7 @@ class MirrorTable:
         key = self.key(record)
         if batch.snapshot is not None:
             self.seen.add(key)
+            self.copied += 1
         self.rows[key] = record
 
     def stored(self) -> list[Row]:
@@ -155,7 +167,13 @@ class Follower:
     async def open(self) -> Partition:
         source = next(iter(self.sources.values()))
         fed = {
-            name: Fed(self.mirror.tables[name].schema, one, name in self.mirror.known, self.extra)
+            name: Fed(
+                self.mirror.tables[name].schema,
+                one,
+                name in self.mirror.known,
+                self.extra,
+                self.mirror.tables[name].note,
+            )
             for name, one in self.sources.items()
         }
         position = self.mirror.position

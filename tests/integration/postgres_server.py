@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,11 +23,24 @@ FAST = {
 }
 """A server that streams transactions of some size while they are still under way, and misses us soon."""
 
-FOLDERS = {str(path): path for path in dict.fromkeys((binaries(), packaged_binaries())) if path is not None}
+OTHERS = [Path(text) for text in os.environ.get("HEADRACE_TEST_POSTGRES", "").split(os.pathsep) if text]
+"""Folders with the binaries of more servers to test with: `HEADRACE_TEST_POSTGRES=/opt/pg14/bin make test`."""
+
+FOLDERS = {str(path): path for path in dict.fromkeys((binaries(), packaged_binaries(), *OTHERS)) if path is not None}
+
+
+def version(folder: str) -> str:
+    """The major version of the server in a folder, for the names of tests."""
+    if folder not in FOLDERS:
+        return folder
+    told = subprocess.run([f"{folder}/postgres", "--version"], capture_output=True, text=True, check=True).stdout
+    return re.search(r"\d+", told)[0]  # pyright: ignore
+
+
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="module", params=list(FOLDERS) or ["none"], ids=lambda p: "18" if "site-packages" in p else "15")
+@pytest.fixture(scope="module", params=list(FOLDERS) or ["none"], ids=version)
 def server(request: pytest.FixtureRequest) -> Iterator[TemporaryPostgres]:
     """A running server; tests that restart it bring it up again."""
     if request.param not in FOLDERS:

@@ -1,4 +1,4 @@
-"""A uvicorn server in a thread of this process, for tests that talk over a real socket."""
+"""A server in a thread of this process, for tests that talk over a real socket."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def serving(ports: MemoryPorts, **settings: Any) -> Iterator[str]:
 
     def run() -> None:
         app = create_app(ports, ports, CATALOG, chosen, health=ports)
-        loop.run_until_complete(serve(app, chosen, listening, stop, ready=ready.set))
+        loop.run_until_complete(serve(app, chosen, listening, stop, direct=app.direct, ready=ready.set))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
 

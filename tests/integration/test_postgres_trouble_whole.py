@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from postgres_server import dsn, server  # noqa: F401
-from postgres_torture import NEVER, Server, at_server, difference, eventually, instant, stored
+from postgres_torture import NEVER, Server, at_server, difference, eventually, instant, signalled, stored
 from postgres_writers import CLOCK, fill
 from tcp_proxy import Proxy
 
+import headrace
 from headrace import load_app
 from headrace.store.connection import open_reader
+from headrace.store.snapshot import note
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -158,3 +162,41 @@ def test_a_truncate_while_tables_are_copied_waits_for_no_one_for_long(server, ds
         now = CLOCK.now()
         eventually(lambda: is_in(running, now), 60)
     assert running.stop() == 0
+
+
+def stored_note(server: Server) -> None:  # noqa: F811
+    assert note(server.data / "live.db", "bulk") is not None
+
+
+def test_a_copy_is_shown_while_it_runs_and_goes_on_after_we_were_killed(server, dsn, tmp_path, serve):  # noqa: F811
+    fill(dsn)
+    insert(dsn, 100_000, 1_000_000)
+    with psycopg.connect(dsn, autocommit=True) as db:
+        db.execute("ANALYZE bulk")
+    running = serve(tmp_path, dsn)
+
+    eventually(lambda: stored_note(running), 60)
+    assert 'headrace_copy_rows{table="bulk"}' in httpx.get(f"{running.url}/metrics").text
+    signalled(running.engine or 0, signal.SIGSTOP)  # what it said last stays to be looked at
+    copy = running.freshness()["tables"]["bulk"]["copy"]
+    assert copy["parts"] >= 1
+    assert 0 < copy["rows"] <= copy["expected_rows"]
+    assert copy["expected_rows"] == pytest.approx(1_003_000, rel=0.1)
+    assert 0 < copy["share"] < 1
+    assert copy["rows_per_second"] > 0
+    command = [sys.executable, "-m", "headrace", "freshness", "--url", running.url]
+    environment = os.environ | {"PYTHONPATH": str(Path(headrace.__file__).parents[1])}
+    told = subprocess.run(command, capture_output=True, text=True, env=environment, check=True, timeout=60).stdout
+    assert "bulk: copying, " in told
+    running.kill_all()
+    with psycopg.connect(dsn, autocommit=True) as db:
+        assert not db.execute("SELECT 1 FROM pg_replication_slots WHERE NOT temporary").fetchall()
+        db.execute("DELETE FROM bulk WHERE mod(id, 1000) = 7")
+        db.execute("UPDATE bulk SET batch = 9 WHERE mod(id, 1000) = 8")
+        db.execute("INSERT INTO bulk VALUES (-1, 3, 'new')")
+    running.start()
+    eventually(lambda: is_in(running, CLOCK.now() - 2_000_000), 120)
+    bulk_is_the_same(running, dsn)
+    assert "the copy of bulk goes on with what is stored" in running.log.read_text()
+    assert running.freshness()["tables"]["bulk"]["copy"] is None
+    assert not running.complaints()

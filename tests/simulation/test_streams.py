@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
+import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -384,3 +387,62 @@ async def test_the_offset_of_the_sources_clock_is_told(tmp_path: Path) -> None:
             return all(table["clock"] == {"offset_ms": 2000.0, "error_ms": 1.5} for table in tables.values())
 
         await until(measured)
+        answer = await live.total()
+        assert answer.value_age_error_ms == 2001.5
+        assert answer.inputs["accounts"].error == 2_001_500
+        shown = answer.to_dict()
+        assert (shown["value_age_error_ms"], shown["inputs"]["accounts"]["value_age_error_ms"]) == (2001.5, 2001.5)
+
+
+@contextmanager
+def complaints() -> Iterator[list[str]]:
+    """What the event loop had to complain about, once everything that could be collected was."""
+    loop, found = asyncio.get_running_loop(), list[str]()
+    loop.set_exception_handler(lambda _, context: found.append(str(context["message"])))
+    try:
+        yield found
+    finally:
+        gc.collect()
+        loop.set_exception_handler(None)
+
+
+def _writer_waits() -> bool:
+    """Whether the writer's transaction is open and its next piece has not come."""
+    frames = sys._current_frames()
+    ids = [thread.ident for thread in threading.enumerate() if thread.name == "headrace-writer"]
+    return "pieces" in {frame.f_code.co_name for i in ids for frame, _ in traceback.walk_stack(frames[i or 0])}
+
+
+async def test_an_app_that_ends_amid_a_large_transaction_leaves_no_answer_that_nobody_hears(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "LARGE", 4)
+    rows = [(f"x{n}", 1) for n in range(5)]
+    source = Scripted([*copy("4", [("a", 100), ("b", 0)]), accounts(*rows, more=True), PAUSE(1e9)], stream="bank")
+    with complaints() as found:
+        async with running(bank(source), tmp_path, SimulatedClock()) as live:
+
+            async def half() -> bool:
+                return await shows(live, cents=100, accounts=2)() and _writer_waits()
+
+            await until(half)
+    assert found == []
+
+
+async def test_a_source_that_fails_amid_a_large_transaction_leaves_no_answer_that_nobody_hears(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "LARGE", 4)
+    clock = SimulatedClock()
+    large, broken = accounts(*[(f"x{n}", 1) for n in range(5)], more=True), Fail(SourceError("the stream broke"))
+    steps = [*copy("4", [("a", 100), ("b", 0)]), large, broken, transfers((1, 5), position="7"), PAUSE(1e9)]
+    with complaints() as found:
+        async with running(bank(Scripted(steps, stream="bank")), tmp_path, clock) as live:
+
+            async def whole() -> bool:
+                clock.advance(1)
+                return await shows(live, cents=105, accounts=7, moved=5)()
+
+            await until(whole)
+            broken.error.__traceback__ = None  # it knows everybody who was there
+    assert found == []

@@ -6,16 +6,20 @@ import click
 
 from headrace.cli.audit import audit
 from headrace.cli.boundary import Boundary, debuggable
+from headrace.cli.conformance import conformance
 from headrace.cli.contract import contract
 from headrace.cli.demo import demo
 from headrace.cli.dev import dev
 from headrace.cli.doctor import doctor
 from headrace.cli.explain import explain
 from headrace.cli.freshness import freshness
+from headrace.cli.key import key
 from headrace.cli.mcp import mcp
+from headrace.cli.mock_llm import mock_llm
 from headrace.cli.push import push
 from headrace.cli.quarantine import quarantine
 from headrace.cli.read import read
+from headrace.cli.route import route
 from headrace.cli.serve import serve
 from headrace.cli.simulate import simulate
 from headrace.cli.source import source
@@ -32,11 +36,15 @@ COMMANDS = (
     push,
     read,
     freshness,
+    route,
     quarantine,
     contract,
     audit,
     source,
     simulate,
+    key,
+    mock_llm,
+    conformance,
     store,
     mcp,
     version,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from headrace.cli.serving import api_keys, note, noted, port_option
+from headrace.cli.serving import api_keys, keys_option, note, noted, port_option
 from headrace.cli.target import app_argument, data_folder, data_option
 
 
@@ -15,7 +15,8 @@ from headrace.cli.target import app_argument, data_folder, data_option
 @app_argument
 @port_option
 @data_option
-def dev(target: str, port: int, data: Path | None) -> None:
+@keys_option
+def dev(target: str, port: int, data: Path | None, keys: Path | None) -> None:
     """Run APP on this machine, and load it again whenever its file changes.
 
     APP is the file that declares the app (app.py, or app.py:name). A mistake in it is shown with its line, and the
@@ -30,6 +31,6 @@ def dev(target: str, port: int, data: Path | None) -> None:
         note(folder, message)
         click.echo(message)
 
-    settings = Settings(port=port, api_keys=api_keys(None))
+    settings = Settings(port=port, api_keys=api_keys(None), keys=None if keys is None else str(keys))
     with noted(folder):
         sys.exit(serve(Plan(app=target, settings=settings, data=str(folder), reload=True, announce=announce)))

@@ -29,8 +29,19 @@ def freshness(url: str, api_key: str | None, as_json: bool) -> None:
         return
     rows = [_row(name, one) for name, one in {**found["tables"], **found.get("views", {})}.items()]
     print_table(rows, COLUMNS)
+    for name, one in found["tables"].items():
+        if one.get("copy"):
+            click.echo(copying(name, one["copy"]))
     for problem in found.get("problems", ()):
         click.echo(f"{problem['subject']}: {problem['message']}" + (f" ({problem['hint']})" if problem["hint"] else ""))
+
+
+def copying(name: str, copy: Mapping[str, Any]) -> str:
+    """One line about a full copy that is under way."""
+    return (
+        f"{name}: copying, {copy['share']:.0%} ({copy['rows']:,} of about {copy['expected_rows']:,} rows, "
+        f"{copy['parts']:,} of {copy['of_parts']:,} parts, {copy['rows_per_second']:,.0f} rows/s since {copy['since']})"
+    )
 
 
 def _row(name: str, one: Mapping[str, Any]) -> dict[str, Any]:

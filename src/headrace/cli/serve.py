@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from headrace.cli.serving import api_keys, note, noted, port_option
+from headrace.cli.serving import api_keys, keys_option, note, noted, port_option
 from headrace.cli.target import app_argument, data_folder, data_option
 
 
@@ -30,6 +30,7 @@ from headrace.cli.target import app_argument, data_folder, data_option
     envvar="HEADRACE_API_KEYS_FILE",
     help="File of API keys, one a line; HEADRACE_API_KEYS holds keys too.",
 )
+@keys_option
 @click.option(
     "--allowed-host", "allowed_hosts", multiple=True, help="A further name under which a proxy calls this server."
 )
@@ -40,6 +41,7 @@ def serve(
     workers: int,
     data: Path | None,
     api_keys_file: Path | None,
+    keys: Path | None,
     allowed_hosts: tuple[str, ...],
 ) -> None:
     """Run APP in production: one engine process that writes, and HTTP workers that read beside it.
@@ -58,7 +60,12 @@ def serve(
         click.echo(message)
 
     settings = Settings(
-        host=host, port=port, workers=workers, api_keys=api_keys(api_keys_file), allowed_hosts=allowed_hosts
+        host=host,
+        port=port,
+        workers=workers,
+        api_keys=api_keys(api_keys_file),
+        allowed_hosts=allowed_hosts,
+        keys=None if keys is None else str(keys),
     )
     with noted(folder):
         sys.exit(run(Plan(app=target, settings=settings, data=str(folder), announce=announce)))

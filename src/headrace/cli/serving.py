@@ -28,6 +28,16 @@ def port_option(command: F) -> F:
     )(command)
 
 
+def keys_option(command: F) -> F:
+    """The option --keys."""
+    return click.option(
+        "--keys",
+        type=click.Path(dir_okay=False, path_type=Path),
+        envvar="HEADRACE_KEYS",
+        help="File of the keys for /v1.  [default: keys.yaml in the data folder]",
+    )(command)
+
+
 @contextmanager
 def noted(folder: Path) -> Generator[None]:
     """Remove the note when the server has stopped."""

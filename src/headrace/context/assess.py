@@ -18,6 +18,10 @@ class Ages(Protocol):
         """What is known of the source of `table`."""
         ...
 
+    def clock_error(self, table: str) -> int | None:
+        """How wrong the instants of the source of `table` may be on our clock (microseconds); None: nobody measured."""
+        ...
+
     def view_as_of(self, view: str) -> int | None:
         """The as-of of a refreshed view's last refresh (microseconds); None before the first."""
         ...
@@ -46,7 +50,7 @@ def assess_table(ages: Ages, table: str, promise: Promise, now: int, limit: int 
     frontier = ages.frontier(table)
     freshness = promise.freshness if limit is None else limit
     status = judge(frontier, now, freshness, promise.expect)
-    return InputAge(frontier.as_of(now), status, frontier.state.name.lower())
+    return InputAge(frontier.as_of(now), status, frontier.state.name.lower(), ages.clock_error(table))
 
 
 def assess_refreshed(ages: Ages, view: str, below: Assessment, limit: int | None, now: int) -> InputAge:

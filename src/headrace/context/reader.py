@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +24,7 @@ from headrace.context.assess import (
 )
 from headrace.context.parameters import check_names, convert
 from headrace.context.policy import FreshnessPolicy
-from headrace.context.readset import Read, ReadSet, Validity, compare
+from headrace.context.readset import Changed, Present, Read, ReadSet, Validity, compare
 from headrace.context.value import ContextValue, InputAge
 from headrace.core.clock import Clock
 from headrace.core.errors import BadParameter, ReadError, StaleContext, Unavailable
@@ -195,7 +195,7 @@ class ContextReader:
         readable = self.view(view)
         bindings = self._bind(readable, params)
         await self._wait([readable], policy, max_age)
-        return self._answer(readable, bindings, policy, self._look([readable], max_age))
+        return self._answer(readable, bindings, policy, max_age, self._look([readable], max_age))
 
     async def read_many(
         self,
@@ -210,7 +210,7 @@ class ContextReader:
         await self._wait(readables, policy, max_age)
         look = self._look(readables, max_age)
         with self._snapshot():
-            return [self._answer(readable, bindings, policy, look) for readable, bindings in prepared]
+            return [self._answer(readable, bindings, policy, max_age, look) for readable, bindings in prepared]
 
     async def get(
         self,
@@ -224,7 +224,7 @@ class ContextReader:
         readable = self.table(table)
         bindings = self._bind_key(readable, key)
         await self._wait([readable], policy, max_age)
-        return self._answer(readable, bindings, policy, self._look([readable], max_age))
+        return self._answer(readable, bindings, policy, max_age, self._look([readable], max_age))
 
     async def get_many(
         self,
@@ -240,7 +240,7 @@ class ContextReader:
         await self._wait([readable], policy, max_age)
         look = self._look([readable], max_age)
         with self._snapshot():
-            return self._answer(readable, bindings, policy, look)
+            return self._answer(readable, bindings, policy, max_age, look)
 
     def validate(self, readset: ReadSet) -> Validity:
         """Which of these reads no longer hold, all compared in one snapshot."""
@@ -253,6 +253,34 @@ class ContextReader:
             with self._snapshot():
                 changed = [found for read in suspects if (found := compare(read, self._again(read))) is not None]
         return Validity(changed, combine(ages).as_of)
+
+    def current(self, readset: ReadSet) -> Present:
+        """Whether the same reads made now would show the same rows, in one snapshot.
+
+        Not the same as `validate`: a view of the last hour is read for the hour that ends now, and the ages count too.
+        A read that was fresh and is not, or that its policy would refuse or wait for, is to be made anew. Rows count by
+        what they show: one that was written again with the same values is the same.
+        """
+        now, txn = self._clock.now(), self._board.committed
+        reads = [(read, self._readable(read)) for read in readset.reads]
+        ages = [self.assess(readable, now, read.max_age) for read, readable in reads]  # before the snapshot is opened
+        held: list[Read] = []
+        with self._snapshot():
+            for (read, readable), age in zip(reads, ages, strict=True):
+                found = self._read(readable, {**read.bindings}, txn, now) if self._moved(readable, read) else read
+                if (changed := _other(read, readable, age.status) or _differs(read, found)) is not None:
+                    return Present([changed], None, readset)
+                held.append(replace(found, status=age.status, policy=read.policy, max_age=read.max_age))
+        inputs = {name: one for age in ages for name, one in age.inputs.items()}
+        return Present([], combine(inputs).as_of, ReadSet(tuple(held), readset.validator))
+
+    def frontiers(self, readset: ReadSet) -> dict[str, int | None]:
+        """Up to when each input of these reads is complete now (microseconds), refreshed views among them."""
+        now = self._clock.now()
+        found = {table: self._board.frontier(table).as_of(now) for read in readset.reads for table in read.inputs}
+        for read in readset.reads:
+            found |= {view: self._board.view_as_of(view) for view in self._readable(read).refreshed}
+        return found
 
     def table_age(self, table: str, now: int) -> InputAge:
         """How old a table is at `now`, measured against its own promise."""
@@ -309,11 +337,13 @@ class ContextReader:
         readable: Readable,
         bindings: dict[str, Stored] | Sequence[dict[str, Stored]],
         policy: FreshnessPolicy | None,
+        max_age: int | None,
         look: _Look,
     ) -> ContextValue:
         now, age = look.now, look.ages[id(readable)]
         many = [bindings] if isinstance(bindings, dict) else bindings
-        reads = tuple(self._read(readable, one, look.txn, now) for one in many)
+        terms = (age.status, policy, max_age)
+        reads = tuple(self._read(readable, one, look.txn, now, *terms) for one in many)
         content = reads[0].content if len(reads) == 1 else [row for read in reads for row in read.content]
         show = self._showers[readable.name, readable.plan is None]
         value = ContextValue(
@@ -334,9 +364,19 @@ class ContextReader:
             )
         return value
 
-    def _read(self, readable: Readable, bindings: dict[str, Stored], txn: int, now: int) -> Read:
+    def _read(
+        self,
+        readable: Readable,
+        bindings: dict[str, Stored],
+        txn: int,
+        now: int,
+        status: Status | None = None,
+        policy: FreshnessPolicy | None = None,
+        max_age: int | None = None,
+    ) -> Read:
         bound = {**bindings, "_now": now} if readable.needs_now else bindings
-        return Read(readable.name, bound, readable.tables, txn, self._fetch(readable, bound), readable.width)
+        content = self._fetch(readable, bound)
+        return Read(readable.name, bound, readable.tables, txn, content, readable.width, status, policy, max_age)
 
     def _fetch(self, readable: Readable, bindings: Mapping[str, Stored]) -> tuple[Row, ...]:
         self._deadline = self._clock.monotonic() + TIME_LIMIT
@@ -363,8 +403,15 @@ class ContextReader:
         finally:
             self._db.execute("COMMIT")
 
+    def _readable(self, read: Read) -> Readable:
+        return self._library.views.get(read.name) or self._library.tables[read.name]
+
+    def _moved(self, readable: Readable, read: Read) -> bool:
+        """Whether the rows of a read may be others now: a commit touched its inputs, or it looks at the clock."""
+        return readable.needs_now or self._touched(read)
+
     def _touched(self, read: Read) -> bool:
-        readable = self._library.views.get(read.name) or self._library.tables[read.name]
+        readable = self._readable(read)
         # A read of a commit that the engine does not know (a power cut took it back) proves nothing; nor does a 0: an
         # engine that is just starting has not said yet what changed last.
         if readable.refreshed or read.txn > self._board.committed:
@@ -372,10 +419,25 @@ class ContextReader:
         return any(not 0 < self._board.last_change(table) <= read.txn for table in readable.tables)
 
     def _again(self, read: Read) -> tuple[Row, ...]:
-        readable = self._library.views.get(read.name) or self._library.tables[read.name]
+        readable = self._readable(read)
         if readable.needs_now and "_now" not in read.bindings:
             raise BadParameter(f"the read of {read.name!r} does not say when it was", hint="read it again")
         return self._fetch(readable, read.bindings)
+
+
+def _other(read: Read, readable: Readable, status: Status) -> Changed | None:
+    """Why a read is to be made anew whatever its rows are."""
+    policy = read.policy or readable.policy
+    if status is not read.status:
+        return Changed(read, f"{read.name!r} was {read.status or 'of unknown age'} and is {status}")
+    if status is not Status.FRESH and (policy.wait or policy.refuses(status)):
+        return Changed(read, f"{read.name!r} is {status}, and its policy is {policy}")
+    return None
+
+
+def _differs(read: Read, found: Read) -> Changed | None:
+    """What a reader would see that it did not see then."""
+    return None if found is read or found.shown == read.shown else compare(read, found.content)
 
 
 def _age(value: ContextValue) -> str:

@@ -15,6 +15,8 @@ from typing import Protocol
 
 import msgspec
 
+from headrace.context.policy import FreshnessPolicy
+from headrace.core.frontier import Status
 from headrace.core.schema import Row, Stored
 
 
@@ -36,6 +38,9 @@ class Read:
         The rows as stored: the shown columns, then when the row changed, then the versions of the rows it is made of.
     width
         How many of the columns are shown.
+    status, policy, max_age
+        What the reader was told of its age, and the terms that it was read on where they were not the declared ones
+        (microseconds): whether an answer may be given again depends on them. None where nobody kept them.
     """
 
     name: str
@@ -44,6 +49,14 @@ class Read:
     txn: int
     content: tuple[Row, ...]
     width: int
+    status: Status | None = None
+    policy: FreshnessPolicy | None = None
+    max_age: int | None = None
+
+    @property
+    def shown(self) -> tuple[Row, ...]:
+        """The rows in their order, without what only the store knows of them."""
+        return tuple(row[: self.width] for row in self.content)
 
     @property
     def versions(self) -> list[Row]:
@@ -58,12 +71,16 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A read that no longer holds: the rows (shown columns only) that came and that went, and why in one sentence."""
+    """A read that no longer holds: the rows (shown columns only) that came and that went, and why in one sentence.
+
+    `current` holds all rows as they are now (shown columns only); None where only the reason is known.
+    """
 
     read: Read
     reason: str
     came: list[Row] = field(default_factory=list[Row])
     went: list[Row] = field(default_factory=list[Row])
+    current: tuple[Row, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +105,33 @@ class Validity:
 
     def __bool__(self) -> bool:
         return self.holds
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """Whether whoever made the same reads now would be told the same.
+
+    Attributes
+    ----------
+    changed
+        The first read of which that is not so, if there is one.
+    as_of
+        The minimum frontier over all inputs (microseconds); None when it is unknown.
+    readset
+        The reads as they are now: what to keep in place of the old ones, when nothing changed.
+    """
+
+    changed: list[Changed]
+    as_of: int | None
+    readset: ReadSet
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing changed."""
+        return not self.changed
+
+    def __bool__(self) -> bool:
+        return self.same
 
 
 class Validator(Protocol):
@@ -122,6 +166,8 @@ def compare(read: Read, current: tuple[Row, ...]) -> Changed | None:
     before, after = set(read.content), set(current)
     came = [row[: read.width] for row in current if row not in before]
     went = [row[: read.width] for row in read.content if row not in after]
+    now = tuple(row[: read.width] for row in current)
     if not came and not went:
-        return Changed(read, f"the rows of {read.name!r} changed their order")
-    return Changed(read, f"{read.name!r}: {len(came)} rows came or changed, {len(went)} went or changed", came, went)
+        return Changed(read, f"the rows of {read.name!r} changed their order", current=now)
+    reason = f"{read.name!r}: {len(came)} rows came or changed, {len(went)} went or changed"
+    return Changed(read, reason, came, went, now)

@@ -23,11 +23,15 @@ class InputAge:
         Measured against the input's own promise.
     state
         What its source is doing, as a lower-case word: "running", "failed", "never", ...
+    error
+        The error bar of its rows' value ages (microseconds): they come from the source's clock, and this is how far
+        that may be from ours. None where nobody measured it. The as-of age comes from our clock alone.
     """
 
     as_of: int | None
     status: Status
     state: str
+    error: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,16 @@ class ContextValue:
         return [None if at is None else max(self.now - at, 0) / 1000 for at in self.changed]
 
     @property
+    def value_age_error_ms(self) -> float | None:
+        """How far off the value ages may be, milliseconds: the largest over inputs whose source's clock was compared
+        with ours; None: none was."""
+        worst = None
+        for age in self.inputs.values():
+            if age.error is not None and (worst is None or age.error > worst):
+                worst = age.error
+        return None if worst is None else worst / 1000
+
+    @property
     def first(self) -> dict[str, Any] | None:
         """The first row, or None."""
         return self.rows[0] if self.rows else None
@@ -93,12 +107,14 @@ class ContextValue:
             "age_ms": self.age_ms,
             "status": self.status.value,
             "value_age_ms": self.value_age_ms,
+            "value_age_error_ms": self.value_age_error_ms,
             "inputs": {
                 name: {
                     "as_of": None if age.as_of is None else isoformat(age.as_of),
                     "age_ms": None if age.as_of is None else max(self.now - age.as_of, 0) / 1000,
                     "status": age.status.value,
                     "state": age.state,
+                    "value_age_error_ms": None if age.error is None else age.error / 1000,
                 }
                 for name, age in self.inputs.items()
             },

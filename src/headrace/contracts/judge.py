@@ -28,6 +28,7 @@ from headrace.core.changes import (
     Deletes,
     Json,
     Judged,
+    Kept,
     Keys,
     Partial,
     Patch,
@@ -145,6 +146,18 @@ class Judge:
                 cells = dict(zip(self.contract.schema.key, key, strict=True))
                 judged.held.append(tuple(cells.get(name) for name in names))
 
+    def _kept(self, sitting: _Sitting, payload: Kept) -> int:
+        """Name rows that are stored already, so that they do not count as gone."""
+        judged, columns, names = sitting.judged, self.contract.schema.names, payload.names
+        for values in payload.keys:
+            key = self._keys.read(dict(zip(names, values, strict=True)))
+            if isinstance(key, Breach):  # nobody knows which row it is: nothing counts as gone
+                judged.nameless = True
+            else:
+                cells = dict(zip(self.contract.schema.key, key, strict=True))
+                judged.held.append(tuple(cells.get(name) for name in columns))
+        return len(payload.keys)
+
     def replay(
         self, raw: bytes, *, now: int, watermark: int | None = None, origin: str = "", envelope: bool = True
     ) -> Judged:
@@ -169,6 +182,8 @@ class Judge:
                 return self._partial(sitting, payload)
             case Keys():
                 return self._deleted(sitting, payload)
+            case Kept():
+                return self._kept(sitting, payload)
             case BadBytes():
                 sitting.refuse(Breach(payload.rule, "", "", payload.message), 0, payload.data)
                 return 1

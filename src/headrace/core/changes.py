@@ -73,7 +73,16 @@ class Keys:
     keys: Sequence[Mapping[str, Any]]
 
 
-Payload = Json | Rows | Tuples | Partial | BadBytes | Keys
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Rows of a full copy that are at the source as an earlier one, which was broken off, brought them (`Batch.note`):
+    their keys, as tuples in the order of `names`. What is stored of them stays, and does not count as gone."""
+
+    names: tuple[str, ...]
+    keys: Sequence[tuple[Any, ...]]
+
+
+Payload = Json | Rows | Tuples | Partial | BadBytes | Keys | Kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +122,10 @@ class Batch:
         it at hand (in memory or on disk): the writer waits for the rest and for nothing else.
     clock
         How far the source's clock is from ours, when it was measured.
+    note
+        What of a full copy that is under way is in with this batch, in the source's own words. When the source is
+        opened again before the copy's end it is given the last one that is committed (`Fed.note`), and need not bring
+        what it brought: a new copy names the keys of that (`Kept`). None: as before.
 
     A batch without payloads is a sign of life: it moves the frontier of an idle source and is not committed.
     """
@@ -128,6 +141,7 @@ class Batch:
     table: str | None = None
     more: bool = False
     clock: ClockOffset | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

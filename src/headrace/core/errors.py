@@ -33,6 +33,12 @@
     |   |-- ModelRefused      no answer at all: `reason` and `failure` say why
     |   |-- StreamBroken      an answer that had begun broke off: what came is not all of it
     |   |-- BadReply          the answer came whole and is not what was asked for
+    |-- EndpointError         a request to an endpoint was not answered as its handler would
+    |   |-- BadInput          the request is not what the endpoint takes: what, where, and what to do
+    |   |-- DeadlinePassed    its deadline passed before there was an answer
+    |   |-- Overloaded        more is asked than the endpoint can do; try again after `retry_after` seconds
+    |   |-- AnswerStale       what the answer was built on changed, and `on_stale` says to refuse
+    |   |-- UserCodeError     code of the app raised: which endpoint, stage, version and request
     |-- MissingExtra          an optional part is not installed
 
 Each carries a `hint`: what to do next, as one sentence.
@@ -288,6 +294,73 @@ class BadReply(ModelError):
     def __init__(self, message: str, *, text: str = "", hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.text = text
+
+
+class EndpointError(HeadraceError):
+    """A request to an endpoint was not answered as its handler would have answered it."""
+
+
+class BadInput(EndpointError):
+    """The request is not what the endpoint takes.
+
+    Attributes
+    ----------
+    status
+        400 (no JSON at all, or not within its bounds), 408, 413, 415 or 422 (JSON that does not fit the type).
+    problems
+        One mapping a problem: `pointer` (a JSON pointer into the body), `message`, and `kind`, a stable word.
+    """
+
+    def __init__(
+        self, message: str, *, status: int = 422, problems: list[dict[str, str]] | None = None, hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.problems = problems or []
+
+
+class DeadlinePassed(EndpointError):
+    """The deadline of the request passed before there was an answer. `stage` is where it was then."""
+
+    def __init__(self, message: str, *, stage: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.stage = stage
+
+
+class Overloaded(EndpointError):
+    """The endpoint has more to do than it can. `status` is 429 (this caller's share) or 503 (everybody's)."""
+
+    def __init__(self, message: str, *, retry_after: float = 1.0, status: int = 503, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+        self.status = status
+
+
+class AnswerStale(EndpointError):
+    """What the answer was built on changed before it was returned. `changed` says what, a sentence each."""
+
+    def __init__(self, message: str, *, changed: list[str] | None = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.changed = changed or []
+
+
+class UserCodeError(EndpointError):
+    """Code of the app raised; its own exception, with its traceback, is the `__cause__`.
+
+    Attributes
+    ----------
+    endpoint, stage, version, request
+        Where: the path, the stage, the version of the handler, and the id of the request.
+    """
+
+    def __init__(
+        self, message: str, *, endpoint: str = "", stage: str = "", version: str = "", request: str = "", hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.endpoint = endpoint
+        self.stage = stage
+        self.version = version
+        self.request = request
 
 
 class MissingExtra(HeadraceError):

@@ -46,6 +46,14 @@ KINDS: tuple[Kind, ...] = (
     Kind(errors.DeclarationError, "declaration-error", "The declaration cannot be true", 400),
     Kind(errors.ContractError, "contract-error", "The contract does not hold", 400),
     Kind(errors.SourceError, "source-error", "The source cannot be read", 502),
+    Kind(errors.BadInput, "bad-input", "The request does not fit", 422),
+    Kind(errors.DeadlinePassed, "deadline-passed", "There was no answer in time", 504),
+    Kind(errors.Overloaded, "overloaded", "Too much at once", 503),
+    Kind(errors.AnswerStale, "answer-stale", "What the answer was built on changed", 409),
+    Kind(errors.UserCodeError, "user-code", "The app's own code failed", 500),
+    Kind(errors.StreamBroken, "stream-broken", "The model's answer broke off", 502),
+    Kind(errors.BadReply, "bad-reply", "The model's answer is not what was asked for", 502),
+    Kind(errors.ModelError, "model-failed", "The model gave no answer", 502),
     Kind(errors.MissingExtra, "missing-extra", "An optional part is not installed", 501),
     Kind(HeadraceError, "error", "Something went wrong", 500),
 )
@@ -77,7 +85,37 @@ def to_problem(error: HeadraceError) -> dict[str, Any]:
         document["retry_after"] = error.retry_after
     if isinstance(error, errors.StaleContext) and error.answer is not None:
         document["answer"] = _ages(error.answer)
+    if isinstance(error, errors.EndpointError | errors.ModelRefused):
+        _endpoint(error, document)
     return document
+
+
+def _endpoint(error: errors.EndpointError | errors.ModelRefused, document: dict[str, Any]) -> None:
+    """What the errors of endpoints carry. What the app's own code said stays in the log."""
+    match error:
+        case errors.BadInput():
+            document["status"] = error.status
+            if error.problems:
+                document["problems"] = error.problems
+        case errors.Overloaded():
+            document["status"] = error.status
+            document["retry_after"] = error.retry_after
+        case errors.AnswerStale():
+            document["changed"] = error.changed
+        case errors.UserCodeError():
+            document["detail"] = "the code of the endpoint failed"
+            document["request"] = error.request
+        case errors.ModelRefused():
+            document["reason"] = error.reason
+            document["status"] = _REASONS.get(error.reason, 502)
+            if error.retry_after is not None:
+                document["retry_after"] = error.retry_after
+        case _:
+            pass
+
+
+_REASONS = {"deadline": 504, "shed": 503, "queue_full": 503, "over_budget": 429}
+"""What a refusal by a model's policies is, as a status of HTTP."""
 
 
 def from_problem(document: Mapping[str, Any]) -> HeadraceError:
@@ -122,5 +160,27 @@ _BUILDERS: dict[str, _Builder] = {
         detail, hint=doc.get("hint", ""), where=doc.get("where", "")
     ),
     "sql-error": lambda detail, doc: errors.SqlError(detail, hint=doc.get("hint", ""), where=doc.get("where", "")),
+    "bad-input": lambda detail, doc: errors.BadInput(
+        detail, status=int(doc.get("status", 422)), problems=list(doc.get("problems", ())), hint=doc.get("hint", "")
+    ),
+    "overloaded": lambda detail, doc: errors.Overloaded(
+        detail,
+        status=int(doc.get("status", 503)),
+        retry_after=float(doc.get("retry_after", 1.0)),
+        hint=doc.get("hint", ""),
+    ),
+    "answer-stale": lambda detail, doc: errors.AnswerStale(
+        detail, changed=list(doc.get("changed", ())), hint=doc.get("hint", "")
+    ),
+    "user-code": lambda detail, doc: errors.UserCodeError(
+        detail, request=str(doc.get("request", "")), hint=doc.get("hint", "")
+    ),
+    "model-failed": lambda detail, doc: (
+        errors.ModelRefused(
+            detail, reason=str(doc["reason"]), retry_after=doc.get("retry_after"), hint=doc.get("hint", "")
+        )
+        if "reason" in doc
+        else errors.ModelError(detail, hint=doc.get("hint", ""))
+    ),
     "missing-extra": lambda detail, doc: HeadraceError(detail, hint=doc.get("hint", "")),
 }

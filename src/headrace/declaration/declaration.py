@@ -16,6 +16,8 @@ from headrace.core.errors import DeclarationError
 from headrace.core.records import OnViolation, Record
 from headrace.core.schema import Schema, TableKind
 from headrace.declaration.declared import DeclaredRollup, Table, View
+from headrace.declaration.endpoints import Endpoints
+from headrace.declaration.modelling import Modelling
 from headrace.declaration.place import caller, located
 from headrace.sources.base import Source
 from headrace.sources.push import Push
@@ -32,12 +34,12 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _APP_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
 METHODS = frozenset(
-    ("app", "engine", "freshness", "get", "get_many", "push", "read", "read_many", "reads", "url", "validate")
+    ("app", "ask", "engine", "freshness", "get", "get_many", "push", "read", "read_many", "reads", "url", "validate")
 )
 """What a running app and its clients have by themselves: a view of such a name could not be called like a method."""
 
 
-class Declaration:
+class Declaration(Endpoints, Modelling):
     """What an app is made of.
 
     Parameters
@@ -56,6 +58,7 @@ class Declaration:
                 hint='use letters, digits, ".", "_" and "-": for example "food-delivery"',
                 where=caller(),
             )
+        super().__init__()
         self.name = name
         self.quarantine_limit = quarantine_limit
         self.tables: dict[str, Table] = {}

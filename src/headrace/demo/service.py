@@ -88,7 +88,7 @@ async def _running(app: App, folder: Path, clock: CityClock) -> AsyncGenerator[S
     async with app.run(data=folder / "live", clock=clock) as live, asyncio.TaskGroup() as group:
         listening, stop = bind(settings), asyncio.Event()
         edge = create_app(live.reads, live.engine, catalog(app), settings, clock=clock)
-        group.create_task(serve(edge, settings, listening, stop))
+        group.create_task(serve(edge, settings, listening, stop, direct=edge.direct))
         try:
             async with httpx.AsyncClient(base_url=address(listening), timeout=10.0) as http:
                 yield RunningApp(live, http)

@@ -9,13 +9,14 @@ from typing import Literal
 
 from headrace.core.errors import BadAnswer, ExchangeError
 from headrace.http1.headers import Field, Fields, find
+from headrace.http1.incoming import Incoming
 
 
 def _nothing() -> None:
     """An answer without a connection."""
 
 
-class Answer:
+class Answer(Incoming):
     """The answer to one request; an async iterator over the pieces of its body.
 
     Iterate it to its end, `read` it, or `aclose` it (`async with` does): an answer that is left open holds a
@@ -28,18 +29,11 @@ class Answer:
     delimited
         How the end of the body is known: "length", "chunked", "none" (there is no body), or "close": by the end of the
         connection, which a server that crashed sends just the same.
-    trailers
-        Fields after a chunked body; complete when the body is.
-    received
-        Bytes of the body that came.
     reused
         Whether the connection had carried a request before.
     """
 
-    __slots__ = (
-        "_close", "_complete", "_error", "_max_body", "_pieces", "_reads", "_size", "_waiter", "delimited", "headers",
-        "received", "reused", "status", "trailers",
-    )  # fmt: skip
+    __slots__ = ("_close", "_max_body", "delimited", "headers", "reused", "status")
 
     def __init__(
         self,
@@ -52,31 +46,19 @@ class Answer:
         reads: Callable[[], None] = _nothing,
         close: Callable[[], None] = _nothing,
     ) -> None:
+        super().__init__(reads)
         self.status = status
         self.headers: Fields = headers
         self.delimited = delimited
         self.reused = reused
-        self.trailers: list[Field] = []
-        self.received = 0
         self._max_body = max_body
-        self._reads = reads
         self._close = close
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._complete = False
-        self._error: ExchangeError | None = None
-        self._waiter: asyncio.Future[None] | None = None
 
     # For callers
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a header (name in lower case)."""
         return find(self.headers, name)
-
-    @property
-    def complete(self) -> bool:
-        """Whether all of the body has come."""
-        return self._complete
 
     async def read(self) -> bytes:
         """The whole body, or what is left of it.
@@ -91,7 +73,7 @@ class Answer:
             The answer paused for longer than `idle`, or the deadline passed.
         """
         if self._complete and self.received <= self._max_body:
-            return self._take()
+            return self.take()
         pieces: list[bytes] = []
         size = 0
         async for piece in self:
@@ -107,32 +89,25 @@ class Answer:
                 )
         return b"".join(pieces)
 
-    def __aiter__(self) -> Answer:
-        return self
-
-    async def __anext__(self) -> bytes:
-        """All that came since the last piece; raises as `read`, and closes the connection when it is cancelled."""
-        while not self._pieces:
-            if self._error is not None:
-                raise self._error
-            if self._complete:
-                raise StopAsyncIteration
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            except asyncio.CancelledError:
-                await self.aclose()
-                raise
-            finally:
-                self._waiter = None
-        return self._take()
+    async def wait(self) -> None:
+        """Wait for more of the body; closes the connection when it is cancelled."""
+        try:
+            await super().wait()
+        except asyncio.CancelledError:
+            await self.aclose()
+            raise
 
     async def aclose(self) -> None:
         """Let go: of an incomplete answer, the connection is closed at once, which tells the other side to stop."""
-        self._pieces.clear()
+        self.abort()
+
+    def abort(self) -> None:
+        """The same at once, from code that is not async; whoever waits for a piece gets an `ExchangeError`."""
+        self.drop()
         if not self._complete and self._error is None:
             self._error = ExchangeError("the answer was closed before its end", received=self.received)
             self._close()
+            self._wake()
 
     async def __aenter__(self) -> Answer:
         return self
@@ -142,39 +117,10 @@ class Answer:
     ) -> None:
         await self.aclose()
 
-    def _take(self) -> bytes:
-        pieces = self._pieces
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
-        self._size = 0
-        self._reads()
-        return body
-
     # For the connection
-
-    @property
-    def buffered(self) -> int:
-        """Bytes that came and were not read."""
-        return self._size
-
-    def push(self, piece: bytes) -> None:
-        """Bytes of the body came."""
-        self.received += len(piece)
-        self._size += len(piece)
-        self._pieces.append(piece)
-        self._wake()
-
-    def finish(self) -> None:
-        """The body is complete."""
-        self._complete = True
-        self._wake()
 
     def fail(self, error: ExchangeError) -> None:
         """The body will not be complete. What came before can still be read; then the error is raised."""
         if not self._complete and self._error is None:
             self._error = error
             self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)

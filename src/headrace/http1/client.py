@@ -33,6 +33,9 @@ IDEMPOTENT = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"QUERY"
 
 _METHODS = IDEMPOTENT | {b"POST", b"PATCH"}
 _TARGET = re.compile(rb"[/*][\x21-\x22\x24-\x7e]*")
+_KNOWN: set[bytes] = set()
+_MANY_TARGETS = 1024
+_LONG_TARGET = 256
 _SENDS_BODY = frozenset({b"POST", b"PUT", b"PATCH", b"QUERY"})
 
 
@@ -97,21 +100,30 @@ class Client:
         Misuse
             The request cannot be written as HTTP/1.1.
         """
-        loop = self._loop or self._begin()
-        deadline = NEVER if timeout is None else loop.time() + timeout
-        head = _head(method, origin, target, headers, body, length)
-        pool = self._pool(origin)
-        link = pool.take() or await pool.acquire(deadline)
+        now = (self._loop or self._begin()).time()
+        deadline = NEVER if timeout is None else now + timeout
+        data = _message(method, origin, target, headers, body, length)
+        pool = self._pools.get(origin) or self._pool(origin)
+        link = pool.take(now) or await pool.acquire(deadline)
         gaps = (NEVER if first_byte is None else first_byte, NEVER if idle is None else idle)
         if not isinstance(body, bytes):
-            return await self._upload(link, head, method, body, length, deadline, gaps)
+            return await self._upload(link, data, body, length, deadline, gaps)
         try:
-            return await self._exchange(link, head + body, method, deadline, gaps)
+            # As `_exchange`, whose coroutine is saved here.
+            return await link.ask(data, method == b"HEAD", True, deadline, *gaps)
+        except asyncio.CancelledError:
+            link.abort()
+            raise
         except Interrupted as error:
             may = resend if resend is not None else method in IDEMPOTENT
             if not (may and error.reused and error.received == 0):
                 raise
-        return await self._exchange(await pool.fresh(deadline), head + body, method, deadline, gaps)
+        try:
+            link = await pool.fresh(deadline)
+        except ExchangeError as error:
+            error.sent = True  # by the first attempt
+            raise
+        return await self._exchange(link, data, method, deadline, gaps)
 
     async def aclose(self) -> None:
         """Close all connections; exchanges that run fail."""
@@ -141,11 +153,8 @@ class Client:
     async def _exchange(
         self, link: Link, data: bytes, method: bytes, deadline: float, gaps: tuple[float, float]
     ) -> Answer:
-        asked = link.ask(
-            data, is_head=method == b"HEAD", whole=True, deadline=deadline, first_byte=gaps[0], idle=gaps[1]
-        )
         try:
-            return await asked
+            return await link.ask(data, method == b"HEAD", True, deadline, *gaps)
         except asyncio.CancelledError:
             link.abort()
             raise
@@ -154,14 +163,13 @@ class Client:
         self,
         link: Link,
         head: bytes,
-        method: bytes,
         body: AsyncIterable[bytes],
         length: int | None,
         deadline: float,
         gaps: tuple[float, float],
     ) -> Answer:
         """The body goes out beside the wait for the answer, which may come before its end (413, 401)."""
-        asked = link.ask(head, is_head=False, whole=False, deadline=deadline, first_byte=gaps[0], idle=gaps[1])
+        asked = link.ask(head, False, False, deadline, *gaps)
         upload = asyncio.ensure_future(_pour(link, body, length))
         self._uploads.add(upload)
         upload.add_done_callback(self._uploads.discard)
@@ -175,10 +183,8 @@ class Client:
             raise
 
     def _pool(self, origin: Origin) -> Pool:
-        pool = self._pools.get(origin)
-        if pool is None:
-            tls = (self._tls or _default_tls()) if origin.scheme == "https" else None
-            pool = self._pools[origin] = Pool(origin, self.limits, asyncio.get_running_loop(), tls)
+        tls = (self._tls or _default_tls()) if origin.scheme == "https" else None
+        pool = self._pools[origin] = Pool(origin, self.limits, asyncio.get_running_loop(), tls)
         return pool
 
     def _begin(self) -> asyncio.AbstractEventLoop:
@@ -199,7 +205,7 @@ async def _turn() -> None:
     """One turn of the event loop."""
 
 
-def _head(
+def _message(
     method: bytes,
     origin: Origin,
     target: bytes,
@@ -207,18 +213,29 @@ def _head(
     body: bytes | AsyncIterable[bytes],
     length: int | None,
 ) -> bytes:
+    """The request, or its head where the body is a stream."""
     if method not in _METHODS:
         raise Misuse(f"the method {method!r:.40} is not sent", hint=f"one of {b' '.join(sorted(_METHODS)).decode()}")
-    if _TARGET.fullmatch(target) is None:
-        raise Misuse(f"{target!r:.100} is no target", hint="a path, percent-encoded, without a fragment")
+    if target not in _KNOWN:
+        _learn(target)
     if isinstance(body, bytes):
         framing = b"content-length: %d\r\n" % len(body) if body or method in _SENDS_BODY else b""
     else:
         framing = b"transfer-encoding: chunked\r\n" if length is None else b"content-length: %d\r\n" % length
-    line = b"%b %b HTTP/1.1\r\n" % (method, target)
+    whole = body if isinstance(body, bytes) else b""
     if fields.find(headers, b"host") is None:
-        return fields.write(line, headers, b"host: %b\r\n%b" % (origin.authority, framing))
-    return fields.write(line, headers, framing)
+        line = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (method, target, origin.authority)
+    else:
+        line = b"%b %b HTTP/1.1\r\n" % (method, target)
+    return fields.write(line, headers, framing, whole)
+
+
+def _learn(target: bytes) -> None:
+    """Judge a target; those of an API are few, and come again with each request."""
+    if _TARGET.fullmatch(target) is None:
+        raise Misuse(f"{target!r:.100} is no target", hint="a path, percent-encoded, without a fragment")
+    if len(_KNOWN) < _MANY_TARGETS and len(target) < _LONG_TARGET:
+        _KNOWN.add(target)
 
 
 async def _pour(link: Link, body: AsyncIterable[bytes], length: int | None) -> None:

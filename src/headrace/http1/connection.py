@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from headrace.core.errors import BodyRefused
 from headrace.http1.inbound import Inbound, Refusal
-from headrace.http1.outgoing import Stream, whole
+from headrace.http1.incoming import Incoming
+from headrace.http1.outgoing import Stream, bodiless, whole
 from headrace.http1.request import Request
-from headrace.http1.response import Response
+from headrace.http1.response import Reset, Response
 
 if TYPE_CHECKING:
     from headrace.http1.server import Server
@@ -52,6 +53,7 @@ class Connection(asyncio.Protocol):
         self._paused_at = 0.0
         self._head_since = 0.0
         self._lingering = False
+        self._overheard = 0
         self._draining = False
         self._gone = False
         self._peer: Any = None
@@ -71,6 +73,8 @@ class Connection(asyncio.Protocol):
         self._gone = True
         self.deadline = NEVER
         self._leave()
+        if self._current is not None:
+            self._current.done()
         self._server.forget(self)
 
     def eof_received(self) -> bool:
@@ -85,7 +89,12 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
-        if self._lingering or self._inbound.ended:
+        if self._lingering:
+            self._overheard += len(data)
+            if self._overheard > self._limits.max_body:
+                self._transport.close()
+            return
+        if self._inbound.ended:
             return
         current = self._current
         if current is not None and current.complete:
@@ -154,7 +163,8 @@ class Connection(asyncio.Protocol):
         if inbound.refusal is not None:
             self._refuse(inbound.refusal)
         else:
-            self._resume()
+            if not self._reading:
+                self._resume()
             self._tick()
 
     def _start(self, request: Request) -> None:
@@ -187,13 +197,18 @@ class Connection(asyncio.Protocol):
         stream: Stream | None = None
         try:
             response = answer if isinstance(answer, Response) else await answer
-            if isinstance(response.body, bytes):
-                self._write_whole(request, response, response.body)
+            body = response.body
+            if isinstance(body, bytes):
+                self._write_whole(request, response, body)
+            elif isinstance(body, Incoming) and body.whole and not (response.trailers or bodiless(request, response)):
+                # The answer of another server that is all here: its length is known, and it goes out in one write.
+                self._write_whole(request, response, body.take())
             else:
                 stream = Stream(request, response)
                 if not stream.marked:
                     request.keep_alive = False
                 self._begun = True
+                request.answered = response.status
                 close = self._closes(request)
                 await stream.run(self._transport.write, self._drained, self._server.date, close=close)
             if self._blocked:
@@ -206,14 +221,18 @@ class Connection(asyncio.Protocol):
         except Exception as error:
             if stream is not None and not stream.begun:
                 self._begun = False
+                request.answered = 0
             self._failed(request, error, marked=stream is None or stream.marked)
         self._task = None
         self._finished(request)
         self._advance()
 
     def _write_whole(self, request: Request, response: Response, body: bytes) -> None:
-        data = whole(request, response, body, self._server.date, close=self._closes(request))
+        if self._draining or not request.complete:
+            request.keep_alive = False
+        data = whole(request, response, body, self._server.date, close=not request.keep_alive)
         self._begun = True
+        request.answered = response.status
         self._transport.write(data)
 
     def _closes(self, request: Request) -> bool:
@@ -224,9 +243,10 @@ class Connection(asyncio.Protocol):
 
     def _failed(self, request: Request, error: Exception, *, marked: bool = True) -> None:
         """Answer for a handler that raised; when its answer has begun, break off instead."""
-        if self._begun:
+        reset = isinstance(error, Reset)
+        if self._begun or reset:
             self._server.failed(error, request)
-            self._break_off(marked=marked)
+            self._break_off(marked=marked and not reset)
             return
         if isinstance(error, BodyRefused):
             refused = self._server.refuse(error.status, error.message)
@@ -239,6 +259,7 @@ class Connection(asyncio.Protocol):
     def _finished(self, request: Request) -> None:
         self._current = None
         request.drop()
+        request.done()
         self._server.served += 1
         if self._gone or self._transport.is_closing():
             return

@@ -6,7 +6,7 @@ Fields are a sequence of (name, value), names in lower case, values without surr
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 
 from headrace.core.errors import Misuse
@@ -24,6 +24,7 @@ HOP_BY_HOP = FRAMING | {b"te", b"proxy-connection", b"proxy-authenticate", b"pro
 """Fields of one connection, which a relay does not pass on (RFC 9110, 7.6.1)."""
 
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_FINAL = {status: line for status, line in STATUS_LINES.items() if 200 <= status <= 599}
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _KNOWN: set[bytes] = set()
 _MANY_NAMES = 4096
@@ -48,6 +49,8 @@ def end_to_end(fields: Fields) -> list[Field]:
     [(b'content-type', b'text/plain')]
     """
     kept = [field for field in fields if field[0] not in HOP_BY_HOP]
+    if len(kept) == len(fields):
+        return kept
     named = find(fields, b"connection")
     if named is None or named in (b"close", b"keep-alive"):
         return kept
@@ -56,8 +59,8 @@ def end_to_end(fields: Fields) -> list[Field]:
     return [field for field in kept if field[0] not in dropped]
 
 
-def write(first_line: bytes, fields: Iterable[Field], last_lines: bytes) -> bytes:
-    """The head of a message; `first_line` and `last_lines` end with CRLF and are trusted.
+def write(first_line: bytes, fields: Fields, last_lines: bytes, body: bytes = b"") -> bytes:
+    """A message, or only its head; `first_line` and `last_lines` end with CRLF and are trusted.
 
     Raises
     ------
@@ -67,16 +70,18 @@ def write(first_line: bytes, fields: Iterable[Field], last_lines: bytes) -> byte
     >>> write(b"GET / HTTP/1.1\\r\\n", [(b"host", b"a")], b"")
     b'GET / HTTP/1.1\\r\\nhost: a\\r\\n\\r\\n'
     """
-    lines = [first_line]
-    for name, value in fields:
+    lines = [b": ".join(field) for field in fields]
+    if not lines:
+        return b"%b%b\r\n%b" % (first_line, last_lines, body)
+    for name, _ in fields:
         if name not in _KNOWN:
             _learn(name)
-        lines.append(b"%b: %b\r\n" % (name, value))
-    middle = b"".join(lines[1:])
+    middle = b"\r\n".join(lines)
     # One count over the whole is ten times cheaper than a pattern over every value.
-    if middle.count(b"\r") != len(lines) - 1 or middle.count(b"\n") != len(lines) - 1 or b"\0" in middle:
+    breaks = len(lines) - 1
+    if middle.count(b"\r") != breaks or middle.count(b"\n") != breaks or b"\0" in middle:
         raise Misuse("a header value holds a line break or NUL", hint="encode the value, or leave the header out")
-    return b"%b%b%b\r\n" % (first_line, middle, last_lines)
+    return b"%b%b\r\n%b\r\n%b" % (first_line, middle, last_lines, body)
 
 
 def _learn(name: bytes) -> None:
@@ -105,6 +110,9 @@ def status_line(status: int) -> bytes:
     Misuse
         It is no final status: interim answers are sent by the connection itself, and upgrades are not served.
     """
+    line = _FINAL.get(status)
+    if line is not None:
+        return line
     if not 200 <= status <= 599:
         raise Misuse(f"{status} is no final status", hint="answer with a status from 200 to 599")
-    return STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+    return b"HTTP/1.1 %d \r\n" % status

@@ -60,6 +60,7 @@ class Inbound:
         self._feeding = 0
         self._url = b""
         self._fields: list[Field] = []
+        self._found: dict[bytes, bytes] = {}
 
     @property
     def partial(self) -> bool:
@@ -78,7 +79,7 @@ class Inbound:
 
     def feed(self, data: bytes) -> None:
         """Read bytes; the results are in `requests` and `refusal`."""
-        if self.ended:
+        if self._last or self.refusal is not None:
             return
         self._progress = False
         self._feeding = len(data)
@@ -115,6 +116,7 @@ class Inbound:
         self._begun = True
         self._url = b""
         self._fields = []
+        self._found = {}
 
     def on_url(self, url: bytes) -> None:
         """A piece of the target."""
@@ -124,11 +126,16 @@ class Inbound:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header field, or a trailer."""
-        field = (name.lower(), value.strip(b" \t"))
+        name = name.lower()
+        value = value.strip(b" \t")
         if self._open is not None:
-            self._trailer(field)
-        else:
-            self._fields.append(field)
+            self._trailer((name, value))
+            return
+        self._fields.append((name, value))
+        if name in _JUDGED:
+            if name in self._found:
+                self._stop(400, f"two {name.decode()} headers")
+            self._found[name] = value
 
     def on_headers_complete(self) -> None:
         """The head is complete: judge it."""
@@ -148,7 +155,8 @@ class Inbound:
         request = self._open
         if request is None:
             raise _Refused
-        if request.received + len(body) > self._limits.max_body:
+        # A length that was told is judged with the head, and the parser holds the client to it.
+        if request.length is None and request.received + len(body) > self._limits.max_body:
             self._stop(413, f"the body is longer than {self._limits.max_body} bytes")
         request.push(body)
 
@@ -171,12 +179,7 @@ class Inbound:
             self._stop(505, f"HTTP {version} is not served")
         if method not in METHODS:
             self._stop(501, f"the method {method.decode('latin-1')} is not served")
-        found: dict[bytes, bytes] = {}
-        for name, value in self._fields:
-            if name in _JUDGED:
-                if name in found:
-                    self._stop(400, f"two {name.decode()} headers")
-                found[name] = value
+        found = self._found
         host = found.get(b"host")
         if host is None and version == "1.1":
             self._stop(400, "the host header is missing")
@@ -187,7 +190,9 @@ class Inbound:
             if length != 0:
                 self._stop(400, "an upgrade with a body is not served")
             keep = False
-        target = self._target(method, host)
+        target = self._url
+        if target[:1] != b"/" or b"#" in target:
+            target = self._target(method, host)
         request = Request(method, target, self._fields, version=version, keep_alive=keep, length=length)
         expected = found.get(b"expect")
         if expected is not None and version == "1.1":
@@ -216,7 +221,7 @@ class Inbound:
         target = self._url
         if b"#" in target:
             self._stop(400, "a target has no fragment")
-        if target.startswith(b"/") or (target == b"*" and method == b"OPTIONS"):
+        if target == b"*" and method == b"OPTIONS":
             return target
         scheme, found, rest = target.partition(b"://")
         if not found or scheme.lower() not in (b"http", b"https"):

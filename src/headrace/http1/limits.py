@@ -35,7 +35,8 @@ class ServerLimits:
     write_timeout
         How long a client may read nothing of an answer that waits for it.
     linger_timeout
-        How long a client is listened to after an answer that came before the end of its body, so that it can read it.
+        How long a client is listened to after an answer that came before the end of its body, so that it can read it;
+        and no longer than `max_body` bytes.
     half_close
         Whether a client that closes its sending side still gets an answer. The end of its bytes otherwise means that
         nobody waits: a client that is gone and one that only stopped sending look the same.

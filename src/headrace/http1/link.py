@@ -89,7 +89,7 @@ class Link(asyncio.Protocol):
         return self._blocked
 
     def ask(
-        self, data: bytes, *, is_head: bool, whole: bool, deadline: float, first_byte: float, idle: float
+        self, data: bytes, is_head: bool, whole: bool, deadline: float, first_byte: float, idle: float
     ) -> asyncio.Future[Answer]:
         """Send a request's head (and body, when `whole`); the future is the head of the answer. Times are the loop's.
 
@@ -291,7 +291,8 @@ class Link(asyncio.Protocol):
         self._answer = answer
         self._last = self._loop.time()
         self._gap = self._idle
-        self._arm(self._last + self._gap)
+        if self._idle != NEVER:
+            self._arm(self._last + self._idle)
         if self._head is not None and not self._head.done():
             self._head.set_result(answer)
         if self._is_head:
@@ -329,8 +330,9 @@ class Link(asyncio.Protocol):
         if not self._keep or self._transport.is_closing():
             self._transport.close()
             return
-        self._resume()
-        self.idle_since = self._loop.time()
+        if not self._reading:
+            self._resume()
+        self.idle_since = self._last
         self._released(self)
 
     def _broken(self, why: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -44,9 +45,14 @@ class Origin(NamedTuple):
     @property
     def authority(self) -> bytes:
         """The value of the `host` header."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        text = host if self.port == _PORTS.get(self.scheme) else f"{host}:{self.port}"
-        return text.encode("idna" if not text.isascii() else "ascii")
+        return _authority(self)
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority.decode()}"
+
+
+@lru_cache(maxsize=1024)
+def _authority(origin: Origin) -> bytes:
+    host = f"[{origin.host}]" if ":" in origin.host else origin.host
+    text = host if origin.port == _PORTS.get(origin.scheme) else f"{host}:{origin.port}"
+    return text.encode("idna" if not text.isascii() else "ascii")

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from headrace.core.errors import Misuse
 from headrace.http1 import headers
+from headrace.http1.incoming import Incoming
 from headrace.http1.request import Request
 from headrace.http1.response import Response
 
@@ -20,7 +21,7 @@ def bodiless(request: Request, response: Response) -> bool:
 
 def whole(request: Request, response: Response, body: bytes, date: bytes, *, close: bool) -> bytes:
     """All bytes of an answer whose body is there."""
-    if bodiless(request, response):
+    if request.method == b"HEAD" or response.status in _BODILESS:
         length = len(body) if response.length is None else response.length
         head = _head(
             response, b"" if response.status in (204, 304) else b"content-length: %d\r\n" % length, date, close
@@ -28,7 +29,8 @@ def whole(request: Request, response: Response, body: bytes, date: bytes, *, clo
         return head
     if response.length is not None and response.length != len(body):
         raise Misuse(f"the body has {len(body)} bytes, and its length was given as {response.length}")
-    return _head(response, b"content-length: %d\r\n" % len(body), date, close) + body
+    last = b"content-length: %d\r\n%b%b" % (len(body), date, b"connection: close\r\n" if close else b"")
+    return headers.write(headers.status_line(response.status), response.headers, last, body)
 
 
 def _head(response: Response, framing: bytes, date: bytes, close: bool) -> bytes:
@@ -63,6 +65,9 @@ class Stream:
         body = cast("AsyncIterable[bytes]", self._response.body)
         try:
             head = _head(self._response, self._framing(), date, close)
+            if isinstance(body, Incoming) and not self._silent:
+                await self._relay(head, body, write, drained)
+                return
             self.begun = True
             write(head)
             if not self._silent:
@@ -92,10 +97,44 @@ class Stream:
             waiting = drained()
             if waiting is not None:
                 await waiting
-        if chunked:
-            write(headers.trailers(self._response.trailers() if self._response.trailers else ()))
-        elif self._left:
+        end = self._end()
+        if end:
+            write(end)
+
+    async def _relay(
+        self, head: bytes, body: Incoming, write: Callable[[bytes], None], drained: Callable[[], Awaitable[None] | None]
+    ) -> None:
+        """Pass on a body that comes in: each write is a system call, so all that is there goes into one."""
+        data = head
+        while True:
+            piece = body.take()
+            if piece and self._chunked:
+                data += b"%x\r\n%b\r\n" % (len(piece), piece)
+            elif piece:
+                self._count(piece)
+                data += piece
+            body.check()
+            ended = body.complete
+            if ended:
+                data += self._end()
+            if data:
+                self.begun = True
+                write(data)
+            if ended:
+                return
+            data = b""
+            waiting = drained()
+            if waiting is not None:
+                await waiting
+            await body.wait()
+
+    def _end(self) -> bytes:
+        """What follows the last piece."""
+        if self._chunked:
+            return headers.trailers(self._response.trailers() if self._response.trailers else ())
+        if self._left:
             raise Misuse(f"the stream ended {self._left} bytes before the length that was given")
+        return b""
 
     def _count(self, piece: bytes) -> None:
         if self._left is not None:

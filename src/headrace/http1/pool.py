@@ -46,11 +46,11 @@ class Pool:
         """Requests that wait for a connection."""
         return len(self._waiting)
 
-    def take(self) -> Link | None:
+    def take(self, now: float) -> Link | None:
         """An idle connection, if there is one: the one used last, which the other side has most likely not closed."""
         while self._idle:
             link = self._idle.pop()
-            if link.usable and self._loop.time() - link.idle_since < self._limits.idle_timeout:
+            if link.usable and now - link.idle_since < self._limits.idle_timeout:
                 return link
             link.close()
         return None
@@ -63,19 +63,27 @@ class Pool:
         Unreachable, PoolFull, TimedOut
             Nothing was sent.
         """
-        link = self.take()
+        link = self.take(self._loop.time())
         if link is not None:
             return link
+        return await self._more(deadline)
+
+    async def _more(self, deadline: float) -> Link:
+        """A new connection, or the next that comes free."""
         if self.open < self._limits.max_connections:
             return await self._connect(deadline)
         given = await self._wait(deadline)
         return given if given is not None else await self._connect(deadline, reserved=True)
 
     async def fresh(self, deadline: float) -> Link:
-        """A new connection, for a request whose reused one turned out to be closed; idle ones make room for it."""
+        """Another connection, for a request whose reused one turned out to be closed: idle ones are most likely, too.
+
+        It is new, unless all that there may be are busy: then it is the first that comes free, having just carried an
+        answer.
+        """
         while self._idle:
             self._idle.pop().close()
-        return await self._connect(deadline)
+        return await self._more(deadline)
 
     def expire(self, now: float) -> None:
         """Close what was idle for too long; called now and then."""

@@ -48,6 +48,13 @@ class Response:
         self.trailers = trailers
 
 
+class Reset(Exception):
+    """Raised by a handler, or by a stream: the connection is reset (TCP RST), whatever of the answer was sent.
+
+    For servers that fail on purpose.
+    """
+
+
 Handler = Callable[[Request], "Response | Awaitable[Response]"]
 """Answers a request: a coroutine function, or a plain function where nothing has to be waited for."""
 

@@ -1,10 +1,13 @@
 """How many waiting items a local model gets at once.
 
-- Drain on idle: while a batch runs, items gather; when the model is free it gets what there is. An idle model never
-  waits for more to come: waiting pays only when the next batch is full anyway, and then it is.
+- Drain on idle: while a batch runs, items gather; when a worker is free it gets what there is. An idle worker does not
+  wait for more to come, unless `linger` says so: waiting pays only when the next batch is full anyway, and then it is.
 - The size is capped so that a batch does not take longer than `within`: the time of a batch of n items is fitted as
-  a*n + b from the batches that ran.
-- Items whose deadline has passed, or would pass before a batch of one could end, are taken out before, not after.
+  a*n + b from the batches that ran. Batches of one size do not tell a from b, so that the cap then is twice that
+  size, if they took no longer: a model whose time is all base would else never leave batches of one.
+- Several workers share one queue; those that are free at once share what is there.
+- Items whose deadline has passed, or would pass before a batch of one could end, are taken out before, not after: when
+  the batch that they would have been in is taken.
 
 References
 ----------
@@ -14,7 +17,8 @@ NVIDIA Triton, "Dynamic batcher": as large as possible, no delay by default. D. 
 
 from __future__ import annotations
 
-from collections import deque
+import math
+from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
@@ -57,10 +61,9 @@ class BatchTime:
         """Seconds per item (a); never negative. With batches of one size only, all time is blamed on the items."""
         if self._weight == 0:
             return 0.0
-        spread = self._nn * self._weight - self._n * self._n
-        if spread < 1e-9 * self._nn * self._weight:
+        if not self._spread:
             return self._t / self._n
-        return max((self._nt * self._weight - self._n * self._t) / spread, 0.0)
+        return max((self._nt * self._weight - self._n * self._t) / self._spread, 0.0)
 
     @property
     def base(self) -> float:
@@ -74,19 +77,30 @@ class BatchTime:
     def most(self, within: float) -> int | None:
         """The largest batch that takes at most `within` seconds, at least 1; None while nothing limits it.
 
-        A little more than fits exactly is let through: the fit is no better than its rounding.
+        A little more than fits exactly is let through: the fit is no better than its rounding. While all batches had
+        one size and took no longer, twice that size is let through as well, so that the next fit has two.
         """
         if self.slope <= 0:
             return None
-        return max(int((within - self.base) / self.slope + 1e-6), 1)
+        fitted = max(int((within - self.base) / self.slope + 1e-6), 1)
+        if self._spread or self._t > within * self._weight:
+            return fitted
+        return max(fitted, round(2 * self._n / self._weight))
+
+    @property
+    def _spread(self) -> float:
+        """How much the sizes differ; 0 where that is no more than rounding."""
+        spread = self._nn * self._weight - self._n * self._n
+        return spread if spread >= 1e-9 * self._nn * self._weight else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What waits: anything that names it, and the instant until when it is of use."""
+    """What waits: a name that nothing else that waits has, until when it is of use, and since when it waits."""
 
     name: Hashable
     deadline: float
+    since: float = -math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +112,7 @@ class Batch:
 
 
 class Batcher:
-    """Gathers items for one worker.
+    """Gathers items for one worker, or for several that are alike.
 
     Parameters
     ----------
@@ -108,6 +122,8 @@ class Batcher:
         Longest batch (seconds).
     queue
         Most items that wait.
+    linger
+        Seconds that a free worker waits after the first item for more to come.
 
     Examples
     --------
@@ -123,13 +139,14 @@ class Batcher:
     ['c']
     """
 
-    def __init__(self, *, most: int = 64, within: float = 0.1, queue: int = 10_000) -> None:
+    def __init__(self, *, most: int = 64, within: float = 0.1, queue: int = 10_000, linger: float = 0.0) -> None:
         self.largest = most
         self.within = within
         self.queue = queue
+        self.linger = linger
         self.time = BatchTime()
-        self._waiting: deque[Item] = deque()
-        self._running: tuple[float, int] | None = None
+        self._waiting: OrderedDict[Hashable, Item] = OrderedDict()
+        self._running: dict[int, tuple[float, int]] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -144,31 +161,51 @@ class Batcher:
         """Let an item wait; False when the queue is full."""
         if len(self._waiting) >= self.queue:
             return False
-        self._waiting.append(item)
+        self._waiting[item.name] = item
         return True
 
-    def take(self, now: float) -> Batch | None:
-        """The next batch; None while one runs or nothing waits. A batch without items has expired ones only."""
-        if self._running is not None or not self._waiting:
-            return None
-        one = self.time.seconds(1)
-        expired = tuple(item for item in self._waiting if item.deadline < now + one)
-        alive = [item for item in self._waiting if item.deadline >= now + one]
-        chosen = tuple(alive[: self.cap])
-        self._waiting = deque(alive[len(chosen) :])
-        if chosen:
-            self._running = (now, len(chosen))
-        return Batch(chosen, expired)
+    def rest(self, now: float) -> float:
+        """Seconds until a free worker may take: 0 now, infinite while nothing waits."""
+        if not self._waiting:
+            return math.inf
+        if self.linger <= 0 or len(self._waiting) >= self.cap:
+            return 0.0
+        first = next(iter(self._waiting.values()))
+        # Half of what the first can spare, at most: waiting to its last moment would make it expire.
+        spare = (first.deadline - self.time.seconds(1) - first.since) / 2
+        return max(first.since + min(self.linger, spare) - now, 0.0)
 
-    def on_done(self, now: float) -> None:
-        """The batch ended, well or not: how long it took is known either way."""
-        if self._running is not None:
-            began, n = self._running
-            self._running = None
+    def take(self, now: float, worker: int = 0, *, free: int = 1) -> Batch | None:
+        """The next batch of `worker`; None while it runs one or there is nothing to take yet.
+
+        A batch without items has expired ones only. `free`: how many workers are free, this one included.
+        """
+        if worker in self._running or self.rest(now) > 0:
+            return None
+        soonest = now + self.time.seconds(1)
+        size = min(self.cap, -(-len(self._waiting) // free))
+        chosen: list[Item] = []
+        expired: list[Item] = []
+        while self._waiting and len(chosen) < size:
+            _, item = self._waiting.popitem(last=False)
+            (chosen if item.deadline >= soonest else expired).append(item)
+        if chosen:
+            self._running[worker] = (now, len(chosen))
+        return Batch(tuple(chosen), tuple(expired))
+
+    def on_done(self, now: float, worker: int = 0, *, typical: bool = True) -> None:
+        """The batch ended. Only the time of a `typical` one is learnt from: not of one that failed, say."""
+        running = self._running.pop(worker, None)
+        if running is not None and typical:
+            began, n = running
             self.time.add(n, now - began)
 
     def withdraw(self, name: Hashable) -> bool:
         """Take an item out whose caller went away; whether it was still there."""
-        before = len(self._waiting)
-        self._waiting = deque(item for item in self._waiting if item.name != name)
-        return len(self._waiting) < before
+        return self._waiting.pop(name, None) is not None
+
+    def drain(self) -> tuple[Item, ...]:
+        """Take out all that wait: there is no worker any more."""
+        items = tuple(self._waiting.values())
+        self._waiting.clear()
+        return items

@@ -46,6 +46,8 @@ class Call:
         sent, and for hedges.
     key
         Whose money it spends; empty: nobody's.
+    without
+        Upstreams that cannot take it at all, because they do not speak its dialect, say.
     """
 
     id: str
@@ -58,6 +60,7 @@ class Call:
     stream: bool = True
     repeatable: bool = True
     key: str = ""
+    without: frozenset[str] = frozenset()
 
     @property
     def tokens(self) -> int:

@@ -8,12 +8,21 @@ what such calls gave.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 from headrace.models.latency import Recent
 
 _USUAL = 4.0
 """UTF-8 bytes per token of English text; code and other scripts have fewer, which is learnt."""
+
+_FRESH = 0.5
+"""Seconds for which what is usual is not looked up again: each call asks, and it moves slowly."""
+_LARGE = 8192
+"""Bytes of a body, or of one text in it, above which it is looked at whether it is text."""
+_PICTURE = 4096
+"""Bytes that a picture is reckoned with: about a thousand tokens."""
 
 
 @dataclass(slots=True)
@@ -47,22 +56,32 @@ class Tokens:
     window: float = 600.0
     _per_token: float = field(default=_USUAL, init=False)
     _lengths: Recent = field(init=False)
+    _usual_length: int | None = field(default=None, init=False)
+    _looked: float = field(default=-math.inf, init=False)
 
     def __post_init__(self) -> None:
         self._lengths = Recent(self.window)
 
     def prompt(self, text: str) -> int:
         """Tokens of a text, rounded up."""
-        return math.ceil(len(text.encode()) / self._per_token - 1e-3)
+        return self.size(len(text.encode()))
+
+    def size(self, prompt_bytes: int) -> int:
+        """Tokens of so many bytes, rounded up."""
+        return math.ceil(prompt_bytes / self._per_token - 1e-3)
 
     def output(self, now: float, *, max_tokens: int | None) -> int:
         """Tokens that an answer is to be reckoned with: what is usual, never more than `max_tokens`.
 
         Until thirty answers were seen it is `max_tokens`, or 1,000 where that is not given.
         """
-        if self._lengths.count(now) < 30:
+        if not self._looked <= now < self._looked + _FRESH:
+            few = self._lengths.count(now) < 30
+            self._usual_length = None if few else math.ceil(self._lengths.quantile(now, self.quantile) - 0.5)
+            self._looked = -math.inf if few else now
+        usual = self._usual_length
+        if usual is None:
             return 1000 if max_tokens is None else max_tokens
-        usual = math.ceil(self._lengths.quantile(now, self.quantile) - 0.5)
         return usual if max_tokens is None else min(usual, max_tokens)
 
     def observe(self, now: float, *, prompt_bytes: int, prompt_tokens: int, output_tokens: int) -> None:
@@ -70,3 +89,29 @@ class Tokens:
         if prompt_tokens > 0 and prompt_bytes > 0:
             self._per_token += self.weight * (prompt_bytes / prompt_tokens - self._per_token)
         self._lengths.add(now, float(output_tokens))
+
+
+def prompt_bytes(body: bytes, document: object = None) -> int:
+    """Bytes of a request's body that make tokens: what is long and has no spaces (base64) is counted as little.
+
+    >>> prompt_bytes(b"x" * 100)
+    100
+    >>> picture = "A" * 100_000
+    >>> prompt_bytes(("x" * 100_100).encode(), {"messages": [{"content": [{"image_url": {"url": picture}}]}]})
+    4196
+    """
+    if len(body) < _LARGE:
+        return len(body)
+    return max(len(body) - sum(len(text) - _PICTURE for text in _long_texts(document) if " " not in text[:_LARGE]), 1)
+
+
+def _long_texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        if len(value) > _LARGE:
+            yield value
+    elif isinstance(value, Mapping):
+        for one in cast("Mapping[str, object]", value).values():
+            yield from _long_texts(one)
+    elif isinstance(value, list):
+        for one in cast("list[object]", value):
+            yield from _long_texts(one)

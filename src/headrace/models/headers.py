@@ -20,12 +20,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 from headrace.core.clock import SECOND, instant
 
 _UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_KINDS = ("requests", "tokens", "input-tokens", "output-tokens")
+_RESET = 2
+_PLACES = {
+    name: (kind, part)
+    for kind in _KINDS
+    for part, word in enumerate(("limit", "remaining", "reset"))
+    for name in (f"x-ratelimit-{word}-{kind}", f"anthropic-ratelimit-{kind}-{word}")
+}
 _LONGEST = 31 * 86400.0
 """A wait longer than a month is a mistake of somebody's."""
 
@@ -84,44 +93,52 @@ def read_limits(headers: Mapping[str, str], now: int) -> Limits:
     >>> read_limits({"anthropic-ratelimit-tokens-reset": "1970-01-01T00:00:30Z"}, now=10_000_000).tokens
     Window(limit=None, remaining=None, reset=20.0)
     """
-    if not any(name.startswith(("x-ratelimit", "anthropic-ratelimit", "retry-after")) for name in headers):
+    said: dict[str, list[float | None]] = {}
+    waits = False
+    for name, value in headers.items():
+        place = _PLACES.get(name)
+        if place is not None:
+            kind, part = place
+            window = said.get(kind)
+            if window is None:
+                window = said[kind] = [None, None, None]
+            window[part] = _reset(value.strip(), now) if part == _RESET else _number(value.strip())
+        elif name.startswith("retry-after"):
+            waits = True
+    if not said and not waits:
         return NOTHING
     return Limits(
-        requests=_window(headers, "requests", now),
-        tokens=_window(headers, "tokens", now),
-        input_tokens=_window(headers, "input-tokens", now),
-        output_tokens=_window(headers, "output-tokens", now),
-        retry_after=_retry_after(headers, now),
+        *(Window(*said[kind]) if kind in said else None for kind in _KINDS),
+        retry_after=_retry_after(headers, now) if waits else None,
     )
 
 
-def _window(headers: Mapping[str, str], what: str, now: int) -> Window | None:
-    said: dict[str, str] = {}
-    for part in ("limit", "remaining", "reset"):
-        value = headers.get(f"x-ratelimit-{part}-{what}") or headers.get(f"anthropic-ratelimit-{what}-{part}")
-        if value is not None:
-            said[part] = value.strip()
-    if not said:
-        return None
-    return Window(_number(said.get("limit")), _number(said.get("remaining")), _reset(said.get("reset"), now))
+# These headers come with every answer, and most of their values come again.
 
 
+@lru_cache(maxsize=4096)
 def _number(text: str | None) -> float | None:
     return float(text) if text is not None and _NUMBER.fullmatch(text) else None
 
 
-def _reset(text: str | None, now: int) -> float | None:
-    if text is None:
+def _reset(text: str, now: int) -> float | None:
+    seconds = _duration(text)
+    if seconds is not None:
+        return seconds
+    try:
+        return _sane((instant(datetime.fromisoformat(text)) - now) / SECOND)
+    except ValueError:
         return None
+
+
+@lru_cache(maxsize=4096)
+def _duration(text: str) -> float | None:
     if _NUMBER.fullmatch(text):
         return _sane(float(text))
     parts = _PART.findall(text)
     if parts and "".join(number + unit for number, unit in parts) == text:
         return _sane(sum(float(number) * _UNITS[unit] for number, unit in parts))
-    try:
-        return _sane((instant(datetime.fromisoformat(text)) - now) / SECOND)
-    except ValueError:
-        return None
+    return None
 
 
 def _retry_after(headers: Mapping[str, str], now: int) -> float | None:

@@ -41,7 +41,7 @@ class ModelRequest:
     stream
         Whether the answer is wanted as a stream of server-sent events.
     prompt_tokens
-        Tokens of the prompt, estimated.
+        Tokens of the prompt, estimated; 0: the model is to estimate them.
     max_output_tokens
         The most that the answer may have, if the request says so.
     repeatable

@@ -126,6 +126,9 @@ class Router:
         if call.id in self._flights:
             raise DeclarationError(f"a call {call.id!r} is in progress", hint="give each call an id of its own")
         flight = self._flights[call.id] = Flight(call)
+        if call.without:
+            flight.tried |= call.without
+            flight.barred |= call.without
         actions: list[Action] = []
         self._enqueue(now, flight, actions)
         self._timer(call.deadline, call)

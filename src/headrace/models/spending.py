@@ -9,6 +9,7 @@ than was reserved for it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
 
 _ZERO = Decimal(0)
@@ -92,9 +93,46 @@ class Spending:
         """Seconds until the next period begins."""
         return self.period - now % self.period
 
+    def which(self, now: float) -> int:
+        """The number of the period that an instant lies in."""
+        return int(now // self.period)
+
+    def amount(self, key: str) -> tuple[int, Decimal] | None:
+        """The number of the last period in which a key was seen, and what it spent in it."""
+        account = self._accounts.get(key)
+        return None if account is None else (account.period, account.spent)
+
+    def restore(self, key: str, period: int, spent: Decimal) -> None:
+        """What a key had spent in a period, as somebody wrote it down before a restart."""
+        account = self._accounts.get(key)
+        if account is None or account.period < period:
+            self._accounts[key] = _Account(period, spent)
+
     def _account(self, now: float, key: str) -> _Account:
-        period = int(now // self.period)
+        period = self.which(now)
         account = self._accounts.get(key)
         if account is None or account.period < period:
             account = self._accounts[key] = _Account(period)
         return account
+
+
+@dataclass(slots=True)
+class Monthly(Spending):
+    """Limits per calendar month (UTC); `now` is seconds since the epoch.
+
+    Examples
+    --------
+    >>> monthly = Monthly({"k": Decimal(1)})
+    >>> monthly.which(0.0), monthly.which(31 * 86_400.0), monthly.wait(86_400.0) / 86_400
+    (23640, 23641, 30.0)
+    """
+
+    def which(self, now: float) -> int:
+        """Months since the year 0."""
+        at = datetime.fromtimestamp(now, UTC)
+        return at.year * 12 + at.month - 1
+
+    def wait(self, now: float) -> float:
+        """Seconds until the first of the next month."""
+        year, month = divmod(self.which(now) + 1, 12)
+        return datetime(year, month + 1, 1, tzinfo=UTC).timestamp() - now

@@ -19,7 +19,7 @@ from headrace.contracts.judge import Judge, unreadable
 from headrace.core.changes import Batch, Json, Receipt, Violation
 from headrace.core.clock import SECOND, Clock
 from headrace.core.errors import HeadraceError, MissingExtra, PushError, Rejected, SourceError
-from headrace.core.events import Event, Problem, Solved
+from headrace.core.events import Copied, Copying, Event, Problem, Solved
 from headrace.core.frontier import SourceState
 from headrace.core.names import unknown
 from headrace.declaration.declaration import Declaration
@@ -33,7 +33,7 @@ from headrace.runtime.replay import Replay
 from headrace.runtime.stream import Stream
 from headrace.sources.base import Fed, Opening, Partition, Source
 from headrace.sources.push import Push
-from headrace.store import disk
+from headrace.store import disk, snapshot
 from headrace.store.base import Idempotency, Submission
 from headrace.store.board import Board
 from headrace.store.connection import open_reader
@@ -47,17 +47,22 @@ log = logging.getLogger("headrace.engine")
 
 
 class ProblemRecorder:
-    """Turns problem events into the store's list of problems."""
+    """Turns problem events into the store's list of problems, and shows on the board how far copies are."""
 
-    def __init__(self, problems: Problems) -> None:
+    def __init__(self, problems: Problems, board: Board) -> None:
         self._problems = problems
+        self._board = board
 
     def record(self, event: Event) -> None:
-        """Take note of a problem that began or ended."""
+        """Take note of a problem that began or ended, or of a copy that is under way."""
         if isinstance(event, Problem):
             self._problems.record(event)
         elif isinstance(event, Solved):
             self._problems.solve(event.subject, event.kind)
+        elif isinstance(event, Copying):
+            self._board.set_copying(event)
+        elif isinstance(event, Copied):
+            self._board.set_copied(event.table)
 
 
 class Engine:
@@ -101,7 +106,7 @@ class Engine:
                 board=self._create_board,
                 quarantine_limit=self.app.quarantine_limit,
             )
-        self.recorder = ProblemRecorder(self.store.problems)
+        self.recorder = ProblemRecorder(self.store.problems, self.store.board)
         self.ingest = Ingest(self.store, self.clock)
         for table in self.app.tables.values():
             self._lanes[table.name] = Lane(
@@ -266,10 +271,14 @@ class Engine:
             resume={name: at for found in positions.values() for name, at in found.items()},
             clock=self.clock,
             app=self.app.name,
-            tables={t.name: _fed(t, known=bool(positions[t.name])) for t in tables} if shared else {},
+            tables={t.name: self._fed(t, known=bool(positions[t.name])) for t in tables} if shared else {},
             folder=self.folder.spool,
             recorder=self.recorder,
         )
+
+    def _fed(self, table: Table, *, known: bool) -> Fed:
+        extra = table.contract.new_fields != "ignore"
+        return Fed(table.schema, table.source, known, extra=extra, note=snapshot.note(self.folder.database, table.name))
 
     async def _open(self, source: Source, stream: Stream, opening: Opening) -> Sequence[Partition]:
         """Open a source, again and again until it opens; no partitions when it never can."""
@@ -320,10 +329,6 @@ class Engine:
         db = open_reader(self.folder.database)
         self._connections.append(db)
         return db
-
-
-def _fed(table: Table, *, known: bool) -> Fed:
-    return Fed(table.schema, table.source, known, extra=table.contract.new_fields != "ignore")
 
 
 def fresh_tables(opening: Opening) -> frozenset[str]:

@@ -91,7 +91,7 @@ class Feed:
             await self._settle(0)
         finally:
             for _, answer in self._on_the_way:
-                answer.cancel()
+                _forget(answer)
             await self._partition.close()
 
     async def _step(self) -> bool:
@@ -178,6 +178,7 @@ class Feed:
             raise
         finally:
             entry.abort()
+            _forget(answer)  # the writer answers what was broken off, too, and nobody may be left to hear it
         self._unit = _Unit()
         self._done(_Unit(said), receipt)
 
@@ -219,6 +220,12 @@ class Feed:
             await self._partition.acknowledge(last)
 
 
+def _forget(answer: asyncio.Future[Receipt]) -> None:
+    """Nobody waits for this answer any more: an error in it was told already, or is that it was broken off."""
+    if not answer.cancel() and not answer.cancelled():
+        answer.exception()
+
+
 def _is_sign_of_life(batch: Batch) -> bool:
     return not batch.payloads and batch.position is None and batch.snapshot is None and not batch.more
 
@@ -236,4 +243,5 @@ def submit(table: str, partition: str, batch: Batch, judged: Judged, *, follows:
         snapshot=batch.snapshot,
         follows=None if batch.position is None else follows,
         chain=chain,
+        note=batch.note,
     )

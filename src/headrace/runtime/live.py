@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,11 +15,16 @@ from headrace.context.policy import FreshnessPolicy
 from headrace.context.readset import ReadSet, Validity
 from headrace.context.value import ContextValue
 from headrace.core.changes import Receipt
-from headrace.core.clock import Clock
+from headrace.core.clock import SECOND, Clock
 from headrace.core.durations import Duration, parse_duration
+from headrace.core.names import unknown
 from headrace.core.records import Record
 from headrace.core.schema import to_json
 from headrace.declaration.declaration import Declaration
+from headrace.pipeline.answer import Asked
+from headrace.pipeline.ask import Ask, parse_priority
+from headrace.pipeline.desk import Desk
+from headrace.runtime.desk import open_desk, open_models
 from headrace.runtime.engine import Engine
 from headrace.runtime.reads import LocalReads
 
@@ -35,19 +42,28 @@ class Live:
         self.engine = Engine(app, data=data, clock=clock)
         self.reads: LocalReads
         self._clock = clock
+        self._desk: Desk | None = None
+        self._stack = AsyncExitStack()
+        self._numbers = itertools.count(1)
 
     async def __aenter__(self) -> Live:
-        await self.engine.start()
-        self.reads = LocalReads(
-            self.app, data=self.engine.folder.path, clock=self._clock, board=self.engine.store.board
-        )
+        async with AsyncExitStack() as stack:
+            await self.engine.start()
+            stack.push_async_callback(self.engine.stop)
+            self.reads = LocalReads(
+                self.app, data=self.engine.folder.path, clock=self._clock, board=self.engine.store.board
+            )
+            stack.callback(self.reads.close)
+            if self.app.endpoints:
+                models = await stack.enter_async_context(open_models(self.app, clock=self._clock))
+                self._desk = await stack.enter_async_context(open_desk(self.app, self.reads, models, clock=self._clock))
+            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self.reads.close()
-        await self.engine.stop()
+        await self._stack.aclose()
 
     def __getattr__(self, view: str) -> Callable[..., Awaitable[ContextValue]]:
         if view.startswith("_"):
@@ -99,6 +115,61 @@ class Live:
     ) -> ContextValue:
         """The rows of many keys in one snapshot, in the order of `keys`; keys without a row are left out."""
         return await self.reads.get_many(table, keys, policy=_parse(policy), max_age=_micros(max_age))
+
+    async def ask(
+        self,
+        path: str,
+        data: Any,
+        /,
+        *,
+        response: Any = None,
+        user: str = "",
+        session: str = "",
+        tenant: str = "",
+        priority: str = "normal",
+        timeout: Duration | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Asked:
+        """Ask an endpoint: `await live.ask("/recommend", {"restaurant_id": "r7"})`.
+
+        Parameters
+        ----------
+        path
+            Of the endpoint.
+        data
+            Its input: plain data, or a value of its type.
+        response
+            A type that the answer is to be read as; plain data if not given.
+        user, session, tenant, priority
+            Who asks, and how much it matters ("critical", "normal", "sheddable").
+        timeout
+            Longest wait; what the endpoint promises if not given.
+        headers
+            For the handler.
+
+        Raises
+        ------
+        UnknownName
+            No such endpoint.
+        BadInput
+            The input does not fit.
+        ModelError, DeadlinePassed, Overloaded, AnswerStale, UserCodeError
+            No answer.
+        """
+        if self._desk is None:
+            raise unknown("endpoint", path, ())
+        at = self._clock.monotonic()
+        ask = Ask(
+            data,
+            f"{self._clock.now():x}-{next(self._numbers)}",
+            deadline=None if timeout is None else at + parse_duration(timeout) / SECOND,
+            user=user,
+            session=session,
+            tenant=tenant,
+            priority=parse_priority(priority),
+            headers={name.lower(): value for name, value in (headers or {}).items()},
+        )
+        return await self._desk.ask(path, ask, response=response)
 
     async def push(self, table: str, records: Records, *, idempotency_key: str | None = None) -> Receipt:
         """Give records to a table whose source is `Push`; returns once they are on disk.

@@ -13,10 +13,10 @@ import apsw
 from headrace.context.assess import Assessment
 from headrace.context.policy import FreshnessPolicy
 from headrace.context.reader import ContextReader
-from headrace.context.readset import ReadSet, Validity
+from headrace.context.readset import Present, ReadSet, Validity
 from headrace.context.value import ContextValue, InputAge
-from headrace.core.clock import Clock, ClockOffset, isoformat
-from headrace.core.events import Problem
+from headrace.core.clock import SECOND, Clock, ClockOffset, isoformat
+from headrace.core.events import Copying, Problem
 from headrace.declaration.declaration import Declaration
 from headrace.runtime.folder import Folder
 from headrace.runtime.library import build_library, refreshed_views
@@ -114,6 +114,14 @@ class LocalReads:
         """What changed since these reads."""
         return self._current().validate(readset)
 
+    def current(self, readset: ReadSet) -> Present:
+        """Whether the same reads made now would show the same; see `ContextReader.current`."""
+        return self._current().current(readset)
+
+    def frontiers(self, readset: ReadSet) -> dict[str, int | None]:
+        """Up to when each input of these reads is complete now; see `ContextReader.frontiers`."""
+        return self._current().frontiers(readset)
+
     def freshness(self) -> dict[str, Any]:
         """Per table and view: as-of, age, status, state of the source, promise, counters; and the problems."""
         reader, now = self._current(), self.clock.now()
@@ -140,6 +148,7 @@ class LocalReads:
             "counters": board.counters(name),
             "waiting": board.waiting(name),
             "clock": _clock(board.clock(name)),
+            "copy": _copy(board.copying(name), now),
         }
 
     def quarantine(
@@ -182,6 +191,22 @@ class LocalReads:
         return self._reader
 
 
+def _copy(copy: Copying | None, now: int) -> dict[str, Any] | None:
+    """How far the full copy is that is under way; None: there is none."""
+    if copy is None:
+        return None
+    rate = copy.rows / max((now - copy.since) / SECOND, 1e-3)
+    return {
+        "rows": copy.rows,
+        "expected_rows": copy.expected,
+        "parts": copy.parts,
+        "of_parts": copy.of,
+        "share": copy.share,
+        "rows_per_second": round(rate, 1),
+        "since": isoformat(copy.since),
+    }
+
+
 def _clock(offset: ClockOffset | None) -> dict[str, float] | None:
     """How far the source's clock is ahead of ours, and how exactly that is known: the error bar of value ages."""
     return None if offset is None else {"offset_ms": offset.offset / 1000, "error_ms": offset.error / 1000}
@@ -208,4 +233,5 @@ def _input(age: InputAge, now: int) -> dict[str, Any]:
         "age_ms": None if age.as_of is None else max(now - age.as_of, 0) / 1000,
         "status": age.status.value,
         "state": age.state,
+        "value_age_error_ms": None if age.error is None else age.error / 1000,
     }

@@ -20,12 +20,15 @@ class ViewInfo:
         Its parameters; a nullable one may be left out.
     columns
         What each of its rows holds; `ColumnType.JSON` where the type of an expression is not known.
+    tool
+        Whether models are offered it as a tool.
     """
 
     name: str
     description: str = ""
     params: tuple[Column, ...] = ()
     columns: tuple[Column, ...] = ()
+    tool: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from headrace.core.errors import DeclarationError
+from headrace.http1 import Handler, Request
 from headrace.server.catalog import Catalog
 from headrace.server.ports import Health, Reads, Writes
+from headrace.server.settings import Settings
 
 DEFAULT = "headrace.composition:composition"
 """Where the processes find their composition, as `module:name`."""
@@ -23,12 +26,37 @@ class Engine:
     health: Health | None = None
 
 
+class Handlers(Protocol):
+    """Serves paths of its own as plain `http1` handlers, before ASGI: what is asked often pays for no framework.
+
+    Its requests pass the same guard, the same bound on requests in flight and the same meter as all others.
+    """
+
+    @property
+    def checks_keys(self) -> bool:
+        """Whether it knows API keys of its own. `Host` and `Origin` are checked all the same; keys are left to it."""
+        ...
+
+    def find(self, request: Request) -> Handler | None:
+        """The handler for a request; None: its path belongs to somebody else. Called for each request: be quick."""
+        ...
+
+    def openapi(self) -> dict[str, Any]:
+        """Paths to add to `/openapi.json`."""
+        ...
+
+    def metrics(self) -> Iterable[str]:
+        """Lines in the Prometheus text format to add to `/metrics`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """A reading side of an app, open."""
+    """A reading side of an app, open. `handlers` serve beside it, in the order in which they are asked."""
 
     reads: Reads
     catalog: Catalog
+    handlers: Sequence[Handlers] = ()
 
 
 class Composition(Protocol):
@@ -42,8 +70,8 @@ class Composition(Protocol):
         """Open the store for writing, start the sources; on exit drain, fsync and close. `data`: the data folder."""
         ...
 
-    def reader(self, app: Any, data: str | None) -> AbstractAsyncContextManager[Reader]:
-        """Open the store for reading."""
+    def reader(self, app: Any, data: str | None, settings: Settings) -> AbstractAsyncContextManager[Reader]:
+        """Open the store for reading, and what serves beside it under the server's settings."""
         ...
 
 

@@ -21,7 +21,7 @@ class Failures:
         self._count = itertools.count(1)
 
     def report(self, error: Exception, scope: Mapping[str, Any]) -> Problem:
-        """Log `error` with its traceback; the problem to answer with."""
+        """Log `error` of a request, of which `scope` has "method" and "path", with its traceback; the answer."""
         number = f"{self._clock.now():x}-{next(self._count)}"
         log.error("request %s: %s %s failed", number, scope["method"], scope["path"], exc_info=error)
         return Problem(

@@ -1,98 +1,67 @@
-"""The first thing that a request meets: limits, keys, and the short way for `GET /context/{view}`.
+"""The first thing that a request meets: the gate, and the short way for `GET /context/{view}`.
 
-Reads of one view are most of the traffic, so they go through plain ASGI here, without a framework's request objects
-and middleware. Everything else is handed to Starlette, inside the same limits, keys and measurements.
+`Front` is the ASGI application, complete by itself. A server that can do so asks `Front.direct` first, which answers
+without ASGI what is asked most: reads of one view, and the paths of `Handlers`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from headrace.core.clock import Clock
-from headrace.core.errors import HeadraceError
-from headrace.server.answers import RawHeaders, render
-from headrace.server.ask import Ask, parse_query
-from headrace.server.catalog import Catalog
+from headrace.server.answers import RawHeaders
+from headrace.server.composition import Handlers
+from headrace.server.direct import Direct
 from headrace.server.failures import Failures
-from headrace.server.guard import Guard
-from headrace.server.metrics import Meter
-from headrace.server.ports import Reads
+from headrace.server.gate import Gate
+from headrace.server.lookup import PREFIX, Lookup
 from headrace.server.problem import MEDIA_TYPE, Problem
-from headrace.server.settings import Settings
-
-_CONTEXT = "/context/"
 
 
 class Front:
-    """The ASGI application that the server runs; `rest` answers what is not a read of one view."""
+    """The ASGI application that the server runs; `rest` answers what is not a read of one view.
+
+    Attributes
+    ----------
+    direct
+        The short way, for a server that speaks `http1`.
+    """
 
     def __init__(
-        self,
-        rest: ASGIApp,
-        reads: Reads,
-        catalog: Catalog,
-        settings: Settings,
-        *,
-        failures: Failures,
-        meter: Meter,
-        clock: Clock,
+        self, rest: ASGIApp, gate: Gate, lookup: Lookup, failures: Failures, handlers: Sequence[Handlers] = ()
     ) -> None:
+        self.direct = Direct(gate, lookup, failures, handlers)
         self._rest = rest
-        self._reads = reads
-        self._catalog = catalog
-        self._settings = settings
-        self._guard = Guard(settings)
-        self._meter = meter
-        self._clock = clock
+        self._gate = gate
+        self._lookup = lookup
         self._failures = failures
-        self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
         if scope["type"] != "http":
             await self._rest(scope, receive, send)
             return
-        started = self._clock.monotonic()
         path: str = scope["path"]
-        self._in_flight += 1
+        status = 0
+        entered = self._gate.enter()
         try:
             status = await self._serve(path, scope, receive, send)
         finally:
-            self._in_flight -= 1
-        self._meter.count(path, status, self._clock.monotonic() - started)
+            self._gate.leave(path, status, entered)
 
     async def _serve(self, path: str, scope: Scope, receive: Receive, send: Send) -> int:
         headers = dict(cast("list[tuple[bytes, bytes]]", scope["headers"]))
-        refusal = self._refuse(path, scope, headers)
+        refusal = self._gate.refuse(path, len(scope["raw_path"]) + len(scope["query_string"]), headers)
         if refusal is not None:
             return await _send_problem(send, refusal)
-        if path.startswith(_CONTEXT):
-            return await self._read(path[len(_CONTEXT) :], scope, headers, send)
-        return await self._hand_over(scope, receive, send)
-
-    def _refuse(self, path: str, scope: Scope, headers: dict[bytes, bytes]) -> Problem | None:
-        if self._in_flight > self._settings.max_concurrency:
-            return _BUSY
-        if len(scope["raw_path"]) + len(scope["query_string"]) > self._settings.max_url:
-            return Problem(414, "url-too-long", "The URL is too long", f"over {self._settings.max_url} bytes")
-        return self._guard.refuse(path, headers)
-
-    async def _read(self, view: str, scope: Scope, headers: dict[bytes, bytes], send: Send) -> int:
-        if scope["method"] not in ("GET", "HEAD"):
-            return await _send_problem(send, _ONLY_GET)
-        try:
-            self._catalog.view(view)
-            params, controls = parse_query(scope["query_string"])
-            ask = Ask.of(headers, controls, max_wait=self._settings.max_wait)
-            value = await self._reads.read(view, params, policy=ask.policy, max_age=ask.max_age)
-            body, raw = render(value, readset=ask.readset)
-        except HeadraceError as error:
-            return await _send_problem(send, Problem.of(error))
-        # The boundary to user code: whatever a view's function raises must not reach the client as a traceback.
-        except Exception as error:
-            return await _send_problem(send, self._failures.report(error, scope))
+        if not path.startswith(PREFIX):
+            return await self._hand_over(scope, receive, send)
+        answer = await self._lookup.answer(scope["method"], path, scope["query_string"], headers)
+        if isinstance(answer, Problem):
+            return await _send_problem(send, answer)
+        body, raw = answer
         return await _send(send, 200, raw, body)
 
     async def _hand_over(self, scope: Scope, receive: Receive, send: Send) -> int:
@@ -124,21 +93,3 @@ async def _send(send: Send, status: int, headers: RawHeaders, body: bytes) -> in
     await send(start)
     await send({"type": "http.response.body", "body": body})
     return status
-
-
-_BUSY = Problem(
-    503,
-    "busy",
-    "Too many requests at once",
-    "this worker has as many requests in flight as it takes",
-    hint="try again after a moment, or start more workers",
-    headers=((b"retry-after", b"1"),),
-)
-_ONLY_GET = Problem(
-    405,
-    "method-not-allowed",
-    "That method is not allowed here",
-    "a view is read with GET",
-    hint="POST /context takes many reads at once",
-    headers=((b"allow", b"GET, HEAD"),),
-)

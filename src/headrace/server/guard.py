@@ -29,8 +29,8 @@ class Guard:
         # The few names of this server come again with each request; the cache is bounded because a stranger fills it.
         self._host_ok = lru_cache(maxsize=64)(self._judge_host)
 
-    def refuse(self, path: str, headers: Mapping[bytes, bytes]) -> Problem | None:
-        """Why the request is refused, or None. `headers` has lower-case names."""
+    def refuse(self, path: str, headers: Mapping[bytes, bytes], *, keys: bool = True) -> Problem | None:
+        """Why the request is refused, or None. `headers` has lower-case names; `keys`: whether it needs a key."""
         if self._local:
             if not self._host_ok(headers.get(b"host", b"")):
                 return Problem(
@@ -49,11 +49,12 @@ class Guard:
                     "the Origin header names another site",
                     hint="call the server from a backend, or set allowed_hosts",
                 )
-        if self._digests and path not in OPEN_PATHS and not self._known(headers):
+        if keys and self._digests and path not in OPEN_PATHS and not self.knows(headers):
             return _UNAUTHORIZED
         return None
 
-    def _known(self, headers: Mapping[bytes, bytes]) -> bool:
+    def knows(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether the request carries one of the API keys."""
         given = headers.get(b"x-api-key")
         if given is None:
             scheme, _, given = headers.get(b"authorization", b"").partition(b" ")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
@@ -18,9 +18,12 @@ from headrace.server import mcp, openapi
 from headrace.server.answers import to_json
 from headrace.server.body import Refused
 from headrace.server.catalog import Catalog
+from headrace.server.composition import Handlers
 from headrace.server.contexts import Contexts
 from headrace.server.failures import Failures
 from headrace.server.front import Front
+from headrace.server.gate import Gate
+from headrace.server.lookup import Lookup
 from headrace.server.metrics import Meter
 from headrace.server.ports import Health, Reads, Writes
 from headrace.server.probes import Probes
@@ -40,6 +43,7 @@ def create_app(
     health: Health | None = None,
     meter: Meter | None = None,
     clock: Clock | None = None,
+    handlers: Sequence[Handlers] = (),
 ) -> Front:
     """The ASGI application of one HTTP worker.
 
@@ -53,6 +57,8 @@ def create_app(
         Limits and keys; the defaults serve this machine only.
     meter
         Where requests are counted; memory of this process if not given.
+    handlers
+        Serve paths of their own beside it; only where the server asks `Front.direct`.
 
     Raises
     ------
@@ -64,12 +70,12 @@ def create_app(
     counted = meter or Meter()
     routes: list[BaseRoute] = [
         Route("/", _fixed(_index(catalog)), methods=["GET"]),
-        Route("/openapi.json", _fixed(openapi.build(catalog, chosen)), methods=["GET"]),
+        Route("/openapi.json", _fixed(_described(catalog, chosen, handlers)), methods=["GET"]),
         *Contexts(reads, catalog, chosen).routes(),
         *Rows(reads, catalog, chosen).routes(),
         *Pushes(writes, catalog, chosen).routes(),
         *Quarantines(reads, writes, catalog, chosen).routes(),
-        *Probes(reads, health, counted).routes(),
+        *Probes(reads, health, counted, handlers).routes(),
     ]
     time = clock or SystemClock()
     failures = Failures(time)
@@ -88,16 +94,23 @@ def create_app(
                 await stack.enter_async_context(transport.running())
             yield
 
-    handlers = {**_HANDLERS, Exception: unforeseen}
-    rest = Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
+    rest = Starlette(routes=routes, exception_handlers={**_HANDLERS, Exception: unforeseen}, lifespan=lifespan)
     rest.router.redirect_slashes = False
-    return Front(rest, reads, catalog, chosen, failures=failures, meter=counted, clock=time)
+    lookup = Lookup(reads, catalog, chosen, failures)
+    return Front(rest, Gate(chosen, counted, time), lookup, failures, handlers)
 
 
 def _mcp(reads: Reads, catalog: Catalog, settings: Settings, failures: Failures) -> mcp.HttpTransport | None:
     if not settings.mcp or not mcp.installed():
         return None
     return mcp.HttpTransport(reads, catalog, failures=failures, max_body=min(settings.max_body, 4 * 1024 * 1024))
+
+
+def _described(catalog: Catalog, settings: Settings, handlers: Sequence[Handlers]) -> dict[str, Any]:
+    document = openapi.build(catalog, settings)
+    for one in handlers:
+        document["paths"] |= one.openapi()
+    return document
 
 
 def _index(catalog: Catalog) -> dict[str, Any]:

@@ -1,20 +1,23 @@
-"""Uvicorn as this server runs it: its limits, its way to stop, and nothing in its output that is not asked for."""
+"""The one HTTP server of a worker: its socket, its limits, its way to stop, and which way a request takes."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 import socket
-from collections.abc import Callable, Generator
-from typing import Any, cast
+from collections.abc import Awaitable, Callable
 
-import uvicorn
 from starlette.types import ASGIApp
 
-from headrace.core.errors import HeadraceError
+from headrace.core.errors import HeadraceError, StreamBroken
+from headrace.http1 import Request, Response, Server, ServerLimits
+from headrace.http1.server import log_failure
+from headrace.server.bridge import Bridge, lifespan
+from headrace.server.direct import Find, refuse
 from headrace.server.settings import Settings
 
 BACKLOG = 2048
+log = logging.getLogger("headrace.server")
 
 
 def bind(settings: Settings) -> socket.socket:
@@ -52,21 +55,24 @@ def address(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-class _Server(uvicorn.Server):
-    """Stops when it is told, not by signals of its own; says when it serves."""
+def limits(settings: Settings) -> ServerLimits:
+    """What one connection may cost under these settings."""
+    return ServerLimits(
+        max_head=settings.max_headers + settings.max_url,
+        max_target=settings.max_url,
+        max_body=settings.max_body,
+        head_timeout=settings.header_timeout,
+        body_timeout=settings.body_timeout,
+        idle_timeout=settings.keep_alive,
+    )
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._ready = ready
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if not self.should_exit:
-            self._ready()
+def failed(error: Exception, request: Request) -> None:
+    """What is logged when an answer breaks off: all of it, unless it is a stream whose upstream broke off."""
+    if isinstance(error, StreamBroken):
+        log.warning("%s: %s", request.path.decode("latin-1"), error.message)
+    else:
+        log_failure(error, request)
 
 
 async def serve(
@@ -75,39 +81,37 @@ async def serve(
     listening: socket.socket,
     stop: asyncio.Event,
     *,
+    direct: Find = lambda _request: None,
     ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve `app` on a listening socket until `stop` is set, then finish what was begun.
+    """Serve on a listening socket until `stop` is set, then finish what was begun.
 
-    New connections are refused at once; requests in flight have `settings.drain_timeout` seconds.
+    New connections are refused at once; requests in flight have `settings.drain_timeout` seconds. `direct` is asked
+    first for each request; `app` gets what it leaves.
     """
-    server = _Server(_config(app, settings), ready)
-    serving = asyncio.create_task(server.serve(sockets=[listening]))
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    server.should_exit = True
-    stopping.cancel()
-    await serving
+    host, port = listening.getsockname()[:2]
+    bridge = Bridge(app, (host, port))
+
+    def handle(request: Request) -> Response | Awaitable[Response]:
+        answer = direct(request)
+        return bridge(request) if answer is None else answer
+
+    async with lifespan(app):
+        server = Server(handle, limits(settings), refuse=refuse, failed=failed)
+        await server.start(sockets=[listening])
+        patience = 0.0  # for requests in flight, where this is cancelled
+        try:
+            ready()
+            await stop.wait()
+            patience = settings.drain_timeout
+        finally:
+            await _drain(server, bridge, patience)
 
 
-def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
-    try:
-        from headrace.server.protocol import bounded_protocol
-
-        http: Any = bounded_protocol(settings)
-    except ImportError:
-        # httptools has no wheels for every platform; h11 bounds its headers itself.
-        http = "h11"
-    return uvicorn.Config(
-        cast("Any", app),
-        http=http,
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=int(settings.keep_alive),
-        timeout_graceful_shutdown=max(1, int(settings.drain_timeout)),
-        h11_max_incomplete_event_size=settings.max_headers,
-    )
+async def _drain(server: Server, bridge: Bridge, patience: float) -> None:
+    loop = asyncio.get_running_loop()
+    until = loop.time() + patience
+    answered = await server.drain(patience)
+    ended = await bridge.finish(max(0.0, until - loop.time()))
+    if not (answered and ended):
+        log.warning("requests that were not answered within %g s of the signal to stop were broken off", patience)

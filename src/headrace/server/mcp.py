@@ -52,7 +52,7 @@ def build_server(reads: Reads, catalog: Catalog, *, failures: Failures) -> Serve
     from mcp.server import Server
     from mcp_types import ListToolsResult
 
-    tools = ListToolsResult(tools=[_tool(view) for view in catalog.views.values()])
+    tools = ListToolsResult(tools=[_tool(view) for view in catalog.views.values() if view.tool])
     calls = _Calls(reads, catalog, failures)
 
     async def listed(_context: ServerRequestContext[Any], _params: PaginatedRequestParams | None) -> ListToolsResult:

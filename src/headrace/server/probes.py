@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -12,6 +12,7 @@ from starlette.routing import Route
 from headrace.core.errors import HeadraceError
 from headrace.core.frontier import SourceState, Status
 from headrace.server.answers import json_response
+from headrace.server.composition import Handlers
 from headrace.server.metrics import Meter, render_requests
 from headrace.server.ports import Health, Reads
 
@@ -21,10 +22,11 @@ _EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 class Probes:
     """Tells machines how the server is doing."""
 
-    def __init__(self, reads: Reads, health: Health | None, meter: Meter) -> None:
+    def __init__(self, reads: Reads, health: Health | None, meter: Meter, handlers: Sequence[Handlers] = ()) -> None:
         self._reads = reads
         self._health = health
         self._meter = meter
+        self._handlers = handlers
 
     def routes(self) -> list[Route]:
         """The routes that this object serves."""
@@ -53,6 +55,8 @@ class Probes:
         lines = list(render_requests(self._meter.totals()))
         lines += render_freshness(self._reads.freshness())
         lines += render_gauges(await self._engine())
+        for one in self._handlers:
+            lines += one.metrics()
         return Response("\n".join(lines) + "\n", media_type=_EXPOSITION)
 
     async def _reasons(self) -> list[str]:
@@ -109,6 +113,13 @@ def render_freshness(freshness: Mapping[str, Any]) -> Iterator[str]:
             yield f"# TYPE headrace_source_clock_{what}_seconds gauge"
         for name, clock in clocks.items():
             yield f'headrace_source_clock_{what}_seconds{{table="{_escape(name)}"}} {clock[f"{what}_ms"] / 1000}'
+    copies = {name: one["copy"] for name, one in tables.items() if one.get("copy")}
+    for what, words in _COPY:
+        if copies:
+            yield f"# HELP headrace_copy_{what} {words}"
+            yield f"# TYPE headrace_copy_{what} gauge"
+        for name, copy in copies.items():
+            yield f'headrace_copy_{what}{{table="{_escape(name)}"}} {copy[what]}'
     yield "# HELP headrace_quarantine_waiting Records that wait in quarantine now."
     yield "# TYPE headrace_quarantine_waiting gauge"
     for name, one in tables.items():
@@ -119,6 +130,11 @@ def render_freshness(freshness: Mapping[str, Any]) -> Iterator[str]:
     yield f"headrace_problems {len(freshness.get('problems', ()))}"
 
 
+_COPY = (
+    ("rows", "Rows that a full copy under way has fetched."),
+    ("expected_rows", "About how many rows it will fetch."),
+    ("share", "About how much of it is done, 0 to 1."),
+)
 _Ages = Mapping[str, Mapping[str, Any]]
 _STATUSES = tuple(status.value for status in Status)
 _STATES = tuple(state.name.lower() for state in SourceState)

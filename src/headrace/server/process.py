@@ -22,7 +22,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from headrace.core.errors import HeadraceError
+from headrace import http1
+from headrace.core.errors import DeclarationError, HeadraceError
 from headrace.core.problems import to_problem
 from headrace.server.composition import Composition, find
 from headrace.server.settings import Settings
@@ -74,8 +75,7 @@ def main() -> int:
     """Run one child until it is told to stop; the exit status."""
     charge = msgspec.json.decode(sys.stdin.buffer.readline(), type=Charge)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    for chatty in ("uvicorn", "mcp"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("mcp").setLevel(logging.WARNING)
     # Ctrl-C reaches the whole group; the parent says when it is time.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -90,12 +90,7 @@ def _run(charge: Charge) -> None:
     # The writer's thread takes the interpreter lock back after each step of SQLite; at the default of 5 ms every such
     # step could wait for the event loop that long.
     sys.setswitchinterval(0.0005)
-    if sys.platform == "win32":
-        asyncio.run(_serve(charge))
-        return
-    import uvloop
-
-    uvloop.run(_serve(charge))
+    http1.run(_serve(charge))
 
 
 async def _serve(charge: Charge) -> None:
@@ -135,19 +130,38 @@ async def _worker(charge: Charge, composition: Composition, app: Any, stop: asyn
     folder = Path(charge.folder)
     writes = RemoteWrites(engine_socket(folder), max_frame=frame_limit(charge.settings))
     meter = Meter(worker_file(folder, charge.number))
-    async with composition.reader(app, charge.data) as reader, AsyncExitStack() as stack:
+    async with composition.reader(app, charge.data, charge.settings) as reader, AsyncExitStack() as stack:
         stack.push_async_callback(writes.close)
-        asgi = create_app(reader.reads, writes, reader.catalog, charge.settings, health=writes, meter=meter)
-        await serve(asgi, charge.settings, _listen(charge), stop, ready=lambda: _serving(charge))
+        if charge.settings.workers > 1 and reader.handlers:
+            raise DeclarationError(
+                f"{charge.settings.workers} workers were asked for, and an app with models or endpoints has one",
+                hint="leave --workers out: queues, limits and budgets of models are kept in that one process",
+            )
+        front = create_app(
+            reader.reads, writes, reader.catalog, charge.settings, health=writes, meter=meter, handlers=reader.handlers
+        )
+        listening = _listen(charge)
+        await serve(front, charge.settings, listening, stop, direct=front.direct, ready=lambda: _serving(charge))
 
 
 async def _single(charge: Charge, composition: Composition, app: Any, stop: asyncio.Event) -> None:
     from headrace.server.http import create_app
     from headrace.server.listening import serve
 
-    async with composition.engine(app, charge.data) as engine, composition.reader(app, charge.data) as reader:
-        asgi = create_app(reader.reads, engine.writes, reader.catalog, charge.settings, health=engine.health)
-        await serve(asgi, charge.settings, _listen(charge), stop, ready=lambda: _serving(charge))
+    async with (
+        composition.engine(app, charge.data) as engine,
+        composition.reader(app, charge.data, charge.settings) as reader,
+    ):
+        front = create_app(
+            reader.reads,
+            engine.writes,
+            reader.catalog,
+            charge.settings,
+            health=engine.health,
+            handlers=reader.handlers,
+        )
+        listening = _listen(charge)
+        await serve(front, charge.settings, listening, stop, direct=front.direct, ready=lambda: _serving(charge))
 
 
 _Run = Callable[[Charge, Composition, Any, asyncio.Event], Awaitable[None]]

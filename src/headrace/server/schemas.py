@@ -22,6 +22,11 @@ AS_OF: Schema = {
     "description": "everything the sources had committed up to this instant is in here; null when nobody knows",
 }
 AGE_MS: Schema = {"type": ["number", "null"], "minimum": 0, "description": "now minus as_of, milliseconds"}
+ERROR_MS: Schema = {
+    "type": ["number", "null"],
+    "minimum": 0,
+    "description": "how far off value ages may be, as the source's clock differs from ours; null when not measured",
+}
 INPUT: Schema = {
     "type": "object",
     "properties": {
@@ -29,8 +34,9 @@ INPUT: Schema = {
         "age_ms": AGE_MS,
         "status": STATUS,
         "state": {"type": "string", "description": ", ".join(state.name.lower() for state in SourceState)},
+        "value_age_error_ms": ERROR_MS,
     },
-    "required": ["as_of", "age_ms", "status", "state"],
+    "required": ["as_of", "age_ms", "status", "state", "value_age_error_ms"],
 }
 INPUTS: Schema = {
     "type": "object",
@@ -51,6 +57,7 @@ def answer(columns: Iterable[Column], *, readset: bool = True) -> Schema:
             "items": {"type": ["number", "null"], "minimum": 0},
             "description": "per row: milliseconds since the oldest change that it is made of",
         },
+        "value_age_error_ms": ERROR_MS,
         "inputs": INPUTS,
     }
     required = list(properties)

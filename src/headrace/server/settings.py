@@ -41,6 +41,8 @@ class Settings:
         How long a client may take to send its headers, and its body.
     keep_alive
         How long an idle connection is kept.
+    keys
+        File of the gateway's virtual keys; None: `keys.yaml` in the data folder.
     mcp
         Whether the views are offered as MCP tools at `/mcp` (where the extra is installed).
     drain_timeout
@@ -62,6 +64,7 @@ class Settings:
     body_timeout: float = 60.0
     keep_alive: float = 75.0
     drain_timeout: float = 20.0
+    keys: str | None = None
     mcp: bool = True
 
     @property

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import socket
 
 import msgspec
 
 from headrace.core.errors import HeadraceError
 from headrace.core.problems import PREFIX, to_problem
+from headrace.http1 import Request, Response, Server, ServerLimits
 from headrace.server.problem import MEDIA_TYPE
 
-_HEAD = 64 * 1024
-"""Bytes of a request's head, at most."""
+_LIMITS = ServerLimits(head_timeout=5.0, body_timeout=5.0, idle_timeout=5.0)
+_HEADERS = ((b"content-type", MEDIA_TYPE.encode()), (b"retry-after", b"1"))
 
-_PATIENCE = 5.0
-"""Seconds that a client has to send its head, and to go away after the answer."""
-
-_UNREAD = 16 << 20
-"""Bytes of a body that nobody wants, read so that the client comes to read its answer."""
+_PATIENCE = 0.5
+"""Seconds that a client has to take its answer before whoever serves next begins."""
 
 
 class StandIn:
@@ -27,39 +23,23 @@ class StandIn:
 
     def __init__(self, listening: socket.socket) -> None:
         self._listening = listening
-        self._server: asyncio.Server | None = None
+        self._server: Server | None = None
         self._answer = b""
 
     async def show(self, error: HeadraceError) -> None:
         """Answer with `error` from now on."""
-        self._answer = _answer(error)
+        document = to_problem(error) | {"type": PREFIX + "app-broken", "title": "The app cannot be served"}
+        self._answer = msgspec.json.encode(document | {"status": 503})
         if self._server is None:
-            self._server = await asyncio.start_server(self._connection, sock=self._listening.dup(), limit=_HEAD)
+            self._server = Server(self._handle, _LIMITS)
+            await self._server.start(sockets=[self._listening.dup()])
 
     async def hide(self) -> None:
         """Take no more connections: they wait for whoever serves next."""
         if self._server is not None:
-            self._server.close()
-            self._server = None
+            server, self._server = self._server, None
+            await server.drain(_PATIENCE)
 
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            async with asyncio.timeout(_PATIENCE):
-                asked = await reader.readuntil(b"\r\n\r\n")
-                head, _, body = self._answer.partition(b"\r\n\r\n")
-                writer.write(head + b"\r\n\r\n" + (b"" if asked.startswith(b"HEAD ") else body))
-                writer.write_eof()
-                unread = 0
-                while unread < _UNREAD and (piece := await reader.read(_HEAD)):
-                    unread += len(piece)
-        writer.close()
-
-
-def _answer(error: HeadraceError) -> bytes:
-    document = to_problem(error) | {"type": PREFIX + "app-broken", "title": "The app cannot be served", "status": 503}
-    body = msgspec.json.encode(document)
-    head = (
-        f"HTTP/1.1 503 Service Unavailable\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
-        "retry-after: 1\r\nconnection: close\r\n\r\n"
-    )
-    return head.encode() + body
+    def _handle(self, request: Request) -> Response:
+        request.keep_alive = False  # the next request is for whoever serves then
+        return Response(503, _HEADERS, self._answer)

@@ -31,10 +31,10 @@ import msgspec
 from headrace.core.clock import Clock, SystemClock
 from headrace.core.errors import HeadraceError
 from headrace.core.problems import from_problem
+from headrace.core.restarts import Restarts
 from headrace.server.composition import DEFAULT
 from headrace.server.listening import address, bind
 from headrace.server.process import Charge, Role
-from headrace.server.restarts import Restarts
 from headrace.server.settings import Settings
 from headrace.server.standin import StandIn
 from headrace.server.watch import Stamps, changed, stamps

@@ -71,12 +71,16 @@ class Fed:
         Whether something of this stream was committed for it; otherwise it needs a full copy first.
     extra
         Whether fields that its record does not declare are of use (`new_fields` is not "ignore").
+    note
+        What the source said of a full copy that was broken off (`Batch.note`): rows that it had brought are stored as
+        it brought them. None: there was none, or something else has changed the table since.
     """
 
     schema: Schema
     source: Source
     known: bool
     extra: bool = False
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

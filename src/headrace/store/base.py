@@ -65,6 +65,7 @@ class Submission:
     chain: Chain | None = None
     places: Sequence[str] = ()
     unit: object | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from headrace.core.clock import ClockOffset
 from headrace.core.errors import StoreError
+from headrace.core.events import Copying
 from headrace.core.frontier import Frontier, SourceState
 
 COUNTERS = ("accepted", "deleted", "quarantined", "late", "duplicates", "nulled")
@@ -28,7 +29,20 @@ COUNTERS = ("accepted", "deleted", "quarantined", "late", "duplicates", "nulled"
 _MAGIC = 0x3130_4452_414F_4248
 _NONE = -(1 << 63)
 _HEADER = ("magic", "names", "retired", "committed", "durable", "full_since")
-_TABLE = ("guard", "at", "heard", "state", "last_change", "watermark", "waiting", *COUNTERS, "offset", "offset_error")
+_COPYING = ("copy_rows", "copy_expected", "copy_parts", "copy_of", "copy_since")
+_TABLE = (
+    "guard",
+    "at",
+    "heard",
+    "state",
+    "last_change",
+    "watermark",
+    "waiting",
+    *COUNTERS,
+    *_COPYING,
+    "offset",
+    "offset_error",
+)
 _VIEW = ("as_of", "last_change")
 _TRIES = 10_000
 
@@ -49,6 +63,7 @@ class Board:
         self.views = tuple(views)
         start = len(_HEADER)
         self._table_at = {name: start + i * len(_TABLE) for i, name in enumerate(self.tables)}
+        self._error_at = {name: at + len(_TABLE) - 1 for name, at in self._table_at.items()}
         start += len(self.tables) * len(_TABLE)
         self._view_at = {name: start + i * len(_VIEW) for i, name in enumerate(self.views)}
 
@@ -208,6 +223,32 @@ class Board:
         offset, error = self._slots[start - 2], self._slots[start - 1]
         return None if error == _NONE else ClockOffset(offset, error)
 
+    def clock_error(self, table: str) -> int | None:
+        """How wrong an instant of the table's source may be on our clock (microseconds): the offset, and how far off
+        that may be; None where no offset was measured."""
+        at = self._error_at[table]
+        error = self._slots[at]
+        return None if error == _NONE else abs(self._slots[at - 1]) + error
+
+    def set_copying(self, copy: Copying) -> None:
+        """How far a full copy of a table is."""
+        at, numbers = self._copy_at(copy.table), (copy.rows, copy.expected, copy.parts, copy.of, copy.since)
+        for i, number in enumerate(numbers):
+            self._slots[at + i] = number
+
+    def set_copied(self, table: str) -> None:
+        """No full copy of the table is under way."""
+        self._slots[self._copy_at(table) + 4] = _NONE
+
+    def copying(self, table: str) -> Copying | None:
+        """How far the full copy of a table is that is under way; None: there is none."""
+        at = self._copy_at(table)
+        rows, expected, parts, of, since = self._slots[at : at + 5]
+        return None if since == _NONE else Copying(table, rows, expected, parts, of, since)
+
+    def _copy_at(self, table: str) -> int:
+        return self._table_at[table] + _TABLE.index(_COPYING[0])
+
     def set_view_as_of(self, view: str, at: int | None) -> None:
         """The refreshed view now stands as of `at`."""
         self._slots[self._view_at[view]] = _NONE if at is None else at
@@ -228,6 +269,7 @@ class Board:
             slots[start + 5] = slots[start + len(_TABLE) - 1] = _NONE
             for counter in ("waiting", *COUNTERS):
                 self.set_counter(table, counter, 0)
+            self.set_copied(table)
         for start in self._view_at.values():
             slots[start], slots[start + 1] = _NONE, 0
         slots[1] = _hash(self.tables, self.views)

@@ -76,6 +76,7 @@ _PER_TABLE = (
     "_hr_watermarks",
     "_hr_counters",
     "_hr_snapshots",
+    "_hr_copies",
 )
 
 

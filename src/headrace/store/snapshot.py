@@ -10,13 +10,16 @@ missing. Rows that ordinary changes write during the copy are newer than its beg
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import apsw
 
 from headrace.core.changes import Judged, Upserts
 from headrace.core.schema import Row
 from headrace.store.base import Submission
+from headrace.store.connection import open_reader
 from headrace.store.rows import Stamp, TableRows
 
 
@@ -63,11 +66,41 @@ def apply_part(db: apsw.Connection, rows: TableRows, change: Upserts, stamp: Sta
     return rows.upsert(db, change, stamp, unchanged_stay=copy.compare and not ordered_by_batch)
 
 
+def keep_notes(db: apsw.Connection, table: str, submissions: Iterable[Submission]) -> None:
+    """What the source says of its copy, in the transaction of the rows that it says it of. Whatever else changes the
+    table makes it void: then rows are not all as the copy brought them."""
+    void, said = False, None
+    for submission in submissions:
+        if submission.snapshot is None:
+            if submission.judged.changes:
+                void, said = True, None
+        elif submission.snapshot != "part":
+            said = None
+        elif submission.note is not None:
+            void, said = False, submission.note
+    if void:
+        db.execute("DELETE FROM _hr_copies WHERE table_name = ?", (table,))
+    if said is not None:
+        db.execute("INSERT OR REPLACE INTO _hr_copies VALUES (?, ?)", (table, said))
+
+
+def note(path: Path, table: str) -> str | None:
+    """What was last said of an unfinished copy of `table` (`Batch.note`) in the store at `path`; None: nothing holds.
+    From any thread."""
+    db = open_reader(path, cache_kib=64)
+    try:
+        found = db.execute("SELECT note FROM _hr_copies WHERE table_name = ?", (table,)).get
+    finally:
+        db.close()
+    return None if found is None else str(found)
+
+
 def end(db: apsw.Connection, rows: TableRows, stamp: Stamp, copy: Copy) -> list[Row]:
     """The copy is complete: the keys that it did not bring. The caller deletes them in the same transaction."""
     missing = rows.missing(db, copy.started, stamp.version) if copy.compare else []
     rows.forget_seen(db)
     db.execute("DELETE FROM _hr_snapshots WHERE table_name = ?", (rows.schema.name,))
+    db.execute("DELETE FROM _hr_copies WHERE table_name = ?", (rows.schema.name,))
     return missing
 
 

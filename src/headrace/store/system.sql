@@ -74,3 +74,9 @@ CREATE TABLE IF NOT EXISTS _hr_snapshots (
     compare INTEGER NOT NULL,    -- 1: the table had rows at the start, so the keys that the copy brings are noted
     resumable INTEGER NOT NULL   -- 1: its source has a position inside the copy and goes on from there after a crash
 ) WITHOUT ROWID;
+
+-- What of a full copy under way is stored, in the words of its source: it need not bring that again.
+CREATE TABLE IF NOT EXISTS _hr_copies (
+    table_name TEXT PRIMARY KEY,
+    note TEXT NOT NULL
+) WITHOUT ROWID;

@@ -246,6 +246,7 @@ class Transaction:
                         self._apply_one(group, work, change, appended)
                 self._sweep(group, work)
             self._apply_run(group, run, appended)
+            snapshot.keep_notes(self._db, group.rows.schema.name, (work.submission for work in group.works))
             if group.delta is not None and group.rows.events and len(appended) != len(group.delta.rows):
                 group.delta = Delta(group.rows.schema, appended, (), group.delta.source_ts)
 

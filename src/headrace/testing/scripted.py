@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, cast
 
 from pydantic import BaseModel
 
-from headrace.core.changes import BadBytes, Batch, Json, Keys, Partial, Payload, Position, Rows, Tuples
+from headrace.core.changes import BadBytes, Batch, Json, Kept, Keys, Partial, Payload, Position, Rows, Tuples
 from headrace.core.clock import SECOND, Clock
 from headrace.core.errors import SourceError
 from headrace.sources.base import Opening, Partition, Source
@@ -187,7 +187,7 @@ def payloads(step: Any) -> list[Payload]:
     found: list[Payload] = []
     records: list[Mapping[str, Any]] = []
     for item in cast("list[Any]", step if isinstance(step, list | tuple) else [step]):
-        if not isinstance(item, Json | Rows | Tuples | Partial | Keys | BadBytes):
+        if not isinstance(item, Json | Rows | Tuples | Partial | Keys | Kept | BadBytes):
             records.append(item.model_dump() if isinstance(item, BaseModel) else item)
             continue
         if records:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from headrace.core.changes import BadBytes, Batch, Json, Keys, Payload, Position, Tuples
+from headrace.core.changes import BadBytes, Batch, Json, Kept, Keys, Payload, Position, Tuples
 from headrace.core.clock import SimulatedClock, SystemClock
 from headrace.core.schema import Column, ColumnType, Schema, TableKind
 from headrace.sources.base import Opening, Partition, Source
@@ -178,6 +178,9 @@ def ids_of(payload: Payload) -> list[int]:
     if isinstance(payload, Tuples):
         at = payload.names.index("id")
         return [int(row[at]) for row in payload.rows]
+    if isinstance(payload, Kept):
+        at = payload.names.index("id")
+        return [int(key[at]) for key in payload.keys]
     records: Sequence[Mapping[str, Any]] = payload.keys if isinstance(payload, Keys) else payload.records
     return [int(record["id"]) for record in records]
 

@@ -117,6 +117,41 @@ async def test_a_place_that_could_not_be_connected_goes_to_the_next(connect: Any
     assert client.connections()[str(where)] == (0, 0, 0)
 
 
+async def test_a_request_that_is_sent_again_keeps_to_the_bound(connect: Any) -> None:
+    open_now = most = made = 0
+
+    async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_now, most, made
+        open_now, made = open_now + 1, made + 1
+        most = max(most, open_now)
+        first = made == 1
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                await CLOCK.sleep(0.05)
+                writer.write(SHORT)
+                if first:
+                    await reader.readuntil(b"\r\n\r\n")
+                    break  # it takes the second request, and closes without a word
+        except asyncio.IncompleteReadError:
+            pass
+        finally:
+            open_now -= 1
+            writer.close()
+
+    async with await asyncio.start_server(connection, "127.0.0.1", 0) as server:
+        place = Origin("http", "127.0.0.1", server.sockets[0].getsockname()[1])
+        client = connect(max_connections=1)
+
+        async def ask() -> bytes:
+            return await (await client.request(b"GET", place, b"/", timeout=5)).read()
+
+        assert await ask() == b"ok"
+        # The first of them finds its connection closed; the place of that one is the second's by then.
+        assert await asyncio.gather(ask(), ask()) == [b"ok", b"ok"]
+        assert (most, made) == (1, 2)
+        await client.aclose()
+
+
 async def test_idle_connections_are_closed_after_a_while(serve: Serve, connect: Any) -> None:
     server = await serve(echo)
     client = connect(idle_timeout=0.2)

@@ -41,9 +41,7 @@ def ours(pieces: Iterable[bytes], limits: ServerLimits = LIMITS) -> Reading:
     for piece in pieces:
         inbound.feed(piece)
     complete = tuple(
-        Read(one.method, one.target, tuple(one.headers), one._take())  # pyright: ignore[reportPrivateUsage]
-        for one in inbound.requests
-        if one.complete
+        Read(one.method, one.target, tuple(one.headers), one.take()) for one in inbound.requests if one.complete
     )
     refused = f"{inbound.refusal.status}: {inbound.refusal.detail}" if inbound.refusal else ""
     return Reading(complete, refused, partial=inbound.partial or inbound.receiving is not None)
@@ -123,7 +121,7 @@ async def answered(pieces: Iterable[bytes], *, is_head: bool = False, ends: bool
     wire = Wire()
     link.connection_made(wire)
     inf = float("inf")
-    asked = link.ask(b"", is_head=is_head, whole=True, deadline=inf, first_byte=inf, idle=inf)
+    asked = link.ask(b"", is_head, True, inf, inf, inf)
     for piece in pieces:
         link.data_received(piece)
     if ends:
@@ -134,7 +132,7 @@ async def answered(pieces: Iterable[bytes], *, is_head: bool = False, ends: bool
     if (error := asked.exception()) is not None:
         return Answered(0, b"", complete=False, error=f"{type(error).__name__}: {error}")
     answer = asked.result()
-    body = b"".join(answer._pieces)  # pyright: ignore[reportPrivateUsage]
+    body = answer.take()
     error = answer._error  # pyright: ignore[reportPrivateUsage]
     return Answered(answer.status, body, complete=answer.complete, error=str(error or ""))
 

@@ -2,7 +2,8 @@
 
 A table of many pages is cut into ranges of them (`ctid`), so that all workers have something to do until the end. Rows
 of a piece come in the order in which they lie there, which stays while the table is locked against rewriting: a
-connection that breaks is replaced, and its piece goes on behind the rows that were taken.
+connection that breaks is replaced, and its piece goes on behind the rows that were taken. Of a piece that an earlier
+copy has stored, what is newer than that is read, and the keys of the rest (`note.py` says why that is right).
 """
 
 from __future__ import annotations
@@ -11,20 +12,22 @@ import logging
 import select
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from headrace.core.clock import Clock
 from headrace.core.errors import HeadraceError, SourceError
 from headrace.sources.postgres.conveyor import Closed
+from headrace.sources.postgres.note import Run
 from headrace.sources.postgres.session import Server, Session
-from headrace.sources.postgres.tables import Leaf, ServerTable, literal, quoted
+from headrace.sources.postgres.tables import Leaf, ServerColumn, ServerTable, literal, quoted
 from headrace.sources.postgres.trouble import ConnectionLost
 
 log = logging.getLogger("headrace.source")
 
-PIECE_PAGES = 8_192
-"""Pages of 8 KiB in one piece: 64 MiB, some hundred thousand rows."""
+PIECE_PAGES = 2_048
+"""Pages of 8 KiB in one piece: 16 MiB, some ten thousand rows; so much is fetched twice when a copy breaks off."""
 
 CHUNK_ROWS = 10_000
 CHUNK_BYTES = 2 << 20
@@ -46,44 +49,93 @@ FROM pg_class c WHERE c.oid = ANY (%s::oid[])
 """
 
 
+class What(Enum):
+    """What is read of a piece."""
+
+    WHOLE = "its rows"
+    NEWER = "rows of versions that an earlier snapshot did not show"
+    KEPT = "keys of the rows that are as an earlier snapshot showed them"
+
+
 @dataclass(slots=True)
 class Piece:
-    """A range of pages of one relation; `last` None: to its end. `done` rows of it were taken."""
+    """A range of pages of one relation; `last` None: to its end. `done` rows of it were taken.
+
+    `since` is the number of the first transaction that an earlier snapshot may not have shown.
+    """
 
     table: ServerTable
     leaf: Leaf
     first: int
     last: int | None
+    what: What = What.WHOLE
+    since: int = 0
     done: int = 0
     attempts: int = 0
 
     @property
+    def columns(self) -> tuple[ServerColumn, ...]:
+        """The columns that are read."""
+        return keys_of(self.table) if self.what is What.KEPT else self.table.copied()
+
+    @property
     def query(self) -> str:
         """The COPY that brings what is left of it."""
-        columns = ", ".join(quoted(column.name) for column in self.table.copied())
+        columns = ", ".join(quoted(column.name) for column in self.columns)
         where = [f"ctid >= '({self.first},0)'::tid"] if self.first else []
         where += [f"ctid < '({self.last},0)'::tid"] if self.last is not None else []
+        if self.what is not What.WHOLE:
+            # Transaction numbers run in a circle: those less than half of it ahead of `since` are not before it.
+            ahead = f"((xmin::text::bigint - {self.since & _CIRCLE}) & {_CIRCLE})"
+            where.append(f"{ahead} {'<' if self.what is What.NEWER else '>='} {(_CIRCLE + 1) // 2}")
         condition = f" WHERE {' AND '.join(where)}" if where else ""
         # Rows lie in the order of the scan, so those that were taken can be passed over.
         offset = f" OFFSET {self.done}" if self.done else ""
         return f"COPY (SELECT {columns} FROM ONLY {self.leaf.sql}{condition}{offset}) TO STDOUT"
 
 
+_CIRCLE = (1 << 32) - 1
+
+
+def keys_of(table: ServerTable) -> tuple[ServerColumn, ...]:
+    """The columns of the declared key."""
+    return tuple(column for column in table.columns if column.name in table.schema.key)
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Rows of a table as COPY's text, whole lines."""
+    """Rows of a table as COPY's text, whole lines; of KEPT ones the keys."""
 
     table: ServerTable
+    what: What
     data: bytes
     rows: int
 
 
-class Progress:
-    """How far a copy is; told in the log every few seconds, and readable at any time."""
+@dataclass(slots=True)
+class Extent:
+    """How much of one table there is (`expected` rows, an estimate, in `of` parts), and how much of that is done."""
 
-    def __init__(self, expected: float, clock: Clock) -> None:
-        self.expected = expected
-        self.rows = 0
+    expected: float = 0.0
+    rows: int = 0
+    parts: int = 0
+    of: int = 0
+
+
+class Progress:
+    """How far a copy is; told in the log every few seconds, and readable at any time.
+
+    Attributes
+    ----------
+    tables
+        By declared name.
+    since
+        When it began (microseconds).
+    """
+
+    def __init__(self, tables: Mapping[str, Extent], clock: Clock) -> None:
+        self.tables = dict(tables)
+        self.since = clock.now()
         self._clock = clock
         self._lock = threading.Lock()
         self._began = self._told = clock.monotonic()
@@ -91,45 +143,65 @@ class Progress:
     @property
     def share(self) -> float:
         """About how much of it is done, 0 to 1; the server only estimates how many rows there are."""
-        return min(1.0, self.rows / self.expected) if self.expected > 0 else 0.0
+        extents = self.tables.values()
+        expected = sum(extent.expected for extent in extents)
+        return min(1.0, sum(extent.rows for extent in extents) / expected) if expected > 0 else 0.0
 
-    def add(self, rows: int, table: str) -> None:
-        """More rows were taken."""
+    def add(self, table: str, rows: int, parts: int = 0) -> None:
+        """More was given away."""
         with self._lock:
-            self.rows += rows
+            extent = self.tables[table]
+            extent.rows += rows
+            extent.parts += parts
             now = self._clock.monotonic()
             tell = now - self._told >= TELL_EVERY
             if tell:
                 self._told = now
-            pace = self.rows / max(now - self._began, 1e-3)
+            pace = sum(one.rows for one in self.tables.values()) / max(now - self._began, 1e-3)
         if tell:
             log.info(
-                "copying %s: %d rows of about %.0f (%.0f %%), %.0f rows/s",
-                table, self.rows, self.expected, 100 * self.share, pace,
+                "copying %s: %d rows of about %.0f (%.0f %% of all), %d of %d parts, %.0f rows/s",
+                table, extent.rows, extent.expected, 100 * self.share, extent.parts, extent.of, pace,
             )  # fmt: skip
 
 
-def plan(session: Session, tables: Sequence[ServerTable]) -> tuple[list[Piece], float]:
-    """The pieces of all tables, large ones first, and about how many rows there are."""
+def plan(
+    session: Session, tables: Sequence[ServerTable], stored: Mapping[str, Sequence[Run]]
+) -> tuple[list[Piece], dict[str, Extent]]:
+    """The pieces of all tables, and about how many rows there are.
+
+    Parameters
+    ----------
+    stored
+        What is stored of a table already, by its declared name.
+    """
     oids = [leaf.oid for table in tables for leaf in table.leaves]
     sizes = {row["oid"]: row for row in session.rows(_SIZES, [oids], doing="looking how large the tables are")}
     pieces: list[Piece] = []
-    rows = 0.0
+    extents = {table.name: Extent() for table in tables}
     for table in tables:
         for leaf in table.leaves:
             pages = int(sizes[leaf.oid]["pages"]) if leaf.oid in sizes else 0
             # A table that was never analysed has no estimate: count on 60 rows a page.
             known = float(sizes[leaf.oid]["rows"]) if leaf.oid in sizes else 0.0
-            rows += known if known >= 0 else 60.0 * pages
-            pieces += _cut(table, leaf, pages)
-    return pieces, rows
+            cut = list(_cut(table, leaf, pages, stored.get(table.name, ())))
+            extents[table.name].expected += known if known >= 0 else 60.0 * pages
+            extents[table.name].of += len(cut)
+            pieces += cut
+    return pieces, extents
 
 
-def _cut(table: ServerTable, leaf: Leaf, pages: int) -> Iterator[Piece]:
+def _cut(table: ServerTable, leaf: Leaf, pages: int, stored: Sequence[Run]) -> Iterator[Piece]:
     starts = range(0, max(pages, 1), PIECE_PAGES)
     for first in starts:
         # The last piece has no end: the table may have grown since it was measured.
-        yield Piece(table, leaf, first, None if first == starts[-1] else first + PIECE_PAGES)
+        last = None if first == starts[-1] else first + PIECE_PAGES
+        run = next((run for run in reversed(stored) if run.covers(leaf.oid, (first, last))), None)
+        if run is None:
+            yield Piece(table, leaf, first, last)
+        else:
+            yield Piece(table, leaf, first, last, What.NEWER, run.xmin)
+            yield Piece(table, leaf, first, last, What.KEPT, run.xmin)
 
 
 def join(session: Session, snapshot: str) -> None:
@@ -144,6 +216,8 @@ class Copier:
     ----------
     take
         Takes each chunk, from the workers' threads; may wait, and raises `Closed` when nobody wants more.
+    complete
+        Called when all of a piece was taken, from the thread that did, after its last chunk.
     finished
         Called once, from the last worker's thread, when every piece has been taken.
     failed
@@ -157,8 +231,8 @@ class Copier:
         pieces: Sequence[Piece],
         *,
         workers: int,
-        progress: Progress,
         take: Callable[[Chunk], None],
+        complete: Callable[[Piece], None],
         finished: Callable[[], None],
         failed: Callable[[BaseException], None],
     ) -> None:
@@ -166,8 +240,8 @@ class Copier:
         self._snapshot = snapshot
         self._pieces = deque(pieces)
         self._locked = ", ".join(dict.fromkeys(f"ONLY {piece.leaf.sql}" for piece in pieces))
-        self._progress = progress
         self._take = take
+        self._complete = complete
         self._finished = finished
         self._failed = failed
         self._lock = threading.Lock()
@@ -207,6 +281,7 @@ class Copier:
                     session = _left(session)
                     self._again(piece, error)
                     continue
+                self._complete(piece)
                 self._one_less()
         except Closed:
             pass
@@ -250,9 +325,8 @@ class Copier:
         with session.lock, session.errors(f"copying {piece.table.sql}"):
             _begin(session, piece)
             for data, rows in _chunks(session, self._stopping.is_set):
-                self._take(Chunk(piece.table, data, rows))
+                self._take(Chunk(piece.table, piece.what, data, rows))
                 piece.done += rows
-                self._progress.add(rows, piece.table.name)
 
 
 def _left(session: Session | None) -> None:

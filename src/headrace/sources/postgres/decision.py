@@ -34,8 +34,8 @@ class Decision:
     whole
         The position is begun anew, with the copy.
     at_once
-        The copy is kept in files and given as one transaction, so that readers never see half of it, and events are
-        not appended twice.
+        Tables whose copy is kept in files and given as one transaction, so that readers never see half of it, and
+        events are not appended twice.
     reasons
         By table: why it is copied again. A first copy has none.
     gaps
@@ -47,7 +47,7 @@ class Decision:
 
     copy: tuple[str, ...] = ()
     whole: bool = False
-    at_once: bool = False
+    at_once: frozenset[str] = frozenset()
     reasons: Mapping[str, Reason] = field(default_factory=dict[str, Reason])
     gaps: Mapping[str, Reason] = field(default_factory=dict[str, Reason])
     drop_slot: bool = False
@@ -62,6 +62,7 @@ def decide(
     *,
     known: frozenset[str],
     added: frozenset[str],
+    members: Mapping[str, int] | None = None,
     switch: Lsn | None = None,
 ) -> Decision:
     """What to do at a server like this.
@@ -72,6 +73,8 @@ def decide(
         Names of the tables that something was committed for.
     added
         Names of the tables that the publication did not have until now.
+    members
+        By name, the entry by which the publication has a table (`Place.member`).
     switch
         Where the server's timeline left that of `standing`, when they differ; None: it never was on it.
     """
@@ -82,7 +85,7 @@ def decide(
         return _copying(
             tables, copy, known, whole=True, drop_slot=slot is not None and not usable, make_slot=not usable
         )
-    copy = {table.name: _stale(table, standing, added) for table in tables}
+    copy = {table.name: _stale(table, standing, added, (members or {}).get(table.name, 0)) for table in tables}
     wanted = {name: reason for name, reason in copy.items() if reason is not None or name not in known}
     return _copying(tables, wanted, known) if wanted else Decision()
 
@@ -103,7 +106,7 @@ def _copying(
         if (reason := copy.get(table.name)) is not None
     }
     chosen = [table for table in tables if table.name in copy and table.name not in gaps]
-    at_once = any(table.name in known or table.is_events for table in chosen)
+    at_once = frozenset(table.name for table in chosen if table.name in known or table.is_events)
     told = {name: reason for name, reason in copy.items() if reason is not None and reason.kind and name in known}
     reasons = {name: reason for name, reason in told.items() if name not in gaps}
     return Decision(
@@ -145,13 +148,13 @@ def _broken(facts: Facts, standing: Standing, slot: Slot | None, switch: Lsn | N
     return None
 
 
-def _stale(table: ServerTable, standing: Standing, added: frozenset[str]) -> Reason | None:
+def _stale(table: ServerTable, standing: Standing, added: frozenset[str], member: int) -> Reason | None:
     """Why a table that was copied must be copied again; None: it need not be."""
     place = standing.tables.get(table.name)
     if place is None:
         return None if table.name not in added else _QUIET
     if place.oid != table.oid:
         return Reason("table_replaced", f"{table.sql} is another table than before: it was dropped and made anew")
-    if table.name in added:
+    if table.name in added or (place.member and member != place.member):
         return Reason("unpublished", f"{table.sql} was not in the publication: its changes since then are not known")
     return None

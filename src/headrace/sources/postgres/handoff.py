@@ -6,18 +6,19 @@ Everything here blocks, and runs in a thread of the partition.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from headrace.core.clock import Clock
 from headrace.core.errors import SourceError
 from headrace.sources.base import Fed
-from headrace.sources.postgres import publication, slot
+from headrace.sources.postgres import publication, rights, slot
 from headrace.sources.postgres.copying import join
 from headrace.sources.postgres.decision import Decision, decide
 from headrace.sources.postgres.facts import Facts, find_out, switch_point
 from headrace.sources.postgres.fence import Fence, ask
+from headrace.sources.postgres.note import Run
 from headrace.sources.postgres.position import Place, Standing
 from headrace.sources.postgres.session import Server, Session
 from headrace.sources.postgres.tables import Named, ServerTable, find
@@ -37,7 +38,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A server that was found as it must be, with two open sessions."""
+    """A server that was found as it must be, with two open sessions; `members`: see `publication.since`."""
 
     server: Server
     session: Session
@@ -46,6 +47,7 @@ class Ready:
     tables: tuple[ServerTable, ...]
     standing: Standing | None
     decision: Decision
+    members: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def close(self) -> None:
         """Let go of the sessions."""
@@ -76,14 +78,24 @@ def connect(server: Server, wanted: Wanted, standing: Standing | None) -> Ready:
         if standing is not None and standing.system == facts.system and standing.timeline < facts.timeline:
             switch = switch_point(replication, facts.timeline, standing.timeline)
         decision = decide(
-            facts, standing, found, tables, known=known, added=membership.added, switch=switch
+            facts, standing, found, tables, known=known, added=membership.added, members=membership.since,
+            switch=switch,
         )  # fmt: skip
+        rights.check(session, [table for table in tables if table.name in decision.copy])
         if decision.drop_slot:
             slot.drop(session, wanted.slot)
         if standing is not None and not decision.whole:
-            standing = replace(standing, timeline=facts.timeline)
+            standing = replace(standing, timeline=facts.timeline, tables=_members(standing, membership.since))
         opened.pop_all()
-        return Ready(server, session, replication, facts, tables, standing, decision)
+        return Ready(server, session, replication, facts, tables, standing, decision, membership.since)
+
+
+def _members(standing: Standing, since: Mapping[str, int]) -> dict[str, Place]:
+    """The tables of a position that was written before the publication's entries were remembered, with them."""
+    return {
+        name: place if place.member else replace(place, member=since.get(name, 0))
+        for name, place in standing.tables.items()
+    }
 
 
 def _find_server(
@@ -145,6 +157,8 @@ class Shot:
         The same on the server's clock, microseconds.
     standing
         Where the stream stands once the copy is complete.
+    run
+        The snapshot as a note tells it: what is stored of it so far is nothing.
     """
 
     snapshot: str
@@ -153,6 +167,7 @@ class Shot:
     taken_at: int
     tables: tuple[ServerTable, ...]
     standing: Standing
+    run: Run
 
 
 def shoot(ready: Ready, wanted: Wanted, clock: Clock) -> Shot:
@@ -175,14 +190,36 @@ def shoot(ready: Ready, wanted: Wanted, clock: Clock) -> Shot:
     if again != chosen:
         raise refused("a table was changed while its copy began", "nothing need be done: it is tried again")
     begun = {*ready.decision.copy, *ready.decision.gaps}
-    places = {table.name: Place(table.oid, exported.lsn) for table in ready.tables if table.name in begun}
+    places = {
+        table.name: Place(table.oid, exported.lsn, ready.members.get(table.name, 0))
+        for table in ready.tables
+        if table.name in begun
+    }
     if ready.decision.whole or ready.standing is None:
         facts = ready.facts
         standing = Standing(facts.system, facts.timeline, exported.lsn, places, new=ready.decision.make_slot)
     else:
         standing = replace(ready.standing, tables={**ready.standing.tables, **places})
     taken_at = fence.at + fence.clock.offset
-    return Shot(exported.snapshot, temporary, fence, taken_at, chosen, standing)
+    run = Run(exported.lsn, *_snapshot_of(ready.session, chosen))
+    return Shot(exported.snapshot, temporary, fence, taken_at, chosen, standing, run)
+
+
+def _snapshot_of(session: Session, tables: Sequence[ServerTable]) -> tuple[int, dict[int, int]]:
+    """The transaction before which everything had ended, and the files of the relations, which are locked."""
+    xmin = session.one(_XMIN, doing="looking at the snapshot")["xmin"]
+    oids = [leaf.oid for table in tables for leaf in table.leaves]
+    files = session.rows(_FILES, [oids], doing="looking at the files of the tables")
+    return int(xmin), {row["oid"]: int(row["file"]) for row in files}
+
+
+_XMIN = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin"
+_FILES = """
+SELECT c.oid::bigint AS oid, pg_relation_filenode(c.oid)::bigint AS file
+FROM pg_class c JOIN pg_am a ON a.oid = c.relam
+WHERE c.oid = ANY (%s::oid[]) AND a.amname = 'heap' AND pg_relation_filenode(c.oid) IS NOT NULL
+"""
+"""Only PostgreSQL's own storage keeps rows in the way that a note stands on."""
 
 
 def settle(ready: Ready, wanted: Wanted, shot: Shot) -> None:

@@ -13,7 +13,7 @@ from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
 from headrace.core.changes import Batch, Position
-from headrace.core.events import Event, Problem, Solved
+from headrace.core.events import Copied, Copying, Event, Problem, Solved
 from headrace.sources.base import Opening
 from headrace.sources.postgres.copywork import CopyWork
 from headrace.sources.postgres.handoff import Ready, Wanted, connect, shoot
@@ -32,6 +32,9 @@ NAME = "stream"
 
 WAIT = 0.25
 """Seconds that one question waits for an answer, when the one before had none."""
+
+SHOW_EVERY = 0.25
+"""Seconds between two accounts of how far a copy is."""
 
 LEAVE_AFTER = 2.0
 """Seconds that closing waits for an answer of the server before it breaks the connections off."""
@@ -60,6 +63,8 @@ class PostgresPartition:
         self._beginning: CopyWork | StreamWork | None = None
         self._ready: Ready | None = None
         self._problems: set[tuple[str, str]] = set()
+        self._notes = {name: fed.note for name, fed in wanted.fed.items() if fed.note is not None}
+        self._shown = 0.0
         self._rested = False
         self._closed = False
 
@@ -82,10 +87,32 @@ class PostgresPartition:
         except Exception:  # boundary: whatever broke, the next question begins with a new connection
             await self._abandon()
             raise
-        if batch is not None and batch.position is not None:
-            self._standing = Standing.parse(batch.position)
-            self._solved()
+        if isinstance(work, CopyWork):
+            self._show(work)
+        if batch is not None:
+            self._remember(batch)
         return batch
+
+    def _remember(self, batch: Batch) -> None:
+        """What was given away is committed, or this partition is closed: the next connection goes on from there."""
+        if batch.note is not None and batch.table is not None:
+            self._notes[batch.table] = batch.note
+        if batch.position is not None:
+            self._standing = Standing.parse(batch.position)
+            self._notes.clear()
+            self._solved()
+
+    def _show(self, copy: CopyWork, *, over: bool = False) -> None:
+        """Tell how far the copy is."""
+        now = self._clock.monotonic()
+        over = over or copy.is_given
+        if copy.progress is None or (now - self._shown < SHOW_EVERY and not over):
+            return
+        self._shown = now
+        for name, extent in copy.progress.tables.items():
+            expected = max(round(extent.expected), extent.rows)
+            told = Copying(name, extent.rows, expected, extent.parts, extent.of, copy.progress.since)
+            self._recorder.record(Copied(name) if over else told)
 
     async def _take(self, work: CopyWork | StreamWork) -> Batch | None:
         batch = await work.take()
@@ -127,6 +154,8 @@ class PostgresPartition:
         beginning, self._beginning = self._beginning, None
         self._rested = False
         for one in (work, beginning):
+            if isinstance(one, CopyWork):
+                self._show(one, over=True)
             if one is not None:
                 await asyncio.shield(self._worker.run(one.close))
         await asyncio.shield(self._worker.run(self._disconnect))
@@ -143,7 +172,9 @@ class PostgresPartition:
             return await self._stream(ready, ready.standing)
         shot = await self._worker.run(shoot, ready, self._wanted, self._clock)
         workers = self._source.snapshot_workers
-        copy = CopyWork(ready, self._wanted, shot, self._worker, self._spool, self._clock, workers=workers)
+        copy = CopyWork(
+            ready, self._wanted, shot, self._worker, self._spool, self._clock, workers=workers, notes=self._notes
+        )
         self._beginning = copy
         await self._worker.run(copy.start)
         self._beginning = None

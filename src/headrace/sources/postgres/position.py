@@ -25,11 +25,12 @@ from headrace.sources.postgres.lsn import Lsn, format_lsn, parse_lsn
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What is remembered of one table: which it was (`oid`), and up to where its copy reaches (`after`; 0: no further
-    than the stream)."""
+    """What is remembered of one table: which it was (`oid`), up to where its copy reaches (`after`; 0: no further than
+    the stream), and by what entry the publication has it (`member`; 0: not known)."""
 
     oid: int
     after: Lsn = 0
+    member: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,9 @@ class Standing:
     def text(self) -> Position:
         """The position as it is stored."""
         tables = {
-            name: {"oid": place.oid} | ({"after": format_lsn(place.after)} if place.after > self.lsn else {})
+            name: {"oid": place.oid}
+            | ({"member": place.member} if place.member else {})
+            | ({"after": format_lsn(place.after)} if place.after > self.lsn else {})
             for name, place in sorted(self.tables.items())
         }
         found: dict[str, Any] = {"system": self.system, "timeline": self.timeline, "lsn": format_lsn(self.lsn)}
@@ -87,7 +90,11 @@ class Standing:
         try:
             found: Any = msgspec.json.decode(text)
             tables = {
-                str(name): Place(int(place["oid"]), parse_lsn(place["after"]) if "after" in place else 0)
+                str(name): Place(
+                    int(place["oid"]),
+                    parse_lsn(place["after"]) if "after" in place else 0,
+                    int(place.get("member", 0)),
+                )
                 for name, place in found["tables"].items()
             }
             lsn = parse_lsn(found["lsn"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,14 @@ SELECT r.prrelid::bigint AS oid FROM pg_publication_rel r JOIN pg_publication p 
 WHERE p.pubname = %s
 """
 
+_SINCE = """
+SELECT t.oid::bigint AS oid, coalesce(r.oid, p.oid)::bigint AS since
+FROM unnest(%s::oid[]) AS t (oid) CROSS JOIN pg_publication p
+LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = t.oid
+WHERE p.pubname = %s
+"""
+"""A table that is published with all others, or with its schema, has no entry of its own: the publication counts."""
+
 _VIRTUAL = "v"
 _COMPUTED_SINCE = 180_000
 """The first version that can publish generated columns."""
@@ -33,9 +41,18 @@ _COMPUTED_SINCE = 180_000
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """What became of the publication: the names (as declared) of tables that it did not have before."""
+    """What became of the publication.
+
+    Attributes
+    ----------
+    added
+        The names (as declared) of tables that it did not have before.
+    since
+        By name, what identifies that it has the table: another number tells that the table had left it.
+    """
 
     added: frozenset[str]
+    since: Mapping[str, int]
 
 
 def ensure(session: Session, name: str, tables: Sequence[ServerTable], *, version: int) -> Membership:
@@ -50,7 +67,7 @@ def ensure(session: Session, name: str, tables: Sequence[ServerTable], *, versio
     found = session.rows(_LOOK, [name], doing="looking for the publication")
     if not found:
         _change(session, _creation(name, tables, version), "creating the publication")
-        return Membership(frozenset(table.name for table in tables))
+        return Membership(frozenset(table.name for table in tables), since(session, name, tables))
     _check(name, found[0], tables, version)
     missing = [table for table in tables if table.oid not in _members(session, name, found[0], tables)]
     restricted = {row["oid"] for row in session.rows(_RESTRICTED, [name], doing="looking at the publication")}
@@ -63,7 +80,14 @@ def ensure(session: Session, name: str, tables: Sequence[ServerTable], *, versio
     if missing:
         listed = ", ".join(table.sql for table in missing)
         _change(session, f"ALTER PUBLICATION {quoted(name)} ADD TABLE {listed}", "adding to the publication")
-    return Membership(frozenset(table.name for table in missing))
+    return Membership(frozenset(table.name for table in missing), since(session, name, tables))
+
+
+def since(session: Session, name: str, tables: Sequence[ServerTable]) -> dict[str, int]:
+    """What identifies, by declared name, that the publication has a table: the oid of the entry that says so."""
+    rows = session.rows(_SINCE, [[table.oid for table in tables], name], doing="looking at the publication")
+    found = {row["oid"]: row["since"] for row in rows}
+    return {table.name: found[table.oid] for table in tables if table.oid in found}
 
 
 def published(session: Session, name: str, tables: Sequence[ServerTable]) -> frozenset[int]:

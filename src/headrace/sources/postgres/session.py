@@ -111,7 +111,8 @@ class Server:
                 self._pinned = _where(made.info)
             _configure(made, self.dsn)
         except psycopg.Error as error:
-            raise failure(error, self.dsn, "connecting", user=self.user) from None
+            user = conninfo_to_dict(self.dsn).get("user") or self.user
+            raise failure(error, self.dsn, "connecting", user=str(user)) from None
         return made
 
 

@@ -125,12 +125,13 @@ class StreamWork:
             why = "is gone" if found is None else f"was given up by the server: {found.lost}"
             raise refused(f"the replication slot {wanted.slot} {why}", "nothing need be done: the copy is made anew")
         members = publication.published(session, wanted.publication, self._ready.tables)
+        since = publication.since(session, wanted.publication, self._ready.tables)
         for table in self._ready.tables:
             fed = wanted.fed[table.name]
             now = find(session, wanted.named[table.name], fed.schema, extra=fed.extra)
             if now.oid != table.oid:
                 raise refused(f"{table.sql} was dropped and made anew", "nothing need be done: it is copied again")
-            if table.oid not in members:
+            if table.oid not in members or since.get(table.name) != self._ready.members.get(table.name):
                 raise SourceError(
                     f"{table.sql} was taken out of the publication {wanted.publication}",
                     hint="it is added again and copied anew",

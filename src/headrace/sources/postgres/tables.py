@@ -14,13 +14,21 @@ from headrace.sources.postgres.trouble import KIND, refused
 
 _NAME = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')
 
-_FIND = """
+_PATH = r"""
+(current_schemas(false)::text[] || ARRAY(
+    SELECT CASE WHEN s = '"$user"' THEN current_user::text ELSE btrim(s, '"') END
+    FROM regexp_split_to_table(current_setting('search_path'), '\s*,\s*') WITH ORDINALITY AS p (s, i) ORDER BY i))
+"""
+"""The search path, those of its schemas included that our user may not use: it must be told so, and the stream needs no
+such right."""
+
+_FIND = f"""
 SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
        c.relreplident::text AS identity, c.relpersistence::text AS persistence
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relname = %s AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-  AND CASE WHEN %s::text IS NULL THEN n.nspname = ANY (current_schemas(false)) ELSE n.nspname = %s END
-ORDER BY array_position(current_schemas(false), n.nspname)
+  AND CASE WHEN %s::text IS NULL THEN n.nspname = ANY ({_PATH}) ELSE n.nspname = %s END
+ORDER BY array_position({_PATH}, n.nspname::text)
 LIMIT 1
 """
 

@@ -6,12 +6,15 @@ import re
 from typing import TYPE_CHECKING
 
 from headrace.core.errors import SourceError
+from headrace.sources.postgres.checkup.names import identifier
 from headrace.sources.postgres.dsn import shown, without_secrets
 
 if TYPE_CHECKING:
     import psycopg
 
 KIND = "postgres"
+
+_DENIED = "42501"
 
 _BY_STATE = {
     "3D000": "there is no such database on this server: check the name in the DSN",
@@ -33,9 +36,17 @@ _BY_STATE = {
 
 _BY_TEXT = (
     (r"password authentication failed|no password supplied", _BY_STATE["28P01"]),
-    (r"must be superuser or replication role|permission denied to start WAL sender",
+    (r"must be superuser or replication role|permission denied to (start WAL sender|use replication slots)",
      "the user may not replicate. As a superuser: ALTER ROLE {user} REPLICATION "
      "(managed servers have a role for it: GRANT rds_replication TO {user}; see the how-to)"),
+    (r'permission denied for database "?(?P<name>[^" ]+)"?',
+     "as its owner: GRANT CONNECT ON DATABASE {name} TO {user}"),
+    (r"is not permitted to log in", "as a superuser: ALTER ROLE {user} LOGIN"),
+    (r'permission denied for schema "?(?P<name>[^" ]+)"?', "as its owner: GRANT USAGE ON SCHEMA {name} TO {user}"),
+    (r'permission denied for function "?(?P<name>[^" ]+)"?',
+     "as a superuser: GRANT EXECUTE ON FUNCTION {name} TO {user}"),
+    (r'permission denied for (table|partitioned table|relation) "?(?P<name>[^" ]+)"?',
+     "as its owner: GRANT SELECT ON {name} TO {user}"),
     (r"no pg_hba\.conf entry", "the server's pg_hba.conf does not let this user in from here; it is tried again"),
     (r"database .* does not exist", _BY_STATE["3D000"]),
     (r"role .* does not exist", _BY_STATE["28P01"]),
@@ -66,7 +77,8 @@ def failure(error: psycopg.Error, dsn: str, doing: str, *, user: str = "the user
     """
     text = said(str(error), dsn)
     state = error.sqlstate or ""
-    hint = _BY_STATE.get(state) or _hint(text, user)
+    denied = _hint(text, user) if state == _DENIED else ""  # the words say more than the code
+    hint = denied or _BY_STATE.get(state) or _hint(text, user) or "see the message; it is tried again"
     kind = ConnectionLost if _is_lost(error) else SourceError
     return kind(f"{doing} failed on {shown(dsn)}: {text}", hint=hint, source=KIND)
 
@@ -82,10 +94,13 @@ def refused(message: str, hint: str, *, permanent: bool = False) -> SourceError:
 
 
 def _hint(text: str, user: str) -> str:
+    """What to do about a message, as far as its words are known; "": they are not."""
     for pattern, hint in _BY_TEXT:
-        if re.search(pattern, text):
-            return hint.format(user=user)
-    return "see the message; it is tried again"
+        found = re.search(pattern, text)
+        if found is not None:
+            names = {word: identifier(name) for word, name in found.groupdict().items()}
+            return hint.format(user=user if " " in user else identifier(user), **names)
+    return ""
 
 
 def _is_lost(error: psycopg.Error) -> bool:

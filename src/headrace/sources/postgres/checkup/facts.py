@@ -154,6 +154,7 @@ class PartitionFacts:
     name: str
     identity: str
     identity_columns: frozenset[str]
+    may_select: bool = True
 
 
 @dataclass(frozen=True, slots=True)

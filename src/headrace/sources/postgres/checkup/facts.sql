@@ -46,14 +46,21 @@ WHERE pubname = %(publication)s
 SELECT to_jsonb(t) FROM pg_publication_tables t WHERE pubname = %(publication)s
 
 -- name: table_oid
--- A name is meant as it is written, or else in lower case.
+-- A name is meant as it is written, or else in lower case. Schemas of the search path that our user may not use count
+-- too: it must be told so.
 SELECT c.oid
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN (
+    SELECT current_schemas(false)::text[] || array(
+        SELECT CASE WHEN s = '"$user"' THEN current_user::text ELSE btrim(s, '"') END
+        FROM regexp_split_to_table(current_setting('search_path'), '\s*,\s*') WITH ORDINALITY AS p (s, i) ORDER BY i
+    ) AS schemas
+) path
 WHERE c.relname::text IN (%(relation)s::text, lower(%(relation)s::text))
   AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-  AND CASE WHEN %(schema)s::text IS NULL THEN n.nspname = ANY (current_schemas(false)) ELSE n.nspname = %(schema)s::text END
-ORDER BY c.relname = %(relation)s::text DESC, array_position(current_schemas(false), n.nspname)
+  AND CASE WHEN %(schema)s::text IS NULL THEN n.nspname = ANY (path.schemas) ELSE n.nspname = %(schema)s::text END
+ORDER BY c.relname = %(relation)s::text DESC, array_position(path.schemas, n.nspname::text)
 LIMIT 1
 
 -- name: table
@@ -116,6 +123,7 @@ ORDER BY i.indisprimary DESC, cardinality(k.columns), c.relname
 -- name: partitions
 SELECT c.oid::regclass::text AS name,
        c.relreplident::text AS identity,
+       has_table_privilege(c.oid, 'SELECT') AS may_select,
        CASE c.relreplident
            WHEN 'f' THEN array(
                SELECT a.attname::text FROM pg_attribute a

@@ -240,7 +240,7 @@ def _table(connection: Connection, named: Named) -> TableFacts | None:
         columns=columns,
         indexes=[UniqueIndex(one["name"], tuple(one["columns"]), one["primary"], one["identifies"]) for one in indexes],
         partitions=[
-            PartitionFacts(one["name"], one["identity"], frozenset(one["identity_columns"]))
+            PartitionFacts(one["name"], one["identity"], frozenset(one["identity_columns"]), one["may_select"])
             for one in (_all(connection, "partitions", oid=oid) if row["kind"] == "p" else ())
         ],
     )

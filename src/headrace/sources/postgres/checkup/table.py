@@ -97,6 +97,9 @@ def _rights(table: TableFacts, subject: str, full: str, facts: Facts) -> Finding
         mend.append(f"GRANT USAGE ON SCHEMA {identifier(table.schema)} TO {identifier(user)};")
     if not table.may_select:
         mend.append(f"GRANT SELECT ON {full} TO {identifier(user)};")
+    closed = [leaf.name for leaf in table.partitions if not leaf.may_select]
+    if closed:  # the copy reads the partitions themselves
+        mend.append(f"GRANT SELECT ON {', '.join(closed)} TO {identifier(user)};")
     if not mend:
         return Finding(subject, "rights", Grade.OK, "SELECT" + (", owner" if table.owned else ""))
     return Finding(

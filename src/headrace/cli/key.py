@@ -1,0 +1,175 @@
+"""`headrace key`: make, list and revoke the keys of the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from headrace.cli.screen import json_option, print_json, print_table
+from headrace.cli.serving import keys_option
+from headrace.cli.target import app_argument, data_folder, data_option
+from headrace.core.clock import SystemClock, to_datetime
+from headrace.core.durations import parse_duration
+from headrace.core.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from headrace.server.gateway.budgets import Spent
+    from headrace.server.gateway.keys import VirtualKey
+
+F = TypeVar("F", bound=Callable[..., Any])
+COLUMNS = ("name", "id", "state", "models", "rpm", "tpm", "budget", "spent today", "this month", "in all")
+_PERIODS = ("day", "month", "total")
+
+
+@click.group
+def key() -> None:
+    """Make, list and revoke the keys with which clients use the gateway (/v1)."""
+
+
+def place(command: F) -> F:
+    """Where the keys are: APP, --data and --keys."""
+    return app_argument(data_option(keys_option(command)))
+
+
+@key.command
+@place
+@click.argument("name")
+@click.option("--budget", "budgets", multiple=True, metavar="AMOUNT/PERIOD", help="5/day, 100/month or 1000/total.")
+@click.option("--rpm", type=click.IntRange(min=1), help="Requests a minute.")
+@click.option("--tpm", type=click.IntRange(min=1), help="Tokens a minute, of prompts and answers.")
+@click.option("--model", "models", multiple=True, help="A model that it may call; all, where none is given.")
+@click.option("--tenant", default="", help="Whom its calls are fair to; its name, where it is not given.")
+@click.option(
+    "--priority",
+    type=click.Choice(["critical", "normal", "sheddable"]),
+    default="normal",
+    show_default=True,
+    help="The highest that its requests may have.",
+)
+@click.option("--expires", metavar="WHEN", help="A duration (30d) or an instant (2027-01-01T00:00:00Z).")
+@json_option
+def create(
+    target: str,
+    data: Path | None,
+    keys: Path | None,
+    name: str,
+    budgets: tuple[str, ...],
+    expires: str | None,
+    as_json: bool,
+    **limits: Any,
+) -> None:
+    """Make a key named NAME for the gateway of APP and print it: once, since only its digest is kept."""
+    from headrace.server.gateway import keyfile
+    from headrace.server.gateway.keys import Budget, VirtualKey
+
+    clock = SystemClock()
+    now = to_datetime(clock.now()).replace(microsecond=0)
+    until = None if expires is None else _instant(expires, clock.now())
+    budget = Budget.model_validate(_budgets(budgets))
+
+    def make(number: str, digest: str) -> VirtualKey:
+        return VirtualKey(id=number, name=name, sha256=digest, created=now, budget=budget, expires=until, **limits)
+
+    path = key_file(target, data, keys)
+    secret, made = keyfile.create(path, make)
+    if as_json:
+        print_json({"name": made.name, "id": made.id, "key": secret, "file": str(path)})
+        return
+    click.echo(secret)
+    click.echo(f"this is the key {made.name!r} ({made.id}); it is not shown again", err=True)
+
+
+@key.command("list")
+@place
+@json_option
+def list_(target: str, data: Path | None, keys: Path | None, as_json: bool) -> None:
+    """List the keys of APP, what they may, and what they have spent."""
+    from headrace.server.gateway import keys as files
+    from headrace.server.gateway import ledger
+    from headrace.server.gateway.accounts import SPENDING
+
+    path = key_file(target, data, keys)
+    found = files.load(path).keys if path.exists() else ()
+    spent = {one.key: one for one in ledger.read(data_folder(target, data) / SPENDING)}
+    now = SystemClock().now()
+    rows = [_row(one, spent.get(one.id), now) for one in found]
+    if as_json:
+        print_json(rows)
+        return
+    print_table(rows, COLUMNS)
+    if not rows:
+        click.echo(f"there are no keys in {path}", err=True)
+
+
+@key.command
+@place
+@click.argument("name")
+def revoke(target: str, data: Path | None, keys: Path | None, name: str) -> None:
+    """Revoke the key of that NAME (or id). A running server takes note within about a second."""
+    from headrace.server.gateway import keyfile
+
+    gone = keyfile.revoke(key_file(target, data, keys), name, to_datetime(SystemClock().now()).replace(microsecond=0))
+    click.echo(f"the key {gone.name!r} ({gone.id}) is revoked")
+
+
+def key_file(target: str, data: Path | None, keys: Path | None) -> Path:
+    """The file of the keys of an app.
+
+    >>> str(key_file("shop/app.py", None, None))
+    'shop/.headrace/keys.yaml'
+    """
+    from headrace.server.gateway.accounts import KEYS
+
+    return keys or data_folder(target, data) / KEYS
+
+
+def _budgets(given: tuple[str, ...]) -> dict[str, Decimal]:
+    found: dict[str, Decimal] = {}
+    for text in given:
+        amount, _, period = text.partition("/")
+        try:
+            value = Decimal(amount)
+        except InvalidOperation:
+            value = Decimal(0)
+        if not value.is_finite() or value <= 0 or period not in _PERIODS:
+            raise DeclarationError(f"{text!r} is no budget", hint="write 5/day, 100/month or 1000/total")
+        found[period] = value
+    return found
+
+
+def _instant(text: str, now: int) -> datetime:
+    try:
+        return to_datetime(now + parse_duration(text)).replace(microsecond=0)
+    except DeclarationError:
+        pass
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise DeclarationError(f"{text!r} is no time to end", hint="write 30d, or 2027-01-01T00:00:00Z")
+    return at
+
+
+def _row(one: VirtualKey, spent: Spent | None, now: int) -> dict[str, Any]:
+    from headrace.server.gateway.keys import moment
+
+    state = one.ended(now) or (f"until {moment(one.expires)}" if one.expires else "valid")
+    row: dict[str, Any] = {
+        "name": one.name,
+        "id": one.id,
+        "state": state,
+        "models": ", ".join(one.models) or "all",
+        "rpm": one.rpm,
+        "tpm": one.tpm,
+        "budget": ", ".join(f"{amount}/{period}" for period, amount in one.budget.limits.items()) or None,
+    }
+    if spent is not None:
+        today, month, total = spent.at(now)
+        row |= {"spent today": f"{today:f}", "this month": f"{month:f}", "in all": f"{total:f}"}
+    return row

@@ -1,0 +1,68 @@
+"""`headrace route`: which version of an endpoint answers whom, while the server runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from headrace.cli.remote import Remote, remote_options
+from headrace.cli.screen import json_option, print_json, print_table
+from headrace.core.errors import HeadraceError
+
+_COLUMNS = ("endpoint", "version", "weight", "shadow")
+
+
+@click.group
+def route() -> None:
+    """Split an endpoint's traffic between its versions: rows, not a deploy."""
+
+
+@route.command("list")
+@remote_options
+@json_option
+def list_routes(url: str, api_key: str | None, as_json: bool) -> None:
+    """Show the rows that split traffic. Where an endpoint has none, what its code declares holds."""
+    rows: list[dict[str, Any]] = Remote(url, api_key).get("/context/headrace_routing")["rows"]
+    if as_json:
+        print_json(rows)
+    elif rows:
+        print_table(rows, _COLUMNS)
+    else:
+        click.echo("no rows: each endpoint splits as it is declared")
+
+
+@route.command("set")
+@click.argument("endpoint")
+@click.argument("weights", nargs=-1, required=True, metavar="VERSION=WEIGHT...")
+@click.option("--shadow", is_flag=True, help="Run the versions beside requests, unseen, for that share of users.")
+@remote_options
+def set_routes(endpoint: str, weights: tuple[str, ...], shadow: bool, url: str, api_key: str | None) -> None:
+    """Set the weights of versions of ENDPOINT. Users keep their version as far as the weights allow.
+
+    \b
+    Examples:
+      headrace route set /recommend a=90 b=10
+      headrace route set /recommend c=0.2 --shadow
+    """
+    remote = Remote(url, api_key)
+    known = remote.get("/openapi.json")["paths"].get(endpoint, {}).get("post", {}).get("x-headrace", {}).get("versions")
+    if known is None:
+        raise HeadraceError(f"the server has no endpoint {endpoint!r}", hint="headrace route list; GET /openapi.json")
+    rows = [_row(endpoint, one, known, shadow=shadow) for one in weights]
+    remote.post("/push/headrace_routes", rows)
+    for row in rows:
+        click.echo(f"{endpoint} {row['version']}: {row['weight']:g}{' (shadow)' if shadow else ''}")
+
+
+def _row(endpoint: str, text: str, known: list[str], *, shadow: bool) -> dict[str, Any]:
+    version, _, weight = text.partition("=")
+    try:
+        number = float(weight)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf") or (shadow and number > 1):
+        raise HeadraceError(f"{text!r} is not VERSION=WEIGHT", hint="write for example b=10; of a shadow, 0 to 1")
+    if version not in known:
+        raise HeadraceError(f"{endpoint} has no version {version!r}", hint=f"it has: {', '.join(known)}")
+    return {"endpoint": endpoint, "version": version, "weight": number, "shadow": shadow}

@@ -1,0 +1,204 @@
+"""Declaring endpoints: the part of an app that answers requests."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from headrace.context.policy import FreshnessPolicy
+from headrace.core.durations import Duration, parse_duration
+from headrace.core.errors import DeclarationError
+from headrace.core.records import Field, Record
+from headrace.core.sizes import parse_size
+from headrace.declaration.place import caller, located
+from headrace.models.admission import AdmissionRules
+from headrace.pipeline import fallbacks
+from headrace.pipeline.bounds import Bounds
+from headrace.pipeline.endpoint import Endpoint, Function, check_path, make_handler
+from headrace.pipeline.split import TABLE
+from headrace.pipeline.stale import OnStale
+
+if TYPE_CHECKING:
+    from headrace.declaration.declaration import Declaration
+
+_CACHE = 64 * 1024 * 1024
+ROUTING = "headrace_routing"
+"""The view of all rows of `headrace_routes`, which the serving process reads."""
+
+
+class Route(Record):
+    """A row of `headrace_routes`: how much of an endpoint's traffic a version gets."""
+
+    endpoint: str
+    version: str
+    weight: float = Field(ge=0)
+    shadow: bool = False
+
+
+class Endpoints:
+    """The part of a declaration that is about endpoints."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.endpoints: dict[str, Endpoint] = {}
+
+    @located
+    def endpoint(
+        self,
+        path: str,
+        *,
+        deadline: Duration = "30s",
+        on_stale: str | OnStale = "flag",
+        fallback: Any = None,
+        reserve: Duration | None = None,
+        cache: bool | str | int = False,
+        strict: bool = False,
+        tolerances: Sequence[Any] = (),
+        policy: str | None = None,
+        max_concurrency: int = 256,
+        admission: AdmissionRules | None = None,
+        max_body: str | int = "1MiB",
+        unknown_fields: Literal["refuse", "ignore"] = "refuse",
+        reask: int = 1,
+        version: str = "a",
+        prompts: Sequence[str] = (),
+        description: str = "",
+    ) -> Callable[[Function], Endpoint]:
+        """A typed endpoint: `POST path`, JSON in, JSON out.
+
+            @app.endpoint("/recommend", deadline="4s", on_stale="retry", fallback="cached")
+            async def recommend(ask: Ask, ctx: hr.Context) -> Recommendation: ...
+
+        A handler that is an async generator, or that returns a stream of a model, and says `-> AsyncIterator[str]`,
+        answers with server-sent events.
+
+        Parameters
+        ----------
+        path
+            Where it is served.
+        deadline
+            Longest time from the request to its answer; a request may ask for less.
+        on_stale
+            What to do when what an answer is built on changed before it is returned: "ignore", "flag", "retry",
+            "retry 3 else refuse", "refuse" or `hr.repair(fn)`.
+        fallback
+            What answers when the model gives none, time runs out, or there is too much to do: "cached" (the last good
+            answer of the same input), a declared model or its name, a function of `ask` or of `(ask, ctx)`, an answer;
+            or a list of these, tried in order.
+        reserve
+            How much of the deadline is kept for the fallback; for a function a twentieth (at most 250 ms), for a model
+            a third, if not given.
+        cache
+            Keep answers for as long as what they are built on has the same content: True (64 MiB), or a size.
+        strict
+            Wait until the sources of what was read are complete up to when the answer was made.
+        tolerances
+            Which changes do not matter, per table.
+        policy
+            The freshness policy of its reads; that of each view if not given.
+        max_concurrency
+            Requests that run at a time; more wait in a fair queue.
+        admission
+            How they wait.
+        max_body
+            Longest body.
+        unknown_fields
+            Whether fields that the input's type does not have are refused or ignored. A model that sets `extra` in its
+            `model_config` says it itself.
+        reask
+            How often a model is asked once more whose typed answer does not fit.
+        version
+            The name of this version of the handler; see `Endpoint.version` for more of them.
+        prompts
+            Texts that belong to the version: when one changes, the version is another.
+        description
+            For people; the handler's docstring if not given.
+
+        Raises
+        ------
+        DeclarationError
+            With the line of the declaration and what to do.
+        """
+        checked = self._free_path(check_path(path))
+        seconds = parse_duration(deadline) / 1_000_000
+        kept = None if reserve is None else parse_duration(reserve) / 1_000_000
+        if kept is not None and kept >= seconds:
+            raise DeclarationError(
+                f"reserve={reserve!r} is all of the deadline ({deadline!r})", hint="keep less for the fallback"
+            )
+        stale = OnStale.parse(on_stale)
+        if unknown_fields not in ("refuse", "ignore"):
+            raise DeclarationError(f"unknown_fields={unknown_fields!r} is not known", hint='use "refuse" or "ignore"')
+        if isinstance(max_concurrency, bool) or not isinstance(max_concurrency, int) or max_concurrency < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DeclarationError(f"max_concurrency={max_concurrency!r} lets nobody in", hint="give 1 or more")
+        bounds = Bounds(
+            concurrency=max_concurrency,
+            admission=admission or AdmissionRules(),
+            max_body=_bytes(max_body),
+            ignore_unknown=unknown_fields == "ignore",
+        )
+        if strict and (not stale.check or cache):
+            raise DeclarationError(
+                f"a strict endpoint has no {'cache' if cache else 'on_stale that ignores'}: each answer is compared",
+                hint="leave one of the two out",
+            )
+        rules = None if policy is None else FreshnessPolicy.parse(policy)
+        size = _CACHE if cache is True else 0 if cache is False else _bytes(cache)
+        where = caller()
+
+        @located
+        def declare(function: Function) -> Endpoint:
+            handler = make_handler(version, function, weight=1, shadow=False, prompts=tuple(prompts), where=where)
+            if size and handler.shape.streams:
+                raise DeclarationError("an endpoint that streams has no cache", hint="leave cache= out")
+            endpoint = Endpoint(
+                checked,
+                handler,
+                deadline=seconds,
+                on_stale=stale,
+                fallbacks=fallbacks.parse(fallback, handler.shape, getattr(self, "models", {})),
+                reserve=kept,
+                cache=size,
+                strict=strict,
+                tolerances=tuple(tolerances),
+                policy=rules,
+                reask=reask,
+                bounds=bounds,
+                description=description or inspect.getdoc(function) or "",
+                where=where,
+                place=caller,
+            )
+            self.endpoints[self._free_path(checked)] = endpoint
+            declare_routes(cast("Declaration", self))
+            return endpoint
+
+        return declare
+
+    def _free_path(self, path: str) -> str:
+        if path in self.endpoints:
+            raise DeclarationError(
+                f"the path {path!r} is taken by the endpoint declared at {self.endpoints[path].where}",
+                hint="give one of them another path, or declare a version of it: @endpoint.version('b')",
+            )
+        return path
+
+
+def declare_routes(app: Declaration) -> None:
+    """The table that says who gets which version, and the view of its rows; once, with the first endpoint."""
+    if TABLE in app.tables:
+        return
+    app.table(Route, key=("endpoint", "version"), name=TABLE, description="Which version of an endpoint answers whom.")
+    app.view(
+        ROUTING,
+        f"SELECT endpoint, version, weight, shadow FROM {TABLE} ORDER BY endpoint, version",
+        policy="serve",
+        description="Which version of an endpoint answers whom.",
+    )
+
+
+def _bytes(size: str | int) -> int:
+    found = parse_size(size)
+    if found < 1:
+        raise DeclarationError(f"the size {size!r} is not positive", hint='write for example "1MiB"')
+    return found

@@ -1,0 +1,137 @@
+"""A body on its way in, of a request or of an answer: pieces as they come, read at once or one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Self
+
+from headrace.core.errors import HttpError
+from headrace.http1.headers import Field
+
+
+def _nothing() -> None:
+    """Before a connection listens, nobody needs to know that a body is read."""
+
+
+class Incoming:
+    """What has come and was not read; an async iterator over it.
+
+    Attributes
+    ----------
+    received
+        Bytes that came.
+    buffered
+        Bytes of them that were not read.
+    trailers
+        Fields after a chunked body; complete when the body is.
+    """
+
+    __slots__ = ("_complete", "_error", "_first", "_reads", "_rest", "_waiter", "buffered", "received", "trailers")
+
+    def __init__(self, reads: Callable[[], None] = _nothing) -> None:
+        self.received = 0
+        self.buffered = 0
+        self.trailers: list[Field] = []
+        self._first = b""
+        # Nearly always a body comes in one piece, or each piece is read before the next comes.
+        self._rest: list[bytes] | None = None
+        self._complete = False
+        self._error: HttpError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._reads = reads
+
+    # For who reads it
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the body has come."""
+        return self._complete
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the body has come, and nothing went wrong: `take` gives what is left of it."""
+        return self._complete and self._error is None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """All that came since the last piece; raises as `read`."""
+        piece = self.take()
+        while not piece:
+            if self._error is not None:
+                raise self._error
+            if self._complete:
+                raise StopAsyncIteration
+            await self.wait()
+            piece = self.take()
+        return piece
+
+    def take(self) -> bytes:
+        """All that came since the last piece, without waiting: nothing, perhaps."""
+        piece = self._first
+        if piece:
+            self._first = b""
+            self.buffered = 0
+            if self._rest is not None:
+                piece += b"".join(self._rest)
+                self._rest = None
+            self._reads()
+        return piece
+
+    async def wait(self) -> None:
+        """Wait until there is something to take, or the body is complete, or broken: `check` raises that."""
+        if self._first or self._complete or self._error is not None:
+            return
+        self._waiter = asyncio.get_running_loop().create_future()
+        self._reads()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def check(self) -> None:
+        """Raise what is wrong with the body, once all that came before is taken."""
+        if self._error is not None and not self._first:
+            raise self._error
+
+    # For the connection
+
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits for bytes of the body now."""
+        return self._waiter is not None
+
+    def listen(self, reads: Callable[[], None]) -> None:
+        """Call `reads` whenever the body is read or waited for."""
+        self._reads = reads
+
+    def push(self, piece: bytes) -> None:
+        """Bytes of the body came."""
+        self.received += len(piece)
+        self.buffered += len(piece)
+        if not self._first:
+            self._first = piece
+        elif self._rest is None:
+            self._rest = [piece]
+        else:
+            self._rest.append(piece)
+        if self._waiter is not None:
+            self._wake()
+
+    def finish(self) -> None:
+        """The body is complete."""
+        self._complete = True
+        if self._waiter is not None:
+            self._wake()
+
+    def drop(self) -> None:
+        """Nobody will read what came or comes."""
+        self._first = b""
+        self.buffered = 0
+        self._rest = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

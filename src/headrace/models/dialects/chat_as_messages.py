@@ -1,0 +1,268 @@
+"""Clients that speak OpenAI's chat, at an upstream that speaks Anthropic's messages.
+
+| chat                                   | messages                                              |
+|----------------------------------------|-------------------------------------------------------|
+| `system` and `developer` messages      | `system`                                              |
+| text, `image_url` (data or https)      | `text`, `image` (base64 or url)                       |
+| `tool_calls`, messages of role `tool`  | `tool_use`, `tool_result`                             |
+| `max_completion_tokens`, `max_tokens`  | `max_tokens`, which must be there: 4,096 if not given |
+| `stop`, `temperature`, `top_p`, `user` | `stop_sequences`, the same (at most 1), the same, `metadata.user_id` |
+| `tools`, `tool_choice`                 | the same in its own form                              |
+
+What would change the form of the answer and has no counterpart (`n`, `logprobs`, `response_format`, audio) is refused.
+Hints without one (`seed`, penalties, `reasoning_effort`) are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from headrace.models.dialects.reasons import FINISH
+from headrace.models.dialects.sse import write
+from headrace.models.dialects.stream import MessagesReader
+from headrace.models.dialects.untranslatable import Untranslatable
+from headrace.models.dialects.usage import chat_usage, read_counts, read_usage
+
+_ENCODE = msgspec.json.Encoder().encode
+_DECODE = msgspec.json.Decoder(Any).decode
+_USUAL_MAX = 4096
+_Object = dict[str, Any]
+_EMPTY: _Object = {}
+_NONE: list[Any] = []
+
+
+def request(document: Mapping[str, Any], model: str | None = None) -> _Object:
+    """The request as messages.
+
+    Raises
+    ------
+    Untranslatable
+        It asks for what there is not.
+
+    Examples
+    --------
+    >>> request({"model": "m", "messages": [{"role": "system", "content": "Be brief."},
+    ...          {"role": "user", "content": "Hi"}], "max_tokens": 5})
+    {'model': 'm', 'max_tokens': 5, 'system': [...], 'messages': [{'role': 'user', 'content': [...]}]}
+    """
+    _refuse(document)
+    system: list[_Object] = []
+    messages: list[_Object] = []
+    for message in document.get("messages") or _NONE:
+        role = message.get("role")
+        if role in ("system", "developer"):
+            system.extend(_parts(message.get("content")))
+        elif role == "assistant":
+            _add(messages, "assistant", [*_parts(message.get("content")), *_uses(message.get("tool_calls") or _NONE)])
+        elif role == "tool":
+            result = {"type": "tool_result", "tool_use_id": message.get("tool_call_id")}
+            _add(messages, "user", [{**result, "content": list(_parts(message.get("content")))}])
+        elif role == "user":
+            _add(messages, "user", _parts(message.get("content")))
+        else:
+            raise Untranslatable(f"a message of the role {role!r:.40}")
+    out: _Object = {
+        "model": model or document.get("model"),
+        "max_tokens": document.get("max_completion_tokens") or document.get("max_tokens") or _USUAL_MAX,
+    }
+    if system:
+        out["system"] = system
+    out["messages"] = messages
+    return {**out, **_options(document)}
+
+
+def _refuse(document: Mapping[str, Any]) -> None:
+    form: Any = document.get("response_format")
+    wanted = {
+        "n": document.get("n") not in (None, 1),
+        "logprobs": bool(document.get("logprobs")),
+        "response_format": form is not None and form.get("type") != "text",
+        "audio": document.get("audio") is not None,
+        "functions": bool(document.get("functions")),
+    }
+    for what, asked in wanted.items():
+        if asked:
+            raise Untranslatable(f"{what!r} has no counterpart in Anthropic's messages")
+
+
+def _options(document: Mapping[str, Any]) -> _Object:
+    out: _Object = {}
+    stop = document.get("stop")
+    if stop:
+        out["stop_sequences"] = [stop] if isinstance(stop, str) else stop
+    if document.get("temperature") is not None:
+        out["temperature"] = min(document["temperature"], 1)
+    if document.get("top_p") is not None:
+        out["top_p"] = document["top_p"]
+    if document.get("user"):
+        out["metadata"] = {"user_id": document["user"]}
+    if document.get("stream"):
+        out["stream"] = True
+    if document.get("tools"):
+        out["tools"] = [_tool(tool) for tool in document["tools"]]
+        choice = _choice(document)
+        if choice:
+            out["tool_choice"] = choice
+    return out
+
+
+def _tool(tool: _Object) -> _Object:
+    if tool.get("type") != "function":
+        raise Untranslatable(f"a tool of the type {tool.get('type')!r:.40}")
+    function = tool["function"]
+    out = {"name": function.get("name"), "input_schema": function.get("parameters") or {"type": "object"}}
+    return {**out, "description": function["description"]} if function.get("description") else out
+
+
+def _choice(document: Mapping[str, Any]) -> _Object:
+    asked: Any = document.get("tool_choice")
+    choice: _Object
+    if isinstance(asked, dict):
+        choice = {"type": "tool", "name": asked["function"]["name"]}
+    else:
+        choice = {"type": "any" if asked == "required" else asked} if asked else {}
+    if document.get("parallel_tool_calls") is False and choice.get("type") != "none":
+        choice = {"type": "auto", **choice, "disable_parallel_tool_use": True}
+    return choice
+
+
+def _add(messages: list[_Object], role: str, parts: Iterable[_Object]) -> None:
+    """Neighbours of one role become one message: results of tools must all be in the message after their calls."""
+    found = list(parts)
+    if messages and messages[-1]["role"] == role:
+        messages[-1]["content"].extend(found)
+    elif found:
+        messages.append({"role": role, "content": found})
+
+
+def _parts(content: Any) -> Iterable[_Object]:
+    if isinstance(content, str):
+        if content:  # an empty text is refused
+            yield {"type": "text", "text": content}
+        return
+    for part in content or _NONE:
+        kind = part.get("type")
+        if kind in ("text", "refusal"):
+            yield {"type": "text", "text": part[kind]}
+        elif kind == "image_url":
+            yield {"type": "image", "source": _source(part["image_url"]["url"])}
+        else:
+            raise Untranslatable(f"content of the type {kind!r:.40}")
+
+
+def _source(url: str) -> _Object:
+    if not url.startswith("data:"):
+        return {"type": "url", "url": url}
+    kind, _, data = url.removeprefix("data:").partition(";base64,")
+    return {"type": "base64", "media_type": kind, "data": data}
+
+
+def _uses(calls: Iterable[_Object]) -> Iterable[_Object]:
+    for call in calls:
+        function = call["function"]
+        try:
+            given = _DECODE(function.get("arguments") or "{}")
+        except msgspec.DecodeError as error:
+            raise Untranslatable(f"the arguments of a tool call are no JSON: {error}") from None
+        yield {"type": "tool_use", "id": call.get("id"), "name": function.get("name"), "input": given}
+
+
+# Answers -----------------------------------------------------------------------------------------------------------
+
+
+def whole(body: bytes, created: int) -> bytes:
+    """An answer of messages as one of chat. `created`: seconds since the epoch."""
+    document: _Object = _DECODE(body)
+    texts: list[str] = []
+    thoughts: list[str] = []
+    calls: list[_Object] = []
+    for block in document.get("content") or _NONE:
+        match block.get("type"):
+            case "text":
+                texts.append(block["text"])
+            case "thinking":
+                thoughts.append(block.get("thinking", ""))
+            case "tool_use":
+                arguments = _ENCODE(block.get("input") or _EMPTY).decode()
+                function = {"name": block.get("name"), "arguments": arguments}
+                calls.append({"id": block.get("id"), "type": "function", "function": function})
+            case _:
+                pass  # a tool of the provider's own, of which chat knows nothing
+    message: _Object = {"role": "assistant", "content": "".join(texts) if texts or not calls else None}
+    message |= {"reasoning_content": "".join(thoughts)} if thoughts else {}
+    message |= {"tool_calls": calls} if calls else {}
+    finish = FINISH.get(document.get("stop_reason") or "", "stop")
+    return _ENCODE(
+        {
+            "id": document.get("id"),
+            "object": "chat.completion",
+            "created": created,
+            "model": document.get("model"),
+            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish}],
+            "usage": chat_usage(read_usage(read_counts(document.get("usage")))),
+        }
+    )
+
+
+class ChatOfMessages(MessagesReader):
+    """Reads a stream of messages, and gives it on as one of chat.
+
+    Parameters
+    ----------
+    created
+        Seconds since the epoch.
+    usage
+        Whether the client asked for a chunk of usage.
+    """
+
+    __slots__ = ("_asked", "_calls", "_head")
+
+    def __init__(self, *, created: int, usage: bool) -> None:
+        super().__init__()
+        self._asked = usage
+        self._calls = -1
+        self._head: _Object = {"id": "", "object": "chat.completion.chunk", "created": created, "model": ""}
+
+    def _take(self, event: bytes, name: bytes, data: bytes) -> bytes:
+        super()._take(event, name, data)
+        document: _Object = _DECODE(data)
+        match document.get("type"):
+            case "message_start":
+                message = document.get("message") or _EMPTY
+                self._head |= {"id": message.get("id"), "model": message.get("model")}
+                return self._chunk({"role": "assistant", "content": ""})
+            case "content_block_start" if document["content_block"].get("type") == "tool_use":
+                self._calls += 1
+                block = document["content_block"]
+                function = {"name": block.get("name"), "arguments": ""}
+                call = {"index": self._calls, "id": block.get("id"), "type": "function", "function": function}
+                return self._chunk({"tool_calls": [call]})
+            case "content_block_delta":
+                return self._delta(document.get("delta") or _EMPTY)
+            case "message_delta":
+                reason = (document.get("delta") or _EMPTY).get("stop_reason")
+                return self._chunk(_EMPTY, FINISH.get(reason or "", "stop"))
+            case "message_stop":
+                counted = write(_ENCODE({**self._head, "choices": _NONE, "usage": chat_usage(self.usage)}))
+                return (counted if self._asked else b"") + write(b"[DONE]")
+            case _:
+                return b""
+
+    def _delta(self, delta: _Object) -> bytes:
+        match delta.get("type"):
+            case "text_delta":
+                return self._chunk({"content": delta["text"]})
+            case "thinking_delta":
+                return self._chunk({"reasoning_content": delta["thinking"]})
+            case "input_json_delta":
+                call = {"index": self._calls, "function": {"arguments": delta["partial_json"]}}
+                return self._chunk({"tool_calls": [call]})
+            case _:
+                return b""
+
+    def _chunk(self, delta: _Object, finish: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        return write(_ENCODE({**self._head, "choices": [choice]}))

@@ -1,0 +1,116 @@
+"""What answers say they took, in each provider's words.
+
+| who                | all of the prompt          | of it cached                          | the answer          |
+|--------------------|----------------------------|---------------------------------------|---------------------|
+| chat, embeddings   | `prompt_tokens`            | `prompt_tokens_details.cached_tokens` | `completion_tokens` |
+| responses          | `input_tokens`             | `input_tokens_details.cached_tokens`  | `output_tokens`     |
+| Anthropic messages | `input_tokens`, `cache_*`  | `cache_read_input_tokens`             | `output_tokens`     |
+
+Anthropic's `input_tokens` are those that were neither read from its cache nor written to it, so the three are added.
+Hidden reasoning is a part of the answer's tokens. Some servers leave it out of `completion_tokens` and count it in
+`total_tokens` only; it is added there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from headrace.models.call import Usage
+
+
+class Details(msgspec.Struct):
+    """Parts of a count."""
+
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class Counts(msgspec.Struct):
+    """A `usage` object of any of the dialects."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    prompt_tokens_details: Details | None = None
+    completion_tokens_details: Details | None = None
+    input_tokens_details: Details | None = None
+
+
+def read_counts(said: Any) -> Counts | None:
+    """A `usage` object that was parsed already; None where it is none: it must not fail an answer that is good."""
+    try:
+        return None if said is None else msgspec.convert(said, Counts)
+    except msgspec.ValidationError:
+        return None
+
+
+def read_usage(counts: Counts | None) -> Usage | None:
+    """Usage as the policies want it; None where nothing sensible is said.
+
+    Examples
+    --------
+    >>> read_usage(Counts(prompt_tokens=10, completion_tokens=5, prompt_tokens_details=Details(cached_tokens=8)))
+    Usage(prompt_tokens=10, output_tokens=5, cached_tokens=8)
+    >>> read_usage(Counts(input_tokens=10, output_tokens=5, cache_read_input_tokens=90))
+    Usage(prompt_tokens=100, output_tokens=5, cached_tokens=90)
+    >>> read_usage(Counts(prompt_tokens=10, completion_tokens=5, total_tokens=22,
+    ...                   completion_tokens_details=Details(reasoning_tokens=7)))
+    Usage(prompt_tokens=10, output_tokens=12, cached_tokens=0)
+    """
+    if counts is None:
+        return None
+    if counts.prompt_tokens is not None:
+        prompt, output = counts.prompt_tokens, counts.completion_tokens or 0
+        cached = _cached(counts.prompt_tokens_details)
+        details = counts.completion_tokens_details
+        hidden = details.reasoning_tokens if details is not None else None
+        if hidden and counts.total_tokens is not None and counts.total_tokens - prompt - output == hidden:
+            output += hidden
+    elif counts.input_tokens is not None:
+        read, made = counts.cache_read_input_tokens or 0, counts.cache_creation_input_tokens or 0
+        prompt, output = counts.input_tokens + read + made, counts.output_tokens or 0
+        cached = read + _cached(counts.input_tokens_details)
+    else:
+        return None
+    return Usage(prompt, output, min(cached, prompt)) if prompt >= 0 and output >= 0 and cached >= 0 else None
+
+
+def _cached(details: Details | None) -> int:
+    return (details.cached_tokens or 0) if details is not None else 0
+
+
+def chat_usage(usage: Usage | None) -> dict[str, Any] | None:
+    """The field `usage` of chat.
+
+    >>> chat_usage(Usage(10, 2, 4))["prompt_tokens_details"]
+    {'cached_tokens': 4}
+    """
+    if usage is None:
+        return None
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+    }
+
+
+def messages_usage(usage: Usage | None) -> dict[str, int]:
+    """The field `usage` of messages, which must be there.
+
+    >>> messages_usage(Usage(10, 2, 4))["input_tokens"]
+    6
+    """
+    usage = usage or Usage(0, 0)
+    return {
+        "input_tokens": usage.prompt_tokens - usage.cached_tokens,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": usage.cached_tokens,
+        "output_tokens": usage.output_tokens,
+    }

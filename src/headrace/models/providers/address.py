@@ -1,0 +1,140 @@
+"""What all upstreams over HTTP are declared with: an address, a key, headers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import ClassVar
+from urllib.parse import urlsplit
+
+from headrace.core.errors import DeclarationError, Misuse
+from headrace.http1.headers import FRAMING, Field
+from headrace.http1.origin import Origin
+from headrace.models.provider import Provider
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_HEADER = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_TARGET = re.compile(r"[\x21-\x22\x24-\x7e]*")
+
+
+class HttpProvider(Provider):
+    """An upstream with an address. The parameters are those of `OpenAI`.
+
+    Raises
+    ------
+    DeclarationError
+        The address, the key or a header cannot be.
+    """
+
+    _path: ClassVar[str] = ""
+    """The path that is meant when the address has none."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        model: str | None,
+        name: str | None,
+        key: str | None,
+        key_header: str,
+        headers: Mapping[str, str] | None,
+        tier: int,
+        requests_per_minute: float | None,
+        tokens_per_minute: float | None,
+        local: bool,
+    ) -> None:
+        self.origin, self._base, self._query = _address(url, self._path)
+        self._key = _key(key)
+        self._key_header = _header(key_header, "")
+        self._headers = dict(_header_pair(*pair) for pair in (headers or {}).items())
+        authority = self.origin.authority.decode()
+        super().__init__(
+            name if name is not None else f"{authority}/{model}" if model else authority,
+            model=model,
+            tier=tier,
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+            local=local,
+        )
+
+    @property
+    def url(self) -> str:
+        """The address, without its query, which may hold secrets."""
+        return f"{self.origin}{self._base}"
+
+    def describe(self) -> str:
+        """One line, without secrets."""
+        return f"{self.model} at {self.url}" if self.model else self.url
+
+    def _target(self, path: str) -> bytes:
+        return f"{self._base}{path}{self._query}".encode()
+
+    def _fields(self, environment: Mapping[str, str]) -> list[Field]:
+        """The headers of every request, the key included."""
+        fields = [(name.encode(), value.encode("latin-1")) for name, value in self._headers.items()]
+        if self._key is None:
+            return fields
+        secret = environment.get(self._key, "").strip()
+        if not secret:
+            raise DeclarationError(
+                f"the upstream {self.name!r} needs its key, and the environment variable {self._key} is not set",
+                hint=f"set {self._key} where the app runs",
+            )
+        if not secret.isascii() or not secret.isprintable():
+            raise DeclarationError(
+                f"the environment variable {self._key} holds characters that no key has",
+                hint="set it again, without line breaks and quotation marks of another alphabet",
+            )
+        bearer = self._key_header == "authorization"
+        return [*fields, (self._key_header.encode(), f"Bearer {secret}".encode() if bearer else secret.encode())]
+
+
+def _address(url: str, path: str) -> tuple[Origin, str, str]:
+    """Origin, path without a slash at its end, and query with its question mark."""
+    if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DeclarationError(f"{url!r:.100} is no URL", hint='write for example "http://127.0.0.1:8000/v1"')
+    if "@" in urlsplit(url).netloc:
+        raise DeclarationError(
+            "the URL of an upstream holds a user or a password",
+            hint="name the environment variable of a key: key=...",
+        )
+    try:
+        origin = Origin.parse(url)
+    except Misuse as error:
+        raise DeclarationError(error.message, hint=error.hint) from None
+    parts = urlsplit(url)
+    base = (parts.path.rstrip("/") or path) if parts.path in ("", "/") else parts.path.rstrip("/")
+    query = f"?{parts.query}" if parts.query else ""
+    if parts.fragment or not _TARGET.fullmatch(base + query):
+        raise DeclarationError(
+            f"the address {url.partition('?')[0]!r:.100} has a fragment, or characters that must be percent-encoded",
+            hint="write it as it stands in a request line",
+        )
+    return origin, base, query
+
+
+def _key(key: str | None) -> str | None:
+    if key is not None and not _VARIABLE.fullmatch(key):
+        # What stands there may be the secret itself: it is not shown.
+        raise DeclarationError(
+            "the key of an upstream is no name of an environment variable",
+            hint='give the name of the variable, not the key itself: key="OPENAI_API_KEY"',
+        )
+    return key
+
+
+def _header(name: str, value: str) -> str:
+    lower = name.lower()
+    if not _HEADER.fullmatch(lower) or lower.encode() in FRAMING:
+        raise DeclarationError(
+            f"{name!r:.60} is no header that can be set", hint="leave it out: those of the framing are written for you"
+        )
+    if not value.isascii() or any(ord(character) < 32 for character in value):
+        raise DeclarationError(
+            f"the value of the header {name!r:.60} holds characters that no header has", hint="encode the value"
+        )
+    return lower
+
+
+def _header_pair(name: str, value: str) -> tuple[str, str]:
+    return _header(name, value), value

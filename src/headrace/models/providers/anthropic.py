@@ -1,0 +1,112 @@
+"""Upstreams that speak Anthropic's messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import msgspec
+
+from headrace.core.clock import SECOND, Clock
+from headrace.http1.headers import Field
+from headrace.models.call import Usage
+from headrace.models.dialects import chat_as_messages
+from headrace.models.dialects.stream import MessagesReader
+from headrace.models.dialects.whole import check_whole
+from headrace.models.provider import Opening
+from headrace.models.providers.address import HttpProvider
+from headrace.models.providers.body import asks_usage, set_fields, why_not
+from headrace.models.providers.exchange import HttpCarrier, Route, said_in
+from headrace.models.request import Dialect, ModelRequest
+
+
+class Anthropic(HttpProvider):
+    """A server that speaks Anthropic's messages.
+
+    Bodies of messages are passed on byte for byte, but for `model`. Requests of chat are translated, both ways
+    (`dialects/chat_as_messages.py` says how).
+
+    Parameters
+    ----------
+    url
+        The base address; `/v1` is meant where it has no path.
+    model, name, headers, tier, requests_per_minute, tokens_per_minute, local
+        As in `OpenAI`.
+    key
+        The name of the environment variable that holds the API key, sent as `x-api-key`.
+    version
+        Of the API, sent as `anthropic-version`.
+
+    Examples
+    --------
+    >>> Anthropic(model="claude-x", key="ANTHROPIC_API_KEY")
+    <Anthropic api.anthropic.com/claude-x: claude-x at https://api.anthropic.com/v1>
+    """
+
+    kind: ClassVar[str] = "anthropic"
+    _path: ClassVar[str] = "/v1"
+
+    def __init__(
+        self,
+        url: str = "https://api.anthropic.com",
+        *,
+        model: str | None = None,
+        name: str | None = None,
+        key: str | None = None,
+        key_header: str = "x-api-key",
+        headers: Mapping[str, str] | None = None,
+        tier: int = 0,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        local: bool = False,
+        version: str = "2023-06-01",
+    ) -> None:
+        super().__init__(
+            url,
+            model=model,
+            name=name,
+            key=key,
+            key_header=key_header,
+            headers={"anthropic-version": version, **(headers or {})},
+            tier=tier,
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+            local=local,
+        )
+
+    async def open(self, opening: Opening) -> HttpCarrier:
+        """Find the key."""
+        headers: list[Field] = [(b"content-type", b"application/json"), *self._fields(opening.environment)]
+        routes = {
+            Dialect.MESSAGES: Route(self._target("/messages"), self._plain, _whole, lambda _: MessagesReader()),
+            Dialect.CHAT: self._chat(opening.clock),
+        }
+        return HttpCarrier(self.name, opening.client, opening.clock, self.origin, headers, routes)
+
+    def _plain(self, request: ModelRequest) -> bytes:
+        if self.model is None or request.document.get("model") == self.model:
+            return request.body
+        return set_fields(request.body, model=self.model)
+
+    def _chat(self, clock: Clock) -> Route:
+        """Clients that speak chat."""
+
+        def whole(body: bytes) -> tuple[bytes, Usage | None]:
+            usage = check_whole(Dialect.MESSAGES, body)
+            return chat_as_messages.whole(body, clock.now() // SECOND), usage
+
+        def reader(request: ModelRequest) -> chat_as_messages.ChatOfMessages:
+            return chat_as_messages.ChatOfMessages(created=clock.now() // SECOND, usage=asks_usage(request))
+
+        return Route(
+            self._target("/messages"),
+            lambda request: msgspec.json.encode(chat_as_messages.request(request.document, self.model)),
+            whole,
+            reader,
+            refusal=said_in(Dialect.CHAT),
+            refuses=lambda request: why_not(chat_as_messages.request, request),
+        )
+
+
+def _whole(body: bytes) -> tuple[bytes, Usage | None]:
+    return body, check_whole(Dialect.MESSAGES, body)

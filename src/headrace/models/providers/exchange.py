@@ -1,0 +1,271 @@
+"""One attempt as one HTTP exchange: the request out, the answer judged, never a broken answer as a whole one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from headrace.core.clock import Clock
+from headrace.core.errors import BadAnswer, ExchangeError, PoolFull, TimedOut
+from headrace.http1.answer import Answer
+from headrace.http1.client import Client
+from headrace.http1.headers import Field
+from headrace.http1.origin import Origin
+from headrace.models.call import Usage
+from headrace.models.dialects.errors import error_of, read_error, write_error
+from headrace.models.dialects.stream import StreamReader
+from headrace.models.failure import Failure, classify
+from headrace.models.headers import NOTHING, Limits, read_limits
+from headrace.models.provider import Failed, Incoming, Whole
+from headrace.models.request import Dialect, ModelRequest
+
+_LIMITS = (b"x-ratelimit-", b"anthropic-ratelimit-", b"retry-after")
+_PASSED = frozenset(
+    {b"content-type", b"x-request-id", b"request-id", b"openai-version", b"openai-processing-ms", b"openai-model"}
+)
+"""Headers of an answer that concern whoever asked. Limits and names of accounts are not theirs to see."""
+_EARLY = 1024 * 1024
+"""Bytes that a stream may send before its first content."""
+_LINGER = 1.0
+"""Seconds in which HTTP's end must follow the end mark of a stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How requests of one dialect are carried to an upstream, and their answers back.
+
+    Attributes
+    ----------
+    target
+        Path and query.
+    encode
+        The body that is sent.
+    whole
+        Judges an answer that is no stream: what is passed on, and what it took. Raises `Failed`.
+    reader
+        Makes the reader of a stream; None: there are no streams.
+    refusal
+        Says the body of a refusal (its status, its body) in the client's dialect.
+    refuses
+        Says why a request cannot be sent there; empty: it can.
+    """
+
+    target: bytes
+    encode: Callable[[ModelRequest], bytes]
+    whole: Callable[[bytes], tuple[bytes, Usage | None]]
+    reader: Callable[[ModelRequest], StreamReader] | None
+    refusal: Callable[[int, bytes], bytes] | None = None
+    refuses: Callable[[ModelRequest], str] | None = None
+
+
+class HttpCarrier:
+    """An upstream that is reached by HTTP.
+
+    Parameters
+    ----------
+    name
+        Of the upstream, for messages.
+    client, clock
+        As in `Opening`.
+    origin
+        Where it is.
+    headers
+        Of every request.
+    routes
+        By dialect of the client; a dialect that is not here is refused.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        client: Client,
+        clock: Clock,
+        origin: Origin,
+        headers: Sequence[Field],
+        routes: Mapping[Dialect, Route],
+    ) -> None:
+        self.name = name
+        self._client = client
+        self._clock = clock
+        self._origin = origin
+        self._headers = tuple(headers)
+        self._routes = dict(routes)
+
+    def refuses(self, request: ModelRequest) -> str:
+        """Why it cannot take such a request; empty when it can."""
+        route = self._routes.get(request.dialect)
+        if route is None:
+            return f"{self.name} does not speak {request.dialect.value}"
+        if request.stream and route.reader is None:
+            return f"{self.name} has no streams of {request.dialect.value}"
+        why = route.refuses(request) if route.refuses is not None else ""
+        return f"{self.name} cannot be asked for {why}" if why else ""
+
+    async def begin(self, request: ModelRequest) -> Incoming:
+        """Send it, and wait for the whole answer or the first content of a stream."""
+        route = self._routes[request.dialect]
+        try:
+            answer = await self._client.request(
+                b"POST",
+                self._origin,
+                route.target,
+                self._headers,
+                route.encode(request),
+                resend=request.repeatable,
+            )
+            passed, limits = self._heads(answer)
+            if answer.status >= 300:
+                await self._refused(answer, route, limits)
+            if not request.stream or route.reader is None:
+                body, usage = route.whole(await answer.read())
+                return Whole(body, usage=usage, status=answer.status, headers=passed, limits=limits)
+            return await self._stream(answer, route.reader(request), passed, limits)
+        except ExchangeError as error:
+            raise exchange_failure(error) from error
+
+    async def aclose(self) -> None:
+        """The connections are the client's."""
+
+    async def _stream(
+        self, answer: Answer, reader: StreamReader, passed: Sequence[Field], limits: Limits
+    ) -> IncomingStream:
+        kind = answer.header(b"content-type") or b""
+        if not kind.startswith(b"text/event-stream"):
+            body = await answer.read()
+            error = error_of(body)
+            failure, message = read_error(error) if error else (Failure.SERVER_ERROR, "")
+            raise Failed(failure, f"a stream was asked for, and {kind!r:.60} came: {message:.200}", body=body)
+        incoming = IncomingStream(answer, reader, passed, limits)
+        await incoming.begin()
+        return incoming
+
+    async def _refused(self, answer: Answer, route: Route, limits: Limits) -> NoReturn:
+        """Raise what a status that is no success says."""
+        body = await answer.read()
+        status = answer.status
+        error = error_of(body)
+        failure, message = read_error(error, status) if error else (classify(status), "")
+        if status < 400:  # redirects are not followed: the address in the declaration is wrong
+            failure, message = Failure.MISSING, f"it redirects to {answer.header(b'location')!r:.200}"
+        said = route.refusal(status, body) if route.refusal is not None else body
+        message = f"{self.name} answered {status}" + (f": {message:.500}" if message else "")
+        raise Failed(failure or Failure.SERVER_ERROR, message, status=status, body=said, limits=limits)
+
+    def _heads(self, answer: Answer) -> tuple[list[Field], Limits]:
+        """The headers that are passed on, and the limits that the others tell."""
+        passed: list[Field] = []
+        told: dict[str, str] | None = None
+        for field in answer.headers:
+            name = field[0]
+            if name in _PASSED:
+                passed.append(field)
+            elif name.startswith(_LIMITS):
+                told = {} if told is None else told
+                told[name.decode("latin-1")] = field[1].decode("latin-1")
+        return passed, NOTHING if told is None else read_limits(told, self._clock.now())
+
+
+class IncomingStream:
+    """A stream of events that comes in over HTTP."""
+
+    __slots__ = ("_answer", "_early", "_reader", "complete", "headers", "limits", "status")
+
+    def __init__(self, answer: Answer, reader: StreamReader, headers: Sequence[Field], limits: Limits) -> None:
+        self.status = answer.status
+        self.headers = headers
+        self.limits = limits
+        self.complete = False
+        self._answer = answer
+        self._reader = reader
+        self._early = b""
+
+    @property
+    def usage(self) -> Usage | None:
+        """As far as it was told."""
+        return self._reader.usage
+
+    async def begin(self) -> None:
+        """Read to the first content. What comes with it is kept for `next`."""
+        early: list[bytes] = []
+        size = 0
+        while not self._reader.begun:
+            piece = await self._read()
+            if not piece and self.complete:
+                break
+            early.append(piece)
+            size += len(piece)
+            if size > _EARLY:
+                self.stop()
+                raise Failed(Failure.SERVER_ERROR, f"the stream has no content in its first {size} bytes")
+        self._early = b"".join(early)
+
+    async def next(self) -> bytes:
+        """The next piece; empty after the last."""
+        if self._early:
+            early, self._early = self._early, b""
+            return early
+        return b"" if self.complete else await self._read()
+
+    def stop(self) -> None:
+        """Close the connection."""
+        self._answer.abort()
+
+    async def _read(self) -> bytes:
+        """What is to be passed on of what comes; empty only when the stream is complete."""
+        reader = self._reader
+        while True:
+            if reader.failed is not None:
+                self.stop()
+                raise reader.failed
+            try:
+                piece = await self._answer.__anext__()
+            except StopAsyncIteration:
+                given = reader.finish(vouched=self._answer.delimited != "close")
+            except ExchangeError as error:
+                raise exchange_failure(error) from error
+            else:
+                given = reader.feed(piece)
+            if reader.ended:
+                self._end()
+                return given
+            if given:
+                return given
+
+    def _end(self) -> None:
+        """All came. The connection is kept if HTTP's own end follows soon; nobody waits for that."""
+        self.complete = True
+        if not self._answer.complete:
+            asyncio.get_running_loop().call_later(_LINGER, self._answer.abort)
+
+
+def said_in(dialect: Dialect) -> Callable[[int, bytes], bytes]:
+    """Says refusals of another dialect in this one.
+
+    >>> said_in(Dialect.MESSAGES)(429, b'{"error":{"message":"slow"}}')
+    b'{"type":"error","error":{"type":"rate_limit_error","message":"slow"}}'
+    """
+
+    def say(status: int, body: bytes) -> bytes:
+        _, message = read_error(error_of(body), status)
+        return write_error(dialect, status, message or f"the upstream answered {status}")
+
+    return say
+
+
+def exchange_failure(error: ExchangeError) -> Failed:
+    """What the end of an exchange says about the upstream.
+
+    >>> from headrace.core.errors import Unreachable
+    >>> exchange_failure(Unreachable("cannot connect")).failure
+    <Failure.CONNECTION: 'connection'>
+    """
+    failure = Failure.CONNECTION
+    if isinstance(error, TimedOut):
+        failure = Failure.TIMEOUT
+    elif isinstance(error, PoolFull):
+        failure = Failure.OVERLOADED
+    elif isinstance(error, BadAnswer):
+        failure = Failure.SERVER_ERROR
+    return Failed(failure, error.message)

@@ -1,0 +1,460 @@
+"""A declared model, running: the router, and the shell that does what it says.
+
+One call is one `_Ask`. Its first attempt runs within `send` itself, which most calls end with; others (retries, hedges)
+are tasks until their answer has begun. From then on nothing runs beside the client: the client's own reading pulls the
+stream, piece by piece, so that a client that reads slowly slows its upstream and nothing piles up in between. What may
+be due is one timer of the router (`wake`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from headrace.core.clock import Clock
+from headrace.core.errors import ModelRefused, StreamBroken
+from headrace.core.events import ModelCalled, NullRecorder, Recorder
+from headrace.models.action import Action, Attempt, Deliver, Done, Reason, Refused, Start, Stop
+from headrace.models.alarm import Alarm
+from headrace.models.budget import Extra
+from headrace.models.call import Call, Usage
+from headrace.models.delivery import Delivery
+from headrace.models.estimate import Tokens, prompt_bytes
+from headrace.models.failure import Failure
+from headrace.models.provider import Carrier, Failed, Incoming
+from headrace.models.request import ModelRequest, Terms
+from headrace.models.router import Router
+
+_LOG = logging.getLogger(__name__)
+
+
+class _Ask:
+    """One call under way."""
+
+    __slots__ = (
+        "attempts", "began", "call", "delivered", "first", "hedged", "last", "outcome", "queued", "ready", "request",
+        "running", "size", "terms",
+    )  # fmt: skip
+
+    def __init__(self, request: ModelRequest, terms: Terms, call: Call, size: int, began: float) -> None:
+        self.request = request
+        self.size = size
+        self.terms = terms
+        self.call = call
+        self.began = began
+        self.queued: float | None = None
+        self.attempts = 0
+        self.hedged = False
+        self.last: Failed | None = None
+        self.first: Attempt | None = None
+        self.outcome: Delivery | ModelRefused | None = None
+        self.ready: asyncio.Future[None] | None = None
+        self.delivered: Delivery | None = None
+        self.running: dict[int, _Running] = {}
+
+
+class _Running:
+    """An attempt: what runs until its answer has begun, and then the answer."""
+
+    __slots__ = ("incoming", "inline", "interrupted", "task")
+
+    def __init__(self, task: asyncio.Task[Any] | None, *, inline: bool = False) -> None:
+        self.task = task
+        self.inline = inline
+        self.interrupted = False
+        self.incoming: Incoming | None = None
+
+    def stop(self) -> None:
+        """End it at its upstream."""
+        if self.incoming is not None:
+            self.incoming.stop()
+        elif self.task is not None:
+            self.interrupted = True
+            self.task.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamState:
+    """What is known of an upstream at an instant.
+
+    Attributes
+    ----------
+    in_flight, limit
+        Attempts under way, and the most that may be.
+    state
+        Of its breaker: `closed`, `open`, `half_open`.
+    failure_share
+        Of its attempts lately.
+    """
+
+    upstream: str
+    model: str
+    tier: int
+    in_flight: int
+    limit: float
+    state: str
+    failure_share: float
+
+
+class RoutedModel:
+    """Carries requests to the upstreams of one declared model (a `Caller`).
+
+    Parameters
+    ----------
+    name
+        Of the declared model.
+    router
+        With one upstream per carrier, of the same name.
+    carriers
+        By name of upstream.
+    clock
+        Its `monotonic` is the time of the router.
+    deadline
+        Seconds that a call may take at most, whatever its terms say.
+    recorder
+        Hears of every call.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        router: Router,
+        carriers: Mapping[str, Carrier],
+        *,
+        clock: Clock,
+        deadline: float,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self.name = name
+        self.router = router
+        self.tokens = Tokens()
+        self._carriers = dict(carriers)
+        self._models = {one.spec.name: one.spec.model for one in router.selection.upstreams}
+        self._clock = clock
+        self._deadline = deadline
+        self._recorder = recorder or NullRecorder()
+        self._asks: dict[str, _Ask] = {}
+        self._flowing: dict[int, Delivery] = {}
+        self._numbers = itertools.count(1)
+        self._alarm = Alarm(clock, self._poll)
+
+    def may_shadow(self) -> bool:
+        """Take a token of the resilience budget for a call whose answer nobody waits for; False: do not send it."""
+        return self.router.may_shadow()
+
+    @property
+    def open(self) -> int:
+        """Calls under way."""
+        return len(self._asks)
+
+    def states(self) -> Iterator[UpstreamState]:
+        """What is known of each upstream now."""
+        now = self._clock.monotonic()
+        for one in self.router.selection.upstreams:
+            yield UpstreamState(
+                one.spec.name,
+                one.spec.model,
+                one.spec.tier,
+                one.in_flight,
+                one.limit.current,
+                one.breaker.state(now).value,
+                one.breaker.failure_share(now),
+            )
+
+    async def send(self, request: ModelRequest, terms: Terms) -> Delivery:
+        """Send a request; returns with the first content of a stream, or with the whole of another answer.
+
+        Cancelled, it ends what runs at upstreams at once.
+
+        Raises
+        ------
+        ModelRefused
+            No answer; `reason` and `failure` say why.
+        """
+        now = self._clock.monotonic()
+        size = prompt_bytes(request.body, request.document)
+        ask = _Ask(request, terms, self._call(now, request, terms, size), size, now)
+        self._asks[ask.call.id] = ask
+        self._act(self.router.submit(now, ask.call))
+        try:
+            if ask.first is not None:
+                await self._inline(ask, ask.first)
+            if ask.outcome is None:
+                ask.ready = asyncio.get_running_loop().create_future()
+                await ask.ready
+        except asyncio.CancelledError:
+            self._cancel(ask)
+            raise
+        if isinstance(ask.outcome, Delivery):
+            return ask.outcome
+        raise ask.outcome or ModelRefused(f"the model {self.name!r} gave no answer", reason=Reason.FAILED.value)
+
+    async def _inline(self, ask: _Ask, attempt: Attempt) -> None:
+        """Make the first attempt in the caller's own task.
+
+        When the router stops it (a hedge won), the task is interrupted as `asyncio.timeout` does it: cancelled, and
+        the cancellation taken back where it was ours alone.
+        """
+        running = ask.running[attempt.id]
+        task = running.task = asyncio.current_task()
+        if task is None:  # pragma: no cover - a coroutine runs in a task
+            return
+        cancelling = task.cancelling()
+        try:
+            await self._attempt(ask, attempt)
+        except asyncio.CancelledError:
+            if not running.interrupted or task.uncancel() > cancelling:
+                raise
+        finally:
+            running.task = None
+
+    async def aclose(self) -> None:
+        """End all calls."""
+        attempts = [one for ask in self._asks.values() for one in ask.running.values()]
+        running = [one.task for one in attempts if one.task is not None and not one.inline]
+        for ask in list(self._asks.values()):
+            self._cancel(ask)
+        self._alarm.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    def _call(self, now: float, request: ModelRequest, terms: Terms, size: int) -> Call:
+        """The request as the policies see it."""
+        refused = [(name, why) for name, one in self._carriers.items() if (why := one.refuses(request))]
+        if len(refused) == len(self._carriers):
+            raise ModelRefused(
+                f"no upstream of {self.name!r} takes this request: {'; '.join(why for _, why in refused)}",
+                reason=Reason.FAILED.value,
+                failure=Failure.BAD_REQUEST.value,
+                hint="ask in another dialect, or declare an upstream that speaks this one",
+            )
+        return Call(
+            id=str(next(self._numbers)),
+            prompt_tokens=request.prompt_tokens or self.tokens.size(size),
+            output_tokens=self.tokens.output(now, max_tokens=request.max_output_tokens),
+            deadline=min(terms.deadline, now + self._deadline),
+            tenant=terms.tenant,
+            priority=terms.priority,
+            session=terms.session,
+            stream=request.stream,
+            repeatable=request.repeatable,
+            key=terms.key,
+            without=frozenset([name for name, _ in refused]) if refused else _NOBODY,
+        )
+
+    # Attempts ------------------------------------------------------------------------------------------------------
+
+    async def _attempt(self, ask: _Ask, attempt: Attempt) -> None:
+        """Make an attempt up to where its answer begins."""
+        try:
+            incoming = await self._carriers[attempt.upstream].begin(ask.request)
+        except Failed as failed:
+            self._failed(ask, attempt.id, failed)
+        # The boundary to kinds of upstreams and to functions of users: a call must not hang because they raise.
+        except Exception as error:
+            _LOG.exception("an attempt at %s raised", attempt.upstream)
+            message = f"{attempt.upstream} raised {type(error).__name__}: {error}"
+            self._failed(ask, attempt.id, Failed(Failure.SERVER_ERROR, message))
+        else:
+            self._begun(ask, attempt, incoming)
+
+    def _begun(self, ask: _Ask, attempt: Attempt, incoming: Incoming) -> None:
+        running = ask.running.get(attempt.id)
+        if running is None:  # stopped in the turn in which it came
+            incoming.stop()
+            return
+        running.incoming, running.task = incoming, None
+        if incoming.complete:
+            self._ended(ask, attempt.id, incoming)
+        else:
+            self._act(self.router.on_first_token(self._clock.monotonic(), attempt.id))
+
+    def _ended(self, ask: _Ask, attempt: int, incoming: Incoming) -> None:
+        """All of an answer is there."""
+        now = self._clock.monotonic()
+        usage = incoming.usage
+        if usage is not None:
+            self.tokens.observe(
+                now, prompt_bytes=ask.size, prompt_tokens=usage.prompt_tokens, output_tokens=usage.output_tokens
+            )
+        self._act(self.router.on_end(now, attempt, usage, incoming.limits))
+
+    def _failed(self, ask: _Ask, attempt: int, failed: Failed) -> None:
+        """An attempt has failed. One that was stopped has nothing to tell."""
+        if ask.running.pop(attempt, None) is None:
+            return
+        ask.last = failed
+        self._act(self.router.on_failure(self._clock.monotonic(), attempt, failed.failure, failed.limits))
+
+    # What the client does ------------------------------------------------------------------------------------------
+
+    def came(self, delivery: Delivery) -> None:
+        """More of a stream came."""
+        ask = self._asks.get(delivery.call)
+        if delivery.incoming.complete and ask is not None:
+            self._ended(ask, delivery.attempt, delivery.incoming)
+        elif ask is not None:
+            self.router.on_progress(self._clock.monotonic(), delivery.attempt)
+
+    def broke(self, delivery: Delivery, failed: Failed) -> None:
+        """A stream broke off."""
+        ask = self._asks.get(delivery.call)
+        if ask is not None:
+            self._failed(ask, delivery.attempt, failed)
+
+    def let_go(self, delivery: Delivery) -> None:
+        """The client does not want the rest."""
+        ask = self._asks.get(delivery.call)
+        if ask is not None:
+            self._cancel(ask)
+
+    def _cancel(self, ask: _Ask) -> None:
+        self._act(self.router.cancel(self._clock.monotonic(), ask.call.id))
+
+    # What the router says ------------------------------------------------------------------------------------------
+
+    def _act(self, actions: list[Action]) -> None:
+        # Not `match`: this is done several times for each request, and a class pattern costs three comparisons.
+        for action in actions:
+            if isinstance(action, Start):
+                self._start(action.attempt)
+            elif isinstance(action, Deliver):
+                self._deliver(action.attempt)
+            elif isinstance(action, Done):
+                self._done(self._asks.pop(action.call.id), action.usage, action.cost)
+            elif isinstance(action, Stop):
+                running = self._asks[action.attempt.call.id].running.pop(action.attempt.id, None)
+                if running is not None:
+                    running.stop()
+            else:
+                self._refused(self._asks.pop(action.call.id), action)
+        self._alarm.set(self.router.wake)
+
+    def _start(self, attempt: Attempt) -> None:
+        ask = self._asks[attempt.call.id]
+        ask.attempts += 1
+        if ask.queued is None:
+            ask.queued = attempt.started - ask.began
+        ask.hedged = ask.hedged or attempt.extra is Extra.HEDGE
+        if ask.attempts == 1 and ask.ready is None:
+            ask.first = attempt
+            ask.running[attempt.id] = _Running(None, inline=True)
+        else:
+            ask.running[attempt.id] = _Running(asyncio.get_running_loop().create_task(self._attempt(ask, attempt)))
+
+    def _deliver(self, attempt: Attempt) -> None:
+        ask = self._asks[attempt.call.id]
+        incoming = ask.running[attempt.id].incoming
+        if incoming is None:  # pragma: no cover - the router delivers what it was told has begun
+            return
+        delivery = ask.delivered = Delivery(
+            self,
+            ask.call.id,
+            attempt.id,
+            incoming,
+            upstream=attempt.upstream,
+            model=self._models[attempt.upstream],
+            attempts=ask.attempts,
+            queued=ask.queued or 0.0,
+            first_byte=self._clock.monotonic() - ask.began,
+        )
+        if not incoming.complete:
+            self._flowing[attempt.id] = delivery
+            self._end(ask, delivery)
+
+    def _end(self, ask: _Ask, outcome: Delivery | ModelRefused) -> None:
+        """`send` can return."""
+        if ask.outcome is None:
+            ask.outcome = outcome
+            if ask.ready is not None and not ask.ready.done():
+                ask.ready.set_result(None)
+
+    def _done(self, ask: _Ask, usage: Usage | None, cost: Decimal | None) -> None:
+        delivery = ask.delivered
+        if delivery is not None:
+            self._flowing.pop(delivery.attempt, None)
+            delivery.usage, delivery.cost, delivery.attempts = usage, cost, ask.attempts
+            self._end(ask, delivery)
+        self._record(ask, "done", usage, cost)
+
+    def _refused(self, ask: _Ask, refused: Refused) -> None:
+        delivery, last = ask.delivered, ask.last
+        failure = refused.failure
+        message = f"the model {self.name!r} gave no answer: {_WHY[refused.reason]}"
+        message += f"; {last.message}" if last is not None and refused.reason in _TELLS else ""
+        if delivery is not None and not delivery.incoming.complete:
+            self._flowing.pop(delivery.attempt, None)
+            why = last.message if last is not None and refused.reason is Reason.BROKEN else _WHY[refused.reason]
+            word = _FAILURES.get(refused.reason) or failure or Failure.CONNECTION
+            delivery.cost = refused.cost
+            delivery.end(StreamBroken(f"the answer of {delivery.upstream!r} broke off: {why}", failure=word.value))
+        else:
+            error = ModelRefused(
+                message,
+                reason=refused.reason.value,
+                failure=failure.value if failure is not None else "",
+                retry_after=refused.retry_after,
+                status=last.status if last is not None else 0,
+                body=last.body if last is not None else b"",
+                hint=_HINTS.get(refused.reason, ""),
+            )
+            self._end(ask, error)
+        self._record(ask, refused.reason.value, None, refused.cost, failure)
+
+    def _record(
+        self, ask: _Ask, outcome: str, usage: Usage | None, cost: Decimal | None, failure: Failure | None = None
+    ) -> None:
+        delivery, now = ask.delivered, self._clock.monotonic()
+        self._recorder.record(
+            ModelCalled(
+                request=ask.terms.id,
+                model=self.name,
+                upstream=delivery.upstream if delivery is not None else "",
+                status=delivery.status if delivery is not None else (ask.last.status if ask.last is not None else 0),
+                queued=ask.queued if ask.queued is not None else now - ask.began,
+                first_byte=delivery.first_byte if delivery is not None else None,
+                seconds=now - ask.began,
+                prompt_tokens=usage.prompt_tokens if usage is not None else None,
+                output_tokens=usage.output_tokens if usage is not None else None,
+                cached_tokens=usage.cached_tokens if usage is not None else None,
+                cost=cost,
+                attempts=ask.attempts,
+                hedged=ask.hedged,
+                outcome=outcome,
+                failure=failure.value if failure is not None else "",
+            )
+        )
+
+    # Time ----------------------------------------------------------------------------------------------------------
+
+    def _poll(self) -> None:
+        now = self._clock.monotonic()
+        for attempt, delivery in self._flowing.items():
+            # Its client reads slowly: that is no silence of the upstream.
+            if not delivery.waiting:
+                self.router.on_progress(now, attempt)
+        self._act(self.router.poll(now))
+
+
+_NOBODY: frozenset[str] = frozenset()
+_TELLS = frozenset({Reason.FAILED, Reason.BROKEN, Reason.DEADLINE})
+_WHY = {
+    Reason.DEADLINE: "its deadline passed",
+    Reason.SHED: "it was turned away, so that others are served in time",
+    Reason.QUEUE_FULL: "too many wait already",
+    Reason.OVER_BUDGET: "its key has not enough money left",
+    Reason.FAILED: "its attempts failed",
+    Reason.BROKEN: "it broke off after a part was seen",
+    Reason.CANCELLED: "nobody waits any more",
+}
+_FAILURES = {Reason.DEADLINE: Failure.TIMEOUT, Reason.CANCELLED: Failure.CANCELLED}
+_HINTS = {
+    Reason.DEADLINE: "give it more time, or look at why its upstreams are slow",
+    Reason.SHED: "try again after `retry_after` seconds",
+    Reason.QUEUE_FULL: "try again after `retry_after` seconds",
+    Reason.OVER_BUDGET: "wait for the next period, or raise the budget of the key",
+}

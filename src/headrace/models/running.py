@@ -1,0 +1,140 @@
+"""The models of an app, running: their upstreams opened, their routers in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack
+from random import Random
+from types import TracebackType
+
+from headrace.core.clock import SECOND, Clock
+from headrace.core.events import Recorder
+from headrace.http1.client import Client
+from headrace.models.billing import Billing
+from headrace.models.cost import Prices
+from headrace.models.declared import DeclaredModel
+from headrace.models.provider import Carrier, Opening, Provider
+from headrace.models.reply import Caller
+from headrace.models.routed import RoutedModel
+from headrace.models.router import Router
+from headrace.models.settings import UpstreamSpec
+from headrace.models.spending import Spending
+
+
+class Models(Mapping[str, Caller]):
+    """All models of an app by name; an async context manager, inside of which they can be called.
+
+    An upstream that several models use is opened once; what is learnt of it (limits, latency, health) each model learns
+    for itself.
+
+    Parameters
+    ----------
+    declared
+        By name, as `Declaration.models` has them.
+    client
+        Carries the HTTP of all upstreams; not closed here.
+    clock, random
+        As everywhere.
+    environment
+        Where keys are found.
+    recorder
+        Hears of every call.
+    spending
+        Budgets of keys, shared by all models; without them, nobody has a limit.
+
+    Raises
+    ------
+    DeclarationError
+        On entering: an upstream cannot be opened, because the variable of its key is not set, say.
+    """
+
+    def __init__(
+        self,
+        declared: Mapping[str, DeclaredModel],
+        *,
+        client: Client,
+        clock: Clock,
+        random: Random,
+        environment: Mapping[str, str],
+        recorder: Recorder | None = None,
+        spending: Spending | None = None,
+    ) -> None:
+        self._declared = dict(declared)
+        self._opening = Opening(client, clock, random, environment)
+        self._recorder = recorder
+        self._spending = Spending({}) if spending is None else spending
+        self._running: dict[str, RoutedModel] = {}
+        self._stack = AsyncExitStack()
+
+    def __getitem__(self, name: str) -> RoutedModel:
+        return self._running[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._running)
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    async def __aenter__(self) -> Models:
+        async with AsyncExitStack() as stack:
+            carriers = await self._open(stack)
+            for name, model in self._declared.items():
+                running = self._running[name] = self._run(model, carriers)
+                stack.push_async_callback(running.aclose)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._running.clear()
+        await self._stack.aclose()
+
+    async def _open(self, stack: AsyncExitStack) -> dict[Provider, Carrier]:
+        carriers: dict[Provider, Carrier] = {}
+        for model in self._declared.values():
+            for provider in model.upstreams:
+                if provider not in carriers:
+                    carriers[provider] = await provider.open(self._opening)
+                    stack.push_async_callback(carriers[provider].aclose)
+        return carriers
+
+    def _run(self, model: DeclaredModel, carriers: Mapping[Provider, Carrier]) -> RoutedModel:
+        opening = self._opening
+        epoch = opening.clock.now() / SECOND - opening.clock.monotonic()
+        named = dict(_named(model.tiers()))
+        router = Router(
+            [spec for spec, _ in named.values()],
+            model.policies,
+            Random(opening.random.getrandbits(64)),
+            billing=Billing(_prices(model), self._spending, epoch=epoch),
+        )
+        return RoutedModel(
+            model.name,
+            router,
+            {name: carriers[provider] for name, (_, provider) in named.items()},
+            clock=opening.clock,
+            deadline=model.deadline,
+            recorder=self._recorder,
+        )
+
+
+def _named(tiers: Iterable[tuple[Provider, int, str]]) -> Iterator[tuple[str, tuple[UpstreamSpec, Provider]]]:
+    """The upstreams of a model and its fallbacks, each once and with a name of its own."""
+    names: set[str] = set()
+    seen: set[Provider] = set()
+    for provider, tier, model in tiers:
+        if provider in seen:
+            continue
+        seen.add(provider)
+        name = provider.name if provider.name not in names else f"{model}/{provider.name}"
+        names.add(name)
+        yield name, (provider.spec(model).model_copy(update={"tier": tier, "name": name}), provider)
+
+
+def _prices(model: DeclaredModel) -> Prices:
+    """The prices of a model, and those of its fallbacks for what it has none for."""
+    if model.fallback is None:
+        return model.prices
+    other = _prices(model.fallback)
+    return Prices({**other.models, **model.prices.models}, model.prices.currency)

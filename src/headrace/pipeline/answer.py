@@ -1,0 +1,165 @@
+"""The answer to a request, and what is said beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
+
+from headrace.core.clock import isoformat
+from headrace.core.events import ModelCall, ReadAge
+
+
+@dataclass(slots=True)
+class Facts:
+    """What an answer says about itself.
+
+    Attributes
+    ----------
+    version
+        The version that answered: its name, and the hash of its content.
+    request
+        The request's id.
+    unchanged_as_of
+        "What the answer was built on had not changed as of this instant" (microseconds); None: it has, or nobody knows.
+    stale
+        "unchanged", "changed" or "unchecked".
+    changed
+        What changed since it was read, a sentence each.
+    retries
+        How often the handler ran again, or the answer was repaired, because something changed.
+    fallback
+        Which fallback answered; empty: none.
+    cache
+        "hit", "miss", or empty where there is no cache.
+    stages
+        Seconds per stage.
+    seconds
+        All of them, and what is between: the queue, the check.
+    """
+
+    version: str
+    request: str
+    unchanged_as_of: int | None = None
+    stale: str = "unchecked"
+    changed: list[str] = field(default_factory=list[str])
+    retries: int = 0
+    fallback: str = ""
+    cache: str = ""
+    reads: list[ReadAge] = field(default_factory=list[ReadAge])
+    models: list[ModelCall] = field(default_factory=list[ModelCall])
+    stages: dict[str, float] = field(default_factory=dict[str, float])
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the last event of a stream."""
+        return {
+            "version": self.version,
+            "request_id": self.request,
+            "unchanged_as_of": None if self.unchanged_as_of is None else isoformat(self.unchanged_as_of),
+            "stale": self.stale,
+            "changed": self.changed,
+            "retries": self.retries,
+            "fallback": self.fallback or None,
+            "reads": [{"name": read.name, "age_ms": read.age_ms, "status": read.status} for read in self.reads],
+            "stages": {name: round(seconds * 1000, 3) for name, seconds in self.stages.items()},
+        }
+
+
+class EventStream(Protocol):
+    """A streamed answer: an async iterator over server-sent events. Iterate it to its end, or `aclose` it."""
+
+    def __aiter__(self) -> Self: ...
+
+    async def __anext__(self) -> bytes:
+        """The next event."""
+        ...
+
+    async def values(self) -> list[Any]:
+        """All items at once, without the events around them."""
+        ...
+
+    async def aclose(self) -> None:
+        """Nobody takes more."""
+        ...
+
+
+@dataclass(slots=True)
+class Answer:
+    """An answer: whole, or a stream of events.
+
+    Attributes
+    ----------
+    body
+        JSON; empty of a stream.
+    events
+        Server-sent events. It ends with an event `headrace`, or raises after an event `error`.
+    """
+
+    facts: Facts
+    body: bytes = b""
+    events: EventStream | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What `live.ask` gives, here and from afar.
+
+    Attributes
+    ----------
+    value
+        The answer: plain JSON data, or of the type that was asked for. Of a stream, the list of its items.
+    version, request_id
+        Which version answered, and the number of the request in the server's log.
+    unchanged_as_of
+        Text of the instant as of which nothing had changed that the answer was built on; None: something has, or nobody
+        knows.
+    changed
+        What changed, a sentence each.
+    fallback
+        Which fallback answered; None: none did.
+    cache
+        "hit", "miss", or None where the endpoint has no cache.
+    """
+
+    value: Any
+    version: str
+    request_id: str
+    unchanged_as_of: str | None = None
+    stale: str = "unchecked"
+    changed: tuple[str, ...] = ()
+    retries: int = 0
+    fallback: str | None = None
+    cache: str | None = None
+
+    @classmethod
+    def of(cls, value: Any, facts: Facts) -> Asked:
+        """From the facts of an answer."""
+        at = facts.unchanged_as_of
+        return cls(
+            value=value,
+            version=facts.version,
+            request_id=facts.request,
+            unchanged_as_of=None if at is None else isoformat(at),
+            stale=facts.stale,
+            changed=tuple(facts.changed),
+            retries=facts.retries,
+            fallback=facts.fallback or None,
+            cache=facts.cache or None,
+        )
+
+    @classmethod
+    def from_headers(cls, value: Any, headers: Mapping[str, str]) -> Asked:
+        """From the headers of an HTTP answer."""
+        return cls(
+            value=value,
+            version=headers.get("x-headrace-version", ""),
+            request_id=headers.get("x-headrace-request-id", ""),
+            unchanged_as_of=headers.get("x-headrace-unchanged-as-of"),
+            stale=headers.get("x-headrace-stale", "unchecked"),
+            changed=tuple(json.loads(headers.get("x-headrace-changed", "[]"))),
+            retries=int(headers.get("x-headrace-retries", "0")),
+            fallback=headers.get("x-headrace-fallback"),
+            cache=headers.get("x-headrace-cache"),
+        )

@@ -1,0 +1,220 @@
+"""An endpoint as it is declared: a path, the versions of its handler, and what is promised for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from headrace.context.policy import FreshnessPolicy
+from headrace.core.errors import DeclarationError
+from headrace.pipeline.bounds import Bounds
+from headrace.pipeline.context import Context
+from headrace.pipeline.fallbacks import Fallback
+from headrace.pipeline.shape import Shape, shape_of
+from headrace.pipeline.stale import OnStale
+
+Function = Callable[..., Any]
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,39}")
+_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+RESERVED = frozenset({
+    "context", "tables", "push", "freshness", "quarantine", "validate", "mcp", "healthz", "readyz", "metrics",
+    "openapi.json", "v1",
+})  # fmt: skip
+"""First parts of the paths that every server has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """One version of an endpoint's code.
+
+    Attributes
+    ----------
+    weight
+        Its share of the users, until rows say otherwise.
+    shadow
+        Whether it runs beside, unseen.
+    prompts
+        Texts that are part of the version: a change of one is another version.
+    """
+
+    name: str
+    function: Function
+    shape: Shape
+    weight: float
+    shadow: bool
+    prompts: tuple[str, ...]
+    where: str
+
+
+class Endpoint:
+    """What `app.endpoint` returns in place of the handler. Called, it is the handler of its first version.
+
+    Attributes
+    ----------
+    path
+        Where it is served: POST, JSON in, JSON out.
+    versions
+        By name, the first one declared first.
+    deadline
+        Seconds.
+    reask
+        How often a model is asked once more whose typed answer does not fit.
+    reserve
+        Seconds of the deadline that are kept for the fallback.
+    cache
+        Bytes of answers that are kept; 0: none.
+    strict
+        Whether an answer waits until its sources are complete up to when it was made.
+    policy
+        What to do with context that is not fresh, for all reads that do not say so themselves.
+    where
+        `file:line` of the declaration.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        handler: Handler,
+        *,
+        deadline: float,
+        on_stale: OnStale,
+        fallbacks: tuple[Fallback, ...] = (),
+        reserve: float | None = None,
+        cache: int = 0,
+        strict: bool = False,
+        tolerances: tuple[Any, ...] = (),
+        policy: FreshnessPolicy | None = None,
+        reask: int = 1,
+        bounds: Bounds | None = None,
+        description: str = "",
+        where: str = "",
+        place: Callable[[], str] = str,
+    ) -> None:
+        self.path = path
+        self.versions: dict[str, Handler] = {handler.name: handler}
+        self.deadline = deadline
+        self.on_stale = on_stale
+        self.fallbacks = fallbacks
+        kept = max((one.reserve(deadline) for one in fallbacks), default=0.0)
+        self.reserve = kept if reserve is None else reserve
+        self.cache = cache
+        self.strict = strict
+        self.tolerances = tolerances
+        self.policy = policy
+        self.reask = reask
+        self.bounds = bounds or Bounds()
+        self.description = description
+        self.where = where
+        self._place = place
+
+    @property
+    def shape(self) -> Shape:
+        """The types of its first version, which are those of all."""
+        return next(iter(self.versions.values())).shape
+
+    @property
+    def name(self) -> str:
+        """For people and operation ids: the path in words."""
+        return re.sub(r"[^A-Za-z0-9]+", "_", self.path).strip("_")
+
+    def __call__(self, ask: Any, ctx: Context) -> Any:
+        """The handler itself: for tests of one's own."""
+        return next(iter(self.versions.values())).function(ask, ctx)
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.path!r}, versions={list(self.versions)})"
+
+    def version(
+        self, name: str, *, weight: float | None = None, shadow: bool = False, prompts: tuple[str, ...] = ()
+    ) -> Callable[[Function], Endpoint]:
+        """Declare another version of the handler: `@recommend.version("b", weight=0, shadow=True)`.
+
+        Parameters
+        ----------
+        weight
+            Its share of the users, relative to the other versions' (the first has 1); 0 if not given. Rows of
+            `headrace_routes` say otherwise while the app runs.
+        shadow
+            Whether it runs beside requests, unseen and as long as the models' budgets allow; `weight` is then the
+            share of users whose requests it gets, all (1) if not given.
+        prompts
+            Texts that belong to it.
+
+        Raises
+        ------
+        DeclarationError
+            The name is taken, or the types are not those of the first version.
+        """
+        where = self._place()
+        share = weight if weight is not None else 1.0 if shadow else 0.0
+
+        def declare(function: Function) -> Endpoint:
+            try:
+                self._add(make_handler(name, function, weight=share, shadow=shadow, prompts=prompts, where=where))
+            except DeclarationError as error:
+                error.where = error.where or where
+                raise
+            return self
+
+        return declare
+
+    def _add(self, handler: Handler) -> None:
+        if handler.name in self.versions:
+            raise DeclarationError(
+                f"{self.path} has a version {handler.name!r}, declared at {self.versions[handler.name].where}",
+                hint="give it another name",
+            )
+        mine, other = self.shape, handler.shape
+        if (mine.input_type, mine.answer_type, mine.streams) != (other.input_type, other.answer_type, other.streams):
+            raise DeclarationError(
+                f"the version {handler.name!r} of {self.path} has other types than the first version",
+                hint=f"it takes {mine.input_type!r} and answers {mine.answer_type!r}",
+            )
+        self.versions[handler.name] = handler
+
+
+def make_handler(
+    name: str, function: Function, *, weight: float, shadow: bool, prompts: tuple[str, ...], where: str
+) -> Handler:
+    """A checked handler. Raises `DeclarationError`."""
+    if not _NAME.fullmatch(name):
+        raise DeclarationError(
+            f"{name!r} is not a name for a version", hint='use small letters, digits, "-", "_" and ".", for example "b"'
+        )
+    if not 0 <= weight < float("inf") or (shadow and weight > 1):
+        raise DeclarationError(
+            f"weight={weight!r} is no share", hint="give 0 or more: shares are relative; of a shadow, 0 to 1"
+        )
+    return Handler(name, function, shape_of(function, Context), float(weight), shadow, tuple(prompts), where)
+
+
+def check_path(path: str) -> str:
+    """The path, if an endpoint may have it.
+
+    >>> check_path("/recommend"), check_path("/shop/recommend.v2")
+    ('/recommend', '/shop/recommend.v2')
+
+    Raises
+    ------
+    DeclarationError
+        It is no path, has parameters, or belongs to the server itself.
+    """
+    if "{" in path or ":" in path:
+        raise DeclarationError(
+            f"the path {path!r} has parameters, which endpoints have not", hint="put them into the type of the input"
+        )
+    if not _PATH.fullmatch(path):
+        raise DeclarationError(
+            f"{path!r} is not the path of an endpoint",
+            hint='begin with "/", then letters, digits, ".", "_", "~" and "-": for example "/recommend"',
+        )
+    first = path.split("/")[1]
+    if first in RESERVED or set(first) <= {"."}:
+        raise DeclarationError(
+            f"the path {path!r} lies below /{first}, which the server itself has",
+            hint=f'write for example "/app{path}"',
+        )
+    return path

@@ -1,0 +1,118 @@
+"""What answers when the path of the model fails: something good before, a rule, another model, an apology.
+
+Used when a model gives no answer, when the deadline passes, and when the endpoint has too much to do; never for a
+request that is wrong itself. An answer that came so is marked.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from headrace.core.errors import DeclarationError
+from headrace.pipeline.shape import Shape
+
+_RULE_SHARE, _RULE_MOST = 0.05, 0.25
+_MODEL_SHARE = 1 / 3
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """The last good answer of the same input."""
+
+    name: str = "cached"
+
+    def reserve(self, deadline: float) -> float:
+        """Seconds of the deadline that are kept for it."""
+        return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """Always the same: an apology."""
+
+    value: Any
+    name: str = "constant"
+
+    def reserve(self, deadline: float) -> float:
+        """Seconds of the deadline that are kept for it."""
+        return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A function of the input, or of the input and the context."""
+
+    function: Callable[..., Any]
+    with_context: bool
+    name: str
+
+    def reserve(self, deadline: float) -> float:
+        """Seconds of the deadline that are kept for it."""
+        return min(deadline * _RULE_SHARE, _RULE_MOST)
+
+
+@dataclass(frozen=True, slots=True)
+class OtherModel:
+    """The handler once more, with all its calls going to another model."""
+
+    name: str
+
+    def reserve(self, deadline: float) -> float:
+        """Seconds of the deadline that are kept for it."""
+        return deadline * _MODEL_SHARE
+
+
+Fallback = Cached | Constant | Rule | OtherModel
+
+
+def parse(given: Any, shape: Shape, models: Collection[str]) -> tuple[Fallback, ...]:
+    """The fallbacks of a declaration, in the order in which they are tried.
+
+    Parameters
+    ----------
+    given
+        None, one, or a list of: "cached", the name of a declared model (or the model), a function, an answer.
+
+    Raises
+    ------
+    DeclarationError
+        A name of nothing, a function of too many parameters, or an answer that does not fit the endpoint's.
+    """
+    if given is None:
+        return ()
+    many = cast("Sequence[Any]", given) if isinstance(given, list | tuple) else (given,)
+    return tuple(_one(one, shape, models) for one in many)
+
+
+def _one(given: Any, shape: Shape, models: Collection[str]) -> Fallback:
+    if given == "cached":
+        return Cached()
+    name = given if isinstance(given, str) else getattr(given, "name", None)
+    if isinstance(name, str) and name in models:
+        return OtherModel(name)
+    if callable(given) and not isinstance(given, type):
+        return _rule(given)
+    try:
+        return Constant(shape.gives.validate_python(given))
+    except ValidationError as error:
+        known = ", ".join(sorted(models)) or "none"
+        raise DeclarationError(
+            f"fallback={given!r:.80} is neither a function nor an answer of this endpoint: "
+            f"{error.errors(include_url=False)[0]['msg']}",
+            hint=f'give "cached", a function, an answer of its type, or a declared model (there are: {known})',
+        ) from error
+
+
+def _rule(function: Callable[..., Any]) -> Rule:
+    name = getattr(function, "__name__", "rule").strip("<>")
+    count = len(inspect.signature(function).parameters)
+    if count not in (1, 2):
+        raise DeclarationError(
+            f"the fallback {name!r} has {count} parameters", hint="write: def fallback(ask), or fallback(ask, ctx)"
+        )
+    return Rule(function, count == 2, name)

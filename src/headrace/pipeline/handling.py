@@ -1,0 +1,272 @@
+"""Running a handler inside one error boundary, and checking what its answer was built on before it goes out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from headrace.context.readset import Changed, Read, ReadSet, Validity
+from headrace.core.errors import (
+    AnswerStale,
+    EndpointError,
+    HeadraceError,
+    ModelError,
+    StaleContext,
+    Unavailable,
+    UserCodeError,
+)
+from headrace.pipeline.answer import Facts
+from headrace.pipeline.ask import Ask
+from headrace.pipeline.context import Context
+from headrace.pipeline.endpoint import Endpoint, Handler
+from headrace.pipeline.running import Means, Run
+from headrace.pipeline.stages import Stages
+from headrace.pipeline.stale import Then
+from headrace.pipeline.strict import settle
+
+log = logging.getLogger("headrace.pipeline")
+
+Relax = Callable[[Validity], Validity]
+
+_MARGIN = 0.005
+"""Seconds before the deadline at which a strict answer stops waiting, so that it can still say why."""
+
+OURS = (ModelError, EndpointError, StaleContext, Unavailable)
+"""What a handler may let pass: everything else that leaves it is a fault of its code."""
+
+
+@dataclass(slots=True)
+class Work:
+    """One request on its way.
+
+    Attributes
+    ----------
+    label
+        The version as the answer says it.
+    began
+        When it came (seconds, monotonic).
+    deadline
+        Until when its main path may take.
+    end
+        Until when its caller waits.
+    """
+
+    ask: Ask
+    handler: Handler
+    label: str
+    began: float
+    deadline: float
+    end: float
+    facts: Facts
+    runs: list[Run] = field(default_factory=list[Run])
+    instead: str | None = None
+    failure: HeadraceError | None = None
+    shadow: bool = False
+
+    def stage(self) -> str:
+        """Where it is now."""
+        return self.runs[-1].stages.current if self.runs else "queue"
+
+    def settle(self, now: float) -> Facts:
+        """The facts with what all runs did."""
+        facts = self.facts
+        facts.stages, facts.models = {}, []
+        for run in self.runs:
+            for name, seconds in run.stages.end(now).items():
+                facts.stages[name] = facts.stages.get(name, 0.0) + seconds
+            facts.models.extend(run.calls)
+        if self.runs:
+            facts.reads = self.runs[-1].ages
+        facts.seconds = now - self.began
+        return facts
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What became of a read set: the reads that no longer hold, and as of when the others are known to."""
+
+    changed: list[Changed]
+    as_of: int | None
+
+
+class Handling:
+    """Runs the handlers of one endpoint.
+
+    Parameters
+    ----------
+    relax
+        Takes away the changes that do not matter.
+    """
+
+    def __init__(self, endpoint: Endpoint, means: Means, relax: Relax | None = None) -> None:
+        self.endpoint = endpoint
+        self.means = means
+        self._relax = relax
+
+    def start(self, work: Work) -> Run:
+        """A fresh run."""
+        endpoint = self.endpoint
+        now = self.means.clock.monotonic()
+        if work.runs:
+            work.runs[-1].stages.end(now)
+        run = Run(
+            self.means,
+            work.ask,
+            endpoint.path,
+            work.handler.name,
+            work.deadline,
+            Stages(now),
+            policy=endpoint.policy,
+            reask=endpoint.reask,
+            account=f"endpoint:{endpoint.path}",
+            instead=work.instead,
+            failure=work.failure,
+            shadow=work.shadow,
+        )
+        work.runs.append(run)
+        return run
+
+    async def answer(self, work: Work) -> Any:
+        """The checked answer of a handler that gives one: run, check, and whatever `on_stale` says.
+
+        Raises
+        ------
+        ModelError, StaleContext, UserCodeError, AnswerStale
+        """
+        on_stale, clock, tries = self.endpoint.on_stale, self.means.clock, 0
+        while True:
+            run, began = self.start(work), clock.monotonic()
+            try:
+                value = self.fit(run, await self.call(run, work.handler.function, work.ask.input, Context(run)))
+            finally:
+                await run.let_go()
+            check = await self.validate(run.reads, run.deadline)
+            while check.changed and on_stale.fix is not None and tries < on_stale.tries:
+                tries += 1
+                value, check = await self._repair(run, value, check)
+            if not check.changed or tries >= on_stale.tries or run.remaining < clock.monotonic() - began:
+                self.settle(work, check, tries)
+                return value
+            tries += 1
+
+    async def call(self, run: Run, function: Any, *arguments: Any) -> Any:
+        """Code of the app, inside the boundary."""
+        try:
+            return await function(*arguments)
+        except OURS:
+            raise
+        # The boundary to user code: whatever it raises is told with its place, and its traceback is logged.
+        except Exception as error:
+            raise self.blame(run, error) from error
+
+    async def open(self, run: Run, work: Work) -> AsyncIterator[Any]:
+        """The stream of a handler that gives one, inside the boundary."""
+        result = work.handler.function(work.ask.input, Context(run))
+        if not work.handler.shape.generator:
+            result = await self.call(run, _given, result)
+        try:
+            return cast("AsyncIterator[Any]", aiter(result))
+        except TypeError as error:
+            raise self.blame(run, error, f"it answers {result!r:.80}, which is no stream") from error
+
+    async def next(self, run: Run, items: AsyncIterator[Any]) -> Any:
+        """The next item of a handler's stream, inside the boundary; `StopAsyncIteration` at its end."""
+        try:
+            item = await anext(items)
+        except (*OURS, StopAsyncIteration):
+            raise
+        # The boundary to user code, as in `call`.
+        except Exception as error:
+            raise self.blame(run, error) from error
+        return self.fit(run, item)
+
+    def fit(self, run: Run, value: Any) -> Any:
+        """The answer as the declared type. Raises `UserCodeError`."""
+        shape = self.endpoint.shape
+        try:
+            return shape.gives.validate_python(value)
+        except ValidationError as error:
+            raise self.blame(run, error, f"it answers {value!r:.80}, which is no {shape.answer_type}") from error
+
+    def blame(self, run: Run, error: Exception, what: str = "") -> UserCodeError:
+        """Log what the app's code raised, and say where."""
+        stage = run.stages.current
+        if run.failed is not None and run.failed[0] is error:
+            stage = run.failed[1]
+        place = f"{run.endpoint} version {run.version} failed in its stage {stage!r}"
+        log.error("request %s: %s%s", run.ask.id, place, f": {what}" if what else "", exc_info=error)
+        return UserCodeError(
+            f"{place}: {what or type(error).__name__}",
+            endpoint=run.endpoint,
+            stage=stage,
+            version=run.version,
+            request=run.ask.id,
+            hint=f"look for request {run.ask.id} in the server's log",
+        )
+
+    def check(self, reads: list[Read]) -> Check:
+        """Whether what was read still holds."""
+        if not reads or not self.endpoint.on_stale.check:
+            return Check([], None)
+        validity = self.means.reads.validate(ReadSet(tuple(reads)))
+        if self._relax is not None and validity.changed:
+            validity = self._relax(validity)
+        return Check(validity.changed, validity.as_of)
+
+    async def validate(self, reads: list[Read], deadline: float) -> Check:
+        """The same at the end of a run; of a strict endpoint once its sources are complete up to now.
+
+        Raises
+        ------
+        StaleContext
+            They did not become so in time.
+        """
+        if not self.endpoint.strict or not reads:
+            return self.check(reads)
+        means, at = self.means, self.means.clock.now()
+        readset = ReadSet(tuple(reads))
+        settled = await settle(means.reads, readset, at=at, deadline=deadline - _MARGIN, clock=means.clock)
+        check = self.check(reads)
+        if settled.lagging and not check.changed:
+            raise StaleContext(
+                f"the answer of {self.endpoint.path} is {settled.why(at)}",
+                hint="give the source an `expect`, or the request more time; or declare the endpoint without strict",
+            )
+        return check
+
+    def settle(self, work: Work, check: Check, tries: int) -> None:
+        """Write down what became of the read set.
+
+        Raises
+        ------
+        AnswerStale
+            It changed, and `on_stale` says to refuse.
+        """
+        facts, on_stale = work.facts, self.endpoint.on_stale
+        facts.retries += tries
+        if not on_stale.check or not work.runs[-1].reads:
+            return
+        facts.stale = "changed" if check.changed else "unchanged"
+        facts.unchanged_as_of = None if check.changed else check.as_of
+        facts.changed = [changed.reason for changed in check.changed]
+        if check.changed and on_stale.then is Then.REFUSE:
+            raise AnswerStale(
+                f"what the answer was built on changed before it was returned: {facts.changed[0]}",
+                changed=facts.changed,
+                hint="ask again, or declare the endpoint with on_stale='retry'",
+            )
+
+    async def _repair(self, run: Run, value: Any, check: Check) -> tuple[Any, Check]:
+        """The answer made right, and what became of what it is built on now."""
+        gone = {id(changed.read) for changed in check.changed}
+        run.reads[:] = [read for read in run.reads if id(read) not in gone]
+        repaired = await self.call(run, self.endpoint.on_stale.fix, value, check.changed, Context(run))
+        return self.fit(run, repaired), await self.validate(run.reads, run.deadline)
+
+
+async def _given(result: Awaitable[Any]) -> Any:
+    return await result

@@ -1,0 +1,57 @@
+"""The answer cache of one endpoint (see `cache`), as its runner uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+from headrace.context.readset import ReadSet
+from headrace.core.events import ReadAge
+from headrace.pipeline.answer import Answer
+from headrace.pipeline.cache import AnswerCache, Made
+from headrace.pipeline.handling import Work
+from headrace.pipeline.ports import Reads
+
+
+class KeptAnswers:
+    """Finds and keeps the answers of one endpoint."""
+
+    def __init__(self, size: int, reads: Reads) -> None:
+        self._reads = reads
+        self._cache = AnswerCache(size)
+
+    def find(self, work: Work, question: str) -> Answer | None:
+        """An answer that holds now, as the answer of this request."""
+        found = self._cache.find(work.label, question, self._reads.current)
+        facts = work.facts
+        if found is None:
+            facts.cache = "miss"
+            return None
+        facts.cache = "hit"
+        if found.readset.reads:
+            facts.stale, facts.unchanged_as_of = "unchanged", found.as_of
+        facts.reads = [ReadAge(read.name, None, str(read.status or "unknown")) for read in found.readset.reads]
+        return Answer(facts, found.body)
+
+    def keep(self, work: Work, question: str, body: bytes, seconds: float) -> None:
+        """Take a fresh answer in; `seconds`: what it took to make it."""
+        run = work.runs[-1]
+        calls = [call for one in work.runs for call in one.calls]
+        made = Made(
+            body,
+            ReadSet(tuple(run.reads)),
+            tokens=sum((call.prompt_tokens or 0) + (call.output_tokens or 0) for call in calls),
+            cost=sum((call.cost for call in calls if call.cost is not None), Decimal(0)),
+            seconds=seconds,
+        )
+        self._cache.keep(work.label, question, made)
+
+    def lines(self) -> Iterator[tuple[str, str, float]]:
+        """Name, kind and number of what is counted."""
+        counters, cache = self._cache.counters, self._cache
+        for name in ("hits", "misses", "stale", "kept", "unkept", "evicted", "saved_tokens"):
+            yield f"{name}_total", "counter", getattr(counters, name)
+        yield "saved_cost_total", "counter", float(counters.saved_cost)
+        yield "saved_seconds_total", "counter", counters.saved_seconds
+        yield "bytes", "gauge", cache.bytes
+        yield "answers", "gauge", len(cache)

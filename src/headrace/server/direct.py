@@ -1,0 +1,111 @@
+"""The short way: requests that are answered as `http1` requests, behind the same gate as those that go through ASGI."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+from urllib.parse import unquote
+
+from headrace.core.errors import BodyRefused, HeadraceError
+from headrace.http1 import Handler, Request, Response
+from headrace.server.composition import Handlers
+from headrace.server.failures import Failures
+from headrace.server.gate import Gate
+from headrace.server.lookup import PREFIX, Lookup
+from headrace.server.problem import MEDIA_TYPE, Problem
+
+_PREFIX = PREFIX.encode()
+_TYPE = (b"content-type", MEDIA_TYPE.encode())
+
+
+class Direct:
+    """Answers reads of one view, and what one of `handlers` takes."""
+
+    def __init__(self, gate: Gate, lookup: Lookup, failures: Failures, handlers: Sequence[Handlers]) -> None:
+        self._gate = gate
+        self._lookup = lookup
+        self._failures = failures
+        self._handlers = tuple(handlers)
+
+    def __call__(self, request: Request) -> Response | Awaitable[Response] | None:
+        """The answer; None: it goes through ASGI."""
+        if request.target.startswith(_PREFIX):
+            headers = dict(request.headers)
+            return self._admit(request, headers, keys=True) or self._read(request, headers)
+        for one in self._handlers:
+            handler = one.find(request)
+            if handler is not None:
+                refusal = self._admit(request, dict(request.headers), keys=not one.checks_keys)
+                return refusal or self._handle(request, handler)
+        return None
+
+    def _admit(self, request: Request, headers: dict[bytes, bytes], *, keys: bool) -> Response | None:
+        """Let the request in, and out again when it is over; or the answer that refuses it."""
+        path = path_of(request)
+        entered = self._gate.enter()
+        request.when_done(lambda done: self._gate.leave(path, done.answered, entered))
+        refusal = self._gate.refuse(path, len(request.target), headers, keys=keys)
+        return None if refusal is None else render_problem(refusal)
+
+    def _handle(self, request: Request, handler: Handler) -> Response | Awaitable[Response]:
+        try:
+            answer = handler(request)
+        except Exception as error:  # the boundary to the handler, as in _wait
+            return self._failed(request, error)
+        return answer if isinstance(answer, Response) else self._wait(request, answer)
+
+    async def _wait(self, request: Request, answer: Awaitable[Response]) -> Response:
+        try:
+            return await answer
+        # The boundary to the handler: what it raises is told as everywhere else, and logged under a number.
+        except Exception as error:
+            return self._failed(request, error)
+
+    def _failed(self, request: Request, error: Exception) -> Response:
+        if isinstance(error, BodyRefused):
+            raise error  # the connection says what was wrong with the body
+        if isinstance(error, HeadraceError):
+            return render_problem(Problem.of(error))
+        scope = {"method": request.method.decode("latin-1"), "path": path_of(request)}
+        return render_problem(self._failures.report(error, scope))
+
+    async def _read(self, request: Request, headers: dict[bytes, bytes]) -> Response:
+        method = request.method.decode("latin-1")
+        answer = await self._lookup.answer(method, path_of(request), request.query, headers)
+        if isinstance(answer, Problem):
+            return render_problem(answer)
+        body, fields = answer
+        return Response(200, [field for field in fields if field[0] != b"content-length"], body)
+
+
+def path_of(request: Request) -> str:
+    """The path with its percent-encoding undone, as ASGI has it."""
+    path = request.path.decode("latin-1")
+    return unquote(path) if "%" in path else path
+
+
+def render_problem(problem: Problem) -> Response:
+    """A problem as an answer."""
+    return Response(problem.status, [_TYPE, *problem.headers], problem.body)
+
+
+def refuse(status: int, detail: str) -> Response:
+    """What the connection itself answers, as a problem: no HTTP, over a limit, too slow, or a handler that failed."""
+    name, title, hint = _REFUSALS.get(status, ("internal" if status >= 500 else "bad-request", "", ""))
+    fallback = "The request failed" if status >= 500 else "The request is refused"
+    members: dict[str, Any] = {}
+    if status == 413:
+        # Refused before it is known whose it is. Clients of models look for `error`, and this has both their forms.
+        code = "request_too_large"
+        members = {"error": {"message": detail, "type": code, "param": None, "code": code}}
+    return render_problem(Problem(status, name, title or fallback, detail, hint, members))
+
+
+_REFUSALS = {
+    413: ("too-large", "The body is too large", "send it in smaller parts"),
+    414: ("url-too-long", "The URL is too long", ""),
+    503: ("busy", "Too many requests at once", "try again after a moment"),
+}
+
+Find = Callable[[Request], "Response | Awaitable[Response] | None"]
+"""Answers a request by itself, or says that it is somebody else's."""

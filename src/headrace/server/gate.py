@@ -1,0 +1,50 @@
+"""What every request passes, on whichever way it is served: a bound on how many at once, the guard, the meter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from headrace.core.clock import Clock
+from headrace.server.guard import Guard
+from headrace.server.metrics import Meter
+from headrace.server.problem import Problem
+from headrace.server.settings import Settings
+
+
+class Gate:
+    """Lets requests in and counts them out: `enter`, then `refuse`, and in any case `leave`."""
+
+    def __init__(self, settings: Settings, meter: Meter, clock: Clock) -> None:
+        self._settings = settings
+        self._guard = Guard(settings)
+        self._meter = meter
+        self._clock = clock
+        self._in_flight = 0
+
+    def enter(self) -> float:
+        """A request begins; the instant of it, for `leave`."""
+        self._in_flight += 1
+        return self._clock.monotonic()
+
+    def refuse(self, path: str, length: int, headers: Mapping[bytes, bytes], *, keys: bool = True) -> Problem | None:
+        """Why it is refused, or None. `length` is that of its target; `keys`: whether it needs an API key."""
+        if self._in_flight > self._settings.max_concurrency:
+            return _BUSY
+        if length > self._settings.max_url:
+            return Problem(414, "url-too-long", "The URL is too long", f"over {self._settings.max_url} bytes")
+        return self._guard.refuse(path, headers, keys=keys)
+
+    def leave(self, path: str, status: int, entered: float) -> None:
+        """The request is over: answered with `status`, or 0 where nobody was left to answer."""
+        self._in_flight -= 1
+        self._meter.count(path, status, self._clock.monotonic() - entered)
+
+
+_BUSY = Problem(
+    503,
+    "busy",
+    "Too many requests at once",
+    "this worker has as many requests in flight as it takes",
+    hint="try again after a moment, or start more workers",
+    headers=((b"retry-after", b"1"),),
+)

@@ -1,0 +1,177 @@
+"""What each key may take per minute: reserved before a request, settled after it, so that no burst overruns it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from headrace.http1.headers import Field
+from headrace.models.bucket import Bucket
+from headrace.models.call import Usage
+from headrace.server.gateway.budgets import Budgets
+from headrace.server.gateway.complaint import Complaint
+from headrace.server.gateway.keys import VirtualKey
+
+_NOTHING = Usage(0, 0)
+_WORDS = {"day": "of this day", "month": "of this month", "total": "in all"}
+
+
+_MINUTE = 60.0
+
+
+class _Account:
+    """The buckets of one key; None where it has no limit."""
+
+    __slots__ = ("key", "requests", "tokens")
+
+    def __init__(self, key: VirtualKey) -> None:
+        self.key = key
+        self.requests = None if key.rpm is None else Bucket(key.rpm, key.rpm / _MINUTE)
+        self.tokens = None if key.tpm is None else Bucket(key.tpm, key.tpm / _MINUTE)
+
+    def take(self, now: float, tokens: int) -> float | None:
+        """One request and these tokens, all or nothing: the tokens that are taken, None where nothing is.
+
+        What is larger than a whole minute takes the whole minute; what it really used is charged at its end.
+        """
+        requests, bucket = self.requests, self.tokens
+        if requests is not None and not requests.take(now, 1.0):
+            return None
+        if bucket is None:
+            return 0.0
+        wanted = min(float(tokens), bucket.capacity)
+        if bucket.take(now, wanted):
+            return wanted
+        if requests is not None:
+            requests.give(now, 1.0)
+        return None
+
+
+class Allowances:
+    """The limits of all keys of one gateway, which is one process: nobody else counts against them."""
+
+    def __init__(self, budgets: Budgets) -> None:
+        self._budgets = budgets
+        self._accounts: dict[str, _Account] = {}
+
+    def reserve(self, now: float, wall: float, key: VirtualKey, tokens: int) -> Grant:
+        """Take one request and these tokens from what a key may have.
+
+        Parameters
+        ----------
+        now, wall
+            The monotonic clock, and seconds since the epoch.
+
+        Raises
+        ------
+        Complaint
+            429: it is over one of its limits, or has no money left.
+        """
+        account = self._account(key)
+        short = self._budgets.short(wall, key.id, Decimal(0)) if key.budget.limits else None
+        if short is not None:
+            raise no_money(key, *short)
+        held = account.take(now, tokens)
+        if held is None:
+            raise _too_fast(now, account, tokens)
+        return Grant(account, held)
+
+    def no_money(self, wall: float, key: VirtualKey) -> Complaint:
+        """What to say when a call was refused for want of money."""
+        # The amount that was asked for is not known here: the tightest of the key's periods is named.
+        spending = self._budgets.lanes
+        limits = key.budget.limits
+        tightest = min(limits, key=lambda period: spending[period].left(wall, key.id) or Decimal(0), default="total")
+        return no_money(key, tightest, spending[tightest].wait(wall))
+
+    def _account(self, key: VirtualKey) -> _Account:
+        account = self._accounts.get(key.id)
+        if account is None or account.key is not key:
+            before, account = account, _Account(key)
+            # While the file's words stay the same, what was taken stays taken.
+            if before is not None and (before.key.rpm, before.key.tpm) == (key.rpm, key.tpm):
+                account.requests, account.tokens = before.requests, before.tokens
+            self._accounts[key.id] = account
+            self._budgets.limit(key.id, key.budget.limits)
+        return account
+
+
+class Grant:
+    """What one request of a key holds until it is settled. Settled once, whatever happens."""
+
+    __slots__ = ("_account", "_held", "_settled")
+
+    def __init__(self, account: _Account, held: float) -> None:
+        self._account = account
+        self._held = held
+        self._settled = False
+
+    def settle(self, now: float, usage: Usage | None) -> None:
+        """It is answered; without usage, all that it held counts as used."""
+        bucket = self._account.tokens
+        if self._settled or bucket is None or usage is None:
+            self._settled = True
+            return
+        self._settled = True
+        difference = self._held - usage.tokens
+        if difference >= 0:
+            bucket.give(now, difference)
+        else:
+            bucket.charge(now, -difference)
+
+    def release(self, now: float) -> None:
+        """No upstream was called: the tokens are given back. The request itself counts."""
+        self.settle(now, _NOTHING)
+
+    def headers(self, now: float) -> list[Field]:
+        """What is left, in the headers that OpenAI's clients know."""
+        return _limits(now, self._account)
+
+
+def _limits(now: float, account: _Account) -> list[Field]:
+    fields: list[Field] = []
+    for names, bucket in ((_REQUESTS, account.requests), (_TOKENS, account.tokens)):
+        if bucket is not None:
+            limit, level = bucket.capacity, bucket.level(now)
+            fields += (
+                (names[0], b"%d" % limit),
+                (names[1], b"%d" % level),
+                (names[2], b"%dms" % ((limit - level + bucket.owed) / limit * 60_000)),
+            )
+    return fields
+
+
+def _names(kind: bytes) -> tuple[bytes, bytes, bytes]:
+    return b"x-ratelimit-limit-" + kind, b"x-ratelimit-remaining-" + kind, b"x-ratelimit-reset-" + kind
+
+
+_REQUESTS, _TOKENS = _names(b"requests"), _names(b"tokens")
+
+
+def _too_fast(now: float, account: _Account, tokens: int) -> Complaint:
+    key = account.key
+    waits = [("requests", key.rpm, 1, account.requests), ("tokens", key.tpm, tokens, account.tokens)]
+    found = [(bucket.wait(now, wanted), kind, limit, wanted, bucket) for kind, limit, wanted, bucket in waits if bucket]
+    wait, kind, limit, wanted, bucket = max(found, key=lambda one: one[0])
+    complaint = Complaint(
+        429,
+        f"the key {key.name!r} may take {limit} {kind} a minute; {bucket.level(now):.0f} are left and this takes "
+        f"{wanted}. Try again in {wait:.1f} s.",
+        kind=kind,
+        code="rate_limit_exceeded",
+        retry_after=wait,
+    )
+    complaint.headers = _limits(now, account)
+    return complaint
+
+
+def no_money(key: VirtualKey, period: str, wait: float) -> Complaint:
+    """A key's budget does not allow the call."""
+    limit = key.budget.limits.get(period)
+    return Complaint(
+        429,
+        f"the key {key.name!r} may spend {limit} {_WORDS[period]}, and what is left does not pay for this request",
+        kind="insufficient_quota",
+        code="insufficient_quota",
+        retry_after=wait,
+        retry=False,
+    )

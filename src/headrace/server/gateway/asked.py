@@ -1,0 +1,229 @@
+"""What a body asks for: the few fields that the gateway needs, read in one pass; the rest is passed on as it came."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from headrace.models.request import Dialect
+from headrace.server.gateway.complaint import Complaint
+
+_AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+_MISSING = re.compile(r"missing required field `(?P<name>[^`]+)`")
+
+
+class Lazy(Mapping[str, Any]):
+    """The whole document of a body, parsed when somebody looks into it: most requests are passed on unread.
+
+    `model` is known before: every upstream asks for it.
+    """
+
+    __slots__ = ("_body", "_found", "_model")
+
+    def __init__(self, body: bytes, model: str) -> None:
+        self._body = body
+        self._model = model
+        self._found: dict[str, Any] | None = None
+
+    def _document(self) -> dict[str, Any]:
+        if self._found is None:
+            self._found = msgspec.json.decode(self._body, type=dict[str, Any])
+        return self._found
+
+    def __getitem__(self, key: str) -> Any:
+        if key == "model":
+            return self._model
+        return self._document()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._document())
+
+    def __len__(self) -> int:
+        return len(self._document())
+
+
+_ABSENT = Raw(b"null")
+"""A member that is not there is as one that is null. (msgspec takes `Raw | None` for null only.)"""
+
+
+class _Body(msgspec.Struct):
+    """What all dialects have."""
+
+    model: str
+    stream: bool | None = None
+    user: str | None = None
+    prompt_cache_key: str | None = None
+    headrace: Raw = _ABSENT
+
+
+class _Tool(msgspec.Struct):
+    type: str | None = None
+
+
+class _Chat(_Body, kw_only=True):
+    messages: Raw
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    n: int | None = None
+    store: bool | None = None
+    tools: list[_Tool] | None = None
+
+
+class _Responses(_Body, kw_only=True):
+    input: Raw = _ABSENT
+    max_output_tokens: int | None = None
+    store: bool | None = None
+    background: bool | None = None
+    tools: list[_Tool] | None = None
+
+
+class _Embeddings(_Body, kw_only=True):
+    input: Raw
+
+
+class _Metadata(msgspec.Struct):
+    user_id: str | None = None
+
+
+class _Messages(_Body, kw_only=True):
+    messages: Raw
+    max_tokens: int
+    metadata: _Metadata | None = None
+    tools: list[_Tool] | None = None
+    mcp_servers: Raw = _ABSENT
+
+
+_Known = _Chat | _Responses | _Embeddings | _Messages
+_DECODERS: dict[Dialect, msgspec.json.Decoder[Any]] = {
+    Dialect.CHAT: msgspec.json.Decoder(_Chat),
+    Dialect.RESPONSES: msgspec.json.Decoder(_Responses),
+    Dialect.EMBEDDINGS: msgspec.json.Decoder(_Embeddings),
+    Dialect.MESSAGES: msgspec.json.Decoder(_Messages),
+}
+_HARMLESS = frozenset({None, "function", "custom"})
+"""Types of tools that run at the client; all others run at the provider, and may have effects there."""
+_MANY = 128
+"""Most answers to one request, as at OpenAI: the tokens that they may take are a product with it."""
+_MOST_TOKENS = 100_000_000
+
+
+@dataclass(slots=True)
+class Asked:
+    """What one body asks for.
+
+    Attributes
+    ----------
+    output
+        The most tokens that all its answers may have together; None where it does not say.
+    session
+        What its calls have in common, from the body; empty: nothing.
+    repeatable
+        Whether it may run twice.
+    extra
+        The JSON of its member `headrace`; None where it has none.
+    """
+
+    model: str
+    stream: bool
+    output: int | None
+    session: str
+    repeatable: bool
+    extra: bytes | None
+
+
+def read(dialect: Dialect, body: bytes) -> Asked:
+    """What `body` asks for.
+
+    Raises
+    ------
+    Complaint
+        It is no JSON, or a field that is needed is missing or of another type; `param` names it.
+
+    Examples
+    --------
+    >>> read(Dialect.CHAT, b'{"model": "llm", "messages": [], "max_tokens": 5, "n": 2}').output
+    10
+    """
+    try:
+        found: _Known = _DECODERS[dialect].decode(body)
+    except msgspec.ValidationError as error:
+        raise _wrong(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Complaint(400, f"the body is not JSON: {error}", code="invalid_json") from None
+    if not isinstance(found, _Embeddings):
+        _listed(found)
+    return Asked(
+        model=found.model,
+        stream=bool(found.stream),
+        output=_output(found),
+        session=_session(found),
+        repeatable=_repeatable(found),
+        extra=None if found.headrace is _ABSENT else bytes(found.headrace),
+    )
+
+
+def begin(raw: Raw) -> bytes:
+    """The first byte of a JSON value, which tells its kind."""
+    return bytes(memoryview(raw)[:1])
+
+
+def _wrong(text: str) -> Complaint:
+    missing, at = _MISSING.search(text), _AT.search(text)
+    path = "" if at is None else at["path"]
+    if missing is not None:
+        path = f"{path}.{missing['name']}".lstrip(".")
+    what = _AT.sub("", text)
+    message = f"{path}: {what}" if path else what
+    return Complaint(400, message, code="missing_field" if missing else "invalid_type", param=path or None)
+
+
+def _listed(found: _Chat | _Responses | _Messages) -> None:
+    if isinstance(found, _Responses):
+        if begin(found.input) not in (b'"', b"[", b"n"):
+            raise Complaint(400, "input: expected text or a list", code="invalid_type", param="input")
+    elif begin(found.messages) != b"[":
+        raise Complaint(400, "messages: expected a list of messages", code="invalid_type", param="messages")
+
+
+def _output(found: _Known) -> int | None:
+    if isinstance(found, _Embeddings):
+        return 0
+    if isinstance(found, _Responses):
+        return _bounded("max_output_tokens", found.max_output_tokens)
+    if isinstance(found, _Messages):
+        return _bounded("max_tokens", found.max_tokens)
+    many = 1 if found.n is None else found.n
+    if not 1 <= many <= _MANY:
+        raise Complaint(400, f"n: {many} is not between 1 and {_MANY}", code="invalid_value", param="n")
+    name = "max_tokens" if found.max_completion_tokens is None else "max_completion_tokens"
+    most = _bounded(name, found.max_tokens if found.max_completion_tokens is None else found.max_completion_tokens)
+    return None if most is None else most * many
+
+
+def _bounded(name: str, value: int | None) -> int | None:
+    if value is not None and not 0 < value <= _MOST_TOKENS:
+        raise Complaint(400, f"{name}: {value} is not a number of tokens", code="invalid_value", param=name)
+    return value
+
+
+def _session(found: _Known) -> str:
+    if isinstance(found, _Messages) and found.metadata is not None and found.metadata.user_id:
+        return found.metadata.user_id
+    return found.prompt_cache_key or found.user or ""
+
+
+def _repeatable(found: _Known) -> bool:
+    if isinstance(found, _Embeddings):
+        return True
+    if found.tools is not None and any(tool.type not in _HARMLESS for tool in found.tools):
+        return False
+    if isinstance(found, _Responses):
+        return found.store is False and not found.background
+    if isinstance(found, _Messages):
+        return begin(found.mcp_servers) == b"n"
+    return not found.store

@@ -1,0 +1,148 @@
+"""What keys may spend: per day, per month and in all, held together so that no race overruns any of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from headrace.core.clock import SECOND
+from headrace.models.spending import Hold, Monthly, Spending
+
+DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Holds(Hold):
+    """Money that is set aside in each of the three periods."""
+
+    parts: tuple[Hold, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What one key has spent: absolute amounts, with the numbers of the day and the month that they belong to."""
+
+    key: str
+    day: int
+    in_day: Decimal
+    month: int
+    in_month: Decimal
+    in_total: Decimal
+
+    def at(self, now: int) -> tuple[Decimal, Decimal, Decimal]:
+        """What it has spent in the day, in the month and in all, at an instant (microseconds)."""
+        seconds = now / SECOND
+        day = self.in_day if self.day == int(seconds // DAY) else Decimal(0)
+        month = self.in_month if self.month == Monthly({}).which(seconds) else Decimal(0)
+        return day, month, self.in_total
+
+
+def _nothing(_spent: Spent) -> None:
+    """Nobody keeps it."""
+
+
+class Budgets(Spending):
+    """Spending per key in three periods at once; a `Spending` for whoever bills attempts.
+
+    `now` is seconds since the epoch: days and months are those of UTC.
+
+    Parameters
+    ----------
+    changed
+        Told what a key has spent, whenever that grows. Must return at once.
+
+    Examples
+    --------
+    >>> budgets = Budgets()
+    >>> budgets.limit("k", {"day": Decimal(1), "total": Decimal("1.5")})
+    >>> budgets.settle(budgets.reserve(0.0, "k", Decimal(1)), Decimal(1))
+    >>> budgets.reserve(10.0, "k", Decimal("0.1")) is None, budgets.reserve(DAY, "k", Decimal("0.6")) is None
+    (True, True)
+    >>> budgets.short(DAY, "k", Decimal("0.6"))
+    ('total', inf)
+    """
+
+    __slots__ = ("changed", "lanes")
+
+    def __init__(self, changed: Callable[[Spent], None] = _nothing) -> None:
+        super().__init__({}, period=DAY)
+        self.changed = changed
+        self.lanes: dict[str, Spending] = {
+            "day": Spending({}, period=DAY),
+            "month": Monthly({}),
+            "total": Spending({}, period=math.inf),
+        }
+
+    def limit(self, key: str, limits: Mapping[str, Decimal]) -> None:
+        """Set the limits of a key; a period that is not given has none. What was spent stays."""
+        for period, lane in self.lanes.items():
+            if period in limits:
+                lane.limits[key] = limits[period]
+            else:
+                lane.limits.pop(key, None)
+
+    def left(self, now: float, key: str) -> Decimal | None:
+        """What the key may still spend now; None: as much as it likes."""
+        known = [left for lane in self.lanes.values() if (left := lane.left(now, key)) is not None]
+        return min(known, default=None)
+
+    def spent(self, now: float, key: str) -> Decimal:
+        """What the key has spent this day."""
+        return self.lanes["day"].spent(now, key)
+
+    def short(self, now: float, key: str, most: Decimal) -> tuple[str, float] | None:
+        """The period whose limit does not allow `most`, and the seconds until it ends; None when all do."""
+        found: tuple[str, float] | None = None
+        for period, lane in self.lanes.items():
+            left = lane.left(now, key)
+            if left is not None and (most > left or left <= 0):
+                found = (period, lane.wait(now))
+        return found
+
+    def reserve(self, now: float, key: str, most: Decimal) -> Hold | None:
+        """Set `most` aside in every period, or in none."""
+        if not key:
+            return Hold("", most, 0)
+        parts: list[Hold] = []
+        for lane in self.lanes.values():
+            part = lane.reserve(now, key, most)
+            if part is None:
+                for lane_before, before in zip(self.lanes.values(), parts, strict=False):
+                    lane_before.settle(before, Decimal(0))
+                return None
+            parts.append(part)
+        return Holds(key, most, parts[0].period, tuple(parts))
+
+    def settle(self, held: Hold, cost: Decimal) -> None:
+        """The attempt ended and cost so much."""
+        if not isinstance(held, Holds):
+            return
+        day, month, total = held.parts
+        for lane, part in zip(self.lanes.values(), held.parts, strict=True):
+            lane.settle(part, cost)
+        if cost:
+            key = held.key
+            # The amounts are read at the present periods of the accounts: a hold of before midnight changes no new day.
+            self.changed(
+                Spent(
+                    key,
+                    *self._now("day", key, day),
+                    *self._now("month", key, month),
+                    self._now("total", key, total)[1],
+                )
+            )
+
+    def recall(self, spent: Spent) -> None:
+        """What a key had spent before a restart, as it was `changed` to."""
+        self.lanes["day"].restore(spent.key, spent.day, spent.in_day)
+        self.lanes["month"].restore(spent.key, spent.month, spent.in_month)
+        self.lanes["total"].restore(spent.key, 0, spent.in_total)
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next day begins: the soonest that any budget can grow."""
+        return self.lanes["day"].wait(now)
+
+    def _now(self, period: str, key: str, held: Hold) -> tuple[int, Decimal]:
+        return self.lanes[period].amount(key) or (held.period, Decimal(0))

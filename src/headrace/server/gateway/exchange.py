@@ -1,0 +1,355 @@
+"""One request at `/v1`, from its first byte to the end of its answer.
+
+1. whose is it (`entrance`), what does it ask for (`asked`), may this key call that model
+2. what the key may take is reserved (`allowance`), and the context that it wants is put in its prompt (`injection`)
+3. the model carries it (`Caller.send`): queues, attempts, hedges and money are its business
+4. the answer goes out with what is known of it in headers; a stream piece by piece (`relay`), the rest in trailers
+5. what it took is settled, on every way out
+
+Nothing here waits for a disk or a database, but the reads of step 2 that a request asks for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from headrace.core.clock import SECOND, Clock
+from headrace.core.errors import BodyRefused, ModelRefused, StreamBroken
+from headrace.http1.headers import FRAMING, Field
+from headrace.http1.request import Request
+from headrace.http1.response import Response
+from headrace.models.action import Reason
+from headrace.models.call import Priority, Usage
+from headrace.models.deadline import remaining_header
+from headrace.models.failure import Failure
+from headrace.models.reply import Reply
+from headrace.models.request import Dialect, ModelRequest, Terms
+from headrace.server.gateway import asked as bodies
+from headrace.server.gateway import refusal, wish
+from headrace.server.gateway.allowance import Allowances, Grant
+from headrace.server.gateway.asked import Asked, Lazy
+from headrace.server.gateway.complaint import Complaint
+from headrace.server.gateway.entrance import Entrance
+from headrace.server.gateway.injection import Injected, read_into, verdict
+from headrace.server.gateway.keys import VirtualKey
+from headrace.server.gateway.offer import Offer
+from headrace.server.gateway.prompt import without
+from headrace.server.gateway.relay import Relay
+from headrace.server.gateway.tally import Tally
+from headrace.server.gateway.wish import OnStale, Wish
+from headrace.server.ports import Reads
+
+_LOG = logging.getLogger("headrace.gateway")
+RETRIES = 2
+"""How often an answer is made anew because its context had changed."""
+_MAYBE_READ = frozenset({Failure.TIMEOUT, Failure.CONNECTION, Failure.CANCELLED})
+"""Failures after which an upstream may have counted the tokens."""
+_PRIORITIES = {b"critical": Priority.CRITICAL, b"normal": Priority.NORMAL, b"sheddable": Priority.SHEDDABLE}
+_OURS = FRAMING | {b"date"}
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What all exchanges of one gateway share."""
+
+    offers: Mapping[str, Offer]
+    reads: Reads
+    entrance: Entrance
+    allowances: Allowances
+    tally: Tally
+    clock: Clock
+    max_reads: int
+    max_wait: int
+    next_id: Callable[[], str]
+
+
+class Exchange:
+    """Serves one request."""
+
+    __slots__ = (
+        "_cost", "_grant", "_parts", "_ready", "_usage", "dialect", "id", "key", "offer", "request",
+        "started",
+    )  # fmt: skip
+
+    def __init__(self, parts: Parts, dialect: Dialect, request: Request) -> None:
+        self._parts = parts
+        self.dialect = dialect
+        self.request = request
+        self.started = parts.clock.monotonic()
+        self.id = parts.next_id()
+        self.offer: Offer | None = None
+        self.key: VirtualKey | None = None
+        self._grant: Grant | None = None
+        self._usage: Usage | None = None
+        self._cost: Decimal | None = None
+        self._ready = 0.0
+
+    async def run(self) -> Response:
+        """The answer, whatever it is."""
+        try:
+            return await self._run()
+        except Complaint as complaint:
+            self._give_back()
+            return self._refused(complaint.response(self.dialect, self._head()), "")
+        except ModelRefused as error:
+            return self._unanswered(error)
+        except StreamBroken as error:
+            self._settle(None)
+            return self._refused(refusal.broken(error).response(self.dialect, self._head()), "")
+        except BodyRefused as error:
+            what = {408: "timeout", 413: "request_too_large"}.get(error.status)
+            complaint = Complaint(error.status, error.message, code=what, retry=False)
+            return self._refused(complaint.response(self.dialect, self._head()), "")
+        except asyncio.CancelledError:
+            self._settle(None)
+            raise
+        # The boundary of the gateway: what nobody foresaw is logged with its number, and told as that number.
+        except Exception:
+            self._settle(None)
+            _LOG.exception("request %s failed", self.id)
+            message = f"something went wrong in the gateway; look for request {self.id} in its log"
+            complaint = Complaint(500, message, kind="server_error", code="unexpected")
+            return self._refused(complaint.response(self.dialect, self._head()), "")
+
+    async def _run(self) -> Response:
+        parts = self._parts
+        key = self.key = parts.entrance.admit(self.request)
+        body = await self.request.read()
+        asked = bodies.read(self.dialect, body)
+        offer = self._find(asked.model)
+        terms, wanting = self._terms(key, asked, offer)
+        if key is not None:
+            tokens = 0 if key.tpm is None else offer.tokens(self.started, len(body), asked.output)
+            self._grant = parts.allowances.reserve(self.started, parts.clock.now() / SECOND, key, tokens)
+        wanted: Wish | None = None
+        if wanting or asked.extra is not None:
+            wanted = wish.read(asked.extra, self.request.headers, max_reads=parts.max_reads, max_wait=parts.max_wait)
+            if wanted is None:
+                body = without(body)
+        if wanted is not None:
+            return await self._with_context(asked, body, terms, wanted)
+        if asked.stream:
+            reply = await self._send(asked, body, terms)
+            return self._stream(reply, len(body), None)
+        reply, answer = await self._whole(asked, body, terms)
+        return self._complete(reply, answer, len(body), [])
+
+    # What comes in
+
+    def _find(self, model: str) -> Offer:
+        offer = self._parts.offers.get(model)
+        if offer is None:
+            there = ", ".join(sorted(self._parts.offers)) or "none"
+            message = f"there is no model {model[:100]!r} here; there are: {there}"
+            raise Complaint(404, message, code="model_not_found", param="model", retry=False)
+        self.offer = offer
+        key = self.key
+        if key is not None:
+            if not key.allows(model):
+                message = f"the key {key.name!r} may not call the model {model!r}; it may call: {', '.join(key.models)}"
+                raise Complaint(403, message, code="model_not_allowed", param="model", retry=False)
+            if key.budget.limits and not offer.priced:
+                message = f"the model {model!r} has no price, so the budget of the key {key.name!r} cannot be held"
+                raise Complaint(403, message, code="model_not_priced", param="model", retry=False)
+        return offer
+
+    def _terms(self, key: VirtualKey | None, asked: Asked, offer: Offer) -> tuple[Terms, bool]:
+        """On whose account it runs, and whether a header wants context."""
+        session = asked.session
+        priority = Priority.NORMAL if key is None else key.rank
+        timeout: str | None = None
+        grpc: str | None = None
+        wanting = False
+        for name, value in self.request.headers:
+            if name.startswith(b"x-"):
+                if name == b"x-request-timeout-ms":
+                    timeout = value.decode("latin-1")
+                elif name == wish.CONTEXT:
+                    wanting = True
+                elif name == b"x-headrace-session":
+                    session = value.decode("latin-1")
+                elif name == b"x-headrace-priority":
+                    priority = self._priority(value, priority)
+            elif name == b"grpc-timeout":
+                grpc = value.decode("latin-1")
+        seconds = offer.deadline
+        if timeout is not None or grpc is not None:
+            left = remaining_header(timeout, grpc)
+            seconds = seconds if left is None else min(left, seconds)
+        tenant = "" if key is None else key.tenant or key.name
+        account = "" if key is None else key.id
+        return Terms(self.id, self.started + seconds, tenant, session, account, priority), wanting
+
+    def _priority(self, value: bytes, own: Priority) -> Priority:
+        """The priority of a request: as it asks, but never above that of its key."""
+        wanted = _PRIORITIES.get(value.lower())
+        if wanted is None:
+            said = value[:40].decode("latin-1")
+            raise Complaint(400, f"x-headrace-priority: {said!r} is none of critical, normal, sheddable")
+        return wanted if self.key is None else max(wanted, own)
+
+    # To the model and back
+
+    async def _send(self, asked: Asked, body: bytes, terms: Terms) -> Reply:
+        offer = self.offer
+        if offer is None:
+            raise Complaint(404, "there is no such model", code="model_not_found")
+        # No tokens are named: whoever carries it knows better how many bytes make one.
+        request = ModelRequest(
+            self.dialect, body, Lazy(body, asked.model), asked.stream, 0, asked.output, asked.repeatable
+        )
+        self._ready = self._parts.clock.monotonic()
+        return await offer.caller.send(request, terms)
+
+    async def _whole(self, asked: Asked, body: bytes, terms: Terms) -> tuple[Reply, bytes]:
+        reply = await self._send(asked, body, terms)
+        answer = await reply.read()
+        self._add(reply)
+        return reply, answer
+
+    def _add(self, reply: Reply) -> None:
+        """What a complete reply took; an answer that was made anew took all of them."""
+        usage, cost = reply.usage, reply.cost
+        if usage is not None:
+            before = self._usage
+            self._usage = (
+                usage
+                if before is None
+                else Usage(
+                    before.prompt_tokens + usage.prompt_tokens,
+                    before.output_tokens + usage.output_tokens,
+                    before.cached_tokens + usage.cached_tokens,
+                )
+            )
+        if cost is not None:
+            self._cost = cost if self._cost is None else self._cost + cost
+
+    async def _with_context(self, asked: Asked, body: bytes, terms: Terms, wanted: Wish) -> Response:
+        reads = self._parts.reads
+        if asked.stream and wanted.on_stale is not OnStale.FLAG:
+            message = f"headrace.on_stale: a stream cannot be {wanted.on_stale}: its begin is out when that is known"
+            raise Complaint(400, message, param="headrace.on_stale", retry=False)
+        for left in range(RETRIES, -1, -1):
+            injected = await read_into(reads, self.dialect, body, wanted)
+            if asked.stream:
+                return self._stream(await self._send(asked, injected.body, terms), len(injected.body), injected)
+            reply, answer = await self._whole(asked, injected.body, terms)
+            validity = reads.validate(injected.readset)
+            if not validity.holds:
+                self._parts.tally.changed(asked.model)
+            if validity.holds or wanted.on_stale is OnStale.FLAG:
+                return self._complete(reply, answer, len(injected.body), [*injected.headers(), *verdict(validity)])
+            if wanted.on_stale is OnStale.REFUSE or not left:
+                break
+        # The model was paid, so its tokens count; the answer is kept back.
+        self._settle(self._usage)
+        tries = "" if wanted.on_stale is OnStale.REFUSE else f" {RETRIES + 1} times"
+        raise Complaint(
+            503,
+            f"the context changed{tries} before the answer was there, and the request does not want such an answer",
+            kind="server_error",
+            code="context_changed",
+        )
+
+    # What goes out
+
+    def _head(self) -> list[Field]:
+        return [(b"x-headrace-request-id", self.id.encode())]
+
+    def _describe(self, reply: Reply, now: float) -> list[Field]:
+        """What is known of an answer when its head goes out."""
+        fields = [field for field in reply.headers if field[0] not in _OURS]
+        ours = reply.first_byte + self._ready - self.started
+        fields += (
+            (b"x-headrace-request-id", self.id.encode()),
+            (b"x-headrace-model", reply.model.encode()),
+            (b"x-headrace-upstream", reply.upstream.encode()),
+            (b"x-headrace-attempts", b"%d" % reply.attempts),
+            (b"x-headrace-queued-ms", b"%.2f" % (reply.queued * 1000)),
+            (b"x-headrace-first-byte-ms", b"%.2f" % (ours * 1000)),
+            (b"x-headrace-gateway-ms", b"%.2f" % ((self._ready - self.started) * 1000)),
+        )
+        grant = self._grant
+        if grant is not None:
+            fields += grant.headers(now)
+        return fields
+
+    def _complete(self, reply: Reply, answer: bytes, size: int, more: list[Field]) -> Response:
+        now = self._parts.clock.monotonic()
+        usage, cost = self._usage, self._cost
+        self._settle(usage)
+        fields = self._describe(reply, now)
+        if cost is not None:
+            fields.append((b"x-headrace-cost", f"{cost:f}".encode()))
+        fields += more
+        self._count(reply, now, size, usage, cost)
+        self._parts.tally.answered(self._model, reply.upstream, reply.status)
+        return Response(reply.status, fields, answer)
+
+    def _stream(self, reply: Reply, size: int, injected: Injected | None) -> Response:
+        fields = self._describe(reply, self._parts.clock.monotonic())
+        trailers: list[Field] = []
+        if injected is not None:
+            fields += injected.headers()
+
+        def ended(error: StreamBroken | None, whole: bool) -> None:
+            self._settle(reply.usage)
+            if error is not None:
+                self._parts.tally.broke(self._model)
+            if whole or error is not None:
+                self._count(reply, self._parts.clock.monotonic(), size, reply.usage, reply.cost)
+            if not whole:
+                return
+            if reply.cost is not None:
+                trailers.append((b"x-headrace-cost", f"{reply.cost:f}".encode()))
+            trailers.append((b"x-headrace-attempts", b"%d" % reply.attempts))
+            if injected is not None:
+                validity = self._parts.reads.validate(injected.readset)
+                if not validity.holds:
+                    self._parts.tally.changed(self._model)
+                trailers.extend(verdict(validity))
+
+        self._parts.tally.answered(self._model, reply.upstream, reply.status)
+        return Response(reply.status, fields, Relay(reply, self.dialect, ended), trailers=lambda: trailers)
+
+    def _count(self, reply: Reply, now: float, size: int, usage: Usage | None, cost: Decimal | None) -> None:
+        if usage is not None and self.offer is not None and self.key is not None and self.key.tpm is not None:
+            self.offer.observe(now, size, usage)
+        tally = self._parts.tally
+        tally.used(self._model, usage, cost)
+        tally.took(self._model, reply.queued, reply.first_byte, now - self.started, reply.attempts)
+
+    @property
+    def _model(self) -> str:
+        return "" if self.offer is None else self.offer.name
+
+    # Ways out without an answer
+
+    def _unanswered(self, error: ModelRefused) -> Response:
+        if error.reason == Reason.OVER_BUDGET and self.key is not None:
+            self._give_back()
+            complaint = self._parts.allowances.no_money(self._parts.clock.now() / SECOND, self.key)
+            return self._refused(complaint.response(self.dialect, self._head()), "")
+        if error.failure in _MAYBE_READ:
+            self._settle(None)
+        else:
+            self._give_back()
+        return self._refused(refusal.answer(error, self.dialect, self._head()), "")
+
+    def _refused(self, response: Response, upstream: str) -> Response:
+        self._parts.tally.answered(self._model, upstream, response.status)
+        if self._grant is not None:
+            response.headers = [*response.headers, *self._grant.headers(self._parts.clock.monotonic())]
+        return response
+
+    def _settle(self, usage: Usage | None) -> None:
+        if self._grant is not None:
+            self._grant.settle(self._parts.clock.monotonic(), usage)
+
+    def _give_back(self) -> None:
+        if self._grant is not None:
+            self._grant.release(self._parts.clock.monotonic())

@@ -1,0 +1,192 @@
+"""`/v1/...`: which handler takes a request, and what the gateway says of itself."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Iterator, Sequence
+from random import Random
+from typing import Any
+
+import msgspec
+
+from headrace.core.clock import Clock, SystemClock, isoformat
+from headrace.http1.request import Request
+from headrace.http1.response import Handler, Response
+from headrace.models.request import Dialect
+from headrace.server.gateway import documents
+from headrace.server.gateway.allowance import Allowances
+from headrace.server.gateway.budgets import Budgets
+from headrace.server.gateway.complaint import JSON, Complaint
+from headrace.server.gateway.entrance import Entrance
+from headrace.server.gateway.exchange import Exchange, Parts
+from headrace.server.gateway.keyring import Keyring
+from headrace.server.gateway.ledger import Ledger
+from headrace.server.gateway.offer import Offer
+from headrace.server.gateway.tally import Tally
+from headrace.server.ports import Reads
+
+PREFIX = b"/v1/"
+_MODELS = b"/v1/models"
+_PATHS = {
+    b"/v1/chat/completions": Dialect.CHAT,
+    b"/v1/responses": Dialect.RESPONSES,
+    b"/v1/embeddings": Dialect.EMBEDDINGS,
+    b"/v1/messages": Dialect.MESSAGES,
+}
+
+
+class Gateway:
+    """Serves the declared models of an app to clients of OpenAI and Anthropic; one of the server's `Handlers`.
+
+    Parameters
+    ----------
+    offers
+        The models.
+    reads
+        Where context comes from.
+    keyring, budgets, ledger
+        Keys, what they may spend, and where what they spent is kept. They are started and closed by whoever made them.
+    api_keys
+        The server's own keys, which open everything.
+    clock, random
+        As everywhere; `random` gives this gateway's requests a beginning of their own.
+    tally
+        Where answers are counted; its own if not given.
+    max_reads, max_wait
+        Most views in one request, and the longest wait of their policies (microseconds).
+    """
+
+    checks_keys = True
+
+    def __init__(
+        self,
+        offers: Sequence[Offer],
+        reads: Reads,
+        *,
+        keyring: Keyring | None = None,
+        budgets: Budgets | None = None,
+        ledger: Ledger | None = None,
+        api_keys: Sequence[str] = (),
+        clock: Clock | None = None,
+        random: Random | None = None,
+        tally: Tally | None = None,
+        max_reads: int = 100,
+        max_wait: int = 30_000_000,
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self._since = self._clock.now()
+        self._keyring = keyring or Keyring(None)
+        self._ledger = ledger
+        self._entrance = Entrance(self._keyring, api_keys, self._clock)
+        self._tally = tally or Tally(offer.name for offer in offers)
+        prefix = f"req_{(random or Random()).getrandbits(48):012x}"
+        numbers = itertools.count(1)
+        self._parts = Parts(
+            offers={offer.name: offer for offer in offers},
+            reads=reads,
+            entrance=self._entrance,
+            allowances=Allowances(budgets or Budgets()),
+            tally=self._tally,
+            clock=self._clock,
+            max_reads=max_reads,
+            max_wait=max_wait,
+            next_id=lambda: f"{prefix}{next(numbers):x}",
+        )
+        self._handlers: dict[bytes, Handler] = {path: self._handler(dialect) for path, dialect in _PATHS.items()}
+
+    def find(self, request: Request) -> Handler | None:
+        """The handler of a request; None where its path is not ours."""
+        target = request.target
+        if not target.startswith(PREFIX):
+            return None
+        path = target.partition(b"?")[0]
+        handler = self._handlers.get(path)
+        if handler is not None and request.method == b"POST":
+            return handler
+        if path == _MODELS or path.startswith(_MODELS + b"/"):
+            return self._models
+        return self._nothing
+
+    def openapi(self) -> dict[str, Any]:
+        """The paths of this gateway for `/openapi.json`."""
+        return documents.paths(sorted(self._parts.offers))
+
+    def metrics(self) -> Iterator[str]:
+        """Lines for `/metrics`."""
+        yield from self._tally.lines()
+        for name, words, problem in (
+            (
+                "keys_broken",
+                "Whether the file of keys cannot be read; the keys of before count.",
+                self._keyring.problem,
+            ),
+            (
+                "ledger_behind",
+                "Whether what keys spend cannot be written.",
+                self._ledger.problem if self._ledger else "",
+            ),
+        ):
+            yield f"# HELP headrace_gateway_{name} {words}"
+            yield f"# TYPE headrace_gateway_{name} gauge"
+            yield f"headrace_gateway_{name} {int(bool(problem))}"
+        yield "# HELP headrace_gateway_keys Keys in the file, those that have ended included."
+        yield "# TYPE headrace_gateway_keys gauge"
+        yield f"headrace_gateway_keys {len(self._keyring.snapshot.keys)}"
+
+    def _handler(self, dialect: Dialect) -> Handler:
+        parts = self._parts
+
+        def handle(request: Request) -> Awaitable[Response]:
+            return Exchange(parts, dialect, request).run()
+
+        return handle
+
+    def _models(self, request: Request) -> Response:
+        """`GET /v1/models` and `/v1/models/{id}`, in the words of whoever asks."""
+        dialect = _spoken(request)
+        try:
+            if request.method not in (b"GET", b"HEAD"):
+                return _not_allowed(b"GET, HEAD").response(dialect, [(b"allow", b"GET, HEAD")])
+            key = self._entrance.admit(request)
+            names = [name for name in sorted(self._parts.offers) if key is None or key.allows(name)]
+            wanted = request.path[len(_MODELS) + 1 :].decode("latin-1")
+            if wanted and wanted not in names:
+                there = ", ".join(names) or "none"
+                message = f"there is no model {wanted[:100]!r} here; there are: {there}"
+                raise Complaint(404, message, code="model_not_found", param="model", retry=False)
+        except Complaint as complaint:
+            return complaint.response(dialect)
+        listed = [self._describe(name, dialect) for name in names if not wanted or name == wanted]
+        if wanted:
+            return Response(200, [JSON], msgspec.json.encode(listed[0]))
+        document: dict[str, Any] = {"object": "list", "data": listed}
+        if dialect is Dialect.MESSAGES:
+            ends = {"first_id": names[0] if names else None, "last_id": names[-1] if names else None}
+            document = {"data": listed, "has_more": False} | ends
+        return Response(200, [JSON], msgspec.json.encode(document))
+
+    def _describe(self, name: str, dialect: Dialect) -> dict[str, Any]:
+        if dialect is Dialect.MESSAGES:
+            return {"type": "model", "id": name, "display_name": name, "created_at": isoformat(self._since)}
+        return {"id": name, "object": "model", "created": self._since // 1_000_000, "owned_by": "headrace"}
+
+    def _nothing(self, request: Request) -> Response:
+        """A path of ours that is none, or a method that it does not have."""
+        path = request.path
+        dialect = _PATHS.get(path) or _spoken(request)
+        if path in _PATHS:
+            return _not_allowed(b"POST").response(dialect, [(b"allow", b"POST")])
+        said = path[:100].decode("latin-1")
+        there = ", ".join(one.decode() for one in (*_PATHS, _MODELS))
+        message = f"there is nothing at {said}; there are: {there}"
+        return Complaint(404, message, code="not_found", retry=False).response(dialect)
+
+
+def _spoken(request: Request) -> Dialect:
+    """Whose client it is, where the path does not say: Anthropic's names a version with every request."""
+    anthropic = request.path.startswith(b"/v1/messages") or request.header(b"anthropic-version") is not None
+    return Dialect.MESSAGES if anthropic else Dialect.CHAT
+
+
+def _not_allowed(methods: bytes) -> Complaint:
+    return Complaint(405, f"this path takes {methods.decode()} only", code="method_not_allowed", retry=False)

@@ -1,0 +1,207 @@
+"""Virtual keys: who may call which models, how often, and for how much money. Read from a YAML file.
+
+    keys:
+      - id: k_5f2a9c01b3de
+        name: shop
+        sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+        created: 2026-11-25T18:00:00Z
+        budget: {day: "5.00", month: "100"}
+        rpm: 60
+        tpm: 100000
+        models: [llm]
+        tenant: shop
+        priority: normal
+        expires: 2027-01-01T00:00:00Z
+
+The file holds the SHA-256 of each key, never a key: whoever reads it cannot call anything. Keys are random, with 256
+bits, so that a fast hash without salt is as good as a slow one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from headrace.core.clock import instant
+from headrace.core.errors import DeclarationError
+from headrace.models.call import Priority
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+Money = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
+Rate = Annotated[int, Field(gt=0, le=10**12)]
+
+
+class Budget(BaseModel):
+    """Most that a key may spend, in the currency of the prices; days and months are those of UTC."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    day: Money | None = None
+    month: Money | None = None
+    total: Money | None = None
+
+    @cached_property
+    def limits(self) -> dict[str, Decimal]:
+        """Per period, where there is a limit."""
+        given = {"day": self.day, "month": self.month, "total": self.total}
+        return {period: limit for period, limit in given.items() if limit is not None}
+
+
+class VirtualKey(BaseModel):
+    """One key, as the file says.
+
+    Attributes
+    ----------
+    id
+        Under which its spending is kept; stays when the key is renamed.
+    rpm, tpm
+        Requests and tokens (prompt and answer) a minute. A key that rested may use a whole minute's at once.
+    models
+        Which it may call; empty: all.
+    tenant
+        Whom its calls are fair to; its name where it is empty.
+    priority
+        The highest that its requests may have.
+    revoked
+        Since when it is of no use any more.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    sha256: str
+    created: AwareDatetime | None = None
+    budget: Budget = Field(default_factory=Budget)
+    rpm: Rate | None = None
+    tpm: Rate | None = None
+    models: tuple[str, ...] = ()
+    tenant: str = ""
+    priority: Literal["critical", "normal", "sheddable"] = "normal"
+    expires: AwareDatetime | None = None
+    revoked: AwareDatetime | None = None
+
+    @field_validator("sha256")
+    @classmethod
+    def _digest(cls, value: str) -> str:
+        if not _DIGEST.fullmatch(value):
+            raise ValueError("not a SHA-256 in 64 lower-case hexadecimal digits")
+        return value
+
+    @property
+    def rank(self) -> Priority:
+        """Its priority as calls carry it."""
+        return Priority[self.priority.upper()]
+
+    def allows(self, model: str) -> bool:
+        """Whether it may call a model."""
+        return not self.models or model in self.models
+
+    def ended(self, now: int) -> str:
+        """Why it is of no use at an instant (microseconds); empty while it is."""
+        for word, at in (("revoked", self.revoked), ("expired", self.expires)):
+            if at is not None and instant(at) <= now:
+                return word
+        return ""
+
+
+class Document(BaseModel):
+    """The whole file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    keys: list[VirtualKey] = Field(default_factory=list[VirtualKey])
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The keys of one reading of the file."""
+
+    keys: tuple[VirtualKey, ...] = ()
+    by_digest: Mapping[str, VirtualKey] = field(default_factory=dict[str, VirtualKey])
+
+    def find(self, given: bytes) -> VirtualKey | None:
+        """The key that a client gave, ended or not; None when there is no such key.
+
+        It is found by its digest: how long that takes says something of the digest only, from which nobody gets to
+        the key; and the digest that was found is compared in constant time once more.
+        """
+        digest = digest_of(given)
+        found = self.by_digest.get(digest)
+        return found if found is not None and hmac.compare_digest(found.sha256, digest) else None
+
+
+def digest_of(key: bytes) -> str:
+    """What the file has of a key."""
+    return hashlib.sha256(key).hexdigest()
+
+
+def parse(text: str, *, where: str = "") -> Snapshot:
+    """The keys in a text.
+
+    Raises
+    ------
+    DeclarationError
+        It is no file of keys, or two keys have one id or one digest.
+
+    Examples
+    --------
+    >>> parse("keys: []").keys
+    ()
+    """
+    try:
+        document = Document.model_validate(yaml.safe_load(text) or {})
+    except (yaml.YAMLError, ValidationError) as error:
+        raise DeclarationError(
+            f"these are no keys: {_first(error)}",
+            hint="repair the file, or make keys with: headrace key create",
+            where=where,
+        ) from error
+    for name in ("id", "sha256"):
+        seen = [getattr(key, name) for key in document.keys]
+        if len(set(seen)) != len(seen):
+            twice = next(one for one in seen if seen.count(one) > 1)
+            raise DeclarationError(f"two keys have the {name} {twice!r}", hint="remove one of them", where=where)
+    return Snapshot(tuple(document.keys), {key.sha256: key for key in document.keys})
+
+
+def load(path: Path) -> Snapshot:
+    """The keys in a file.
+
+    Raises
+    ------
+    DeclarationError
+        The file cannot be read, or holds no keys.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeclarationError(
+            f"the keys cannot be read: {error}", hint="check the file and its permissions", where=str(path)
+        ) from error
+    return parse(text, where=str(path))
+
+
+def _first(error: yaml.YAMLError | ValidationError) -> str:
+    """What is wrong in one line, without the value: a digest or a key that stands in the wrong place stays unseen."""
+    if isinstance(error, ValidationError):
+        found = error.errors(include_input=False, include_url=False)[0]
+        return f"{'.'.join(str(part) for part in found['loc'])}: {found['msg']}"
+    mark = getattr(error, "problem_mark", None)
+    return f"no YAML in line {mark.line + 1}" if mark is not None else "no YAML"
+
+
+def moment(at: datetime | None) -> str:
+    """An instant as `headrace key list` shows it."""
+    return "" if at is None else at.isoformat(timespec="seconds").replace("+00:00", "Z")

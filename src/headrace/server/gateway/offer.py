@@ -1,0 +1,63 @@
+"""A declared model as the gateway offers it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from headrace.models.call import Usage
+from headrace.models.declared import DeclaredModel
+from headrace.models.estimate import Tokens
+from headrace.models.reply import Caller
+
+
+@dataclass(slots=True)
+class Offer:
+    """One model that clients may name.
+
+    Attributes
+    ----------
+    name
+        What clients write as `model`.
+    caller
+        What carries their requests.
+    deadline
+        Seconds that a request has when it does not ask for less.
+    priced
+        Whether the price of every one of its upstreams is known. Without, no budget can be held.
+    """
+
+    name: str
+    caller: Caller
+    deadline: float = 60.0
+    priced: bool = False
+    _tokens: Tokens = field(default_factory=Tokens, init=False)
+    _ratio: float = field(default=4.0, init=False)
+
+    @classmethod
+    def of(cls, model: DeclaredModel, caller: Caller) -> Offer:
+        """The offer of a declared model."""
+        return cls(model.name, caller, deadline=model.deadline, priced=priced(model))
+
+    def tokens(self, now: float, size: int, output: int | None) -> int:
+        """What a request with a body of `size` bytes is to be reckoned with.
+
+        `output` is the most that its answer may have; where it does not say, what answers usually have.
+        """
+        prompt = math.ceil(size / self._ratio)
+        return prompt + (self._tokens.output(now, max_tokens=None) if output is None else output)
+
+    def observe(self, now: float, size: int, usage: Usage) -> None:
+        """What an answer to a body of `size` bytes took."""
+        if usage.prompt_tokens > 0:
+            self._ratio += 0.1 * (min(size / usage.prompt_tokens, 100.0) - self._ratio)
+        if usage.output_tokens > 0:
+            self._tokens.observe(
+                now, prompt_bytes=size, prompt_tokens=usage.prompt_tokens, output_tokens=usage.output_tokens
+            )
+
+
+def priced(model: DeclaredModel) -> bool:
+    """Whether every upstream of a model, those of its fallbacks included, has a price."""
+    own = all(model.prices.find(one.spec(model.name).model) is not None for one in model.upstreams)
+    return own and (model.fallback is None or priced(model.fallback))

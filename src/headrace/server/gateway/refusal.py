@@ -1,0 +1,58 @@
+"""What a model's refusal means to a client: which status, in which words, and whether another try can help."""
+
+from __future__ import annotations
+
+from headrace.core.errors import ModelRefused, StreamBroken
+from headrace.http1.headers import Field
+from headrace.http1.response import Response
+from headrace.models.action import Reason
+from headrace.models.failure import Failure
+from headrace.models.request import Dialect
+from headrace.server.gateway.complaint import JSON, Complaint
+
+_OWN = frozenset({Failure.BAD_REQUEST, Failure.MISSING, Failure.RATE_LIMITED, Failure.QUOTA})
+"""What an upstream says of the request itself, in words that its client is to read: its status and body are passed on.
+
+Not so 401 and 403: they are about the key of this server, and a client would take them for its own."""
+
+
+def answer(error: ModelRefused, dialect: Dialect, headers: list[Field]) -> Response:
+    """The answer to a request that got none from its model."""
+    if error.reason == Reason.FAILED and error.failure in _OWN and 400 <= error.status < 500 and error.body:
+        fields = [JSON, *headers]
+        if error.retry_after is not None:
+            fields.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
+        if error.failure != Failure.RATE_LIMITED:
+            fields.append((b"x-should-retry", b"false"))
+        return Response(error.status, fields, error.body)
+    return complaint(error).response(dialect, headers)
+
+
+def complaint(error: ModelRefused) -> Complaint:
+    """A refusal in our own words.
+
+    >>> complaint(ModelRefused("too late", reason="deadline")).status
+    504
+    """
+    if error.reason == Reason.DEADLINE or (error.reason == Reason.FAILED and error.failure == Failure.TIMEOUT):
+        return Complaint(504, error.message, kind="server_error", code="timeout", retry_after=error.retry_after)
+    if error.reason in (Reason.SHED, Reason.QUEUE_FULL) or error.failure == Failure.OVERLOADED:
+        wait = 1.0 if error.retry_after is None else error.retry_after
+        return Complaint(503, error.message, kind="server_error", code="overloaded", retry_after=wait)
+    if error.failure == Failure.RATE_LIMITED:
+        return Complaint(429, error.message, kind="requests", code="rate_limit_exceeded", retry_after=error.retry_after)
+    if error.failure == Failure.QUOTA or error.reason == Reason.OVER_BUDGET:
+        quota = "insufficient_quota"
+        return Complaint(429, error.message, kind=quota, code=quota, retry_after=error.retry_after, retry=False)
+    if error.failure == Failure.BAD_REQUEST:
+        return Complaint(400, error.message, retry=False)
+    if error.failure == Failure.MISSING:
+        return Complaint(404, error.message, code="model_not_found", retry=False)
+    retry = error.failure != Failure.CREDENTIALS
+    return Complaint(502, error.message, kind="server_error", code="upstream_failed", retry=retry)
+
+
+def broken(error: StreamBroken) -> Complaint:
+    """A stream that broke off, for its last event."""
+    message = f"the stream broke off and is not complete: {error.message}"
+    return Complaint(502, message, kind="server_error", code="stream_broken")

@@ -1,0 +1,60 @@
+"""A stream on its way from a model to a client: piece by piece, as fast as the client takes it, and never whole when it
+is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Self
+
+from headrace.core.errors import StreamBroken
+from headrace.models.reply import Reply
+from headrace.models.request import Dialect
+from headrace.server.gateway.refusal import broken
+
+
+class Relay:
+    """The body of a streamed answer.
+
+    1. Each piece of the reply is passed on as it came; the next is asked for when the client took it (backpressure).
+    2. Where the reply breaks off, an `error` event in the client's dialect follows, and then the same exception: the
+       connection is closed without the last chunk. Libraries that know the event raise; all others see a broken body.
+    3. When the client is gone the connection closes the relay, and that cancels the call at its upstream.
+
+    `ended` is called once: with the error where it broke off, and with whether the client got all of it. Where it is
+    neither, the client left before the end.
+    """
+
+    __slots__ = ("_dialect", "_ended", "_error", "_reply")
+
+    def __init__(self, reply: Reply, dialect: Dialect, ended: Callable[[StreamBroken | None, bool], None]) -> None:
+        self._reply = reply
+        self._dialect = dialect
+        self._ended: Callable[[StreamBroken | None, bool], None] | None = ended
+        self._error: StreamBroken | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """The next piece; raises `StreamBroken` after the event that says so."""
+        if self._error is not None:
+            raise self._error
+        try:
+            return await self._reply.__anext__()
+        except StopAsyncIteration:
+            self._end(None, True)
+            raise
+        except StreamBroken as error:
+            self._error = error
+            self._end(error, False)
+            return broken(error).event(self._dialect)
+
+    async def aclose(self) -> None:
+        """Nobody asks for more."""
+        self._end(None, False)
+        await self._reply.aclose()
+
+    def _end(self, error: StreamBroken | None, whole: bool) -> None:
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended(error, whole)

@@ -1,0 +1,112 @@
+"""Anthropic upstreams, and translation both ways, over real connections."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from model_servers import JSON, answers, asking, chunk, data, running, streams
+
+from headrace.core.errors import ModelRefused, StreamBroken
+from headrace.models import Anthropic, OpenAI
+from headrace.models.call import Usage
+from headrace.models.dialects.render import render_stream, render_whole
+from headrace.models.request import Dialect
+
+USAGE = Usage(10, 2, 4)
+WHOLE = render_whole(Dialect.MESSAGES, "Hello", model="c", usage=USAGE)
+STREAM = render_stream(Dialect.MESSAGES, ["Hel", "lo"], model="c", usage=USAGE)
+
+
+async def test_messages_are_passed_on_byte_for_byte(start: Any) -> None:
+    upstream = await start(answers(body=WHOLE))
+    provider = Anthropic(upstream.url, key="KEY", model="c")
+    async with running(provider, environment={"KEY": "sk-1"}) as run:
+        reply = await run.llm.send(asking(dialect=Dialect.MESSAGES, max_tokens=5), run.terms())
+        assert (await reply.read(), reply.usage) == (WHOLE, USAGE)
+    sent = dict(upstream.headers[0])
+    assert (sent[b"x-api-key"], sent[b"anthropic-version"]) == (b"sk-1", b"2023-06-01")
+    assert (upstream.targets, upstream.asked[0]["model"]) == ([b"/v1/messages"], "c")
+
+
+async def test_a_stream_of_messages_is_passed_on_byte_for_byte(start: Any) -> None:
+    upstream = await start(streams(b"event: ping\ndata: {}\n\n", *STREAM))
+    async with running(Anthropic(upstream.url)) as run:
+        reply = await run.llm.send(asking(dialect=Dialect.MESSAGES, stream=True), run.terms())
+        assert await reply.read() == b"event: ping\ndata: {}\n\n" + b"".join(STREAM)
+        assert reply.usage == USAGE
+
+
+@pytest.mark.parametrize(
+    "end", [b"", b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"full"}}\n\n']
+)
+async def test_a_stream_of_messages_without_its_end_is_broken(start: Any, end: bytes) -> None:
+    upstream = await start(streams(*STREAM[:-1], end))
+    async with running(Anthropic(upstream.url)) as run:
+        reply = await run.llm.send(asking(dialect=Dialect.MESSAGES, stream=True), run.terms())
+        with pytest.raises(StreamBroken) as caught:
+            await reply.read()
+        assert caught.value.failure == ("overloaded" if end else "connection")
+
+
+async def test_a_client_of_chat_at_anthropic(start: Any) -> None:
+    upstream = await start(answers(body=WHOLE))
+    async with running(Anthropic(upstream.url, model="c")) as run:
+        reply = await run.ask(max_tokens=7)
+        answer = json.loads(await reply.read())
+        assert answer["choices"][0]["message"] == {"role": "assistant", "content": "Hello"}
+        assert (answer["usage"]["prompt_tokens"], reply.usage) == (10, USAGE)
+    text = [{"type": "text", "text": "Hi"}]
+    assert upstream.asked == [{"model": "c", "max_tokens": 7, "messages": [{"role": "user", "content": text}]}]
+
+
+async def test_a_client_of_chat_streams_from_anthropic(start: Any) -> None:
+    upstream = await start(streams(*STREAM))
+    async with running(Anthropic(upstream.url, model="c")) as run:
+        body = (await (await run.ask(stream=True)).read()).decode()
+    said = [json.loads(line[6:]) for line in body.split("\n\n") if line.startswith("data: {")]
+    assert "".join(one["choices"][0]["delta"].get("content") or "" for one in said) == "Hello"
+    assert (body.endswith("data: [DONE]\n\n"), upstream.asked[0]["stream"]) == (True, True)
+
+
+async def test_a_client_of_messages_at_openai(start: Any) -> None:
+    whole = await start(answers(body=render_whole(Dialect.CHAT, "Hello", usage=USAGE)))
+    async with running(OpenAI(whole.url, model="g")) as run:
+        reply = await run.llm.send(asking(dialect=Dialect.MESSAGES, max_tokens=5, system="S"), run.terms())
+        answer = json.loads(await reply.read())
+        assert (answer["content"], answer["stop_reason"]) == ([{"type": "text", "text": "Hello"}], "end_turn")
+        assert (answer["usage"]["input_tokens"], answer["usage"]["cache_read_input_tokens"]) == (6, 4)
+    assert whole.targets == [b"/v1/chat/completions"]
+    assert (whole.asked[0]["max_tokens"], whole.asked[0]["messages"][0]["role"]) == (5, "system")
+
+
+async def test_a_broken_stream_is_broken_in_translation_too(start: Any) -> None:
+    upstream = await start(streams(chunk("Hel"), data({"error": {"message": "x"}})))
+    async with running(OpenAI(upstream.url)) as run:
+        reply = await run.llm.send(asking(dialect=Dialect.MESSAGES, stream=True), run.terms())
+        first = await anext(reply)
+        assert b"text_delta" in first
+        with pytest.raises(StreamBroken):
+            await reply.read()
+
+
+async def test_a_refusal_is_said_in_the_clients_dialect(start: Any) -> None:
+    body = '{"type":"error","error":{"type":"invalid_request_error","message":"too long"}}'
+    upstream = await start(answers(400, body, JSON))
+    async with running(Anthropic(upstream.url)) as run:
+        with pytest.raises(ModelRefused) as caught:
+            await run.ask()
+    assert json.loads(caught.value.body) == {
+        "error": {"message": "too long", "type": "invalid_request_error", "param": None, "code": None}
+    }
+
+
+async def test_what_cannot_be_translated_goes_to_an_upstream_that_needs_no_translation(start: Any) -> None:
+    other, good = await start(answers(body=WHOLE)), await start(answers())
+    async with running(Anthropic(other.url, name="a"), OpenAI(good.url, name="b", tier=1)) as run:
+        assert (await run.ask(n=2)).upstream == "b"
+    async with running(Anthropic(other.url, name="a")) as run:
+        with pytest.raises(ModelRefused, match="'n' has no counterpart"):
+            await run.ask(n=2)
+    assert other.asked == []

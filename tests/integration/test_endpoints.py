@@ -1,0 +1,355 @@
+"""Endpoints as they are served: over real sockets, with a model server that notices who leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jsonschema
+import pytest
+from pydantic import BaseModel
+
+import headrace as hr
+from headrace.composition import composition
+from headrace.core.clock import SystemClock
+from headrace.core.errors import DeadlinePassed, ModelRefused, StreamBroken
+from headrace.http1 import Request, Response, Server
+from headrace.server.http import create_app
+from headrace.server.listening import address, bind, serve
+from headrace.server.settings import Settings
+
+SSE = [(b"content-type", b"text/event-stream")]
+
+
+class Item(hr.Record):
+    item_id: str
+    shelf: str
+    stock: int
+
+
+class Ask(BaseModel):
+    shelf: str
+    budget: float = 10.0
+
+
+class Pick(BaseModel):
+    item_id: str
+
+
+def chunk(text: str = "", finish: str | None = None) -> bytes:
+    delta = {"content": text} if text else {}
+    document = {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+    return b"data: " + json.dumps(document).encode() + b"\n\n"
+
+
+@dataclass
+class ModelServer:
+    """Speaks as OpenAI does. The text of the last message is its order: hang, break, fail, or pick what it is given."""
+
+    asked: list[Any] = field(default_factory=list)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: asyncio.Event = field(default_factory=asyncio.Event)
+    release: asyncio.Event = field(default_factory=asyncio.Event)
+    server: Server = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.server = Server(self.answer)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.port}/v1"
+
+    async def answer(self, request: Request) -> Response:
+        document = json.loads(await request.read())
+        self.asked.append(document)
+        text = document["messages"][-1]["content"]
+        if "fail" in text:
+            return Response(400, [(b"content-type", b"application/json")], b'{"error":{"message":"no"}}')
+        if document.get("stream"):
+            return Response(200, SSE, self.stream(text))
+        await self.hold(text)
+        answer = {"choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]}
+        answer["usage"] = {"prompt_tokens": 10, "completion_tokens": 5}  # type: ignore[assignment]
+        return Response(200, [(b"content-type", b"application/json")], json.dumps(answer).encode())
+
+    async def stream(self, text: str) -> AsyncIterator[bytes]:
+        yield chunk("one ")
+        await self.hold(text)
+        if "break" in text:
+            raise ConnectionError("the model server dies")
+        yield chunk("two")
+        yield chunk(finish="stop")
+        yield b"data: [DONE]\n\n"
+
+    async def hold(self, text: str) -> None:
+        if "hang" not in text:
+            return
+        self.waiting.set()
+        try:
+            await self.release.wait()
+        except asyncio.CancelledError:
+            self.gone.set()
+            raise
+
+
+def declare(url: str) -> hr.App:
+    app = hr.App("shop")
+    app.table(Item, key="item_id", index=["shelf"])
+    app.view("on_shelf", "SELECT item_id, stock FROM items WHERE shelf = :shelf AND stock > 0 ORDER BY item_id")
+    app.model("llm", hr.models.OpenAI(url, model="m"))
+
+    @app.endpoint("/pick", deadline="5s", on_stale="retry")
+    async def pick(ask: Ask, ctx: hr.Context) -> Pick:
+        """Pick an item."""
+        rows = await ctx.on_shelf(shelf=ask.shelf)
+        await ctx.llm.chat(ask.shelf)
+        return Pick(item_id=rows.rows[0]["item_id"] if rows.rows else "none")
+
+    @pick.version("b")
+    async def other(ask: Ask, ctx: hr.Context) -> Pick:
+        return Pick(item_id="b")
+
+    @app.endpoint("/tell", deadline="5s")
+    async def tell(ask: Ask, ctx: hr.Context) -> AsyncIterator[str]:
+        await ctx.on_shelf(shelf=ask.shelf)
+        async for piece in await ctx.llm.chat(ask.shelf, stream=True):
+            yield piece.upper()
+
+    @app.endpoint("/wrong")
+    async def wrong(ask: Ask, ctx: hr.Context) -> Pick:
+        raise KeyError("secret of the app")
+
+    return app
+
+
+@dataclass
+class Served:
+    url: str
+    http: httpx.AsyncClient
+    model: ModelServer
+
+    async def pick(self, shelf: str, **headers: str) -> httpx.Response:
+        return await self.http.post("/pick", json={"shelf": shelf}, headers=headers)
+
+    async def stock(self, item: str, stock: int, shelf: str = "a") -> None:
+        row = {"item_id": item, "shelf": shelf, "stock": stock}
+        (await self.http.post("/push/items", json=row)).raise_for_status()
+
+
+@asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[Served]:
+    model = ModelServer()
+    await model.server.start()
+    app, settings, stop, data = declare(model.url), Settings(port=0), asyncio.Event(), str(folder / "data")
+    listening = bind(settings)
+    async with composition.engine(app, data) as engine, composition.reader(app, data) as reader:
+        front = create_app(reader.reads, engine.writes, reader.catalog, settings, handlers=reader.handlers)
+        ready = asyncio.Event()
+        task = asyncio.create_task(serve(front, settings, listening, stop, direct=front.direct, ready=ready.set))
+        await ready.wait()
+        async with httpx.AsyncClient(base_url=address(listening), trust_env=False) as http:
+            yield Served(address(listening), http, model)
+        stop.set()
+        await task
+    await model.server.drain(0.1)
+
+
+@pytest.fixture
+async def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    async with serving(tmp_path) as found:
+        await found.stock("i1", 3)
+        yield found
+
+
+async def test_an_answer_and_what_is_said_of_it(served: Served) -> None:
+    answer = await served.pick("a", **{"x-request-id": "r-17"})
+    assert (answer.status_code, answer.json()) == (200, {"item_id": "i1"})
+    headers = answer.headers
+    assert headers["x-headrace-request-id"] == "r-17"
+    assert headers["x-headrace-version"].startswith("a-")
+    assert headers["x-headrace-stale"] == "unchanged"
+    assert headers["x-headrace-unchanged-as-of"].endswith("Z")
+    assert headers["x-headrace-context"].startswith("on_shelf;status=")
+    assert {stage.split(";")[0].strip() for stage in headers["server-timing"].split(",")} >= {"context", "model"}
+    assert (await served.pick("a", **{"x-request-id": 'a"b'})).headers["x-headrace-request-id"] != 'a"b'
+
+
+async def test_a_row_that_changes_between_the_read_and_the_answer(served: Served) -> None:
+    await served.stock("i2", 1)
+    asking = asyncio.create_task(served.pick("a", **{"x-headrace-user": "ann"}))
+    await asking
+    served.model.release.clear()
+    await served.stock("h1", 1, "hang")
+    await served.stock("h2", 1, "hang")
+    asking = asyncio.create_task(served.pick("hang"))
+    await served.model.waiting.wait()
+    await served.stock("h1", 0, "hang")  # sold out while the model thinks
+    served.model.release.set()
+    answer = await asking
+    assert answer.json() == {"item_id": "h2"}
+    assert (answer.headers["x-headrace-retries"], answer.headers["x-headrace-stale"]) == ("1", "unchanged")
+
+
+@pytest.mark.parametrize("path", ["/pick", "/tell"])
+async def test_a_client_that_leaves_cancels_the_call_within_a_tenth_of_a_second(served: Served, path: str) -> None:
+    host, port = served.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    body = b'{"shelf":"hang"}'
+    head = f"POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+    writer.write(head.encode() + b"\r\n" + body)
+    await asyncio.wait_for(served.model.waiting.wait(), 5)
+    clock = SystemClock()
+    began = clock.monotonic()
+    writer.close()
+    await asyncio.wait_for(served.model.gone.wait(), 5)
+    assert clock.monotonic() - began < 0.1
+    metrics = (await served.http.get("/metrics")).text
+    assert f'headrace_endpoint_running{{endpoint="{path}"}} 0' in metrics
+    assert 'status="499"' in metrics
+    del reader
+
+
+async def test_a_deadline_of_the_caller(served: Served) -> None:
+    answer = await served.pick("hang", **{"x-request-timeout-ms": "150"})
+    assert answer.status_code == 504
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["type"] == "urn:headrace:problem:deadline-passed"
+    assert "'model'" in answer.json()["detail"]
+    await asyncio.wait_for(served.model.gone.wait(), 1)
+    grpc = await served.http.post("/pick", json={"shelf": "hang"}, headers={"grpc-timeout": "100m"})
+    assert grpc.status_code == 504
+
+
+async def test_a_stream_is_events_and_ends_with_what_it_was_built_on(served: Served) -> None:
+    answer = await served.http.post("/tell", json={"shelf": "a"})
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    first, second, last = answer.text.strip().split("\n\n")
+    assert (first, second) == ('data: "ONE "', 'data: "TWO"')
+    name, data = last.split("\n")
+    assert name == "event: headrace"
+    assert json.loads(data.removeprefix("data: "))["stale"] == "unchanged"
+
+
+async def test_a_broken_stream_never_looks_complete(served: Served) -> None:
+    pieces: list[str] = []
+
+    async def read() -> None:
+        async with served.http.stream("POST", "/tell", json={"shelf": "break"}) as answer:
+            async for piece in answer.aiter_text():
+                pieces.append(piece)
+
+    with pytest.raises(httpx.RemoteProtocolError):
+        await read()
+    events = "".join(pieces).strip().split("\n\n")
+    assert events[0] == 'data: "ONE "'
+    assert events[-1].startswith("event: error\n")
+    assert "event: headrace" not in "".join(pieces)
+
+
+WRONG = [
+    ({"content": b"{}", "headers": {"content-type": "text/plain"}}, 415, "content-type"),
+    ({"content": b"{}"}, 415, "content-type"),
+    ({"content": b"", "headers": {"content-type": "application/json"}}, 400, "empty"),
+    ({"content": b"{", "headers": {"content-type": "application/json; charset=utf-8"}}, 400, "syntax"),
+    ({"content": b'{"shelf": NaN}', "headers": {"content-type": "application/json"}}, 400, "number"),
+    ({"json": {"shelf": 7}}, 422, "string_type"),
+    ({"json": {"shelf": "a", "colour": "red"}}, 422, "extra_forbidden"),
+    ({"json": {"shelf": "x" * (1 << 20)}}, 413, "length"),
+    ({"json": {"shelf": "a"}, "headers": {"x-headrace-priority": "urgent"}}, 400, "header"),
+]
+
+
+@pytest.mark.parametrize(("how", "status", "kind"), WRONG, ids=[kind for _, _, kind in WRONG])
+async def test_what_is_wrong_is_told_with_where_and_what_to_do(
+    served: Served, how: dict[str, Any], status: int, kind: str
+) -> None:
+    answer = await served.http.post("/pick", **how)
+    problem = answer.json()
+    assert (answer.status_code, problem["status"], problem["problems"][0]["kind"]) == (status, status, kind)
+    assert problem["hint"]
+    assert answer.headers["x-headrace-request-id"]
+
+
+async def test_a_body_in_chunks_is_bounded_as_well(served: Served) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield b"x" * (1 << 16)
+
+    headers = {"content-type": "application/json"}
+    answer = await served.http.post("/pick", content=endless(), headers=headers)
+    assert answer.status_code == 413
+
+
+async def test_other_methods_are_told_which_one_it_is(served: Served) -> None:
+    answer = await served.http.get("/pick")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
+async def test_what_the_apps_code_raises_stays_in_the_log(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    answer = await served.http.post("/wrong", json={"shelf": "a"})
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+    assert answer.json()["request"] == answer.headers["x-headrace-request-id"]
+    assert answer.json()["request"] in caplog.text
+    assert "KeyError: 'secret of the app'" in caplog.text
+
+
+async def test_everything_is_described(served: Served) -> None:
+    document = (await served.http.get("/openapi.json")).json()
+    operation = document["paths"]["/pick"]["post"]
+    assert operation["summary"] == "Pick an item."
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    jsonschema.validate({"shelf": "a"}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"shelf": "a", "colour": "red"}, schema)
+    assert set(operation["responses"]) >= {"200", "400", "409", "413", "415", "422", "429", "500", "502", "503", "504"}
+    answered = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    jsonschema.validate((await served.pick("a")).json(), answered)
+    assert "text/event-stream" in document["paths"]["/tell"]["post"]["responses"]["200"]["content"]
+
+
+async def test_traffic_is_moved_by_a_row(served: Served) -> None:
+    assert (await served.pick("a")).json() == {"item_id": "i1"}
+    rows = [
+        {"endpoint": "/pick", "version": "a", "weight": 0, "shadow": False},
+        {"endpoint": "/pick", "version": "b", "weight": 1, "shadow": False},
+    ]
+    (await served.http.post("/push/headrace_routes", json=rows)).raise_for_status()
+    clock = SystemClock()
+    began = clock.monotonic()
+    while (answer := await served.pick("a")).json() != {"item_id": "b"}:
+        assert clock.monotonic() - began < 2
+        await clock.sleep(0.02)
+    assert answer.headers["x-headrace-version"].startswith("b-")
+
+
+async def test_a_client_of_ours_asks_it_like_an_app_in_its_own_process(served: Served) -> None:
+    async with hr.connect(served.url) as live:
+        found = await live.ask("/pick", Ask(shelf="a"), response=Pick, user="ann")
+        assert found.value == Pick(item_id="i1")
+        assert (found.stale, found.fallback, found.retries) == ("unchanged", None, 0)
+        assert (await live.ask("/tell", {"shelf": "a"})).value == ["ONE ", "TWO"]
+        with pytest.raises(hr.BadInput) as bad:
+            await live.ask("/pick", {"shelf": "a", "x": 1})
+        assert bad.value.problems[0]["pointer"] == "/x"
+        with pytest.raises(ModelRefused):
+            await live.ask("/pick", {"shelf": "fail"})
+        with pytest.raises(DeadlinePassed):
+            await live.ask("/pick", {"shelf": "hang"}, timeout="100ms")
+        with pytest.raises(StreamBroken):
+            await live.ask("/tell", {"shelf": "break"})
+
+
+async def test_the_synchronous_face_is_the_same(served: Served) -> None:
+    def ask() -> Any:
+        with hr.connect_sync(served.url) as live:
+            return live.ask("/pick", {"shelf": "a"}).value
+
+    assert await asyncio.to_thread(ask) == {"item_id": "i1"}

@@ -1,0 +1,173 @@
+"""What an endpoint cannot be is refused where it is declared."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+import headrace as hr
+from headrace.core.errors import DeclarationError
+from headrace.pipeline.endpoint import Endpoint
+from headrace.pipeline.stale import OnStale
+
+
+class Ask(BaseModel):
+    text: str
+
+
+class Reply(BaseModel):
+    text: str
+
+
+async def good(ask: Ask, ctx: hr.Context) -> Reply:
+    """Answer kindly.
+
+    At length.
+    """
+    return Reply(text=ask.text)
+
+
+def declare(**how: Any) -> Endpoint:
+    return hr.App("x").endpoint("/a", **how)(good)
+
+
+def test_what_is_declared_is_kept() -> None:
+    app = hr.App("x")
+    endpoint = app.endpoint("/shop/recommend", deadline="4s", max_body="2KiB", cache="1MiB")(good)
+    assert app.endpoints == {"/shop/recommend": endpoint}
+    assert (endpoint.deadline, endpoint.bounds.max_body, endpoint.cache) == (4.0, 2048, 1 << 20)
+    assert endpoint.where.startswith(__file__)
+    assert endpoint.description.startswith("Answer kindly.")
+    assert "headrace_routes" in app.tables
+
+
+async def test_a_declared_endpoint_is_its_handler_still() -> None:
+    assert await declare()(Ask(text="hi"), None) == Reply(text="hi")  # type: ignore[arg-type]
+
+
+WRONG = [
+    ("app.endpoint('recommend')(good)", "not the path", 'begin with "/"'),
+    ("app.endpoint('/')(good)", "not the path", 'begin with "/"'),
+    ("app.endpoint('/a/')(good)", "not the path", 'begin with "/"'),
+    ("app.endpoint('/a b')(good)", "not the path", 'begin with "/"'),
+    ("app.endpoint('/a/{id}')(good)", "parameters", "type of the input"),
+    ("app.endpoint('/context/a')(good)", "server itself", "/app/context/a"),
+    ("app.endpoint('/v1/chat')(good)", "server itself", "/app/v1/chat"),
+    ("app.endpoint('/healthz')(good)", "server itself", "/app/healthz"),
+    ("app.endpoint('/taken')(good)", "is taken", "another path"),
+    ("app.endpoint('/a', on_stale='hope')(good)", "'hope'", '"retry"'),
+    ("app.endpoint('/a', on_stale=7)(good)", "7", '"retry"'),
+    ("app.endpoint('/a', deadline='soon')(good)", "not a duration", "unit"),
+    ("app.endpoint('/a', deadline='2s', reserve='2s')(good)", "all of the deadline", "keep less"),
+    ("app.endpoint('/a', max_concurrency=0)(good)", "lets nobody in", "1 or more"),
+    ("app.endpoint('/a', max_body='lots')(good)", "not a size", "KiB"),
+    ("app.endpoint('/a', unknown_fields='keep')(good)", "'keep'", '"ignore"'),
+    ("app.endpoint('/a', policy='hurry')(good)", "freshness policy", '"wait 200ms"'),
+    ("app.endpoint('/a', version='A version')(good)", "name for a version", "small letters"),
+    ("app.endpoint('/a', fallback='bigger')(good)", "'bigger'", "cached"),
+    ("app.endpoint('/a', fallback=lambda: 1)(good)", "0 parameters", "fallback(ask)"),
+    ("app.endpoint('/a', fallback={'txt': 'x'})(good)", "neither a function", "answer of its type"),
+    ("app.endpoint('/a')(sync)", "not async", "async def"),
+    ("app.endpoint('/a')(one)", "it takes two", "async def"),
+    ("app.endpoint('/a')(untyped)", "'ask' of 'untyped' has no type", "async def"),
+    ("app.endpoint('/a')(silent)", "does not say what it answers", "async def"),
+    ("app.endpoint('/a')(swapped)", "not hr.Context", "async def"),
+    ("app.endpoint('/a')(unknown)", "cannot be found", "above the handler"),
+    ("app.endpoint('/a')(strange)", "cannot be read from or written as JSON", "Pydantic model"),
+    ("app.endpoint('/a')(yields)", "yields", "AsyncIterator"),
+    ("taken.version('a')(good)", "has a version 'a'", "another name"),
+    ("taken.version('b', weight=-1)(good)", "no share", "0 or more"),
+    ("taken.version('b', weight=2, shadow=True)(good)", "no share", "0 to 1"),
+    ("taken.version('b')(other)", "other types", "it takes"),
+    ("hr.repair(good)", "three parameters", "fix(answer, changed, ctx)"),
+]
+
+FILE = """
+from __future__ import annotations
+from collections.abc import AsyncIterator
+import headrace as hr
+from pydantic import BaseModel
+
+class Ask(BaseModel):
+    text: str
+class Strange:
+    pass
+async def good(ask: Ask, ctx: hr.Context) -> Ask: return ask
+def sync(ask: Ask, ctx: hr.Context) -> Ask: return ask
+async def one(ask: Ask) -> Ask: return ask
+async def untyped(ask, ctx: hr.Context) -> Ask: return ask
+async def silent(ask: Ask, ctx: hr.Context): return ask
+async def swapped(ctx: hr.Context, ask: Ask) -> Ask: return ask
+async def unknown(ask: Nowhere, ctx: hr.Context) -> Ask: return ask
+async def strange(ask: Strange, ctx: hr.Context) -> Ask: return ask
+async def yields(ask: Ask, ctx: hr.Context) -> Ask: yield ask
+async def other(ask: Ask, ctx: hr.Context) -> str: return ""
+
+app = hr.App("x")
+taken = app.endpoint("/taken")(good)
+"""
+
+
+@pytest.mark.parametrize(("line", "message", "hint"), WRONG, ids=[line for line, _, _ in WRONG])
+def test_a_mistake_is_told_with_its_line_and_what_to_do(tmp_path: Path, line: str, message: str, hint: str) -> None:
+    file = tmp_path / "app.py"
+    file.write_text(dedent(FILE) + line + "\n")
+    with pytest.raises(DeclarationError) as caught:
+        hr.load_app(file)
+    assert message in str(caught.value)
+    assert hint in str(caught.value)
+    assert str(caught.value).startswith(f"{file}:{file.read_text().count(chr(10))}")
+
+
+def test_types_may_be_local_to_the_function_that_declares() -> None:
+    class Local(BaseModel):
+        n: int
+
+    app = hr.App("x")
+
+    @app.endpoint("/a")
+    async def handler(ask: Local, ctx: hr.Context) -> Local:
+        return ask
+
+    assert handler.shape.input_type is Local
+
+
+def test_streams_are_told_by_what_they_say() -> None:
+    app = hr.App("x")
+
+    @app.endpoint("/a")
+    async def handler(ask: Ask, ctx: hr.Context) -> AsyncIterator[str]:
+        yield ask.text
+
+    @app.endpoint("/b")
+    async def given(ask: Ask, ctx: hr.Context) -> AsyncIterator[Reply]:
+        return handler(ask, ctx)
+
+    assert (handler.shape.streams, handler.shape.generator, handler.shape.answer_type) == (True, True, str)
+    assert (given.shape.streams, given.shape.generator) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "tries", "check", "then"),
+    [
+        ("ignore", 0, False, "flag"),
+        ("flag", 0, True, "flag"),
+        ("retry", 2, True, "flag"),
+        ("Retry 5 else refuse", 5, True, "refuse"),
+        ("refuse", 0, True, "refuse"),
+    ],
+)
+def test_on_stale_is_read(text: str, tries: int, check: bool, then: str) -> None:
+    parsed = OnStale.parse(text)
+    assert (parsed.tries, parsed.check, parsed.then) == (tries, check, then)
+
+
+def test_time_is_kept_for_a_fallback_that_takes_some() -> None:
+    assert declare(deadline="10s", fallback=lambda ask: {"text": "x"}).reserve == 0.25
+    assert declare(deadline="10s", fallback={"text": "x"}).reserve == 0.0
+    assert declare(deadline="10s", fallback={"text": "x"}, reserve="1s").reserve == 1.0

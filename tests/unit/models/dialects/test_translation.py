@@ -1,0 +1,292 @@
+"""What is said in one dialect means the same in the other."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from headrace.models.call import Usage
+from headrace.models.dialects import chat_as_messages, messages_as_chat
+from headrace.models.dialects.render import render_stream
+from headrace.models.dialects.sse import Splitter, parse
+from headrace.models.dialects.stream import ChatReader, MessagesReader
+from headrace.models.dialects.untranslatable import Untranslatable
+from headrace.models.provider import Failed
+from headrace.models.request import Dialect
+
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
+CHAT: dict[str, Any] = {
+    "model": "m",
+    "messages": [
+        {"role": "system", "content": "Be brief."},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "Weather here?"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+                {"type": "image_url", "image_url": {"url": "https://x.example/a.png"}},
+            ],
+        },
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {"id": "t1", "type": "function", "function": {"name": "w", "arguments": '{"city":"Rome"}'}},
+                {"id": "t2", "type": "function", "function": {"name": "w", "arguments": ""}},
+            ],
+        },
+        {"role": "tool", "tool_call_id": "t1", "content": "sunny"},
+        {"role": "tool", "tool_call_id": "t2", "content": "rain"},
+        {"role": "user", "content": "And now?"},
+    ],
+    "max_tokens": 50,
+    "temperature": 1.5,
+    "top_p": 0.9,
+    "stop": "END",
+    "user": "u1",
+    "stream": True,
+    "tools": [{"type": "function", "function": {"name": "w", "description": "d", "parameters": SCHEMA}}],
+    "tool_choice": "required",
+    "parallel_tool_calls": False,
+}
+MESSAGES: dict[str, Any] = {
+    "model": "m",
+    "max_tokens": 50,
+    "system": [{"type": "text", "text": "Be brief."}],
+    "messages": [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "Weather here?"},
+                {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}},
+                {"type": "image", "source": {"type": "url", "url": "https://x.example/a.png"}},
+            ],
+        },
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "tool_use", "id": "t1", "name": "w", "input": {"city": "Rome"}},
+                {"type": "tool_use", "id": "t2", "name": "w", "input": {}},
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "sunny"}]},
+                {"type": "tool_result", "tool_use_id": "t2", "content": [{"type": "text", "text": "rain"}]},
+                {"type": "text", "text": "And now?"},
+            ],
+        },
+    ],
+    "stop_sequences": ["END"],
+    "temperature": 1,
+    "top_p": 0.9,
+    "metadata": {"user_id": "u1"},
+    "stream": True,
+    "tools": [{"name": "w", "input_schema": SCHEMA, "description": "d"}],
+    "tool_choice": {"type": "any", "disable_parallel_tool_use": True},
+}
+
+
+def test_a_request_of_chat_as_messages() -> None:
+    assert chat_as_messages.request(CHAT) == MESSAGES
+    assert chat_as_messages.request(CHAT, "other")["model"] == "other"
+
+
+def test_a_request_of_messages_as_chat() -> None:
+    found = messages_as_chat.request(MESSAGES)
+    assert found.pop("stream_options") == {"include_usage": True}
+    wanted = json.loads(json.dumps(CHAT))
+    wanted["temperature"], wanted["stop"] = 1, ["END"]
+    wanted["messages"][2]["tool_calls"][1]["function"]["arguments"] = "{}"
+    wanted["messages"][5]["content"] = [{"type": "text", "text": "And now?"}]
+    assert found == wanted
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"n": 2},
+        {"logprobs": True},
+        {"response_format": {"type": "json_object"}},
+        {"audio": {}},
+        {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]},
+        {"messages": [{"role": "assistant", "tool_calls": [{"id": "1", "function": {"arguments": "{"}}]}]},
+        {"tools": [{"type": "custom"}]},
+    ],
+)
+def test_what_messages_cannot_say_is_refused(more: dict[str, Any]) -> None:
+    with pytest.raises(Untranslatable):
+        chat_as_messages.request({"messages": [], **more})
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
+        {"messages": [{"role": "user", "content": [{"type": "document", "source": {}}]}]},
+        {"messages": [{"role": "user", "content": [{"type": "tool_result", "content": [{"type": "image"}]}]}]},
+    ],
+)
+def test_what_chat_cannot_say_is_refused(more: dict[str, Any]) -> None:
+    with pytest.raises(Untranslatable):
+        messages_as_chat.request({"messages": [], **more})
+
+
+ANSWER_OF_MESSAGES: dict[str, Any] = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "m",
+    "content": [
+        {"type": "text", "text": "Look:"},
+        {"type": "tool_use", "id": "t1", "name": "w", "input": {"city": "Rome"}},
+    ],
+    "stop_reason": "tool_use",
+    "stop_sequence": None,
+    "usage": {
+        "input_tokens": 6,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": 4,
+        "output_tokens": 3,
+    },
+}
+ANSWER_OF_CHAT: dict[str, Any] = {
+    "id": "msg_1",
+    "object": "chat.completion",
+    "created": 7,
+    "model": "m",
+    "choices": [
+        {
+            "index": 0,
+            "message": {
+                "role": "assistant",
+                "content": "Look:",
+                "tool_calls": [
+                    {"id": "t1", "type": "function", "function": {"name": "w", "arguments": '{"city":"Rome"}'}}
+                ],
+            },
+            "logprobs": None,
+            "finish_reason": "tool_calls",
+        }
+    ],
+    "usage": {
+        "prompt_tokens": 10,
+        "completion_tokens": 3,
+        "total_tokens": 13,
+        "prompt_tokens_details": {"cached_tokens": 4},
+    },
+}
+
+
+def test_answers_both_ways() -> None:
+    assert json.loads(chat_as_messages.whole(json.dumps(ANSWER_OF_MESSAGES).encode(), 7)) == ANSWER_OF_CHAT
+    assert json.loads(messages_as_chat.whole(json.dumps(ANSWER_OF_CHAT).encode())) == ANSWER_OF_MESSAGES
+
+
+def test_a_tool_call_whose_arguments_are_no_json_is_no_answer() -> None:
+    answer = json.dumps(ANSWER_OF_CHAT).replace('{\\"city', "{city")
+    with pytest.raises(Failed, match="no JSON"):
+        messages_as_chat.whole(answer.encode())
+
+
+def events(stream: bytes) -> list[Any]:
+    """The documents of a stream."""
+    return [
+        json.loads(data) if data.startswith(b"{") else data.decode() for _, data in map(parse, Splitter().feed(stream))
+    ]
+
+
+def test_a_stream_of_messages_as_chat() -> None:
+    reader = chat_as_messages.ChatOfMessages(created=7, usage=True)
+    source = b"".join(render_stream(Dialect.MESSAGES, ["Hel", "lo"], model="m", usage=Usage(10, 2, 4)))
+    out = reader.feed(source)
+    check = ChatReader(keep_usage=True)
+    assert check.feed(out) == out
+    assert (check.ended, check.usage, reader.ended) == (True, Usage(10, 2, 4), True)
+    found = events(out)
+    assert [event["choices"][0]["delta"] for event in found[:4]] == [
+        {"role": "assistant", "content": ""},
+        {"content": "Hel"},
+        {"content": "lo"},
+        {},
+    ]
+    assert (found[3]["choices"][0]["finish_reason"], found[-1]) == ("stop", "[DONE]")
+    assert (found[0]["id"], found[0]["model"], found[0]["created"]) == ("msg_1", "m", 7)
+
+
+def test_a_stream_of_chat_as_messages() -> None:
+    reader = messages_as_chat.MessagesOfChat()
+    source = b"".join(render_stream(Dialect.CHAT, ["Hel", "lo"], model="m", usage=Usage(10, 2, 4)))
+    out = reader.feed(source)
+    check = MessagesReader()
+    assert check.feed(out) == out
+    assert (check.ended, check.usage, reader.ended) == (True, Usage(10, 2, 4), True)
+    assert [event["type"] for event in events(out)] == [
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+    ]
+
+
+def test_streams_of_tool_calls_both_ways() -> None:
+    def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
+        document = {"id": "1", "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+        return b"data: %b\n\n" % json.dumps(document).encode()
+
+    def call(index: int, arguments: str, **more: Any) -> dict[str, Any]:
+        return {"tool_calls": [{"index": index, **more, "function": {"arguments": arguments, **more}}]}
+
+    source = b"".join(
+        [
+            chunk({"role": "assistant", "content": ""}),
+            chunk({"content": "Look"}),
+            chunk(call(0, "", id="t1", name="w")),
+            chunk(call(0, '{"a":')),
+            chunk(call(0, "1}")),
+            chunk(call(1, "{}", id="t2", name="v")),
+            chunk({}, "tool_calls"),
+            b"data: [DONE]\n\n",
+        ]
+    )
+    as_messages = messages_as_chat.MessagesOfChat().feed(source)
+    found = events(as_messages)
+    blocks = [event["content_block"]["type"] for event in found if event["type"] == "content_block_start"]
+    assert blocks == ["text", "tool_use", "tool_use"]
+    assert [event["index"] for event in found if event["type"] == "content_block_stop"] == [0, 1, 2]
+    assert found[-2]["delta"]["stop_reason"] == "tool_use"
+
+    again = events(chat_as_messages.ChatOfMessages(created=7, usage=False).feed(as_messages))
+    calls = [
+        (one["index"], one.get("id"), one["function"].get("name"), one["function"]["arguments"])
+        for event in again[:-1]
+        for one in event["choices"][0]["delta"].get("tool_calls", ())
+    ]
+    assert calls == [
+        (0, "t1", "w", ""),
+        (0, None, None, '{"a":'),
+        (0, None, None, "1}"),
+        (1, "t2", "v", ""),
+        (1, None, None, "{}"),
+    ]
+    assert again[-2]["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def test_a_broken_stream_stays_broken_in_translation() -> None:
+    pieces = render_stream(Dialect.CHAT, ["Hel", "lo"])
+    reader = messages_as_chat.MessagesOfChat()
+    out = reader.feed(b"".join(pieces[:-1])) + reader.finish(vouched=True)
+    assert (reader.ended, reader.failed is not None, b"message_stop" in out) == (False, True, False)
+
+
+def test_a_stream_without_done_that_finished_gets_the_end_of_messages() -> None:
+    pieces = render_stream(Dialect.CHAT, ["Hi"])
+    reader = messages_as_chat.MessagesOfChat()
+    out = reader.feed(b"".join(pieces).replace(b"data: [DONE]\n\n", b"")) + reader.finish(vouched=True)
+    assert (reader.ended, reader.failed, events(out)[-1]) == (True, None, {"type": "message_stop"})

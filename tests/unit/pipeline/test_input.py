@@ -1,0 +1,128 @@
+"""What is refused at the edge of an endpoint, with which status, where, and what to do."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict
+
+from headrace.core.errors import BadInput
+from headrace.pipeline.bounds import Bounds
+from headrace.pipeline.context import Context
+from headrace.pipeline.input import Reader
+from headrace.pipeline.shape import shape_of
+
+
+class Line(BaseModel):
+    item: str
+    price: float = 1.0
+
+
+class Basket(BaseModel):
+    lines: list[Line] = []
+    note: str | None = None
+
+
+class Open(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    a: int = 0
+
+
+async def buy(ask: Basket, ctx: Context) -> str:
+    return ""
+
+
+async def opened(ask: Open, ctx: Context) -> str:
+    return ""
+
+
+SHAPE = shape_of(buy, Context)
+BOUNDS = Bounds(max_body=2000, max_depth=8)
+
+REFUSED = [
+    (b"", 400, "empty", ""),
+    (b" \n ", 400, "empty", ""),
+    (b"{", 400, "syntax", ""),
+    (b"{'a': 1}", 400, "syntax", ""),
+    (b'{"note": "x"} {}', 400, "syntax", ""),
+    (b'{"note": "\xff"}', 400, "encoding", ""),
+    (b'\xef\xbb\xbf{"note": "x"}', 400, "encoding", ""),
+    ('{"note": "x"}'.encode("utf-16"), 400, "encoding", ""),
+    (b'{"note": "a", "note": "b"}', 400, "duplicate", ""),
+    (b'{"lines": [{"item": "i", "price": NaN}]}', 400, "number", ""),
+    (b'{"lines": [{"item": "i", "price": -Infinity}]}', 400, "number", ""),
+    (b'{"lines": [{"item": "i", "price": ' + b"9" * 5000 + b"}]}", 413, "length", ""),
+    (b"[" * 9 + b"]" * 9, 400, "depth", ""),
+    (b'{"note": "' + b"x" * 2000 + b'"}', 413, "length", ""),
+    (b'{"note": "\\ud800"}', 400, "syntax", ""),
+    (b'{"note": 1}', 422, "string_type", "/note"),
+    (b"[]", 422, "model_type", ""),
+    (b"null", 422, "model_type", ""),
+    (b'{"lines": [{"item": "i"}, {"price": 1}]}', 422, "missing", "/lines/1/item"),
+    (b'{"lines": [{"item": "i", "colour": 1}]}', 422, "extra_forbidden", "/lines/0/colour"),
+    (b'{"nota": "x"}', 422, "extra_forbidden", "/nota"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "kind", "pointer"), REFUSED, ids=lambda value: str(value)[:30])
+def test_what_is_wrong_where_and_what_to_do(body: bytes, status: int, kind: str, pointer: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        Reader(SHAPE, BOUNDS).read(body)
+    error = caught.value
+    assert (error.status, error.problems[0]["kind"], error.problems[0]["pointer"]) == (status, kind, pointer)
+    assert error.hint
+    assert error.problems[0]["message"]
+
+
+def test_a_number_of_thousands_of_digits_is_told_as_that() -> None:
+    with pytest.raises(BadInput) as caught:
+        Reader(SHAPE, Bounds()).read(b'{"note": ' + b"9" * 5000 + b"}")
+    assert caught.value.problems[0]["kind"] == "number"
+
+
+def test_nesting_far_beyond_the_interpreters_own_bound_is_refused_quietly() -> None:
+    with pytest.raises(BadInput) as caught:
+        Reader(SHAPE, Bounds(max_depth=10_000_000)).read(b"[" * 300_000)
+    assert caught.value.status == 400
+
+
+def test_brackets_in_strings_are_no_nesting() -> None:
+    assert Reader(SHAPE, BOUNDS).read(b'{"note": "[[[[[[[[[[[[{{{{{{ \\" [[["}').note.count("[") == 15
+
+
+@pytest.mark.parametrize("body", [b'{"x": 1}', b'{"lines": [{"item": "i", "x": 1}]}'])
+def test_unknown_fields_are_let_through_where_that_is_said(body: bytes) -> None:
+    assert isinstance(Reader(SHAPE, Bounds(ignore_unknown=True)).read(body), Basket)
+
+
+def test_a_type_that_says_it_itself_is_not_overruled() -> None:
+    assert Reader(shape_of(opened, Context), Bounds()).read(b'{"a": 1, "b": 2}') == Open(a=1)
+
+
+def test_python_values_are_checked_as_well() -> None:
+    reader = Reader(SHAPE, BOUNDS)
+    assert reader.check(Basket(note="x")) == reader.check({"note": "x"}) == reader.check(b'{"note": "x"}')
+    with pytest.raises(BadInput):
+        reader.check({"nota": "x"})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.integers(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(JSON | st.binary(max_size=50))
+def test_any_body_is_read_or_refused_with_a_word(data: Any) -> None:
+    body = data if isinstance(data, bytes) else json.dumps(data).encode()
+    refusal = None
+    try:
+        assert isinstance(Reader(SHAPE, BOUNDS).read(body), Basket)
+    except BadInput as error:
+        refusal = error
+    assert refusal is None or (refusal.status in (400, 413, 422) and refusal.problems)

@@ -1,0 +1,497 @@
+"""One request through an endpoint: stages, deadlines, what changed before the answer, fallbacks, versions."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+import pytest
+
+import headrace as hr
+from headrace.core.errors import (
+    AnswerStale,
+    BadReply,
+    DeadlinePassed,
+    ModelError,
+    ModelRefused,
+    Overloaded,
+    StaleContext,
+    UnknownName,
+    UserCodeError,
+)
+from headrace.models.admission import AdmissionRules
+from headrace.models.call import Priority
+from headrace.models.request import Dialect
+from headrace.pipeline.endpoint import Endpoint
+
+from .conftest import REFUSED, Dish, Order, World, turns
+
+
+async def recommend(ask: Order, ctx: hr.Context) -> Dish:
+    """Recommend a dish."""
+    menu = await ctx.menu(restaurant_id=ask.restaurant_id)
+    return await ctx.llm.chat(f"one of {menu.rows}", response=Dish)
+
+
+def declare(world: World, function: Any = recommend, **how: Any) -> Endpoint:
+    return world.app.endpoint("/recommend", **{"deadline": "4s", **how})(function)
+
+
+async def test_a_request_reads_asks_and_answers_with_what_is_known_of_it(world: World) -> None:
+    runner = world.runner(declare(world))
+    answer = await world.run(runner, user="ann", tenant="t1", session="s1")
+    assert json.loads(answer.body) == {"name": "soup"}
+    assert answer.facts.stale == "unchanged"
+    assert answer.facts.unchanged_as_of == world.clock.now()
+    assert [read.name for read in answer.facts.reads] == ["menu"]
+    request, terms = world.llm.asked[0]
+    assert request.dialect is Dialect.CHAT
+    assert request.document["response_format"]["json_schema"]["name"] == "Dish"
+    assert (terms.tenant, terms.session, terms.deadline) == ("t1", "s1", 4.0)
+    (event,) = world.events
+    assert (event.status, event.models[0].prompt_tokens, event.request) == (200, 100, "q1")
+
+
+async def test_stages_are_timed_by_themselves_and_named_ones_override(world: World) -> None:
+    async def slow(ask: Order, ctx: hr.Context) -> Dish:
+        await world.clock.sleep(0.1)
+        await ctx.menu(restaurant_id="r7")
+        with ctx.stage("rank"):
+            await world.clock.sleep(0.2)
+        dish = await ctx.llm.chat("which?", response=Dish)
+        await world.clock.sleep(0.3)
+        return dish
+
+    world.shelf.delay = 0.5
+    answer = await world.run(world.runner(declare(world, slow)))
+    rounded = {name: round(seconds, 1) for name, seconds in answer.facts.stages.items()}
+    assert rounded == {"preprocess": 0.1, "context": 0.5, "rank": 0.2, "model": 1.0, "postprocess": 0.3}
+
+
+# The boundary to user code
+
+
+@pytest.mark.parametrize("stage", ["preprocess", "context", "rank", "postprocess"])
+async def test_what_user_code_raises_is_told_with_its_place_and_keeps_its_traceback(
+    world: World, stage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def wrong(ask: Order, ctx: hr.Context) -> Dish:
+        if stage == "preprocess":
+            raise KeyError("secret")
+        if stage == "context":
+            await ctx.menu(no_such_parameter=1)
+        await ctx.menu(restaurant_id="r7")
+        if stage == "rank":
+            with ctx.stage("rank"):
+                raise KeyError("secret")
+        await ctx.llm.chat("hello")
+        raise KeyError("secret")
+
+    if stage == "context":
+
+        async def read(*_: Any, **__: Any) -> Any:
+            raise UnknownName("no such parameter")
+
+        world.shelf.read = read  # type: ignore[method-assign]
+    with caplog.at_level(logging.ERROR), pytest.raises(UserCodeError) as caught:
+        await world.run(world.runner(declare(world, wrong)))
+    error = caught.value
+    assert (error.endpoint, error.stage, error.version, error.request) == ("/recommend", stage, "a", "q1")
+    assert "request q1" in caplog.text
+    assert "in wrong" in caplog.text  # the user's own frame
+    assert world.events[0].status == 500
+
+
+async def test_an_answer_of_another_type_is_the_apps_own_fault(world: World) -> None:
+    async def wrong(ask: Order, ctx: hr.Context) -> Dish:
+        return 7  # type: ignore[return-value]
+
+    with pytest.raises(UserCodeError, match="answers 7"):
+        await world.run(world.runner(declare(world, wrong)))
+
+
+async def test_a_name_that_is_not_there_is_told_with_the_nearest(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def wrong(ask: Order, ctx: hr.Context) -> Dish:
+        await ctx.menus(restaurant_id="r7")
+        return Dish(name="x")
+
+    with pytest.raises(UserCodeError):
+        await world.run(world.runner(declare(world, wrong)))
+    assert "did you mean 'menu'?" in caplog.text
+
+
+# Deadlines
+
+
+async def test_past_its_deadline_a_request_is_cancelled_down_to_the_model(world: World) -> None:
+    world.llm.seconds = 60.0
+    with pytest.raises(DeadlinePassed) as caught:
+        await world.run(world.runner(declare(world)))
+    assert caught.value.stage == "model"
+    assert world.llm.cancelled == 1
+    assert world.clock.monotonic() == pytest.approx(4.0, abs=0.05)
+    assert world.events[0].status == 504
+
+
+async def test_a_caller_may_give_less_time(world: World) -> None:
+    world.llm.seconds = 60.0
+    with pytest.raises(DeadlinePassed):
+        await world.run(world.runner(declare(world)), deadline=0.5)
+    assert world.clock.monotonic() == pytest.approx(0.5, abs=0.05)
+
+
+async def test_a_read_that_waits_for_freshness_waits_no_longer_than_the_request(world: World) -> None:
+    async def patient(ask: Order, ctx: hr.Context) -> Dish:
+        await ctx.menu(restaurant_id="r7", _policy="wait 1m else refuse")
+        return Dish(name="x")
+
+    await world.run(world.runner(declare(world, patient)))
+    (policy,) = world.shelf.policies
+    assert policy is not None
+    assert policy.wait == pytest.approx(4_000_000, abs=50_000)
+
+
+async def test_whoever_leaves_takes_everything_along(world: World) -> None:
+    runner = world.runner(declare(world))
+    task = asyncio.ensure_future(runner.run(world.ask()))
+    await turns()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert world.llm.cancelled == 1
+    assert runner.gate.running == 0
+    assert world.events[0].status == 499
+
+
+# Typed answers of models
+
+
+async def test_an_answer_that_does_not_fit_is_asked_for_once_more(world: World) -> None:
+    world.llm.script = ['{"nam": "soup"}', '```json\n{"name": "stew"}\n```']
+    answer = await world.run(world.runner(declare(world)))
+    assert json.loads(answer.body) == {"name": "stew"}
+    again = world.llm.asked[1][0].document["messages"]
+    assert again[1] == {"role": "assistant", "content": '{"nam": "soup"}'}
+    assert "/name: Field required" in again[2]["content"]
+
+
+async def test_one_that_never_fits_is_a_bad_reply(world: World) -> None:
+    world.llm.script = ["soup, I think"]
+    with pytest.raises(BadReply) as caught:
+        await world.run(world.runner(declare(world)))
+    assert caught.value.text == "soup, I think"
+    assert len(world.llm.asked) == 2
+
+
+async def test_there_is_no_second_question_without_time_for_it(world: World) -> None:
+    world.llm.script, world.llm.seconds = ["soup"], 2.5
+    with pytest.raises(BadReply):
+        await world.run(world.runner(declare(world)))
+    assert len(world.llm.asked) == 1
+
+
+async def test_embeddings_and_plain_json(world: World) -> None:
+    async def other(ask: Order, ctx: hr.Context) -> list[Any]:
+        return [await ctx.llm.embed(["a", "b"]), await ctx.small.json({"x": 1})]
+
+    world.llm.script = [[b'{"data":[{"index":1,"embedding":[2]},{"index":0,"embedding":[1]}]}']]
+    world.small.script = [[b'{"score":0.5}']]
+    answer = await world.run(world.runner(declare(world, other)))
+    assert json.loads(answer.body) == [[[1.0], [2.0]], {"score": 0.5}]
+
+
+# What changed before the answer
+
+
+async def test_what_changed_is_flagged(world: World) -> None:
+    runner = world.runner(declare(world))
+    answer = await world.live(runner.run(world.ask()), happen={0.5: lambda: world.shelf.put("r7", "stew")})
+    assert answer.facts.stale == "changed"
+    assert answer.facts.unchanged_as_of is None
+    assert answer.facts.changed == ["'menu': 1 rows came or changed"]
+
+
+async def test_or_not_looked_at(world: World) -> None:
+    runner = world.runner(declare(world, on_stale="ignore"))
+    answer = await world.live(runner.run(world.ask()), happen={0.5: lambda: world.shelf.put("r7", "stew")})
+    assert (answer.facts.stale, answer.facts.unchanged_as_of) == ("unchecked", None)
+
+
+async def test_or_tried_again_until_it_holds(world: World) -> None:
+    runner = world.runner(declare(world, on_stale="retry"))
+    answer = await world.live(runner.run(world.ask()), happen={0.5: lambda: world.shelf.put("r7", "stew")})
+    assert (answer.facts.stale, answer.facts.retries) == ("unchanged", 1)
+    assert "stew" in world.llm.asked[1][0].document["messages"][0]["content"]
+    assert len(answer.facts.models) == 2
+
+
+async def test_but_not_for_ever(world: World) -> None:
+    world.llm.seconds = 0.5
+    happen = {0.3 + n / 2: (lambda n=n: world.shelf.put("r7", f"dish {n}")) for n in range(8)}
+    runner = world.runner(declare(world, on_stale="retry"))
+    answer = await world.live(runner.run(world.ask()), happen=happen)
+    assert (answer.facts.stale, answer.facts.retries, len(world.llm.asked)) == ("changed", 2, 3)
+
+
+async def test_nor_when_no_time_is_left_for_it(world: World) -> None:
+    world.llm.seconds = 2.5
+    runner = world.runner(declare(world, on_stale="retry"))
+    answer = await world.live(runner.run(world.ask()), happen={0.5: lambda: world.shelf.put("r7", "stew")})
+    assert (answer.facts.stale, answer.facts.retries, len(world.llm.asked)) == ("changed", 0, 1)
+
+
+async def test_or_refused(world: World) -> None:
+    runner = world.runner(declare(world, on_stale="refuse"))
+    with pytest.raises(AnswerStale) as caught:
+        await world.live(runner.run(world.ask()), happen={0.5: lambda: world.shelf.put("r7", "stew")})
+    assert caught.value.changed == ["'menu': 1 rows came or changed"]
+    assert world.events[0].status == 409
+
+
+async def test_or_repaired(world: World) -> None:
+    async def fix(answer: Dish, changed: list[Any], ctx: hr.Context) -> Dish:
+        menu = await ctx.menu(restaurant_id="r7")
+        return Dish(name=f"{menu.rows[0]['name']} instead of {answer.name} ({len(changed)})")
+
+    runner = world.runner(declare(world, on_stale=hr.repair(fix)))
+    answer = await world.live(runner.run(world.ask()), happen={0.5: lambda: world.shelf.put("r7", "stew")})
+    assert json.loads(answer.body) == {"name": "stew instead of soup (1)"}
+    assert (answer.facts.stale, answer.facts.retries, len(world.llm.asked)) == ("unchanged", 1, 1)
+
+
+# Fallbacks
+
+
+@pytest.mark.parametrize(
+    ("fallback", "name", "body"),
+    [
+        (Dish(name="sorry"), "constant", {"name": "sorry"}),
+        ({"name": "sorry"}, "constant", {"name": "sorry"}),
+        (lambda ask: Dish(name=f"for {ask.people}"), "lambda", {"name": "for 1"}),
+        ("small", "small", {"name": "bread"}),
+        (["cached", "small"], "small", {"name": "bread"}),
+    ],
+)
+@pytest.mark.parametrize("failure", ["refused", "deadline"])
+async def test_a_fallback_answers_where_the_model_does_not(
+    world: World, fallback: Any, name: str, body: Any, failure: str
+) -> None:
+    world.llm.script = [REFUSED]
+    world.llm.seconds = 60.0 if failure == "deadline" else 1.0
+    answer = await world.run(world.runner(declare(world, fallback=fallback)))
+    assert json.loads(answer.body) == body
+    assert answer.facts.fallback == name
+    assert world.clock.monotonic() < 4.05
+    assert (world.events[0].status, world.events[0].fallback) == (200, name)
+
+
+async def test_the_last_good_answer_of_the_same_input(world: World) -> None:
+    runner = world.runner(declare(world, fallback="cached"))
+    await world.run(runner)
+    world.llm.script = [REFUSED]
+    answer = await world.run(runner)
+    assert (json.loads(answer.body), answer.facts.fallback) == ({"name": "soup"}, "cached")
+    with pytest.raises(ModelRefused):
+        await world.run(runner, input=Order(restaurant_id="r7", people=2))
+
+
+async def test_a_fallback_with_context_reads_it_and_knows_why(world: World) -> None:
+    async def rule(ask: Order, ctx: hr.Context) -> Dish:
+        menu = await ctx.menu(restaurant_id=ask.restaurant_id)
+        return Dish(name=f"{menu.rows[0]['name']}: {type(ctx.error).__name__}")
+
+    world.llm.script = [REFUSED]
+    answer = await world.run(world.runner(declare(world, fallback=rule)))
+    assert (json.loads(answer.body), answer.facts.fallback) == ({"name": "soup: ModelRefused"}, "rule")
+
+
+async def test_a_fallback_that_fails_leaves_the_failure_that_was_before(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    def rule(ask: Order) -> Dish:
+        raise KeyError("x")
+
+    world.llm.script = [REFUSED]
+    with pytest.raises(ModelRefused):
+        await world.run(world.runner(declare(world, fallback=rule)))
+    assert "in rule" in caplog.text
+
+
+async def test_a_fault_of_the_apps_own_code_is_not_covered_up(world: World) -> None:
+    async def wrong(ask: Order, ctx: hr.Context) -> Dish:
+        raise KeyError("x")
+
+    with pytest.raises(UserCodeError):
+        await world.run(world.runner(declare(world, wrong, fallback={"name": "sorry"})))
+
+
+# The gate
+
+
+async def test_no_more_run_than_may_and_tenants_take_turns(world: World) -> None:
+    order: list[str] = []
+
+    async def slow(ask: Order, ctx: hr.Context) -> Dish:
+        order.append(ctx.tenant)
+        await world.clock.sleep(0.3)
+        return Dish(name="x")
+
+    runner = world.runner(declare(world, slow, max_concurrency=1))
+    tenants = ["big"] * 10 + ["small"]
+    await world.live(asyncio.gather(*(runner.run(world.ask(tenant=tenant)) for tenant in tenants)))
+    assert order.index("small") <= 4
+    assert len(order) == 11
+
+
+async def test_what_cannot_be_ready_in_time_is_dropped_before_it_begins(world: World) -> None:
+    started: list[str] = []
+
+    async def slow(ask: Order, ctx: hr.Context) -> Dish:
+        started.append(ctx.request_id)
+        await world.clock.sleep(1.0)
+        return Dish(name="x")
+
+    runner = world.runner(declare(world, slow, max_concurrency=1))
+    for _ in range(20):
+        await world.run(runner)
+    asked = [runner.run(world.ask(deadline=world.clock.monotonic() + 1.5)) for _ in range(3)]
+    found = await world.live(asyncio.gather(*asked, return_exceptions=True))
+    assert [type(one).__name__ for one in found] == ["Answer", "DeadlinePassed", "DeadlinePassed"]
+    assert len(started) == 21
+
+
+async def test_a_full_queue_turns_away_with_a_word_when_to_come_back(world: World) -> None:
+    runner = world.runner(declare(world, max_concurrency=1, admission=AdmissionRules(most=1)))
+    asked = [runner.run(world.ask()) for _ in range(3)]
+    found = await world.live(asyncio.gather(*asked, return_exceptions=True))
+    (turned,) = [one for one in found if isinstance(one, Overloaded)]
+    assert (turned.status, turned.retry_after) == (503, 1.0)
+    assert sorted(event.status for event in world.events) == [200, 200, 503]
+
+
+async def test_a_share_is_kept_for_what_is_critical(world: World) -> None:
+    runner = world.runner(declare(world, max_concurrency=5))
+    await world.run(runner, priority=Priority.CRITICAL)
+    before = world.clock.monotonic()
+    asked = [runner.run(world.ask()) for _ in range(5)]
+    tasks = [asyncio.ensure_future(one) for one in asked]
+    await turns()
+    assert (runner.gate.running, runner.gate.waiting) == (4, 1)
+    await world.live(runner.run(world.ask(priority=Priority.CRITICAL)))
+    assert world.clock.monotonic() - before < 1.1
+    await world.live(asyncio.gather(*tasks))
+
+
+# Versions
+
+
+async def test_versions_split_by_user_and_shadows_change_nothing(world: World) -> None:
+    seen: list[str] = []
+    endpoint = declare(world)
+
+    @endpoint.version("b", weight=0, shadow=False)
+    async def b(ask: Order, ctx: hr.Context) -> Dish:
+        return Dish(name="from b")
+
+    @endpoint.version("c", shadow=True)
+    async def c(ask: Order, ctx: hr.Context) -> Dish:
+        seen.append(ctx.request_id)
+        dish = await ctx.llm.chat("?", response=Dish)
+        raise KeyError(dish.name)
+
+    runner = world.runner(endpoint)
+    answer = await world.run(runner, user="ann")
+    assert (json.loads(answer.body), answer.facts.version) == ({"name": "soup"}, "a")
+    await world.live(world.clock.sleep(1.0))
+    assert seen == ["q1"]
+    assert world.llm.asked[1][1].priority is Priority.SHEDDABLE
+    (shadow,) = [event for event in world.events if event.shadow]
+    assert (shadow.version, shadow.status) == ("c", 500)
+    assert 'outcome="failed"' in "\n".join(runner.counters.lines())
+    answer = await world.run(runner, version="b")
+    assert json.loads(answer.body) == {"name": "from b"}
+
+
+async def test_a_shadow_without_budget_sends_nothing(world: World) -> None:
+    endpoint = declare(world)
+    endpoint.version("b", shadow=True)(recommend)
+    world.llm.shadows = 0
+    runner = world.runner(endpoint)
+    await world.run(runner)
+    assert len(world.llm.asked) == 1
+    assert 'outcome="skipped"' in "\n".join(runner.counters.lines())
+
+
+async def test_a_reply_that_is_no_chat_is_a_bad_reply(world: World) -> None:
+    world.llm.script = [[b'{"hello": 1}']]
+    with pytest.raises(ModelError, match="not a chat completion"):
+        await world.run(world.runner(declare(world)))
+
+
+# The answer cache, and strict answers
+
+
+async def test_an_answer_is_given_again_while_it_is_built_on_the_same(world: World) -> None:
+    runner = world.runner(declare(world, cache=True))
+    first = await world.run(runner, user="ann")
+    again = await world.run(runner, user="bob")
+    assert (first.facts.cache, again.facts.cache, again.body) == ("miss", "hit", first.body)
+    assert (again.facts.stale, again.facts.unchanged_as_of) == ("unchanged", world.clock.now())
+    world.shelf.put("r7", "stew")
+    assert (await world.run(runner)).facts.cache == "miss"
+    assert len(world.llm.asked) == 2
+    assert runner.kept is not None
+    assert ("saved_tokens_total", "counter", 120) in list(runner.kept.lines())
+
+
+@pytest.mark.parametrize(
+    ("look", "shared"),
+    [
+        (lambda ctx: ctx.user, False),
+        (lambda ctx: ctx.tenant, True),
+        (lambda ctx: ctx.headers.get("accept-language"), True),
+        (lambda ctx: ctx.headers.get("x-plan"), False),
+        (lambda ctx: dict(ctx.headers), False),
+        (lambda ctx: ctx.request_id, False),
+    ],
+)
+@pytest.mark.parametrize("how", ["cache", "fallback"])
+async def test_what_depends_on_who_asks_is_given_to_nobody_else(
+    world: World, look: Any, shared: bool, how: str
+) -> None:
+    async def personal(ask: Order, ctx: hr.Context) -> Dish:
+        dish = await ctx.llm.chat("?", response=Dish)
+        return Dish(name=f"{dish.name} for {look(ctx)}")
+
+    runner = world.runner(declare(world, personal, **({"cache": True} if how == "cache" else {"fallback": "cached"})))
+    for user in ("ann", "bob"):
+        await world.run(runner, user=user, headers={"x-plan": user})
+    world.llm.script = [REFUSED]
+    asked = runner.run(world.ask(user="cid", headers={"x-plan": "cid"}))
+    if shared:
+        assert b"soup" in (await world.live(asked)).body
+    else:
+        with pytest.raises(ModelRefused):
+            await world.live(asked)
+
+
+async def test_a_strict_answer_waits_until_its_sources_are_complete_up_to_it(world: World) -> None:
+    world.shelf.complete = world.clock.now()
+    runner = world.runner(declare(world, strict=True))
+
+    def catch_up() -> None:
+        world.shelf.complete = None
+
+    answer = await world.live(runner.run(world.ask()), happen={2.0: catch_up})
+    assert world.clock.monotonic() == pytest.approx(2.0, abs=0.1)
+    assert answer.facts.stale == "unchanged"
+
+
+async def test_and_is_none_when_they_are_not_in_time(world: World) -> None:
+    world.shelf.complete = world.clock.now()
+    with pytest.raises(StaleContext, match="items"):
+        await world.run(world.runner(declare(world, strict=True)))

@@ -1,0 +1,213 @@
+"""Streamed answers: items as they come, the truth at their end, and broken ones that never look complete."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+import headrace as hr
+from headrace.core.errors import DeadlinePassed, HeadraceError, ModelRefused, StreamBroken, UserCodeError
+from headrace.pipeline.answer import Answer
+from headrace.pipeline.endpoint import Endpoint
+
+from .conftest import REFUSED, Order, World, chunks, turns
+
+
+async def tell(ask: Order, ctx: hr.Context) -> AsyncIterator[str]:
+    """Tell of a dish."""
+    menu = await ctx.menu(restaurant_id=ask.restaurant_id)
+    async for piece in await ctx.llm.chat(f"{menu.rows}", stream=True):
+        yield piece
+
+
+async def passed_on(ask: Order, ctx: hr.Context) -> AsyncIterator[str]:
+    """The model's own stream."""
+    await ctx.menu(restaurant_id=ask.restaurant_id)
+    return await ctx.llm.chat("hello", stream=True)
+
+
+def declare(world: World, function: Any = tell, **how: Any) -> Endpoint:
+    return world.app.endpoint("/tell", **{"deadline": "4s", **how})(function)
+
+
+async def events(answer: Answer) -> list[tuple[str, Any]]:
+    """All events of an answer, as name and data."""
+    found: list[tuple[str, Any]] = []
+    assert answer.events is not None
+    try:
+        async for event in answer.events:
+            *names, data = event.decode().rstrip("\n").split("\n")
+            found.append((names[0].removeprefix("event: ") if names else "", json.loads(data.removeprefix("data: "))))
+    except HeadraceError as error:
+        found.append(("broken", error))
+    return found
+
+
+@pytest.mark.parametrize("function", [tell, passed_on])
+async def test_items_come_and_then_what_they_were_built_on(world: World, function: Any) -> None:
+    world.llm.script = [chunks("so", "up\n")]
+    runner = world.runner(declare(world, function))
+
+    async def whole() -> list[tuple[str, Any]]:
+        return await events(await runner.run(world.ask()))
+
+    *items, (name, facts) = await world.live(whole())
+    assert items == [("", "so"), ("", "up\n")]
+    assert name == "headrace"
+    assert (facts["version"], facts["stale"], facts["reads"][0]["name"]) == ("a", "unchanged", "menu")
+    assert facts["unchanged_as_of"]
+    (event,) = world.events
+    assert (event.status, event.models[0].failed, runner.gate.running) == (200, "", 0)
+
+
+async def test_what_changed_meanwhile_is_told_at_the_end(world: World) -> None:
+    world.llm.script, world.llm.pause = [chunks("a", "b", "c")], 0.5
+    runner = world.runner(declare(world, on_stale="retry"))
+
+    async def whole() -> list[tuple[str, Any]]:
+        return await events(await runner.run(world.ask()))
+
+    found = await world.live(whole(), happen={2.0: lambda: world.shelf.put("r7", "stew")})
+    assert [name for name, _ in found] == ["", "", "", "headrace"]
+    assert (found[-1][1]["stale"], found[-1][1]["unchanged_as_of"]) == ("changed", None)
+    assert found[-1][1]["changed"]
+
+
+async def test_before_the_first_item_it_can_be_tried_again(world: World) -> None:
+    world.llm.script = [chunks("a"), chunks("b")]
+    runner = world.runner(declare(world, on_stale="retry"))
+
+    async def whole() -> list[tuple[str, Any]]:
+        return await events(await runner.run(world.ask()))
+
+    found = await world.live(whole(), happen={0.5: lambda: world.shelf.put("r7", "stew")})
+    assert [data for name, data in found if not name] == ["b"]
+    assert (found[-1][1]["retries"], found[-1][1]["stale"]) == (1, "unchanged")
+    assert world.llm.replies[0].closed
+
+
+async def test_a_refusal_at_the_end_breaks_the_stream(world: World) -> None:
+    world.llm.script, world.llm.pause = [chunks("a", "b")], 0.5
+    runner = world.runner(declare(world, on_stale="refuse"))
+
+    async def whole() -> list[tuple[str, Any]]:
+        return await events(await runner.run(world.ask()))
+
+    found = await world.live(whole(), happen={1.8: lambda: world.shelf.put("r7", "stew")})
+    assert [name for name, _ in found] == ["", "", "error", "broken"]
+    assert found[2][1]["type"].endswith("answer-stale")
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [(chunks("a", broken=True), StreamBroken), (chunks("a", end=False), StreamBroken)],
+    ids=["reset", "truncated"],
+)
+async def test_a_broken_stream_ends_with_an_error_and_no_clean_end(world: World, script: Any, kind: Any) -> None:
+    world.llm.script = [script]
+    runner = world.runner(declare(world, fallback=lambda ask: "sorry"))
+
+    async def whole() -> list[tuple[str, Any]]:
+        return await events(await runner.run(world.ask()))
+
+    found = await world.live(whole())
+    assert [name for name, _ in found] == ["", "error", "broken"]
+    assert isinstance(found[-1][1], kind)
+    assert world.events[0].status == 502
+    assert runner.gate.running == 0
+
+
+async def test_before_the_first_item_a_fallback_answers(world: World) -> None:
+    world.llm.script = [REFUSED]
+    runner = world.runner(declare(world, fallback=lambda ask: "sorry"))
+
+    async def whole() -> list[tuple[str, Any]]:
+        return await events(await runner.run(world.ask()))
+
+    found = await world.live(whole())
+    assert found[0] == ("", "sorry")
+    assert found[1][1]["fallback"] == "lambda"
+    with pytest.raises(ModelRefused):
+        await world.run(world.runner(world.app.endpoint("/other")(tell)))
+
+
+async def test_the_deadline_holds_to_the_last_item(world: World) -> None:
+    world.llm.script, world.llm.pause = [chunks(*"abcdefghij")], 1.0
+    runner = world.runner(declare(world))
+
+    async def whole() -> list[tuple[str, Any]]:
+        return await events(await runner.run(world.ask()))
+
+    found = await world.live(whole())
+    assert isinstance(found[-1][1], DeadlinePassed)
+    assert world.clock.monotonic() == pytest.approx(4.0, abs=0.05)
+    assert world.llm.replies[0].closed
+
+
+async def test_a_client_that_leaves_closes_the_models_stream(world: World) -> None:
+    world.llm.script, world.llm.pause = [chunks(*"abc")], 0.1
+    runner = world.runner(declare(world))
+    answer = await world.run(runner)
+    assert answer.events is not None
+    first = await world.live(anext(answer.events))
+    assert first == b'data: "a"\n\n'
+    await answer.events.aclose()
+    assert world.llm.replies[0].closed
+    assert (world.events[0].status, runner.gate.running) == (499, 0)
+
+
+async def test_one_that_is_cancelled_while_it_waits_does_as_well(world: World) -> None:
+    world.llm.script, world.llm.pause = [chunks(*"abc")], 0.1
+    runner = world.runner(declare(world))
+    answer = await world.run(runner)
+    assert answer.events is not None
+    await world.live(anext(answer.events))
+    task = asyncio.ensure_future(anext(answer.events))
+    await turns()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert world.llm.replies[0].closed
+    assert runner.gate.running == 0
+
+
+async def test_an_answer_that_nobody_ever_reads_gives_its_place_back(world: World) -> None:
+    world.llm.script = [chunks("a")]
+    runner = world.runner(declare(world))
+    answer = await world.run(runner)
+    assert answer.events is not None
+    await answer.events.aclose()
+    assert runner.gate.running == 0
+
+
+async def test_user_code_that_fails_midway_is_told_as_everywhere(world: World) -> None:
+    async def wrong(ask: Order, ctx: hr.Context) -> AsyncIterator[str]:
+        yield "a"
+        raise KeyError("secret")
+
+    runner = world.runner(declare(world, wrong))
+
+    async def whole() -> list[tuple[str, Any]]:
+        return await events(await runner.run(world.ask()))
+
+    found = await world.live(whole())
+    assert [name for name, _ in found] == ["", "error", "broken"]
+    assert isinstance(found[-1][1], UserCodeError)
+    assert "secret" not in json.dumps(found[1][1])
+
+
+async def test_another_model_may_stream_in_its_place(world: World) -> None:
+    world.llm.script, world.small.script = [REFUSED], [chunks("from small")]
+    runner = world.runner(declare(world, fallback="small"))
+
+    async def whole() -> list[tuple[str, Any]]:
+        return await events(await runner.run(world.ask()))
+
+    found = await world.live(whole())
+    assert found[0] == ("", "from small")
+    assert found[1][1]["fallback"] == "small"
+    assert runner.gate.running == 0

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from headrace.models.request import Dialect
+from headrace.server.gateway.asked import Lazy, read
+from headrace.server.gateway.complaint import Complaint
+
+
+def encode(**members: object) -> bytes:
+    return json.dumps({"model": "m", "messages": []} | members).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "code"),
+    [
+        (b"{", None, "invalid_json"),
+        (b"\xff", None, "invalid_json"),
+        (b'{"messages": []}', "model", "missing_field"),
+        (b'{"model": "m"}', "messages", "missing_field"),
+        (encode(messages="hi"), "messages", "invalid_type"),
+        (encode(max_tokens="many"), "max_tokens", "invalid_type"),
+        (encode(max_tokens=0), "max_tokens", "invalid_value"),
+        (encode(n=0), "n", "invalid_value"),
+        (encode(tools=[{"type": 1}]), "tools[0].type", "invalid_type"),
+        (b"[]", None, "invalid_type"),
+    ],
+)
+def test_what_is_wrong_is_named(body: bytes, param: str | None, code: str) -> None:
+    with pytest.raises(Complaint) as caught:
+        read(Dialect.CHAT, body)
+    found = caught.value
+    assert (found.status, found.code) == (400, code)
+    assert found.param == param
+
+
+def test_tokens_of_all_answers_count() -> None:
+    assert read(Dialect.CHAT, encode(max_completion_tokens=7, max_tokens=99, n=3)).output == 21
+    assert read(Dialect.CHAT, encode()).output is None
+    assert read(Dialect.EMBEDDINGS, b'{"model": "m", "input": "x"}').output == 0
+
+
+@pytest.mark.parametrize(
+    ("dialect", "members", "repeatable"),
+    [
+        (Dialect.CHAT, {}, True),
+        (Dialect.CHAT, {"store": True}, False),
+        (Dialect.CHAT, {"tools": [{"type": "function"}]}, True),
+        (Dialect.RESPONSES, {}, False),
+        (Dialect.RESPONSES, {"store": False}, True),
+        (Dialect.RESPONSES, {"store": False, "tools": [{"type": "mcp"}]}, False),
+        (Dialect.MESSAGES, {"max_tokens": 5}, True),
+        (Dialect.MESSAGES, {"max_tokens": 5, "tools": [{"type": "web_search_20250305"}]}, False),
+        (Dialect.MESSAGES, {"max_tokens": 5, "mcp_servers": []}, False),
+    ],
+)
+def test_what_may_run_twice(dialect: Dialect, members: dict[str, object], repeatable: bool) -> None:
+    assert read(dialect, encode(**members)).repeatable is repeatable
+
+
+def test_session_from_body() -> None:
+    assert read(Dialect.CHAT, encode(user="u", prompt_cache_key="c")).session == "c"
+    assert read(Dialect.CHAT, encode(user="u")).session == "u"
+    assert read(Dialect.MESSAGES, encode(max_tokens=1, metadata={"user_id": "a"})).session == "a"
+
+
+def test_nulls_are_as_left_out() -> None:
+    found = read(Dialect.CHAT, encode(stream=None, max_tokens=None, user=None, tools=None, store=None))
+    assert (found.stream, found.output, found.session, found.repeatable) == (False, None, "", True)
+
+
+def test_document_is_parsed_when_looked_into() -> None:
+    lazy = Lazy(b'{"model": "m", "a": [1]}', "m")
+    assert (lazy["a"], len(lazy), list(lazy), dict(lazy)) == ([1], 2, ["model", "a"], {"model": "m", "a": [1]})
+    assert Lazy(b"no JSON", "m").get("model") == "m"

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from headrace.core.errors import DeclarationError, UnknownName
+from headrace.server.gateway import keyfile
+from headrace.server.gateway.keyring import Keyring
+from headrace.server.gateway.keys import VirtualKey, load, parse
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def make(path: Path, name: str = "shop", **members: object) -> tuple[str, VirtualKey]:
+    def key(number: str, digest: str) -> VirtualKey:
+        return VirtualKey.model_validate({"id": number, "name": name, "sha256": digest} | members)
+
+    return keyfile.create(path, key)
+
+
+def test_made_found_revoked(tmp_path: Path) -> None:
+    path = tmp_path / "keys.yaml"
+    secret, made = make(path, rpm=5, budget={"day": "1.5"}, models=("llm",))
+    assert secret not in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+    found = load(path).find(secret.encode())
+    assert found == made
+    assert load(path).find(b"hr-other") is None
+    keyfile.revoke(path, "shop", AT)
+    found = load(path).find(secret.encode())
+    assert found is not None
+    assert found.ended(int(AT.timestamp() * 1e6)) == "revoked"
+    with pytest.raises(UnknownName):
+        keyfile.revoke(path, "shop", AT)
+
+
+def test_name_is_taken_until_it_is_revoked(tmp_path: Path) -> None:
+    path = tmp_path / "keys.yaml"
+    make(path)
+    with pytest.raises(DeclarationError, match="there is a key named 'shop'"):
+        make(path)
+    keyfile.revoke(path, "shop", AT)
+    make(path)
+    assert len(load(path).keys) == 2
+
+
+def test_many_make_keys_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "keys.yaml"
+    threads = [threading.Thread(target=make, args=(path, f"key{number}")) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(load(path).keys) == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("keys: [", "no YAML in line"),
+        ("keys: [{id: a, name: b, sha256: hr-oops}]", "keys.0.sha256"),
+        ("keys: [{id: a, name: b, sha256: '" + "0" * 64 + "', rpm: 0}]", "keys.0.rpm"),
+        ("kees: []", "kees"),
+        ("keys: [" + ", ".join(["{id: a, name: b, sha256: '" + "0" * 64 + "'}"] * 2) + "]", "two keys have the id"),
+    ],
+)
+def test_broken_files_say_what_is_wrong_and_no_secret(text: str, says: str) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        parse(text)
+    assert says in str(caught.value)
+    assert "hr-oops" not in str(caught.value)
+
+
+def test_ring_follows_the_file_and_keeps_what_it_knew(tmp_path: Path) -> None:
+    path = tmp_path / "keys.yaml"
+    ring = Keyring(path, every=1000)
+    ring.start()
+    assert not ring.present
+    secret, _ = make(path)
+    ring.look()
+    assert ring.present
+    assert ring.find(secret.encode()) is not None
+    good = path.read_text()
+    path.write_text("keys: [")
+    ring.look()
+    assert ring.find(secret.encode()) is not None
+    assert "still count" in ring.problem
+    path.unlink()
+    ring.look()
+    assert ring.find(secret.encode()) is not None
+    assert "gone" in ring.problem
+    path.write_text(good)
+    ring.look()
+    assert ring.problem == ""
+    ring.close()
+
+
+def test_nobody_starts_on_a_broken_file(tmp_path: Path) -> None:
+    (tmp_path / "keys.yaml").write_text("keys: 5")
+    with pytest.raises(DeclarationError):
+        Keyring(tmp_path / "keys.yaml").start()
