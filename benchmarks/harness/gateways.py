@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import peers
-from harness.process import Failed, free_port, measure, running, wait_for
+from harness.process import Failed, environment, free_port, running, wait_for
 from harness.setting import BENCHMARKS, Setting
 
 KEY = "sk-benchmark-key-0123456789"
@@ -125,17 +126,25 @@ def headrace(folder: Path, upstreams: list[int], *, core: int, app: str = "gatew
     folder.mkdir(parents=True, exist_ok=True)
     prices, keys, log = folder / "prices.yaml", folder / "keys.yaml", folder / "headrace.log"
     prices.write_text('models: {mock: {input: "1", output: "2"}}\n')
-    measure("workers/make_key.py", keys, KEY)
+    file = BENCHMARKS / "apps" / f"{app}.py"
     env = {
         "HEADRACE_BENCH_UPSTREAMS": ",".join(f"http://127.0.0.1:{one}/v1" for one in upstreams),
         "HEADRACE_BENCH_PRICES": str(prices),
         "HEADRACE_KEYS": str(keys),
     }
-    file = BENCHMARKS / "apps" / f"{app}.py"
+    key = _key(file, keys, env)
     command = [sys.executable, "-m", "headrace", "serve", file, "--data", folder / "data", "--port", str(port)]
     with running(command, log=log, cwd=folder, core=core, env=env) as child:
         wait_for(f"http://127.0.0.1:{port}/readyz", child, log=log, any_status=True)
-        yield Gateway("headrace", port, child.pid)
+        yield Gateway("headrace", port, child.pid, key)
+
+
+def _key(app: Path, keys: Path, env: dict[str, str]) -> str:
+    """A key whose limits and budget are never reached."""
+    command = [sys.executable, "-m", "headrace", "key", "create", str(app), "benchmark", "--keys", str(keys), "--json"]
+    command += ["--budget", "1000000/day", "--rpm", "100000000", "--tpm", "100000000000"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment(env))
+    return json.loads(done.stdout)["key"]
 
 
 @contextlib.contextmanager
