@@ -7,7 +7,23 @@ from collections.abc import Callable
 from harness.figures import Result
 from harness.setting import Setting
 
-from cases import feast, freshness, ingest, install, memory, postgres, readset, rollup, validation, view, window
+from cases import (
+    endpoint,
+    feast,
+    freshness,
+    gateway,
+    ingest,
+    install,
+    memory,
+    postgres,
+    readset,
+    rollup,
+    soak,
+    streams,
+    validation,
+    view,
+    window,
+)
 
 ALL: dict[str, tuple[str, Callable[[Setting], Result]]] = {
     "ingest": ("JSON to durable, readable rows; beside Pathway's Python connector", ingest.run),
@@ -20,6 +36,10 @@ ALL: dict[str, tuple[str, Callable[[Setting], Result]]] = {
     "install": ("size of a fresh core install and time of `import headrace`", install.run),
     "postgres": ("following a PostgreSQL; beside its own subscription", postgres.run),
     "readset": ("comparing a read set of 20 reads with the present, among 1 million rows", readset.run),
+    "gateway": ("the gateway with all policies; beside nginx and LiteLLM's proxy", gateway.run),
+    "streams": ("relaying 50 streams; beside nginx and LiteLLM's proxy", streams.run),
+    "endpoint": ("a typed endpoint with one context read and a mock model", endpoint.run),
+    "soak": ("the gateway for minutes with 5 % faults; ten with --full", soak.run),
     "validation": ("judging a record, good and bad", validation.run),
 }
 """Name to what it measures and how."""
