@@ -128,6 +128,31 @@ class Admission:
         self._places[call.id] = (lane, lane.push(now, call))
         return None
 
+    def straight(self, now: float, call: Call) -> None:
+        """A call starts at once because nobody waits: account for it as if it had been offered and taken.
+
+        Only while the queue is empty, for a call whose deadline leaves enough and that fits.
+        """
+        if not self.rules.enabled:
+            return
+        if call.priority is Priority.CRITICAL:
+            self._critical = now
+        for priority in range(call.priority):
+            self._clear(now, Priority(priority), None)
+        lanes, lane = self._rounds[call.priority], self._lane(call)
+        if not lane.in_round:
+            lane.in_round, lane.credit = True, 0.0
+            lanes.append(lane)
+        if lanes[0] is not lane:
+            self._clear(now, call.priority, lane)
+        lane.codel.watch(now, 0.0)
+        if lane.credit < call.tokens:
+            lanes.rotate(-1)
+            self._clear(now, call.priority, lane)
+            while lane.credit < call.tokens:
+                lane.credit += self.rules.quantum
+        lane.credit -= call.tokens
+
     def withdraw(self, call: Call) -> bool:
         """The call waits no more (its client left, its deadline passed); whether it was there."""
         if call.id not in self._places:
@@ -188,9 +213,7 @@ class Admission:
             lane = lanes[0]
             call = self._head(now, lane, usual, turned)
             if call is None:
-                lanes.popleft()
-                lane.in_round = False
-                self._forget(priority, lane)
+                self._drop(priority, lanes)
             elif not fits(call):
                 lanes.rotate(-1)
                 blocked += 1
@@ -230,7 +253,16 @@ class Admission:
             lane = lanes[call.tenant] = Lane(call.tenant, codel)
         return lane
 
-    def _forget(self, priority: Priority, lane: Lane) -> None:
-        """An empty lane that is well needs no memory: tenants come and go without end."""
+    def _clear(self, now: float, priority: Priority, until: Lane | None) -> None:
+        """Drop lanes, which are empty, from the front of a round up to one of them; None: all."""
+        lanes = self._rounds[priority]
+        while lanes and lanes[0] is not until:
+            lanes[0].codel.watch(now, 0.0)
+            self._drop(priority, lanes)
+
+    def _drop(self, priority: Priority, lanes: deque[Lane]) -> None:
+        """The first lane of a round is empty. When it is well it needs no memory: tenants come and go without end."""
+        lane = lanes.popleft()
+        lane.in_round = False
         if not lane.codel.overloaded:
             self._lanes[priority].pop(lane.tenant, None)

@@ -38,10 +38,14 @@ class Bucket:
 
     def level(self, now: float) -> float:
         """What may be spent now; never negative."""
+        if now <= self._at:
+            # Asked again at the same instant, which a router does several times for each call.
+            self._level = min(self._level, self.capacity)
+            return self._level
         if math.isinf(self._at):
             self._at = now
-        came = max(now - self._at, 0.0) * self.rate
-        self._at = max(now, self._at)
+        came = (now - self._at) * self.rate
+        self._at = now
         paid = min(came, self.owed)
         self.owed -= paid
         self._level = min(self._level + came - paid, self.capacity)
@@ -54,6 +58,11 @@ class Bucket:
             return False
         self._level -= amount
         return True
+
+    def draw(self, now: float, amount: float) -> None:
+        """Spend `amount`, or what there is of it."""
+        level = self.level(now)
+        self._level = level - min(amount, level)
 
     def charge(self, now: float, amount: float) -> None:
         """Spend `amount` that was already used elsewhere; what is not there is owed."""
@@ -70,6 +79,8 @@ class Bucket:
 
     def wait(self, now: float, amount: float) -> float:
         """Seconds until `amount` can be taken; infinite when it never can."""
+        if self._level >= amount and self.owed <= 0:
+            return 0.0  # what has come since does not matter
         level = self.level(now)
         missing = min(amount, self.capacity) - level + self.owed
         if missing <= 1e-9:

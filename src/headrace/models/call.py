@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 PROMPT_TOKENS = 2000.0
 """Prompt tokens that take about as long as the fixed part of a first token (0.3 s at 7,000 tokens/s of prefill)."""
@@ -48,6 +48,8 @@ class Call:
         Whose money it spends; empty: nobody's.
     without
         Upstreams that cannot take it at all, because they do not speak its dialect, say.
+    kind
+        What calls have in common that take about as long: the size of their prompts, and whether they are streams.
     """
 
     id: str
@@ -61,6 +63,11 @@ class Call:
     repeatable: bool = True
     key: str = ""
     without: frozenset[str] = frozenset()
+    kind: tuple[int, bool] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Every policy asks for it, several times for each attempt.
+        object.__setattr__(self, "kind", (self.size, self.stream))
 
     @property
     def tokens(self) -> int:

@@ -31,12 +31,14 @@ class Recent:
 
     def add(self, now: float, value: float) -> None:
         """One more value."""
-        self._turn(now)
+        if now - self._began >= self.window:
+            self._turn(now)
         self._new.add(value)
 
     def count(self, now: float) -> int:
         """How many values are remembered."""
-        self._turn(now)
+        if now - self._began >= self.window:
+            self._turn(now)
         return self._old.count + self._new.count
 
     def quantile(self, now: float, q: float) -> float:
@@ -51,8 +53,6 @@ class Recent:
 
     def _turn(self, now: float) -> None:
         passed = now - self._began
-        if passed < self.window:
-            return
         self._old = self._new if passed < 2 * self.window else Sketch()
         self._new = Sketch()
         self._began = now if math.isinf(self._began) or passed >= 2 * self.window else self._began + self.window
@@ -95,14 +95,13 @@ class Latencies:
         return self._quantile(self._total, now, call, 0.5) or 0.0
 
     def _recent(self, side: dict[tuple[int, bool], Recent], call: Call) -> Recent:
-        where = (call.size, call.stream)
-        found = side.get(where)
+        found = side.get(call.kind)
         if found is None:
-            found = side[where] = Recent(self.window)
+            found = side[call.kind] = Recent(self.window)
         return found
 
     def _quantile(self, side: dict[tuple[int, bool], Recent], now: float, call: Call, q: float) -> float | None:
-        recent = side.get((call.size, call.stream))
+        recent = side.get(call.kind)
         if recent is None or recent.count(now) < self.least:
             return None
         return recent.quantile(now, q)
