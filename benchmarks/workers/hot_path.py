@@ -80,9 +80,10 @@ HANDLERS = dict[str, Callable[[http1.Request], "http1.Response | Awaitable[http1
 class Wire(asyncio.Transport):
     """A transport to nowhere: says when something was written."""
 
-    def __init__(self, written: Callable[[bytes], None]) -> None:
+    def __init__(self, written: Callable[[bytes], None], protocol: asyncio.Protocol) -> None:
         super().__init__()
         self.write = written  # type: ignore[method-assign]
+        self._protocol = protocol
 
     def is_closing(self) -> bool:
         return False
@@ -91,7 +92,7 @@ class Wire(asyncio.Transport):
         pass
 
     def abort(self) -> None:
-        pass
+        asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return default
@@ -103,7 +104,7 @@ class InstantPool(Pool):
     async def _dial(self, deadline: float) -> Link:
         loop = asyncio.get_running_loop()
         link = Link(loop, self._limits, released=self._released, lost=self._lost)
-        link.connection_made(Wire(lambda _: cast(None, loop.call_soon(link.data_received, ANSWER))))
+        link.connection_made(Wire(lambda _: cast(None, loop.call_soon(link.data_received, ANSWER)), link))
         return link
 
 
@@ -161,7 +162,7 @@ async def load(handler: http1.Handler, requests: int) -> float:
             elif answered == requests:
                 done.set_result(None)
 
-        connection.connection_made(Wire(written))
+        connection.connection_made(Wire(written, connection))
         return ask
 
     asks = [connect() for _ in range(IN_FLIGHT)]
