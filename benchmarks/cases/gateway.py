@@ -85,14 +85,17 @@ def _figures(result: Result, found: dict[str, list[dict[str, Any]]], added: dict
     def runs(name: str, what: str) -> list[float]:
         return [run[what] for run in found.get(name, [])]
 
-    ours, floor, peer = (runs(name, "cpu_us") for name in ("headrace", "nginx", "LiteLLM"))
+    ours, floor = (runs(name, "cpu_us") for name in ("headrace", "nginx"))
     ratios = [mine / theirs for mine, theirs in zip(ours, floor, strict=True)]
     result.add("CPU per request, beside nginx", median(ratios), "x", target=2.2, better="less", runs=ratios)
     result.add("CPU per request", median(ours), "us", better="less", peer=median(floor), peer_name="nginx", runs=ours)
-    if peer:
-        gains = [a / b for a, b in zip(runs("headrace", "per_second"), runs("LiteLLM", "per_second"), strict=True)]
+    # In a short run on a busy machine a slow peer may end no request at all: such a run compares nothing.
+    mutual = zip(found["headrace"], found.get("LiteLLM", []), strict=False)
+    pairs = [(mine, theirs) for mine, theirs in mutual if theirs["requests"]]
+    if pairs:
+        gains = [mine["per_second"] / theirs["per_second"] for mine, theirs in pairs]
         result.add("requests on one core, beside LiteLLM", median(gains), "x", target=50, runs=gains)
-        costs = [theirs / mine for mine, theirs in zip(ours, peer, strict=True)]
+        costs = [theirs["cpu_us"] / mine["cpu_us"] for mine, theirs in pairs]
         result.add("CPU per request, LiteLLM's beside ours", median(costs), "x", runs=costs)
     rates = runs("headrace", "per_second")
     result.add(

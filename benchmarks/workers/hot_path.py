@@ -192,9 +192,13 @@ async def layers(folder: Path) -> AsyncIterator[HANDLERS]:
     ]
     declared.model("llm", upstreams, prices=Prices.parse(PRICES), deadline="30s")
     with Accounts(folder) as accounts:
-        async with InstantClient() as client, Models(
-            declared.models, client=client, clock=clock, random=Random(1), environment={}, spending=accounts.budgets
-        ) as models, Models(declared.models, client=client, clock=clock, random=Random(1), environment={}) as stubbed:
+        async with (
+            InstantClient() as client,
+            Models(
+                declared.models, client=client, clock=clock, random=Random(1), environment={}, spending=accounts.budgets
+            ) as models,
+            Models(declared.models, client=client, clock=clock, random=Random(1), environment={}) as stubbed,
+        ):
             stubbed["llm"].router = cast(Any, Straight(stubbed["llm"].router))
             gateway = Gateway(
                 [Offer.of(declared.models["llm"], models["llm"])], cast(Any, None),

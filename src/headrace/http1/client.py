@@ -104,7 +104,7 @@ class Client:
         """
         now = (self._loop or self._begin()).time()
         deadline = NEVER if timeout is None else now + timeout
-        if type(headers) is tuple and type(body) is bytes and method == b"POST":
+        if isinstance(headers, tuple) and isinstance(body, bytes) and method == b"POST":
             data = self._post(origin, target, headers, body)
         else:
             data = _message(method, origin, target, headers, body, length)
