@@ -18,6 +18,7 @@ from cases import (
     postgres,
     readset,
     rollup,
+    router,
     soak,
     streams,
     validation,
@@ -40,6 +41,7 @@ ALL: dict[str, tuple[str, Callable[[Setting], Result]]] = {
     "streams": ("relaying 50 streams; beside nginx and LiteLLM's proxy", streams.run),
     "endpoint": ("a typed endpoint with one context read and a mock model", endpoint.run),
     "soak": ("the gateway for minutes with 5 % faults; ten with --full", soak.run),
+    "router": ("CPU of one call through the router", router.run),
     "validation": ("judging a record, good and bad", validation.run),
 }
 """Name to what it measures and how."""

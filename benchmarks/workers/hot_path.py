@@ -2,7 +2,7 @@
 
 hot_path.py <requests> <repeats>
 
-The bytes of requests and of answers are handed to the connections as a transport would hand them, 64 requests in flight,
+Bytes are handed to the connections as a transport would hand them, with 64 requests in flight,
 and what is written goes nowhere. So sockets, wake-ups and cold caches are left out: this says where Python's time goes,
 not what a request costs on a machine (`run.py gateway` does). Processor time, the best of the repeats.
 

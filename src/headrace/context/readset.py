@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import msgspec
@@ -73,7 +73,8 @@ class Read:
 class Changed:
     """A read that no longer holds: the rows (shown columns only) that came and that went, and why in one sentence.
 
-    `current` holds all rows as they are now (shown columns only); None where only the reason is known.
+    `current` holds all rows as they are now (shown columns only), and `again` is the same read as if it had been made
+    now; None where only the reason is known.
     """
 
     read: Read
@@ -81,6 +82,7 @@ class Changed:
     came: list[Row] = field(default_factory=list[Row])
     went: list[Row] = field(default_factory=list[Row])
     current: tuple[Row, ...] | None = None
+    again: Read | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,8 @@ def compare(read: Read, current: tuple[Row, ...]) -> Changed | None:
     came = [row[: read.width] for row in current if row not in before]
     went = [row[: read.width] for row in read.content if row not in after]
     now = tuple(row[: read.width] for row in current)
+    again = replace(read, content=current)
     if not came and not went:
-        return Changed(read, f"the rows of {read.name!r} changed their order", current=now)
+        return Changed(read, f"the rows of {read.name!r} changed their order", current=now, again=again)
     reason = f"{read.name!r}: {len(came)} rows came or changed, {len(went)} went or changed"
-    return Changed(read, reason, came, went, now)
+    return Changed(read, reason, came, went, now, again)

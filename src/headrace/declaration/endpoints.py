@@ -13,6 +13,7 @@ from headrace.core.records import Field, Record
 from headrace.core.sizes import parse_size
 from headrace.declaration.place import caller, located
 from headrace.models.admission import AdmissionRules
+from headrace.models.periods import parse_budget
 from headrace.pipeline import fallbacks
 from headrace.pipeline.bounds import Bounds
 from headrace.pipeline.endpoint import Endpoint, Function, check_path, make_handler
@@ -58,6 +59,7 @@ class Endpoints:
         policy: str | None = None,
         max_concurrency: int = 256,
         admission: AdmissionRules | None = None,
+        budget: str | Sequence[str] = (),
         max_body: str | int = "1MiB",
         unknown_fields: Literal["refuse", "ignore"] = "refuse",
         reask: int = 1,
@@ -101,6 +103,8 @@ class Endpoints:
             Requests that run at a time; more wait in a fair queue.
         admission
             How they wait.
+        budget
+            The most that its calls to models may cost: "5/day", "100/month", "1000/total", or a list of these.
         max_body
             Longest body.
         unknown_fields
@@ -143,6 +147,7 @@ class Endpoints:
                 f"a strict endpoint has no {'cache' if cache else 'on_stale that ignores'}: each answer is compared",
                 hint="leave one of the two out",
             )
+        limits = parse_budget(budget)
         rules = None if policy is None else FreshnessPolicy.parse(policy)
         size = _CACHE if cache is True else 0 if cache is False else _bytes(cache)
         where = caller()
@@ -165,6 +170,7 @@ class Endpoints:
                 policy=rules,
                 reask=reask,
                 bounds=bounds,
+                budget=limits,
                 description=description or inspect.getdoc(function) or "",
                 where=where,
                 place=caller,

@@ -33,6 +33,8 @@ from headrace.models.call import Call, Priority
 from headrace.models.codel import Codel
 from headrace.models.lane import Lane
 
+_ORDER = tuple(Priority)
+
 
 class Turned(enum.StrEnum):
     """Why a call was turned away from the queue."""
@@ -95,8 +97,8 @@ class Admission:
 
     def __init__(self, rules: AdmissionRules) -> None:
         self.rules = rules
-        self._lanes: dict[Priority, dict[str, Lane]] = {priority: {} for priority in Priority}
-        self._rounds: dict[Priority, deque[Lane]] = {priority: deque() for priority in Priority}
+        self._lanes: list[dict[str, Lane]] = [{} for _ in Priority]
+        self._rounds: list[deque[Lane]] = [deque() for _ in Priority]
         self._plain: deque[Call] = deque()
         self._places: dict[str, tuple[Lane, int] | None] = {}
         self._critical = -math.inf
@@ -137,21 +139,24 @@ class Admission:
             return
         if call.priority is Priority.CRITICAL:
             self._critical = now
-        for priority in range(call.priority):
-            self._clear(now, Priority(priority), None)
-        lanes, lane = self._rounds[call.priority], self._lane(call)
+        for priority in _ORDER:
+            if priority is call.priority:
+                break
+            self._clear(now, priority, None)
+        lanes, lane, tokens = self._rounds[call.priority], self._lane(call), call.tokens
         if not lane.in_round:
             lane.in_round, lane.credit = True, 0.0
             lanes.append(lane)
         if lanes[0] is not lane:
             self._clear(now, call.priority, lane)
         lane.codel.watch(now, 0.0)
-        if lane.credit < call.tokens:
-            lanes.rotate(-1)
-            self._clear(now, call.priority, lane)
-            while lane.credit < call.tokens:
+        if lane.credit < tokens:
+            if len(lanes) > 1:
+                lanes.rotate(-1)
+                self._clear(now, call.priority, lane)
+            while lane.credit < tokens:
                 lane.credit += self.rules.quantum
-        lane.credit -= call.tokens
+        lane.credit -= tokens
 
     def withdraw(self, call: Call) -> bool:
         """The call waits no more (its client left, its deadline passed); whether it was there."""
@@ -181,7 +186,7 @@ class Admission:
                 found.call = self._plain.popleft()
                 del self._places[found.call.id]
             return found
-        for priority in Priority:
+        for priority in _ORDER:
             found.call = self._round(now, priority, usual, fits, found.turned)
             if found.call is not None:
                 break
@@ -196,7 +201,7 @@ class Admission:
 
     def oldest(self, now: float) -> float:
         """How long (seconds) the call that waits longest has waited."""
-        return max((lane.oldest(now) for lanes in self._rounds.values() for lane in lanes), default=0.0)
+        return max((lane.oldest(now) for lanes in self._rounds for lane in lanes), default=0.0)
 
     def _round(
         self,

@@ -107,23 +107,26 @@ class Trouble:
     (0.1, 0.054)
     """
 
-    __slots__ = ("_all", "_at", "_bad", "fade")
+    __slots__ = ("_all", "_at", "_bad", "any", "fade")
 
     def __init__(self, fade: float = 60.0) -> None:
         self.fade = fade
         self._at = 0.0
         self._all = 0.0
         self._bad = 0.0
+        self.any = False
+        """Whether there was ever any."""
 
     def count(self, now: float, *, bad: bool) -> None:
         """One more attempt has shown how it goes."""
         self._fade(now)
         self._all += 1.0
         self._bad += bad
+        self.any = self.any or bad
 
     def share(self, now: float) -> float:
         """Of all attempts, with ten good ones added."""
-        if not self._bad:
+        if not self.any:
             return 0.0
         self._fade(now)
         return self._bad / (self._all + 10.0)
@@ -271,7 +274,11 @@ def cost(now: float, load: Load, floor: float) -> float:
     >>> cost(0.0, fresh, 0.2)
     3000000.0
     """
-    score = load.score
-    if score.last != score.last:  # not a number: never measured
+    last = load.score.last
+    if last != last:  # not a number: never measured
         return 0.0 if load.work <= 0 else _UNMEASURED * (1 + load.work)
-    return load.expected(now, floor) * (1 + load.work)
+    # Once per upstream and call, so that what is plain is not asked in a call of its own.
+    seconds = last if last <= floor else load.score.at(now, floor)
+    if load.trouble.any:
+        seconds += load.trouble.share(now) * load.penalty
+    return seconds * (1 + load.work)

@@ -19,9 +19,9 @@ class Priority(enum.IntEnum):
     SHEDDABLE = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
-    """One request to a model.
+    """One request to a model. A value, though not frozen: a frozen one takes three times as long to make.
 
     Attributes
     ----------
@@ -48,6 +48,9 @@ class Call:
         Whose money it spends; empty: nobody's.
     without
         Upstreams that cannot take it at all, because they do not speak its dialect, say.
+    most_prompt, most_output
+        The most tokens that its prompt and its answer can have, where that is known (0: it is not): what a budget has
+        to set aside, while all else goes by what is usual.
     kind
         What calls have in common that take about as long: the size of their prompts, and whether they are streams.
     """
@@ -63,11 +66,12 @@ class Call:
     repeatable: bool = True
     key: str = ""
     without: frozenset[str] = frozenset()
+    most_prompt: int = 0
+    most_output: int = 0
     kind: tuple[int, bool] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # Every policy asks for it, several times for each attempt.
-        object.__setattr__(self, "kind", (self.size, self.stream))
+        self.kind = (self.size, self.stream)
 
     @property
     def tokens(self) -> int:

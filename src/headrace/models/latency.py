@@ -7,6 +7,8 @@ import math
 from headrace.models.call import Call
 from headrace.stats.ddsketch import Sketch
 
+_NEVER = (-math.inf, 0, math.nan)
+
 
 class Recent:
     """Quantiles of the last one to two windows: two sketches that take turns.
@@ -43,8 +45,15 @@ class Recent:
 
     def quantile(self, now: float, q: float) -> float:
         """The value at or below which a share `q` of them lies; NaN while there is none."""
+        return self._quantile(now, q, self.count(now))
+
+    def usual(self, now: float, q: float, least: int) -> float | None:
+        """A quantile of at least so many values; None while there are fewer."""
         count = self.count(now)
-        at, then, value = self._known.get(q, (-math.inf, 0, math.nan))
+        return None if count < least else self._quantile(now, q, count)
+
+    def _quantile(self, now: float, q: float, count: int) -> float:
+        at, then, value = self._known.get(q, _NEVER)
         # A merge costs tens of microseconds, and every call asks; a fiftieth of a window changes little.
         if now - at > self.window / 50 or count > 1.1 * then or count < then:
             value = (self._new if self._old.count == 0 else self._old.merged(self._new)).quantile(q)
@@ -102,6 +111,4 @@ class Latencies:
 
     def _quantile(self, side: dict[tuple[int, bool], Recent], now: float, call: Call, q: float) -> float | None:
         recent = side.get(call.kind)
-        if recent is None or recent.count(now) < self.least:
-            return None
-        return recent.quantile(now, q)
+        return None if recent is None else recent.usual(now, q, self.least)

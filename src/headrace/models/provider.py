@@ -67,12 +67,19 @@ class Incoming(Protocol):
         What the upstream said about its limits.
     complete
         Whether nothing is missing any more: the end mark was seen. `usage` is then final.
+    written
+        Tokens that have come so far, about: what an answer that is cut off is charged for.
     """
 
     status: int
     headers: Sequence[tuple[bytes, bytes]]
     limits: Limits
     complete: bool
+
+    @property
+    def written(self) -> int:
+        """See above."""
+        ...
 
     @property
     def usage(self) -> Usage | None:
@@ -118,6 +125,11 @@ class Whole:
         self.usage = usage
         self.complete = True
         self._body = body
+
+    @property
+    def written(self) -> int:
+        """It is whole: its usage says more."""
+        return 0
 
     async def next(self) -> bytes:
         """The body, once."""

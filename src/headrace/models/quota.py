@@ -32,24 +32,19 @@ _MINUTE = 60.0
 
 
 _KINDS = ("requests", "tokens", "input_tokens", "output_tokens")
+_PLACES = range(len(_KINDS))
 
 
 @dataclass(slots=True)
 class Reservation:
-    """What one attempt holds: one request and these tokens."""
+    """What one attempt holds of each kind of limit, in the order of the kinds: one request, and its tokens."""
 
-    input_tokens: float
-    output_tokens: float
+    amounts: tuple[float, float, float, float]
 
     @property
     def tokens(self) -> float:
         """All tokens."""
-        return self.input_tokens + self.output_tokens
-
-    @property
-    def amounts(self) -> tuple[float, float, float, float]:
-        """How much of each kind of limit it takes, in the order of the kinds."""
-        return (1.0, self.input_tokens + self.output_tokens, self.input_tokens, self.output_tokens)
+        return self.amounts[1]
 
 
 class Quota:
@@ -83,6 +78,7 @@ class Quota:
         self.headroom = headroom
         self._buckets: list[tuple[int, Bucket]] = []
         """Of the limits that are known, with their places among the kinds."""
+        self._by_place: list[Bucket | None] = [None, None, None, None]
         self._held = [0.0, 0.0, 0.0, 0.0]
         self._closed_until = -math.inf
         self._refusals = 0
@@ -108,24 +104,25 @@ class Quota:
         wait = self._closed_until - now if now < self._closed_until else 0.0
         amounts = (1.0, input_tokens + output_tokens, input_tokens, output_tokens)
         for place, bucket in self._buckets:
-            here = bucket.wait(now, amounts[place])
-            wait = max(here, wait) if here else wait
+            if bucket.stored < amounts[place] or bucket.owed > 0:
+                wait = max(bucket.wait(now, amounts[place]), wait)
         return wait
 
     def reserve(self, now: float, input_tokens: float, output_tokens: float) -> Reservation | None:
         """Take one request and these tokens, all or nothing."""
         if self.wait(now, input_tokens, output_tokens) > 0:
             return None
-        tokens = input_tokens + output_tokens
-        amounts = (1.0, tokens, input_tokens, output_tokens)
+        return self.take(now, input_tokens, output_tokens)
+
+    def take(self, now: float, input_tokens: float, output_tokens: float) -> Reservation:
+        """The same for whoever has asked `wait` at this instant."""
+        amounts = (1.0, input_tokens + output_tokens, input_tokens, output_tokens)
         for place, bucket in self._buckets:
             bucket.draw(now, amounts[place])
         held = self._held
-        held[0] += 1.0
-        held[1] += tokens
-        held[2] += input_tokens
-        held[3] += output_tokens
-        return Reservation(input_tokens, output_tokens)
+        for place in _PLACES:
+            held[place] += amounts[place]
+        return Reservation(amounts)
 
     def settle(self, now: float, held: Reservation, usage: Usage | None) -> None:
         """The attempt ended; without usage (it failed, or was cancelled) what it held counts as used.
@@ -133,10 +130,10 @@ class Quota:
         A provider may or may not count a request that it refused or that was cut off. Taking it for used errs towards
         too little; the next headers correct it.
         """
-        amounts = held.amounts
-        for place, amount in enumerate(amounts):
-            left = self._held[place] - amount
-            self._held[place] = left if left > 0.0 else 0.0
+        amounts, all_held = held.amounts, self._held
+        for place in _PLACES:
+            left = all_held[place] - amounts[place]
+            all_held[place] = left if left > 0.0 else 0.0
         if usage is None:
             return
         used = (1.0, usage.prompt_tokens + usage.output_tokens, usage.prompt_tokens, usage.output_tokens)
@@ -180,7 +177,7 @@ class Quota:
         self._closed_until = max(self._closed_until, now + pause)
 
     def _believe(self, now: float, place: int, window: Window) -> None:
-        bucket = next((bucket for at, bucket in self._buckets if at == place), None)
+        bucket = self._by_place[place]
         limit, remaining = window.limit, window.remaining
         if bucket is None:
             if limit is None or limit <= 0:
@@ -190,13 +187,14 @@ class Quota:
             bucket.capacity = limit
         if remaining is None:
             return
-        sure = max(remaining - self._held[place], 0.0)
-        bucket.set(now, min(max(bucket.level(now), sure), remaining))
+        sure = remaining - self._held[place]
+        level = bucket.level(now)
+        bucket.set(now, min(sure if sure > level else level, remaining))
         if window.reset is not None and window.reset > 0 and bucket.capacity > remaining:
             bucket.rate = (bucket.capacity - remaining) / window.reset * (1 - self.headroom)
 
     def _learn(self, place: int, limit: float) -> Bucket:
         """A limit that was not known."""
-        bucket = Bucket(limit, limit / _MINUTE * (1 - self.headroom))
+        bucket = self._by_place[place] = Bucket(limit, limit / _MINUTE * (1 - self.headroom))
         self._buckets.append((place, bucket))
         return bucket

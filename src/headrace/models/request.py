@@ -36,8 +36,8 @@ class ModelRequest:
     dialect
         Of the body, and of the answer that is wanted.
     body
-        JSON as the client sent it: where upstream and client speak the same dialect it is passed on byte for byte, but
-        for the fields that a provider sets (`model`).
+        JSON as the client sent it: where upstream and client speak the same dialect its fields are passed on as they
+        are, but for those that a provider sets (`model`).
     document
         The same, parsed.
     stream

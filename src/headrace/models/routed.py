@@ -243,6 +243,9 @@ class RoutedModel:
             stream=request.stream,
             repeatable=request.repeatable,
             key=terms.key,
+            # No token is shorter than a byte. Of what is not in the body (a picture's address), nobody here knows more.
+            most_prompt=size,
+            most_output=request.max_output_tokens or 0,
             without=frozenset([name for name, _ in refused]) if refused else _NOBODY,
         )
 
@@ -298,7 +301,7 @@ class RoutedModel:
         if delivery.incoming.complete and ask is not None:
             self._ended(ask, delivery.attempt, delivery.incoming)
         elif ask is not None:
-            self.router.on_progress(self._clock.monotonic(), delivery.attempt)
+            self.router.on_progress(self._clock.monotonic(), delivery.attempt, delivery.incoming.written)
 
     def broke(self, delivery: Delivery, failed: Failed) -> None:
         """A stream broke off."""
@@ -446,7 +449,7 @@ _WHY = {
     Reason.DEADLINE: "its deadline passed",
     Reason.SHED: "it was turned away, so that others are served in time",
     Reason.QUEUE_FULL: "too many wait already",
-    Reason.OVER_BUDGET: "its key has not enough money left",
+    Reason.OVER_BUDGET: "the budget that pays for it has not enough left",
     Reason.FAILED: "its attempts failed",
     Reason.BROKEN: "it broke off after a part was seen",
     Reason.CANCELLED: "nobody waits any more",
@@ -456,5 +459,5 @@ _HINTS = {
     Reason.DEADLINE: "give it more time, or look at why its upstreams are slow",
     Reason.SHED: "try again after `retry_after` seconds",
     Reason.QUEUE_FULL: "try again after `retry_after` seconds",
-    Reason.OVER_BUDGET: "wait for the next period, or raise the budget of the key",
+    Reason.OVER_BUDGET: "wait for the next period, or raise the budget",
 }

@@ -148,11 +148,13 @@ class Router:
             self._begin(now, running, actions)
         return self._pump(now, actions)
 
-    def on_progress(self, now: float, attempt: int) -> None:
-        """More of the answer came: the stream is not stalled."""
+    def on_progress(self, now: float, attempt: int, written: int = 0) -> None:
+        """More of the answer came: the stream is not stalled. `written`: tokens that have come so far, about."""
         running = self._running.get(attempt)
         if running is not None:
             running.idle_by = now + running.attempt.clock.idle
+            if written > running.came:
+                running.came = written
 
     def on_end(self, now: float, attempt: int, usage: Usage | None, limits: Limits = NOTHING) -> list[Action]:
         """An attempt's answer is complete."""
@@ -167,6 +169,7 @@ class Router:
             self.budget.on_success()
             self._pay(running, usage)
             del self._flights[flight.call.id]
+            flight.winner = None  # a cycle would be left to the garbage collector
             actions.append(Done(flight.call, running.attempt, usage, flight.cost))
         return self._pump(now, actions)
 
@@ -346,7 +349,8 @@ class Router:
         flight, name = running.flight, running.upstream.name
         self._close(running)
         running.upstream.fail(now, running.lease, failure, limits)
-        self._pay(running, read_anyway(flight.call, failure))
+        written = 0 if failure is Failure.CONNECTION and not flight.call.stream else running.written(now)
+        self._pay(running, read_anyway(flight.call, failure, written))
         flight.failures += 1
         flight.last = failure
         flight.tried |= {name}
@@ -392,7 +396,8 @@ class Router:
         for running in list(flight.running.values()):
             self._give_up(now, running, actions)
         self.admission.withdraw(flight.call)
-        self._flights.pop(flight.call.id)
+        del self._flights[flight.call.id]
+        flight.winner = None
         if retry_after is None and reason in (Reason.SHED, Reason.QUEUE_FULL):
             wait = self.selection.wait(now, flight.call)
             retry_after = max(1.0, self.admission.oldest(now), 0.0 if math.isinf(wait) else wait)
@@ -402,7 +407,7 @@ class Router:
         """Stop an attempt that is not needed any more."""
         self._close(running)
         running.upstream.give_up(now, running.lease, overtaken=overtaken)
-        self._pay(running, read_anyway(running.attempt.call, Failure.CANCELLED))
+        self._pay(running, read_anyway(running.attempt.call, Failure.CANCELLED, running.written(now)))
         actions.append(Stop(running.attempt))
 
     def _close(self, running: Running) -> None:

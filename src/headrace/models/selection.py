@@ -55,14 +55,11 @@ class Selection:
 
     def panics(self, now: float) -> bool:
         """Whether every upstream is ejected."""
-        for one in self.upstreams:
-            if not one.breaker.ejected or one.breaker.allows(now):
-                return False
-        return True
+        return not any(one.breaker.allows(now) for one in self.upstreams)
 
     def able(self, now: float, call: Call, *, reserved: float, without: Collection[str] = _NOBODY) -> list[Upstream]:
         """The upstreams of the lowest tier that can take the call now, without those named."""
-        panic = self.panics(now)
+        panic = self.upstreams[0].breaker.ejected and self.panics(now)
         for tier in self._tiers:
             found = [
                 one

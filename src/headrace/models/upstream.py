@@ -43,7 +43,7 @@ class Lease:
     call: Call
     started: float
     probe: bool
-    held: Reservation | None
+    held: Reservation
     in_flight: int
     first_weight: float
     rest_weight: float
@@ -109,7 +109,7 @@ class Upstream:
 
     def start(self, now: float, call: Call) -> Lease:
         """An attempt begins; only when `wait` is 0."""
-        held = self.quota.reserve(now, call.prompt_tokens, call.output_tokens)
+        held = self.quota.take(now, call.prompt_tokens, call.output_tokens)
         self.in_flight += 1
         first, rest = call.first_work, call.rest_work
         seen = first if call.stream else first + rest
@@ -191,7 +191,6 @@ class Upstream:
             self.load.work -= lease.first_weight
         if self.in_flight == 0:
             self.load.work = 0.0  # what additions and subtractions of floats have left over
-        if lease.held is not None:
-            self.quota.settle(now, lease.held, usage)
+        self.quota.settle(now, lease.held, usage)
         if self._keeps_quota:
             self.quota.observe(now, limits)

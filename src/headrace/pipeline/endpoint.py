@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from headrace.context.policy import FreshnessPolicy
@@ -70,6 +71,8 @@ class Endpoint:
         Whether an answer waits until its sources are complete up to when it was made.
     policy
         What to do with context that is not fresh, for all reads that do not say so themselves.
+    budget
+        The most that its calls to models may cost, per period.
     where
         `file:line` of the declaration.
     """
@@ -89,6 +92,7 @@ class Endpoint:
         policy: FreshnessPolicy | None = None,
         reask: int = 1,
         bounds: Bounds | None = None,
+        budget: Mapping[str, Decimal] | None = None,
         description: str = "",
         where: str = "",
         place: Callable[[], str] = str,
@@ -106,9 +110,15 @@ class Endpoint:
         self.policy = policy
         self.reask = reask
         self.bounds = bounds or Bounds()
+        self.budget = dict(budget or {})
         self.description = description
         self.where = where
         self._place = place
+
+    @property
+    def account(self) -> str:
+        """Under which name its spending is kept; no key has a name with a colon."""
+        return f"endpoint:{self.path}"
 
     @property
     def shape(self) -> Shape:

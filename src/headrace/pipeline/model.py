@@ -214,7 +214,7 @@ class Model:
         try:
             reply = await self._send(dialect, document, stream=False)
             answer = msgspec.json.decode(await reply.read())
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self._note(reply, began, "BadReply")
             raise BadReply(f"the answer of the model {self.name!r} is not JSON: {error}") from None
         except ModelError as error:
@@ -355,7 +355,7 @@ class TextStream:
                 delta: dict[str, Any] = choice.get("delta") or {}
                 if text := delta.get("content"):
                     self._ready.append(text)
-        except (msgspec.DecodeError, AttributeError, TypeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, AttributeError, TypeError):
             raise BadReply(
                 "an event of the model's stream is no chunk of a chat", text=data.decode(errors="replace")
             ) from None

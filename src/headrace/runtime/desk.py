@@ -14,9 +14,9 @@ from headrace.core.events import Recorder
 from headrace.declaration.declaration import Declaration
 from headrace.declaration.endpoints import ROUTING
 from headrace.http1 import Client
+from headrace.models.periods import Budgets
 from headrace.models.reply import Caller
 from headrace.models.running import Models
-from headrace.models.spending import Spending
 from headrace.pipeline.counters import Counters
 from headrace.pipeline.desk import Desk, Rows
 from headrace.pipeline.endpoint import Endpoint
@@ -37,12 +37,21 @@ async def open_models(
     clock: Clock,
     recorder: Recorder | None = None,
     random: Random | None = None,
-    spending: Spending | None = None,
+    spending: Budgets | None = None,
 ) -> AsyncGenerator[Mapping[str, Caller]]:
-    """The declared models of an app, running. Keys are found in the environment; `spending` has budgets of keys."""
+    """The declared models of an app, running. Keys are found in the environment; `spending` has the budgets of keys,
+    and gets those of the endpoints.
+
+    Raises
+    ------
+    DeclarationError
+        A model has no price, and an endpoint a budget.
+    """
     if not app.models:
         yield {}
         return
+    budgets = Budgets() if spending is None else spending
+    _limit(app, budgets)
     client = Client()
     chosen = random or Random()  # spreads load; nothing secret hangs on it
     try:
@@ -53,11 +62,26 @@ async def open_models(
             random=chosen,
             environment=os.environ,
             recorder=recorder,
-            spending=spending,
+            spending=budgets,
         ) as models:
             yield models
     finally:
         await client.aclose()
+
+
+def _limit(app: Declaration, budgets: Budgets) -> None:
+    """Set the budgets of the endpoints. A handler may call any model, so each must have a price."""
+    for endpoint in app.endpoints.values():
+        if not endpoint.budget:
+            continue
+        for model in app.models.values():
+            if not model.priced:
+                raise DeclarationError(
+                    f"the model {model.name!r} has no price, so the budget of {endpoint.path} cannot be held",
+                    hint="give the model prices=, or leave budget= out",
+                    where=endpoint.where,
+                )
+        budgets.limit(endpoint.account, endpoint.budget)
 
 
 @asynccontextmanager

@@ -172,6 +172,8 @@ async def test_a_stream_that_outlives_its_deadline_is_broken_off(start: Any) -> 
         streams(chunk(role=True)),
         streams(DONE),
         streams(b"\xff\xfe\n\n", b"data: garbage\n\n"),
+        streams(b'data: {"choices":[{"index":0,"delta":{"content":"\xff"}}]}\n\n'),
+        answers(500, b'{"error": {"message": "\xff"}}'),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])

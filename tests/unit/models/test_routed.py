@@ -32,6 +32,7 @@ class Stream:
         self.complete = False
         self.usage: Usage | None = None
         self.stopped = False
+        self.written = 0
         self.pieces: asyncio.Queue[bytes | Failed] = asyncio.Queue()
 
     async def next(self) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -81,7 +81,14 @@ class Shelf:
     def validate(self, readset: ReadSet) -> Validity:
         """What is no longer what it was."""
         changed = [
-            Changed(read, f"{read.name!r}: 1 rows came or changed", [now], [read.content[0]])
+            Changed(
+                read,
+                f"{read.name!r}: 1 rows came or changed",
+                [now],
+                [read.content[0]],
+                (now,),
+                replace(read, content=(now,)),
+            )
             for read in readset.reads
             if (now := self._row(str(read.bindings["restaurant_id"]))) != read.content[0]
         ]

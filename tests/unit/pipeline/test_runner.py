@@ -247,6 +247,24 @@ async def test_or_repaired(world: World) -> None:
     assert (answer.facts.stale, answer.facts.retries, len(world.llm.asked)) == ("unchanged", 1, 1)
 
 
+async def test_a_repair_that_trusts_what_it_is_told_is_checked_against_that(world: World) -> None:
+    """The repair reads nothing by itself: its answer is built on the rows that it is given, which may change again."""
+
+    async def fix(answer: Dish, changed: list[Any], ctx: hr.Context) -> Dish:
+        await world.clock.sleep(1.0)
+        return Dish(name=changed[0].current[0][0])
+
+    runner = world.runner(declare(world, on_stale=hr.repair(fix), cache=True))
+    change = {0.5: lambda: world.shelf.put("r7", "stew"), 1.5: lambda: world.shelf.put("r7", "fish")}
+    answer = await world.live(runner.run(world.ask()), happen=change)
+    assert json.loads(answer.body) == {"name": "fish"}
+    assert (answer.facts.stale, answer.facts.retries) == ("unchanged", 2)
+    change = {0.01: lambda: world.shelf.put("r7", "bread")}
+    await world.live(world.clock.sleep(0.1), happen=change)
+    answer = await world.run(runner)
+    assert answer.facts.cache == "miss"
+
+
 # Fallbacks
 
 

@@ -48,6 +48,10 @@ class _Uses(dict[bytes, str | None]):
 _USES = _Uses()
 _EARLY = 1024 * 1024
 """Bytes that a stream may send before its first content."""
+_PLAIN = frozenset({b"content-type", b"accept", b"anthropic-version", b"openai-organization"})
+"""Headers without a secret."""
+_SECRET = 8
+"""Shorter values are no secrets, and would be found in ordinary words."""
 _LINGER = 1.0
 """Seconds in which HTTP's end must follow the end mark of a stream."""
 
@@ -112,6 +116,9 @@ class HttpCarrier:
         self._origin = origin
         self._headers = tuple(headers)
         self._routes = dict(routes)
+        self._secrets = [
+            value.removeprefix(b"Bearer ") for name, value in headers if name not in _PLAIN and len(value) >= _SECRET
+        ]
 
     def refuses(self, request: ModelRequest) -> str:
         """Why it cannot take such a request; empty when it can."""
@@ -144,6 +151,18 @@ class HttpCarrier:
             return await self._stream(answer, route.reader(request), passed, limits)
         except ExchangeError as error:
             raise exchange_failure(error) from error
+        except Failed as failed:
+            self._hide(failed)
+            raise
+
+    def _hide(self, failed: Failed) -> None:
+        """Some servers repeat the key that they refuse. What failed is told to clients and to the log."""
+        for secret in self._secrets:
+            if secret in failed.body:
+                failed.body = failed.body.replace(secret, b"***")
+            text = secret.decode("latin-1")
+            if text in failed.message:
+                failed.message = failed.message.replace(text, "***")
 
     async def aclose(self) -> None:
         """The connections are the client's."""
@@ -206,6 +225,11 @@ class IncomingStream:
     def usage(self) -> Usage | None:
         """As far as it was told."""
         return self._reader.usage
+
+    @property
+    def written(self) -> int:
+        """Tokens that have come so far, about."""
+        return self._reader.written
 
     async def begin(self) -> None:
         """Read to the first content. What comes with it is kept for `next`."""

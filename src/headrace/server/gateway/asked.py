@@ -32,7 +32,11 @@ class Lazy(Mapping[str, Any]):
 
     def _document(self) -> dict[str, Any]:
         if self._found is None:
-            self._found = msgspec.json.decode(self._body, type=dict[str, Any])
+            try:
+                self._found = msgspec.json.decode(self._body, type=dict[str, Any])
+            except (msgspec.DecodeError, RecursionError) as error:
+                # A number without end, say: what `read` had no reason to look at.
+                raise Complaint(400, f"the body is not JSON that can be read: {error}", code="invalid_json") from None
         return self._found
 
     def __getitem__(self, key: str) -> Any:
@@ -154,6 +158,8 @@ def read(dialect: Dialect, body: bytes) -> Asked:
     10
     """
     try:
+        if not body.isascii():
+            body.decode()  # what is not looked at is not checked by the parser, and upstreams choke on it
         found: _Known = _DECODERS[dialect].decode(body)
     except msgspec.ValidationError as error:
         raise _wrong(str(error)) from None

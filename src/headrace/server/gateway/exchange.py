@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from headrace.core.clock import SECOND, Clock
-from headrace.core.errors import BodyRefused, ModelRefused, StreamBroken
+from headrace.core.errors import BodyRefused, DeadlinePassed, ModelRefused, StreamBroken
 from headrace.http1.headers import FRAMING, Field
 from headrace.http1.request import Request
 from headrace.http1.response import Response
@@ -28,6 +28,7 @@ from headrace.models.deadline import remaining_header
 from headrace.models.failure import Failure
 from headrace.models.reply import Reply
 from headrace.models.request import Dialect, ModelRequest, Terms
+from headrace.pipeline.until import Until
 from headrace.server.gateway import asked as bodies
 from headrace.server.gateway import refusal, wish
 from headrace.server.gateway.allowance import Allowances, Grant
@@ -136,6 +137,7 @@ class Exchange:
             if wanted is None:
                 body = without(body)
         if wanted is not None:
+            self._may_read(key, wanted)
             return await self._with_context(asked, body, terms, wanted)
         reply = await self._send(asked, body, terms)
         if asked.stream:
@@ -163,6 +165,16 @@ class Exchange:
                 message = f"the model {model!r} has no price, so the budget of the key {key.name!r} cannot be held"
                 raise Complaint(403, message, code="model_not_priced", param="model", retry=False)
         return offer
+
+    def _may_read(self, key: VirtualKey | None, wanted: Wish) -> None:
+        """A key opens models; context only where it says so. Whether there is such a view is not told either."""
+        if key is None:
+            return
+        for one in wanted.views:
+            if not key.reads(one.view):
+                views = ", ".join(key.views) or "none"
+                message = f"the key {key.name!r} may not read the view {one.view[:100]!r}; it may read: {views}"
+                raise Complaint(403, message, code="view_not_allowed", param="headrace.context", retry=False)
 
     def _terms(self, key: VirtualKey | None, asked: Asked, offer: Offer) -> tuple[Terms, bool]:
         """On whose account it runs, and whether a header wants context."""
@@ -205,10 +217,12 @@ class Exchange:
         offer = self.offer
         if offer is None:
             raise Complaint(404, "there is no such model", code="model_not_found")
+        document = Lazy(body, asked.model)
+        if asked.stream:
+            # Upstreams look into it: what is wrong with it is said here, and not held against one of them.
+            len(document)
         # No tokens are named: whoever carries it knows better how many bytes make one.
-        request = ModelRequest(
-            self.dialect, body, Lazy(body, asked.model), asked.stream, 0, asked.output, asked.repeatable
-        )
+        request = ModelRequest(self.dialect, body, document, asked.stream, 0, asked.output, asked.repeatable)
         self._ready = self._parts.clock.monotonic()
         return offer.caller.send(request, terms)
 
@@ -241,7 +255,9 @@ class Exchange:
             message = f"headrace.on_stale: a stream cannot be {wanted.on_stale}: its begin is out when that is known"
             raise Complaint(400, message, param="headrace.on_stale", retry=False)
         for left in range(RETRIES, -1, -1):
-            injected = await read_into(reads, self.dialect, body, wanted)
+            injected = await self._read_into(body, terms, wanted)
+            added = len(injected.body) - len(body)
+            self._hold_more(added if left == RETRIES else len(injected.body), 0 if left == RETRIES else asked.output)
             if asked.stream:
                 return self._stream(await self._send(asked, injected.body, terms), len(injected.body), injected)
             reply, answer = await self._whole(asked, injected.body, terms)
@@ -261,6 +277,22 @@ class Exchange:
             kind="server_error",
             code="context_changed",
         )
+
+    async def _read_into(self, body: bytes, terms: Terms, wanted: Wish) -> Injected:
+        """The body with its context, within the time that the request has."""
+        try:
+            async with Until(self._parts.clock, terms.deadline):
+                return await read_into(self._parts.reads, self.dialect, body, wanted)
+        except DeadlinePassed:
+            message = "headrace.context: the deadline of the request passed before its context was read"
+            raise Complaint(504, message, kind="server_error", code="timeout") from None
+
+    def _hold_more(self, size: int, output: int | None) -> None:
+        """Reserve what context and further tries take: a small body may name much of it, many times at once."""
+        key = self.key
+        if self._grant is not None and self.offer is not None and key is not None and key.tpm is not None:
+            now = self._parts.clock.monotonic()
+            self._grant.more(now, self.offer.tokens(now, max(size, 0), output))
 
     # What goes out
 
@@ -337,6 +369,8 @@ class Exchange:
             self._give_back()
             complaint = self._parts.allowances.no_money(self._parts.clock.now() / SECOND, self.key)
             return self._refused(complaint.response(self.dialect, self._head()), "")
+        if error.failure == Failure.CREDENTIALS:
+            _LOG.warning("request %s: %s", self.id, error.message)
         if error.failure in _MAYBE_READ:
             self._settle(None)
         else:

@@ -12,10 +12,10 @@ import msgspec
 from headrace.core.clock import Clock, SystemClock, isoformat
 from headrace.http1.request import Request
 from headrace.http1.response import Handler, Response
+from headrace.models.periods import Budgets
 from headrace.models.request import Dialect
 from headrace.server.gateway import documents
 from headrace.server.gateway.allowance import Allowances
-from headrace.server.gateway.budgets import Budgets
 from headrace.server.gateway.complaint import JSON, Complaint
 from headrace.server.gateway.entrance import Entrance
 from headrace.server.gateway.exchange import Exchange, Parts

@@ -1,17 +1,19 @@
-"""What keys may spend: per day, per month and in all, held together so that no race overruns any of them."""
+"""What keys and endpoints may spend: per day, month and in all, held together so that no race overruns any of them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 from headrace.core.clock import SECOND
+from headrace.core.errors import DeclarationError
 from headrace.models.spending import Hold, Monthly, Spending
 
 DAY = 86_400.0
 _ZERO = Decimal(0)
+PERIODS = ("day", "month", "total")
 
 
 @dataclass(slots=True)
@@ -38,6 +40,30 @@ class Spent:
         day = self.in_day if self.day == int(seconds // DAY) else Decimal(0)
         month = self.in_month if self.month == Monthly({}).which(seconds) else Decimal(0)
         return day, month, self.in_total
+
+
+def parse_budget(given: str | Iterable[str]) -> dict[str, Decimal]:
+    """Limits per period from their texts.
+
+    >>> parse_budget(["5/day", "100/month"]), parse_budget("1000/total")
+    ({'day': Decimal('5'), 'month': Decimal('100')}, {'total': Decimal('1000')})
+
+    Raises
+    ------
+    DeclarationError
+        One is no amount of money over a period.
+    """
+    found: dict[str, Decimal] = {}
+    for text in (given,) if isinstance(given, str) else given:
+        amount, _, period = text.partition("/")
+        try:
+            value = Decimal(amount)
+        except InvalidOperation:
+            value = Decimal(0)
+        if not value.is_finite() or value <= 0 or period not in PERIODS:
+            raise DeclarationError(f"{text!r} is no budget", hint="write 5/day, 100/month or 1000/total")
+        found[period] = value
+    return found
 
 
 def _nothing(_spent: Spent) -> None:
