@@ -12,17 +12,18 @@ from headrace.core.errors import DeclarationError
 from headrace.models.spending import Hold, Monthly, Spending
 
 DAY = 86_400.0
+_ZERO = Decimal(0)
 PERIODS = ("day", "month", "total")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Holds(Hold):
     """Money that is set aside in each of the three periods."""
 
     parts: tuple[Hold, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Spent:
     """What one key has spent: absolute amounts, with the numbers of the day and the month that they belong to."""
 
@@ -145,20 +146,15 @@ class Budgets(Spending):
         """The attempt ended and cost so much."""
         if not isinstance(held, Holds):
             return
-        day, month, total = held.parts
+        key = held.key
+        # The amounts are read at the present periods of the accounts: a hold of before midnight changes no new day.
+        amounts: list[tuple[int, Decimal]] = []
         for lane, part in zip(self.lanes.values(), held.parts, strict=True):
             lane.settle(part, cost)
+            amounts.append(lane.amount(key) or (part.period, _ZERO))
         if cost:
-            key = held.key
-            # The amounts are read at the present periods of the accounts: a hold of before midnight changes no new day.
-            self.changed(
-                Spent(
-                    key,
-                    *self._now("day", key, day),
-                    *self._now("month", key, month),
-                    self._now("total", key, total)[1],
-                )
-            )
+            (day, in_day), (month, in_month), (_, in_total) = amounts
+            self.changed(Spent(key, day, in_day, month, in_month, in_total))
 
     def recall(self, spent: Spent) -> None:
         """What a key had spent before a restart, as it was `changed` to."""
@@ -169,6 +165,3 @@ class Budgets(Spending):
     def wait(self, now: float) -> float:
         """Seconds until the next day begins: the soonest that any budget can grow."""
         return self.lanes["day"].wait(now)
-
-    def _now(self, period: str, key: str, held: Hold) -> tuple[int, Decimal]:
-        return self.lanes[period].amount(key) or (held.period, Decimal(0))

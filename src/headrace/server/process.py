@@ -186,6 +186,9 @@ def _serving(charge: Charge) -> None:
     # What was loaded so far stays: the collector need not walk through it again with every full collection.
     gc.collect()
     gc.freeze()
+    # What a request makes lives as long as the request. At the default of 700, a worker with dozens of requests in
+    # flight would look through all of theirs again and again.
+    gc.set_threshold(20_000, 10, 10)
     _report(charge, {"ready": True})
 
 

@@ -27,6 +27,26 @@ _PASSED = frozenset(
     {b"content-type", b"x-request-id", b"request-id", b"openai-version", b"openai-processing-ms", b"openai-model"}
 )
 """Headers of an answer that concern whoever asked. Limits and names of accounts are not theirs to see."""
+_MANY = 1024
+
+
+class _Uses(dict[bytes, str | None]):
+    """What a header of an answer is for: its name as text where it tells limits, empty where it is passed on, or None.
+
+    The names of an API come again with each answer, so they are judged once.
+    """
+
+    def __missing__(self, name: bytes) -> str | None:
+        if name in _PASSED:
+            use = ""
+        else:
+            use = name.decode("latin-1") if name.startswith(_LIMITS) else None
+        if len(self) < _MANY:
+            self[name] = use
+        return use
+
+
+_USES = _Uses()
 _EARLY = 1024 * 1024
 """Bytes that a stream may send before its first content."""
 _PLAIN = frozenset({b"content-type", b"accept", b"anthropic-version", b"openai-organization"})
@@ -180,15 +200,16 @@ class HttpCarrier:
     def _heads(self, answer: Answer) -> tuple[list[Field], Limits]:
         """The headers that are passed on, and the limits that the others tell."""
         passed: list[Field] = []
-        told: dict[str, str] | None = None
+        told: dict[str, str] = {}
         for field in answer.headers:
-            name = field[0]
-            if name in _PASSED:
+            use = _USES[field[0]]
+            if use is None:
+                continue
+            if use:
+                told[use] = field[1].decode("latin-1")
+            else:
                 passed.append(field)
-            elif name.startswith(_LIMITS):
-                told = {} if told is None else told
-                told[name.decode("latin-1")] = field[1].decode("latin-1")
-        return passed, NOTHING if told is None else read_limits(told, self._clock.now())
+        return passed, read_limits(told, self._clock.now()) if told else NOTHING
 
 
 class IncomingStream:

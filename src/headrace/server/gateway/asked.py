@@ -44,6 +44,10 @@ class Lazy(Mapping[str, Any]):
             return self._model
         return self._document()[key]
 
+    def get(self, key: str, default: Any = None) -> Any:
+        """As `Mapping.get`, without an exception where nothing is."""
+        return self._model if key == "model" else self._document().get(key, default)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._document())
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -50,6 +50,10 @@ RETRIES = 2
 _MAYBE_READ = frozenset({Failure.TIMEOUT, Failure.CONNECTION, Failure.CANCELLED})
 """Failures after which an upstream may have counted the tokens."""
 _PRIORITIES = {b"critical": Priority.CRITICAL, b"normal": Priority.NORMAL, b"sheddable": Priority.SHEDDABLE}
+_SAYING = frozenset(
+    {b"x-request-timeout-ms", b"grpc-timeout", wish.CONTEXT, b"x-headrace-session", b"x-headrace-priority"}
+)
+"""Headers that say how a request is to be carried."""
 _OURS = FRAMING | {b"date"}
 
 
@@ -72,7 +76,7 @@ class Exchange:
     """Serves one request."""
 
     __slots__ = (
-        "_cost", "_grant", "_parts", "_ready", "_usage", "dialect", "id", "key", "offer", "request",
+        "_cost", "_grant", "_model", "_parts", "_ready", "_usage", "dialect", "id", "key", "offer", "request",
         "started",
     )  # fmt: skip
 
@@ -88,6 +92,7 @@ class Exchange:
         self._usage: Usage | None = None
         self._cost: Decimal | None = None
         self._ready = 0.0
+        self._model = ""
 
     async def run(self) -> Response:
         """The answer, whatever it is."""
@@ -134,10 +139,11 @@ class Exchange:
         if wanted is not None:
             self._may_read(key, wanted)
             return await self._with_context(asked, body, terms, wanted)
+        reply = await self._send(asked, body, terms)
         if asked.stream:
-            reply = await self._send(asked, body, terms)
             return self._stream(reply, len(body), None)
-        reply, answer = await self._whole(asked, body, terms)
+        answer = await reply.read()
+        self._add(reply)
         return self._complete(reply, answer, len(body), [])
 
     # What comes in
@@ -149,6 +155,7 @@ class Exchange:
             message = f"there is no model {model[:100]!r} here; there are: {there}"
             raise Complaint(404, message, code="model_not_found", param="model", retry=False)
         self.offer = offer
+        self._model = offer.name
         key = self.key
         if key is not None:
             if not key.allows(model):
@@ -176,18 +183,18 @@ class Exchange:
         timeout: str | None = None
         grpc: str | None = None
         wanting = False
-        for name, value in self.request.headers:
-            if name.startswith(b"x-"):
-                if name == b"x-request-timeout-ms":
-                    timeout = value.decode("latin-1")
-                elif name == wish.CONTEXT:
-                    wanting = True
-                elif name == b"x-headrace-session":
-                    session = value.decode("latin-1")
-                elif name == b"x-headrace-priority":
-                    priority = self._priority(value, priority)
+        for name in _SAYING & self.request.named.keys():
+            value = self.request.named[name]
+            if name == wish.CONTEXT:
+                wanting = True
+            elif name == b"x-headrace-session":
+                session = value.decode("latin-1")
+            elif name == b"x-headrace-priority":
+                priority = self._priority(value, priority)
             elif name == b"grpc-timeout":
                 grpc = value.decode("latin-1")
+            else:
+                timeout = value.decode("latin-1")
         seconds = offer.deadline
         if timeout is not None or grpc is not None:
             left = remaining_header(timeout, grpc)
@@ -206,7 +213,7 @@ class Exchange:
 
     # To the model and back
 
-    async def _send(self, asked: Asked, body: bytes, terms: Terms) -> Reply:
+    def _send(self, asked: Asked, body: bytes, terms: Terms) -> Awaitable[Reply]:
         offer = self.offer
         if offer is None:
             raise Complaint(404, "there is no such model", code="model_not_found")
@@ -217,7 +224,7 @@ class Exchange:
         # No tokens are named: whoever carries it knows better how many bytes make one.
         request = ModelRequest(self.dialect, body, document, asked.stream, 0, asked.output, asked.repeatable)
         self._ready = self._parts.clock.monotonic()
-        return await offer.caller.send(request, terms)
+        return offer.caller.send(request, terms)
 
     async def _whole(self, asked: Asked, body: bytes, terms: Terms) -> tuple[Reply, bytes]:
         reply = await self._send(asked, body, terms)
@@ -350,10 +357,6 @@ class Exchange:
         """Learn how many tokens such a body has."""
         if usage is not None and self.offer is not None and self.key is not None and self.key.tpm is not None:
             self.offer.observe(now, size, usage)
-
-    @property
-    def _model(self) -> str:
-        return "" if self.offer is None else self.offer.name
 
     # Ways out without an answer
 

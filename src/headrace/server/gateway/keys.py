@@ -61,6 +61,9 @@ class Budget(BaseModel):
         return {period: limit for period, limit in given.items() if limit is not None}
 
 
+_RANKS = {"critical": Priority.CRITICAL, "normal": Priority.NORMAL, "sheddable": Priority.SHEDDABLE}
+
+
 class VirtualKey(BaseModel):
     """One key, as the file says.
 
@@ -108,7 +111,7 @@ class VirtualKey(BaseModel):
     @property
     def rank(self) -> Priority:
         """Its priority as calls carry it."""
-        return Priority[self.priority.upper()]
+        return _RANKS[self.priority]
 
     def allows(self, model: str) -> bool:
         """Whether it may call a model."""
