@@ -7,6 +7,7 @@ rows, so nothing can be checked when an answer goes out: as far as the copy know
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
@@ -55,6 +56,7 @@ class CopyReads:
         *,
         policy: FreshnessPolicy | None = None,
         max_age: int | None = None,
+        until: float = math.inf,
     ) -> ContextValue:
         """A view of the copy. It makes no promise, so no policy can be broken."""
         found = await self._twin.read(view, **params)
@@ -75,18 +77,31 @@ class CopyReads:
         *,
         policy: FreshnessPolicy | None = None,
         max_age: int | None = None,
+        until: float = math.inf,
     ) -> list[ContextValue]:
         """Several views; between two reads of one loop turn the copy stays as it is."""
         return [await self.read(view, params, policy=policy, max_age=max_age) for view, params in reads]
 
     async def get(
-        self, table: str, key: Any, *, policy: FreshnessPolicy | None = None, max_age: int | None = None
+        self,
+        table: str,
+        key: Any,
+        *,
+        policy: FreshnessPolicy | None = None,
+        max_age: int | None = None,
+        until: float = math.inf,
     ) -> ContextValue:
         """The app's agents read views only. Raises `UnknownName`."""
         raise UnknownName(f"the batch copy has no table {table!r} to read by key", hint="read a view")
 
     async def get_many(
-        self, table: str, keys: Sequence[Any], *, policy: FreshnessPolicy | None = None, max_age: int | None = None
+        self,
+        table: str,
+        keys: Sequence[Any],
+        *,
+        policy: FreshnessPolicy | None = None,
+        max_age: int | None = None,
+        until: float = math.inf,
     ) -> ContextValue:
         """As `get`."""
         return await self.get(table, keys, policy=policy, max_age=max_age)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from headrace.core.events import Problem
 from headrace.http1 import Handler, Request
 from headrace.models.local.pool import LocalPool
 
@@ -46,6 +47,10 @@ class Workers:
         yield from self._lines("batch_cap", "gauge", "Inputs that a batch may have.", [p.cap for p in self._pools])
         largest = [p.counters.largest for p in self._pools]
         yield from self._lines("batch_largest", "gauge", "Inputs that the largest batch had.", largest)
+
+    def problems(self) -> tuple[Problem, ...]:
+        """None that the router would not notice: a model whose workers end is one whose calls fail."""
+        return ()
 
     def _lines(self, metric: str, kind: str, words: str, numbers: Sequence[int]) -> Iterator[str]:
         yield f"# HELP headrace_local_{metric} {words}"
