@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 
+from apps.shop import build
 from pydantic import BaseModel
 
 import headrace as hr
-from apps.shop import build
 
 app = build()
 app.model("llm", [hr.models.OpenAI(os.environ["HEADRACE_BENCH_UPSTREAMS"], model="mock")], deadline="10s")

@@ -37,10 +37,8 @@ class _Uses(dict[bytes, str | None]):
     """
 
     def __missing__(self, name: bytes) -> str | None:
-        if name in _PASSED:
-            use = ""
-        else:
-            use = name.decode("latin-1") if name.startswith(_LIMITS) else None
+        limits = name.decode("latin-1") if name.startswith(_LIMITS) else None
+        use = "" if name in _PASSED else limits
         if len(self) < _MANY:
             self[name] = use
         return use
