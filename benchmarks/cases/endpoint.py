@@ -51,8 +51,8 @@ def run(setting: Setting) -> Result:
     result.add("CPU per request", median([run["cpu_us"] for run in runs]), "us", better="less")
     result.notes.append(
         f"Open loop of {RATE}/s over 16 connections; our own time is the endpoint's less that of its model asked"
-        " directly in the same way. One read of ten rows, JSON schema of the answer sent, read set validated. Server on core 0,"
-        f" mock model and load on core {setting.core}; stages of one quiet request: {stages}."
+        " directly in the same way. One read of ten rows, JSON schema of the answer sent, read set validated."
+        f" Server on core 0, mock model and load on core {setting.core}; one quiet request: {stages}."
     )
     return result
 
