@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -308,6 +309,99 @@ async def test_budget_needs_prices(world: Any, kit: Any) -> None:
     assert (answer.status, kit.document(answer)["error"]["code"]) == (403, "model_not_priced")
 
 
+# Context
+
+
+def sent(world: Any) -> Any:
+    return [dict(request.document) for request, _ in world.model.asked]
+
+
+async def test_context_goes_into_the_prompt_and_headers_say_so(world: Any, kit: Any) -> None:
+    world.ports.rows["items"] = {("i1",): ROW}
+    answer = await world.ask(kit.CHAT | {"headrace": {"context": [MENU]}})
+    (body,) = sent(world)
+    assert "headrace" not in body
+    assert [one["role"] for one in body["messages"]] == ["system", "user"]
+    assert '"item_id":"i1"' in body["messages"][0]["content"]
+    told = kit.told(answer)
+    assert told["x-headrace-context"].startswith("menu; as_of=")
+    assert told["x-headrace-context"].endswith("rows=1")
+    assert "x-headrace-unchanged-as-of" in told
+    await world.ask(x_headrace_context="menu?restaurant_id=r7", x_headrace_context_as="user")
+    assert [one["role"] for one in sent(world)[1]["messages"]] == ["user", "user"]
+
+
+async def test_member_is_taken_out_even_if_it_wants_nothing(world: Any, kit: Any) -> None:
+    await world.ask(kit.CHAT | {"headrace": {}})
+    assert sent(world) == [kit.CHAT]
+
+
+async def test_stale_context_can_be_refused(world: Any, kit: Any) -> None:
+    world.ports.frontier = 1_000_000
+    answer = await world.ask(kit.CHAT | {"headrace": {"context": [MENU | {"policy": "refuse"}]}})
+    assert (answer.status, kit.document(answer)["error"]["code"]) == (503, "stale_context")
+    assert world.model.asked == []
+
+
+@pytest.mark.parametrize(
+    "wanted", [{"view": "menus"}, {"view": "menu"}, {"view": "menu", "params": {"restaurant_id": "r7", "most": "x"}}]
+)
+async def test_wrong_context_is_the_clients_mistake(world: Any, kit: Any, wanted: Any) -> None:
+    answer = await world.ask(kit.CHAT | {"headrace": {"context": [wanted]}})
+    assert (answer.status, kit.document(answer)["error"]["param"]) == (400, "headrace.context")
+
+
+def selling(world: Any, kit: Any, times: int) -> None:
+    """The first `times` answers come after a row has changed."""
+    world.ports.rows["items"] = {("i1",): ROW}
+    left = [times]
+
+    async def answer(_request: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            await world.ports.push("items", json.dumps(ROW | {"stock": left[0]}).encode())
+        return kit.Answered(b"{}", usage=Usage(10, 1))
+
+    world.model.answer = answer
+
+
+async def test_changed_context_is_flagged(world: Any, kit: Any) -> None:
+    selling(world, kit, 1)
+    answer = await world.ask(kit.CHAT | {"headrace": {"context": [MENU]}})
+    assert (answer.status, kit.told(answer)["x-headrace-changed"]) == (200, "menu")
+    assert "x-headrace-unchanged-as-of" not in kit.told(answer)
+
+
+async def test_changed_context_is_tried_again(world: Any, kit: Any) -> None:
+    selling(world, kit, 1)
+    answer = await world.ask(kit.CHAT | {"headrace": {"context": [MENU], "on_stale": "retry"}})
+    assert answer.status == 200
+    assert "x-headrace-unchanged-as-of" in kit.told(answer)
+    first, second = (body["messages"][0]["content"] for body in sent(world))
+    assert '"stock":3' in first
+    assert '"stock":0' in second
+    assert 'headrace_model_context_changed_total{model="llm"} 1' in list(world.gateway.metrics())
+
+
+@pytest.mark.parametrize(("on_stale", "calls"), [("refuse", 1), ("retry", 3)])
+async def test_changed_context_is_refused_in_the_end(world: Any, kit: Any, on_stale: str, calls: int) -> None:
+    selling(world, kit, 9)
+    answer = await world.ask(kit.CHAT | {"headrace": {"context": [MENU], "on_stale": on_stale}})
+    assert (answer.status, kit.document(answer)["error"]["code"]) == (503, "context_changed")
+    assert len(world.model.asked) == calls
+
+
+async def test_streams_say_at_their_end_whether_context_held(world: Any, kit: Any) -> None:
+    selling(world, kit, 0)
+    world.model.answer = lambda _: kit.Answered(b"data: 1\n\n", headers=kit.SSE)
+    chat = kit.CHAT | {"stream": True, "headrace": {"context": [MENU]}}
+    answer = await world.ask(chat)
+    await collect(answer, [])
+    assert b"x-headrace-unchanged-as-of" in dict(answer.trailers())
+    chat["headrace"] = {"context": [MENU], "on_stale": "retry"}
+    assert (await world.ask(chat)).status == 400
+
+
 # The rest of /v1
 
 
@@ -348,71 +442,3 @@ async def test_openapi_lists_the_paths(world: Any) -> None:
     assert set(paths) == {
         "/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/messages", "/v1/models", "/v1/models/{id}",
     }  # fmt: skip
-
-
-async def test_a_body_that_cannot_be_read_is_refused_before_a_stream_is_asked_for(world: Any) -> None:
-    body = b'{"model":"llm","messages":[],"stream":true,"seed":%b}' % (b"9" * 5000)
-    answer = await world.ask(body)
-    assert (answer.status, world.model.asked) == (400, [])
-
-
-async def test_a_member_of_null_wants_nothing(world: Any, kit: Any) -> None:
-    answer = await world.ask(kit.CHAT | {"headrace": None})
-    assert answer.status == 200
-    assert b"headrace" not in world.model.asked[0][0].body
-
-
-async def test_a_complaint_does_not_repeat_megabytes(world: Any, kit: Any) -> None:
-    answer = await world.ask(kit.CHAT | {"model": "x" * 10**6, "n": 10**9})
-    many = kit.CHAT | {"headrace": {"context": [{"view": "menu", "params": {"restaurant_id": ["x" * 10**6]}}]}}
-    assert len(answer.body) < 3000
-    assert len((await world.ask(many)).body) < 3000
-
-
-@pytest.mark.parametrize(
-    ("views", "status"), [([], 403), (["other"], 403), (["menu"], 200), (["*"], 200), (["other", "menu"], 200)]
-)
-@pytest.mark.parametrize("how", ["body", "header"])
-async def test_a_key_reads_the_views_that_it_names_and_no_others(
-    world: Any, kit: Any, views: list[str], status: int, how: str
-) -> None:
-    world.keys(views=views)
-    if how == "body":
-        answer = await world.ask(kit.CHAT | {"headrace": {"context": [MENU]}}, key=kit.SECRET)
-    else:
-        answer = await world.ask(key=kit.SECRET, x_headrace_context="menu?restaurant_id=r7")
-    assert answer.status == status
-    assert len(world.model.asked) == (status == 200)
-    if status == 403:
-        assert kit.document(answer)["error"]["code"] == "view_not_allowed"
-
-
-async def test_context_is_waited_for_no_longer_than_the_request_has(world: Any, kit: Any) -> None:
-    async def hang(*_: Any, **__: Any) -> Any:
-        await asyncio.Event().wait()
-
-    world.ports.read_many = hang
-    asked = asyncio.ensure_future(world.ask(kit.CHAT | {"headrace": {"context": [MENU]}}, x_request_timeout_ms="1500"))
-    for _ in range(40):
-        world.clock.advance(0.05)
-        for _ in range(5):
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            asyncio.get_running_loop().call_soon(turn.set_result, None)
-            await turn
-    assert asked.done()
-    assert (asked.result().status, world.model.asked) == (504, [])
-
-
-async def test_context_counts_before_the_model_is_called(world: Any, kit: Any) -> None:
-    """A body of some bytes can name a view of many rows, hundreds of times at once."""
-    world.keys(tpm=3000, views=["menu"])
-    world.ports.rows["items"] = {(number,): ROW | {"item_id": f"{number:0400}"} for number in range(10)}
-    body = kit.CHAT | {"max_tokens": 10, "headrace": {"context": [MENU]}}
-    world.model.answer = lambda _: kit.Answered("hang")
-    tasks = [asyncio.ensure_future(world.ask(body, key=kit.SECRET)) for _ in range(10)]
-    await asyncio.wait(tasks, timeout=0.5)
-    statuses = [task.result().status for task in tasks if task.done()]
-    for task in tasks:
-        task.cancel()
-    assert len(statuses) >= 8
-    assert set(statuses) == {429}
