@@ -7,7 +7,20 @@ from collections.abc import Callable
 from harness.figures import Result
 from harness.setting import Setting
 
-from cases import feast, freshness, ingest, install, memory, postgres, readset, rollup, validation, view, window
+from cases import (
+    feast,
+    freshness,
+    ingest,
+    install,
+    memory,
+    postgres,
+    readset,
+    rollup,
+    router,
+    validation,
+    view,
+    window,
+)
 
 ALL: dict[str, tuple[str, Callable[[Setting], Result]]] = {
     "ingest": ("JSON to durable, readable rows; beside Pathway's Python connector", ingest.run),
@@ -20,6 +33,7 @@ ALL: dict[str, tuple[str, Callable[[Setting], Result]]] = {
     "install": ("size of a fresh core install and time of `import headrace`", install.run),
     "postgres": ("following a PostgreSQL; beside its own subscription", postgres.run),
     "readset": ("comparing a read set of 20 reads with the present, among 1 million rows", readset.run),
+    "router": ("CPU of one call through the router", router.run),
     "validation": ("judging a record, good and bad", validation.run),
 }
 """Name to what it measures and how."""

@@ -224,18 +224,6 @@ def test_partitioned_tables(world: World) -> None:
     assert world.problems() == ["replica identity"]
 
 
-def test_revoked_rights(world: World) -> None:
-    world.declare(world.user("bob"))
-    assert world.problems() == ["replication right", "replication connection", "rights", "state"]
-    world.sql("ALTER ROLE bob REPLICATION", "GRANT SELECT ON items TO bob", "GRANT ALL ON SCHEMA public TO bob")
-    _, found = world.doctor()
-    made = [one for one in found["findings"] if one["subject"] == "publication headrace_shop"]
-    assert made[0]["grade"] == "problem"
-    world.sql(*made[0]["mend"])
-    assert world.problems() == []
-    world.sql("DROP OWNED BY bob", "DROP ROLE bob")
-
-
 def test_row_level_security(world: World) -> None:
     world.declare(world.user("eve", "REPLICATION"))
     world.sql(

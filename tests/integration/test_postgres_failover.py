@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import psycopg
 import pytest
 from postgres_mirror import Follower, Mirror, at_server, same
-from postgres_server import FAST, FOLDERS
+from postgres_server import FAST, FOLDERS, version
 from postgres_standby import KEEPS_SLOTS_SINCE, SLOT, Standby
 
 from headrace.contracts.infer import schema_of
@@ -89,7 +89,7 @@ NEW = [next((folder for folder in FOLDERS if "site-packages" in folder), "none")
 """The server that is newer than Debian's."""
 
 
-@pytest.fixture(params=list(FOLDERS) or ["none"], ids=lambda p: "18" if "site-packages" in p else "15")
+@pytest.fixture(params=list(FOLDERS) or ["none"], ids=version)
 def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     if request.param not in FOLDERS:
         pytest.skip("needs a PostgreSQL server")

@@ -2,116 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import random
 import sys
-import threading
-import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import headrace as hr
-from headrace.app import App
-from headrace.core.changes import Batch, Keys, Partial, Payload, Rows, Tuples
+sys.path.insert(0, str(Path(__file__).parent))
+
+from streams_bank import accounts, bank, copy, figures, move, opened, running, shows, transfers, until
+
+from headrace.core.changes import Batch, Keys, Partial, Payload, Rows
 from headrace.core.clock import SECOND, ClockOffset, SimulatedClock
 from headrace.core.errors import SourceError
 from headrace.runtime import feed
 from headrace.runtime.live import Live
 from headrace.testing import CRASH, PAUSE, Fail, Heartbeat, Scripted
-
-
-class Account(hr.Record):
-    account_id: str
-    cents: int = hr.Field(ge=0)
-    note: str = ""
-
-
-class Transfer(hr.Record):
-    transfer_id: int
-    cents: int
-    memo: str | None = None
-
-
-class Audit(hr.Record):
-    audit_id: int
-
-
-def bank(source: Scripted, *, audits: bool = False, **options: Any) -> App:
-    app = hr.App("bank", **options)
-    app.table(Account, key="account_id", freshness="2s", source=source)
-    app.table(Transfer, key="transfer_id", source=source)
-    if audits:
-        app.table(Audit, key="audit_id", source=source)
-    app.view("total", "SELECT cents FROM accounts")
-    app.view("moved", "SELECT cents FROM transfers")
-    return app
-
-
-def accounts(*rows: tuple[str, int], **more: Any) -> Batch:
-    return Batch([Tuples(("account_id", "cents"), rows)], table="accounts", **more)
-
-
-def transfers(*rows: tuple[int, int], **more: Any) -> Batch:
-    return Batch([Tuples(("transfer_id", "cents"), rows)], table="transfers", **more)
-
-
-def move(number: int, a: tuple[str, int], b: tuple[str, int], cents: int, position: str) -> list[Batch]:
-    """One transaction over two tables."""
-    return [accounts(a, b, more=True), transfers((number, cents), position=position)]
-
-
-def copy(position: str, rows: Sequence[tuple[str, int]]) -> list[Batch]:
-    """The first full copy of both tables, in parts, and its end in one transaction."""
-    return [
-        accounts(*rows[:1], snapshot="part", source_ts=7),
-        accounts(*rows[1:], snapshot="part", source_ts=7),
-        Batch([], table="accounts", snapshot="end", source_ts=7, more=True),
-        Batch([], table="transfers", snapshot="only", source_ts=7, position=position, frontier=8),
-    ]
-
-
-async def until(check: Callable[[], Awaitable[bool]]) -> None:
-    """Let the loop and the store's threads work until `check` holds; at most about half a minute."""
-    never = threading.Event()
-    for _ in range(30_000):
-        if await check():
-            return
-        await asyncio.get_running_loop().run_in_executor(None, never.wait, 0.001)
-    pytest.fail("it never came true")
-
-
-@asynccontextmanager
-async def running(app: App, data: Path, clock: SimulatedClock) -> AsyncIterator[Live]:
-    async with app.run(data=data, clock=clock) as live:
-        yield live
-
-
-async def figures(live: Live) -> dict[str, int]:
-    """Both totals in one snapshot."""
-    total, moved = await live.read_many([("total", {}), ("moved", {})])
-    return {
-        "cents": sum(row["cents"] for row in total),
-        "accounts": len(total),
-        "moved": sum(row["cents"] for row in moved),
-        "transfers": len(moved),
-    }
-
-
-async def opened(source: Scripted, times: int) -> bool:
-    return len(source.opened) >= times
-
-
-def shows(live: Live, **expected: int) -> Callable[[], Awaitable[bool]]:
-    async def check() -> bool:
-        found = await figures(live)
-        return all(found[name] == value for name, value in expected.items())
-
-    return check
 
 
 async def test_both_tables_of_a_transaction_appear_together_and_share_position_and_frontier(tmp_path: Path) -> None:
@@ -392,57 +299,3 @@ async def test_the_offset_of_the_sources_clock_is_told(tmp_path: Path) -> None:
         assert answer.inputs["accounts"].error == 2_001_500
         shown = answer.to_dict()
         assert (shown["value_age_error_ms"], shown["inputs"]["accounts"]["value_age_error_ms"]) == (2001.5, 2001.5)
-
-
-@contextmanager
-def complaints() -> Iterator[list[str]]:
-    """What the event loop had to complain about, once everything that could be collected was."""
-    loop, found = asyncio.get_running_loop(), list[str]()
-    loop.set_exception_handler(lambda _, context: found.append(str(context["message"])))
-    try:
-        yield found
-    finally:
-        gc.collect()
-        loop.set_exception_handler(None)
-
-
-def _writer_waits() -> bool:
-    """Whether the writer's transaction is open and its next piece has not come."""
-    frames = sys._current_frames()
-    ids = [thread.ident for thread in threading.enumerate() if thread.name == "headrace-writer"]
-    return "pieces" in {frame.f_code.co_name for i in ids for frame, _ in traceback.walk_stack(frames[i or 0])}
-
-
-async def test_an_app_that_ends_amid_a_large_transaction_leaves_no_answer_that_nobody_hears(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(feed, "LARGE", 4)
-    rows = [(f"x{n}", 1) for n in range(5)]
-    source = Scripted([*copy("4", [("a", 100), ("b", 0)]), accounts(*rows, more=True), PAUSE(1e9)], stream="bank")
-    with complaints() as found:
-        async with running(bank(source), tmp_path, SimulatedClock()) as live:
-
-            async def half() -> bool:
-                return await shows(live, cents=100, accounts=2)() and _writer_waits()
-
-            await until(half)
-    assert found == []
-
-
-async def test_a_source_that_fails_amid_a_large_transaction_leaves_no_answer_that_nobody_hears(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(feed, "LARGE", 4)
-    clock = SimulatedClock()
-    large, broken = accounts(*[(f"x{n}", 1) for n in range(5)], more=True), Fail(SourceError("the stream broke"))
-    steps = [*copy("4", [("a", 100), ("b", 0)]), large, broken, transfers((1, 5), position="7"), PAUSE(1e9)]
-    with complaints() as found:
-        async with running(bank(Scripted(steps, stream="bank")), tmp_path, clock) as live:
-
-            async def whole() -> bool:
-                clock.advance(1)
-                return await shows(live, cents=105, accounts=7, moved=5)()
-
-            await until(whole)
-            broken.error.__traceback__ = None  # it knows everybody who was there
-    assert found == []

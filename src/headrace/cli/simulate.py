@@ -4,58 +4,195 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from headrace.cli.screen import print_table
+from headrace.cli.target import load
 from headrace.core.durations import format_duration
+from headrace.core.errors import DeclarationError, UnknownName
+from headrace.core.names import suggest
 
 if TYPE_CHECKING:
+    from headrace.models.declared import DeclaredModel
     from headrace.models.simulation.result import Finding, Phase
     from headrace.models.simulation.scenarios import Result
+    from headrace.models.simulation.settings import Simulation
     from headrace.stats.interval import Interval
 
+UPSTREAMS = ("upstream", "model", "tier", "slots", "beyond them", "first token", "tokens/s")
 PHASES = ("phase", "calls", "in time", "per second", "first p50", "first p99", "total p50", "total p99", "extra",
 "cost",
           "fairness")  # fmt: skip
 
 
 @click.command
-@click.argument("settings", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
+@click.argument("target", metavar="[TARGET]", required=False)
+@click.option("--model", "model", metavar="NAME", help="Which model of the app, when it declares several.")
 @click.option("--scenario", "names", multiple=True, metavar="NAME", help="What goes wrong; all of them if not given.")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N",
+              help="Calls per second.  [default: 60 % of what the upstreams can do]")  # fmt: skip
+@click.option("--prompt-tokens", metavar="COUNT", help='Length of prompts: "600", "lognormal(600, p99=4000)".')
+@click.option("--output-tokens", metavar="COUNT", help="Length of answers, likewise.")
+@click.option("--first-token", metavar="TIME", help='Time to a first token: "350ms", "lognormal(350ms, p99=2s)".')
+@click.option("--tokens-per-second", type=click.FloatRange(min=0, min_open=True), metavar="N",
+              help="Speed of an answer.")  # fmt: skip
+@click.option("--slots", type=click.IntRange(min=1), metavar="N", help="Calls that an upstream works on at once.")
+@click.option("--fit", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="TRACE",
+              help="Times and lengths of recorded calls; the options above count before it.")  # fmt: skip
 @click.option("--seed", type=int, default=1, show_default=True, help="What is drawn; the same gives the same result.")
 @click.option(
     "--json", "file", type=click.Path(dir_okay=False, path_type=Path, allow_dash=True), metavar="FILE",
     help="Write the results to FILE as JSON (- for standard output).",
 )  # fmt: skip
 @click.option("--list", "listed", is_flag=True, help="List the scenarios and end.")
-def simulate(settings: Path | None, names: tuple[str, ...], seed: int, file: Path | None, listed: bool) -> None:
+def simulate(
+    target: str | None,
+    model: str | None,
+    names: tuple[str, ...],
+    seed: int,
+    file: Path | None,
+    listed: bool,
+    **known: Any,
+) -> None:
     """Show how your upstream settings hold when something goes wrong.
 
-    SETTINGS is a YAML file of policies, upstreams and load; what it leaves out has its default. The policies are the
-    ones that run in production; only the upstreams and the clock are simulated. Nothing is sent anywhere.
+    TARGET is the file that declares the app (app.py, or app.py:name): policies, upstreams, tiers, prices and the
+    deadline are those of its model. How fast servers are and how many calls come is not declared: say it with the
+    options, or with a trace. TARGET may also be a YAML file of policies, upstreams and load; what it leaves out has its
+    default.
+
+    The policies are the ones that run in production; only the upstreams and the clock are simulated. Nothing is sent
+    anywhere.
 
     Ends with 1 if something that must hold does not.
     """
     from headrace.models.simulation.scenarios import SCENARIOS, find, run
-    from headrace.models.simulation.settings import Simulation, load_settings
 
     if listed:
         for one in SCENARIOS.values():
             click.echo(f"{one.name:17} {one.about}")
         return
-    simulation = Simulation() if settings is None else load_settings(settings)
     scenarios = [find(name) for name in names] or list(SCENARIOS.values())
+    simulation = adjust(_simulation(target, model), seed, known)
+    to_screen = file is None or str(file) != "-"
+    if to_screen:
+        _tell_upstreams(simulation)
     results: list[Result] = []
     for scenario in scenarios:
         results.append(run(scenario, simulation, seed))
-        if file is None or str(file) != "-":
+        if to_screen:
             _print(results[-1])
     if file is not None:
         _write(results, file)
     sys.exit(0 if all(result.holds for result in results) else 1)
+
+
+def _simulation(target: str | None, model: str | None) -> Simulation:
+    """What TARGET says."""
+    from headrace.models.simulation.settings import Simulation, load_settings
+
+    if target is not None and not _is_settings(target):
+        from headrace.models.simulation.declared import of_model
+
+        return of_model(_model(target, model))
+    if model is not None:
+        raise DeclarationError("--model chooses a model of an app", hint="name the app's file as well: app.py")
+    return Simulation() if target is None else load_settings(Path(target))
+
+
+def _is_settings(target: str) -> bool:
+    """
+    >>> _is_settings("settings.yaml"), _is_settings("app.py"), _is_settings("app.py:app"), _is_settings("shop.app")
+    (True, False, False, False)
+    """
+    path = Path(target)
+    return path.suffix in (".yaml", ".yml") or (path.suffix != ".py" and path.is_file())
+
+
+def _model(target: str, name: str | None) -> DeclaredModel:
+    """The model of an app that is meant."""
+    models = load(target).models
+    if not models:
+        raise DeclarationError(f"{target} declares no model", hint='declare one: app.model("llm", ...)')
+    if name is None and len(models) > 1:
+        raise DeclarationError(
+            f"{target} declares {len(models)} models: {', '.join(models)}",
+            hint=f"choose one: --model {next(iter(models))}",
+        )
+    if name is not None and name not in models:
+        raise UnknownName(f"{target} declares no model {name!r:.100}", hint=suggest(name, models))
+    return models[name] if name is not None else next(iter(models.values()))
+
+
+def adjust(simulation: Simulation, seed: int, known: Mapping[str, Any]) -> Simulation:
+    """The simulation with what a trace says, and then what the options say.
+
+    >>> from headrace.models.simulation.settings import Simulation
+    >>> known = {"first_token": "200ms", "output_tokens": "lognormal(80, p99=400)", "slots": 4}
+    >>> adjusted = adjust(Simulation(), 1, known)
+    >>> adjusted.upstreams[0].server.first_token, adjusted.upstreams[0].server.slots, adjusted.load.output
+    (0.2, 4, 80.0)
+    """
+    from headrace.models.simulation.fitting import read_trace
+    from headrace.models.simulation.traced import traced
+
+    server: dict[str, Any] = {}
+    calls: dict[str, Any] = {}
+    if known.get("fit") is not None:
+        found = traced(read_trace(known["fit"]), Random(f"{seed} trace"))
+        server |= found.server
+        calls |= found.load
+    server |= _lognormal(known.get("first_token"), "first_token", "spread")
+    calls |= _lognormal(known.get("prompt_tokens"), "prompt", "prompt_spread")
+    calls |= _lognormal(known.get("output_tokens"), "output", "output_spread")
+    plain = {"slots": (server, "slots"), "tokens_per_second": (server, "speed"), "rate": (calls, "rate")}
+    for option, (where, name) in plain.items():
+        if known.get(option) is not None:
+            where[name] = known[option]
+    return simulation.adjusted(server=server, load=calls) if server or calls else simulation
+
+
+def _lognormal(text: str | None, median: str, spread: str) -> dict[str, float]:
+    """The settings that a distribution gives; a plain value is a median, and leaves the spread as it is."""
+    from headrace.models.simulation.distribution import Always, Lognormal, parse_distribution
+
+    if text is None:
+        return {}
+    found = parse_distribution(text)
+    if isinstance(found, Lognormal):
+        return {median: found.median, spread: found.sigma}
+    if isinstance(found, Always) and found.value > 0:
+        return {median: found.value}
+    raise DeclarationError(
+        f"{text!r:.80} cannot be simulated", hint='give a median, or one and a quantile: "lognormal(350ms, p99=2s)"'
+    )
+
+
+def _tell_upstreams(simulation: Simulation) -> None:
+    """What is assumed of the servers: the results are worth no more than that."""
+    rows = [
+        {
+            "upstream": one.name,
+            "model": one.model,
+            "tier": one.tier,
+            "slots": one.server.slots,
+            "beyond them": f"{one.server.overflow}s",
+            "first token": format_duration(round(one.server.first_token * 1_000_000)),
+            "tokens/s": f"{one.server.speed:.4g}",
+        }
+        for one in simulation.upstreams
+    ]
+    print_table(rows, UPSTREAMS, title="simulated")
+    calls = simulation.load
+    click.echo(
+        f"prompts of {calls.prompt:.0f} tokens, answers of {calls.output:.0f}, a deadline of"
+        f" {format_duration(round(calls.deadline * 1_000_000))}\n"
+    )
 
 
 def _write(results: list[Result], file: Path) -> None:

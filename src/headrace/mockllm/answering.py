@@ -27,11 +27,11 @@ import msgspec
 from headrace.core.errors import DeclarationError
 from headrace.mockllm.ask import Ask, BadAsk, Call, Said, Tool
 from headrace.mockllm.contexts import Context, contexts
-from headrace.mockllm.distribution import Distribution
 from headrace.mockllm.picking import Row, parse_pick, render, said
 from headrace.mockllm.schema import NoInstance, instance
 from headrace.mockllm.settings import Rule
 from headrace.mockllm.tokens import count, split
+from headrace.models.simulation.distribution import Distribution
 
 _DIRECTIVE = re.compile(r"^[ \t]*answer-(with|pick|none|from):[ \t]*(.*?)[ \t]*$", re.M)
 _ANY = Rule.model_validate({})

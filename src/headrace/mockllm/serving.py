@@ -26,10 +26,8 @@ from headrace.mockllm.answering import Answerer, load_script
 from headrace.mockllm.api import Api, Named, encode, openai_error
 from headrace.mockllm.ask import Ask, BadAsk, Said
 from headrace.mockllm.chat import Chat
-from headrace.mockllm.distribution import Always, Distribution, parse_distribution
 from headrace.mockllm.embeddings import answer_embeddings
 from headrace.mockllm.faults import STATUSES, Fault, Lottery, parse_fault
-from headrace.mockllm.fitting import fit, read_trace
 from headrace.mockllm.journal import Entry, Journal
 from headrace.mockllm.messages import Messages
 from headrace.mockllm.quota import Quota, retry_after
@@ -37,6 +35,8 @@ from headrace.mockllm.responses import Responses
 from headrace.mockllm.settings import MockSettings
 from headrace.mockllm.slots import Slots
 from headrace.mockllm.streaming import MIDDLE, NOISE, Broken, Flow, Half
+from headrace.models.simulation.distribution import Always, Distribution, parse_distribution
+from headrace.models.simulation.fitting import fit, read_trace
 
 _JSON: tuple[Field, ...] = ((b"content-type", b"application/json"),)
 _EVENTS: tuple[Field, ...] = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"))

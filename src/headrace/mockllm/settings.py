@@ -10,9 +10,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from headrace.core.errors import DeclarationError
-from headrace.mockllm.distribution import parse_distribution
 from headrace.mockllm.faults import KINDS
 from headrace.mockllm.picking import parse_pick
+from headrace.models.simulation.distribution import parse_distribution
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 

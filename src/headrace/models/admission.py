@@ -33,6 +33,8 @@ from headrace.models.call import Call, Priority
 from headrace.models.codel import Codel
 from headrace.models.lane import Lane
 
+_ORDER = tuple(Priority)
+
 
 class Turned(enum.StrEnum):
     """Why a call was turned away from the queue."""
@@ -95,8 +97,8 @@ class Admission:
 
     def __init__(self, rules: AdmissionRules) -> None:
         self.rules = rules
-        self._lanes: dict[Priority, dict[str, Lane]] = {priority: {} for priority in Priority}
-        self._rounds: dict[Priority, deque[Lane]] = {priority: deque() for priority in Priority}
+        self._lanes: list[dict[str, Lane]] = [{} for _ in Priority]
+        self._rounds: list[deque[Lane]] = [deque() for _ in Priority]
         self._plain: deque[Call] = deque()
         self._places: dict[str, tuple[Lane, int] | None] = {}
         self._critical = -math.inf
@@ -128,6 +130,34 @@ class Admission:
         self._places[call.id] = (lane, lane.push(now, call))
         return None
 
+    def straight(self, now: float, call: Call) -> None:
+        """A call starts at once because nobody waits: account for it as if it had been offered and taken.
+
+        Only while the queue is empty, for a call whose deadline leaves enough and that fits.
+        """
+        if not self.rules.enabled:
+            return
+        if call.priority is Priority.CRITICAL:
+            self._critical = now
+        for priority in _ORDER:
+            if priority is call.priority:
+                break
+            self._clear(now, priority, None)
+        lanes, lane, tokens = self._rounds[call.priority], self._lane(call), call.tokens
+        if not lane.in_round:
+            lane.in_round, lane.credit = True, 0.0
+            lanes.append(lane)
+        if lanes[0] is not lane:
+            self._clear(now, call.priority, lane)
+        lane.codel.watch(now, 0.0)
+        if lane.credit < tokens:
+            if len(lanes) > 1:
+                lanes.rotate(-1)
+                self._clear(now, call.priority, lane)
+            while lane.credit < tokens:
+                lane.credit += self.rules.quantum
+        lane.credit -= tokens
+
     def withdraw(self, call: Call) -> bool:
         """The call waits no more (its client left, its deadline passed); whether it was there."""
         if call.id not in self._places:
@@ -156,7 +186,7 @@ class Admission:
                 found.call = self._plain.popleft()
                 del self._places[found.call.id]
             return found
-        for priority in Priority:
+        for priority in _ORDER:
             found.call = self._round(now, priority, usual, fits, found.turned)
             if found.call is not None:
                 break
@@ -171,7 +201,7 @@ class Admission:
 
     def oldest(self, now: float) -> float:
         """How long (seconds) the call that waits longest has waited."""
-        return max((lane.oldest(now) for lanes in self._rounds.values() for lane in lanes), default=0.0)
+        return max((lane.oldest(now) for lanes in self._rounds for lane in lanes), default=0.0)
 
     def _round(
         self,
@@ -188,9 +218,7 @@ class Admission:
             lane = lanes[0]
             call = self._head(now, lane, usual, turned)
             if call is None:
-                lanes.popleft()
-                lane.in_round = False
-                self._forget(priority, lane)
+                self._drop(priority, lanes)
             elif not fits(call):
                 lanes.rotate(-1)
                 blocked += 1
@@ -230,7 +258,16 @@ class Admission:
             lane = lanes[call.tenant] = Lane(call.tenant, codel)
         return lane
 
-    def _forget(self, priority: Priority, lane: Lane) -> None:
-        """An empty lane that is well needs no memory: tenants come and go without end."""
+    def _clear(self, now: float, priority: Priority, until: Lane | None) -> None:
+        """Drop lanes, which are empty, from the front of a round up to one of them; None: all."""
+        lanes = self._rounds[priority]
+        while lanes and lanes[0] is not until:
+            lanes[0].codel.watch(now, 0.0)
+            self._drop(priority, lanes)
+
+    def _drop(self, priority: Priority, lanes: deque[Lane]) -> None:
+        """The first lane of a round is empty. When it is well it needs no memory: tenants come and go without end."""
+        lane = lanes.popleft()
+        lane.in_round = False
         if not lane.codel.overloaded:
             self._lanes[priority].pop(lane.tenant, None)

@@ -55,41 +55,37 @@ class PeakEwma:
     (5.0, 2.03, 0.31)
     """
 
-    __slots__ = ("_at", "_value", "decay")
+    __slots__ = ("_at", "decay", "last")
 
     def __init__(self, decay: float = 10.0) -> None:
         self.decay = decay
-        self._value = math.nan
+        self.last = math.nan
+        """The value as of its last observation; NaN: there was none."""
         self._at = 0.0
 
     def forget(self) -> None:
         """As if never measured."""
-        self._value = math.nan
+        self.last = math.nan
 
     @property
     def measured(self) -> bool:
         """Whether there was ever an observation."""
-        return not math.isnan(self._value)
-
-    @property
-    def last(self) -> float:
-        """The value as of its last observation."""
-        return self._value
+        return not math.isnan(self.last)
 
     def observe(self, now: float, seconds: float) -> None:
         """A first token took so long."""
-        if not self.measured or seconds >= self._value:
-            self._value = seconds
+        if not seconds < self.last:  # also when it was never measured
+            self.last = seconds
         else:
             weight = math.exp(-max(now - self._at, 0.0) / self.decay)
-            self._value = self._value * weight + seconds * (1 - weight)
+            self.last = self.last * weight + seconds * (1 - weight)
         self._at = now
 
     def at(self, now: float, floor: float) -> float:
         """The value now, faded towards `floor` for want of news."""
-        if self._value <= floor:
-            return self._value
-        return floor + (self._value - floor) * math.exp(-max(now - self._at, 0.0) / self.decay)
+        if self.last <= floor:
+            return self.last
+        return floor + (self.last - floor) * math.exp(-max(now - self._at, 0.0) / self.decay)
 
 
 class Trouble:
@@ -111,22 +107,27 @@ class Trouble:
     (0.1, 0.054)
     """
 
-    __slots__ = ("_all", "_at", "_bad", "fade")
+    __slots__ = ("_all", "_at", "_bad", "any", "fade")
 
     def __init__(self, fade: float = 60.0) -> None:
         self.fade = fade
         self._at = 0.0
         self._all = 0.0
         self._bad = 0.0
+        self.any = False
+        """Whether there was ever any."""
 
     def count(self, now: float, *, bad: bool) -> None:
         """One more attempt has shown how it goes."""
         self._fade(now)
         self._all += 1.0
         self._bad += bad
+        self.any = self.any or bad
 
     def share(self, now: float) -> float:
         """Of all attempts, with ten good ones added."""
+        if not self.any:
+            return 0.0
         self._fade(now)
         return self._bad / (self._all + 10.0)
 
@@ -238,8 +239,13 @@ class Balancer:
 
     def _best(self, now: float, loads: Sequence[Load], random: Random) -> Load:
         floor = best_score(loads)
-        # Ties are real: with nothing measured yet, or with nothing in flight at equal upstreams.
-        return min(((cost(now, load, floor), random.random(), load) for load in loads), key=lambda one: one[:2])[2]
+        best, lowest, drawn = loads[0], math.inf, math.inf
+        for load in loads:
+            # Ties are real: with nothing measured yet, or with nothing in flight at equal upstreams.
+            costs, tie = cost(now, load, floor), random.random()
+            if costs < lowest or (costs == lowest and tie < drawn):
+                best, lowest, drawn = load, costs, tie
+        return best
 
 
 def best_score(loads: Sequence[Load]) -> float:
@@ -248,7 +254,12 @@ def best_score(loads: Sequence[Load]) -> float:
     >>> best_score([Load("a")])
     0.0
     """
-    return min((load.score.last for load in loads if load.score.measured), default=0.0)
+    lowest = math.inf
+    for load in loads:
+        last = load.score.last
+        if last < lowest:  # never true of one that was not measured
+            lowest = last
+    return 0.0 if lowest == math.inf else lowest
 
 
 def cost(now: float, load: Load, floor: float) -> float:
@@ -263,6 +274,11 @@ def cost(now: float, load: Load, floor: float) -> float:
     >>> cost(0.0, fresh, 0.2)
     3000000.0
     """
-    if not load.score.measured:
+    last = load.score.last
+    if last != last:  # not a number: never measured
         return 0.0 if load.work <= 0 else _UNMEASURED * (1 + load.work)
-    return load.expected(now, floor) * (1 + load.work)
+    # Once per upstream and call, so that what is plain is not asked in a call of its own.
+    seconds = last if last <= floor else load.score.at(now, floor)
+    if load.trouble.any:
+        seconds += load.trouble.share(now) * load.penalty
+    return seconds * (1 + load.work)

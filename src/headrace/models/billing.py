@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from headrace.models.call import Call, Usage
-from headrace.models.cost import Prices
+from headrace.models.cost import Price, Prices
 from headrace.models.failure import Failure
 from headrace.models.spending import Hold, Spending
 
+_NOTHING = Decimal(0)
 _READ = frozenset({Failure.TIMEOUT, Failure.CONNECTION, Failure.CANCELLED})
 """Failures after which the prompt may have been read, and billed."""
 
@@ -46,23 +47,32 @@ class Billing:
     prices: Prices = field(default_factory=Prices)
     spending: Spending = field(default_factory=lambda: Spending({}))
     epoch: float = 0.0
+    _found: dict[str, Price | None] = field(default_factory=dict[str, "Price | None"], init=False, repr=False)
 
     def reserve(self, now: float, call: Call, model: str) -> Hold | None:
         """Money for an attempt; None when the key has not enough left. A call without a key spends nobody's."""
-        price = self.prices.find(model)
-        most = Decimal(0) if price is None else price.most(call)
+        price = self._price(model)
+        most = _NOTHING if price is None else price.most(call)
         return self.spending.reserve(now + self.epoch, call.key, most)
 
     def settle(self, hold: Hold, model: str, usage: Usage | None) -> Decimal | None:
         """The attempt ended and used this; what it cost, None when its model has no price."""
-        price = self.prices.find(model)
-        cost = None if price is None else Decimal(0) if usage is None else price.of(usage)
-        self.spending.settle(hold, cost or Decimal(0))
+        price = self._price(model)
+        cost = None if price is None else _NOTHING if usage is None else price.of(usage)
+        self.spending.settle(hold, cost or _NOTHING)
         return cost
 
     def wait(self, now: float) -> float:
         """Seconds until the next period of spending begins."""
         return self.spending.wait(now + self.epoch)
+
+    def _price(self, model: str) -> Price | None:
+        """The price of a model of an upstream; these are few, and each is looked for twice in every call."""
+        try:
+            return self._found[model]
+        except KeyError:
+            price = self._found[model] = self.prices.find(model)
+            return price
 
 
 def read_anyway(call: Call, failure: Failure, written: int = 0) -> Usage | None:

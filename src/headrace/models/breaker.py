@@ -103,7 +103,9 @@ class Breaker:
     def __init__(self, rules: BreakerRules, random: Random) -> None:
         self.rules = rules
         self._random = random
-        self._open = False
+        self.ejected = False
+        """Whether it is open or half open; while not, nothing else needs to be asked."""
+        self._width = rules.window / _SLOTS
         self._probing = False
         self.until = -math.inf
         """When the present or last ejection ends (instant)."""
@@ -114,21 +116,21 @@ class Breaker:
 
     def state(self, now: float) -> State:
         """Closed, open or half open."""
-        if not self._open:
+        if not self.ejected:
             return State.CLOSED
         return State.OPEN if now < self.until else State.HALF_OPEN
 
     def allows(self, now: float) -> bool:
         """Whether an attempt may go there now (when half open: the one probe)."""
-        return not self._open or (now >= self.until and not self._probing)
+        return not self.ejected or (now >= self.until and not self._probing)
 
     def presses(self, now: float) -> bool:
         """Whether a probe may go there before its time because calls wait that nobody else can take."""
-        return self._open and not self._probing and now >= self._since + self.rules.first
+        return self.ejected and not self._probing and now >= self._since + self.rules.first
 
     def begin(self, now: float) -> bool:
         """An attempt goes there; True when it is the probe (hand that back with its end)."""
-        if not self._open or self._probing or not (self.allows(now) or self.presses(now)):
+        if not self.ejected or self._probing or not (self.allows(now) or self.presses(now)):
             return False
         self._probing = True
         return True
@@ -141,8 +143,8 @@ class Breaker:
     def on_success(self, now: float, *, started: float) -> None:
         """An attempt that began at `started` went well; one from before the ejection proves nothing."""
         self._streak = 0
-        if self._open and started >= self._since:
-            self._open = self._probing = False
+        if self.ejected and started >= self._since:
+            self.ejected = self._probing = False
             self._slots.clear()
             self.until = now
         self._slot(now)[1] += 1
@@ -154,7 +156,7 @@ class Breaker:
             return
         self._streak += 1
         self._slot(now)[2] += 1
-        if self._open:
+        if self.ejected:
             if probe:
                 self._eject(now)
             return
@@ -174,16 +176,16 @@ class Breaker:
         self._ejections += 1
         base = min(self.rules.first * 2 ** min(self._ejections - 1, 30), self.rules.longest)
         length = base * (1 + self.rules.jitter * (2 * self._random.random() - 1))
-        self._open, self._probing, self._since = True, False, now
+        self.ejected, self._probing, self._since = True, False, now
         self.until = max(self.until, now + length)
 
     def _slot(self, now: float) -> list[float]:
-        number = now // (self.rules.window / _SLOTS)
+        number = now // self._width
         if not self._slots or self._slots[-1][0] < number:
             self._slots.append([number, 0, 0])
         return self._slots[-1]
 
     def _counts(self, now: float) -> tuple[int, int]:
-        oldest = now // (self.rules.window / _SLOTS) - _SLOTS
+        oldest = now // self._width - _SLOTS
         recent = [slot for slot in self._slots if slot[0] > oldest]
         return sum(int(slot[1]) for slot in recent), sum(int(slot[2]) for slot in recent)

@@ -27,38 +27,48 @@ class Bucket:
     (0.0, 3.0, 2.0)
     """
 
-    __slots__ = ("_at", "_level", "capacity", "owed", "rate")
+    __slots__ = ("_at", "capacity", "owed", "rate", "stored")
 
     def __init__(self, capacity: float, rate: float, *, level: float | None = None) -> None:
         self.capacity = float(capacity)
         self.rate = float(rate)
-        self._level = self.capacity if level is None else min(float(level), self.capacity)
+        self.stored = self.capacity if level is None else min(float(level), self.capacity)
+        """What it held when it was last looked at: it holds at least that now."""
         self.owed = 0.0
         self._at = -math.inf
 
     def level(self, now: float) -> float:
         """What may be spent now; never negative."""
+        if now <= self._at:
+            # Asked again at the same instant, which a router does several times for each call.
+            self.stored = min(self.stored, self.capacity)
+            return self.stored
         if math.isinf(self._at):
             self._at = now
-        came = max(now - self._at, 0.0) * self.rate
-        self._at = max(now, self._at)
+        came = (now - self._at) * self.rate
+        self._at = now
         paid = min(came, self.owed)
         self.owed -= paid
-        self._level = min(self._level + came - paid, self.capacity)
-        return self._level
+        self.stored = min(self.stored + came - paid, self.capacity)
+        return self.stored
 
     def take(self, now: float, amount: float) -> bool:
         """Spend `amount`, all or nothing."""
         if self.owed > 0 or self.level(now) < amount:
             self.level(now)
             return False
-        self._level -= amount
+        self.stored -= amount
         return True
+
+    def draw(self, now: float, amount: float) -> None:
+        """Spend `amount`, or what there is of it."""
+        level = self.level(now)
+        self.stored = level - amount if amount < level else 0.0
 
     def charge(self, now: float, amount: float) -> None:
         """Spend `amount` that was already used elsewhere; what is not there is owed."""
         level = self.level(now)
-        self._level = max(level - amount, 0.0)
+        self.stored = max(level - amount, 0.0)
         self.owed += max(amount - level, 0.0)
 
     def give(self, now: float, amount: float) -> None:
@@ -66,10 +76,12 @@ class Bucket:
         self.level(now)
         paid = min(amount, self.owed)
         self.owed -= paid
-        self._level = min(self._level + amount - paid, self.capacity)
+        self.stored = min(self.stored + amount - paid, self.capacity)
 
     def wait(self, now: float, amount: float) -> float:
         """Seconds until `amount` can be taken; infinite when it never can."""
+        if self.stored >= amount and self.owed <= 0:
+            return 0.0  # what has come since does not matter
         level = self.level(now)
         missing = min(amount, self.capacity) - level + self.owed
         if missing <= 1e-9:
@@ -78,6 +90,6 @@ class Bucket:
 
     def set(self, now: float, level: float) -> None:
         """What somebody who knows says that there is."""
-        self.level(now)
-        self._level = min(max(level, 0.0), self.capacity)
+        self._at = max(now, self._at)
+        self.stored = min(max(level, 0.0), self.capacity)
         self.owed = 0.0

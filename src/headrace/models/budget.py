@@ -83,8 +83,10 @@ class ResilienceBudget:
 
     def on_start(self) -> None:
         """A call began (not an extra attempt)."""
+        own, burst = self._own, self.burst
         for kind, share in self.shares.items():
-            self._own[kind] = min(self._own[kind] + share, self.burst)
+            if own[kind] < burst:
+                own[kind] = min(own[kind] + share, burst)
 
     def on_success(self) -> None:
         """A call was answered."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 PROMPT_TOKENS = 2000.0
 """Prompt tokens that take about as long as the fixed part of a first token (0.3 s at 7,000 tokens/s of prefill)."""
@@ -19,9 +19,9 @@ class Priority(enum.IntEnum):
     SHEDDABLE = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
-    """One request to a model.
+    """One request to a model. A value, though not frozen: a frozen one takes three times as long to make.
 
     Attributes
     ----------
@@ -51,6 +51,8 @@ class Call:
     most_prompt, most_output
         The most tokens that its prompt and its answer can have, where that is known (0: it is not): what a budget has
         to set aside, while all else goes by what is usual.
+    kind
+        What calls have in common that take about as long: the size of their prompts, and whether they are streams.
     """
 
     id: str
@@ -66,6 +68,10 @@ class Call:
     without: frozenset[str] = frozenset()
     most_prompt: int = 0
     most_output: int = 0
+    kind: tuple[int, bool] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self.kind = (self.size, self.stream)
 
     @property
     def tokens(self) -> int:

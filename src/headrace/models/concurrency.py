@@ -32,7 +32,7 @@ class Limit(Protocol):
 
     @property
     def current(self) -> int:
-        """The limit now."""
+        """The limit now. Read for every upstream and call: an attribute in those below."""
         ...
 
     def on_success(self, now: float, in_flight: int, took: float) -> None:
@@ -52,12 +52,7 @@ class Limit(Protocol):
 class Fixed:
     """A limit that stays as it is."""
 
-    limit: int = 64
-
-    @property
-    def current(self) -> int:
-        """The limit."""
-        return self.limit
+    current: int = 64
 
     def on_success(self, now: float, in_flight: int, took: float) -> None:
         """Nothing is learnt."""
@@ -101,18 +96,15 @@ class Aimd:
     least: int = 1
     most: int = 512
     factor: float = 0.9
+    current: int = field(init=False)
+    """The limit now."""
     _limit: float = field(init=False)
     _lowered: float = field(default=-math.inf, init=False)
     _proven: float = field(default=0.0, init=False)
     _well: bool = field(default=True, init=False)
 
     def __post_init__(self) -> None:
-        self._limit = float(self.initial)
-
-    @property
-    def current(self) -> int:
-        """The limit now."""
-        return int(self._limit)
+        self._set(float(self.initial))
 
     def on_success(self, now: float, in_flight: int, took: float) -> None:
         """One more success; a limit's worth of them raises the limit by one, early on after an outage by itself."""
@@ -120,7 +112,7 @@ class Aimd:
         if 2 * in_flight < self.current:
             return
         step = 1.0 if self._limit < _NEAR * self._proven else 1.0 / self._limit
-        self._limit = min(self._limit + step, float(self.most))
+        self._set(min(self._limit + step, float(self.most)))
 
     def on_first_token(self, in_flight: int, seconds: float, work: float) -> None:
         """Says nothing about an API whose queue is not seen."""
@@ -132,7 +124,11 @@ class Aimd:
         if self._well:
             self._proven, self._well = self._limit, False
         self._lowered = now
-        self._limit = max(self._limit * self.factor, float(self.least))
+        self._set(max(self._limit * self.factor, float(self.least)))
+
+    def _set(self, limit: float) -> None:
+        self._limit = limit
+        self.current = int(limit)
 
 
 @dataclass(slots=True)
@@ -171,6 +167,8 @@ class Gradient:
     smoothing: float = 0.2
     queue: int = 4
     samples: int = 600
+    current: int = field(init=False)
+    """The limit now."""
     _limit: float = field(init=False)
     _long: float = field(default=math.nan, init=False)
     _short: float = field(default=math.nan, init=False)
@@ -178,12 +176,7 @@ class Gradient:
     _lowered: float = field(default=-math.inf, init=False)
 
     def __post_init__(self) -> None:
-        self._limit = float(self.initial)
-
-    @property
-    def current(self) -> int:
-        """The limit now."""
-        return int(self._limit)
+        self._set(float(self.initial))
 
     def on_success(self, now: float, in_flight: int, took: float) -> None:
         """Says nothing: how long a call takes depends on the length of its answer."""
@@ -197,13 +190,17 @@ class Gradient:
         aim = self._limit * slope + self.queue
         # One sample of many in flight moves it little, so that a limit takes about a round trip to follow.
         weight = self.smoothing * min(4.0 / max(self._limit, 4.0), 1.0)
-        self._limit = min(max(self._limit + weight * (aim - self._limit), float(self.least)), float(self.most))
+        self._set(min(max(self._limit + weight * (aim - self._limit), float(self.least)), float(self.most)))
 
     def on_too_much(self, now: float, started: float) -> None:
         """An explicit signal counts here too."""
         if started >= self._lowered:
             self._lowered = now
-            self._limit = max(self._limit * 0.9, float(self.least))
+            self._set(max(self._limit * 0.9, float(self.least)))
+
+    def _set(self, limit: float) -> None:
+        self._limit = limit
+        self.current = int(limit)
 
     def _measure(self, sample: float) -> None:
         self._seen += 1

@@ -12,9 +12,11 @@ A name with `*` at its end stands for all that begin so; the longest that fits c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import ROUND_UP, Decimal
+from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -24,9 +26,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from headrace.core.errors import DeclarationError
 from headrace.models.call import Call, Usage
 
-_MILLION = Decimal(1_000_000)
-_SMALLEST = Decimal("0.0000000001")
-"""Ten digits after the point: a price of 0.01 per million has a token of 0.00000001."""
+_DIGITS = 10
+"""Digits after the point of a cost: a price of 0.01 per million has a token of 0.00000001."""
+_PER_MILLION = 10**_DIGITS // 1_000_000
+"""What a price of 1 per million makes of a token, in units of the last digit."""
 
 Money = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 
@@ -52,10 +55,13 @@ class Price(BaseModel):
         >>> Price(input=Decimal("2.50"), output=Decimal("10")).of(Usage(prompt_tokens=1000, output_tokens=200))
         Decimal('0.0045000000')
         """
-        cached = self.input if self.cached_input is None else self.cached_input
-        fresh = usage.prompt_tokens - usage.cached_tokens
-        total = self.input * fresh + cached * usage.cached_tokens + self.output * usage.output_tokens
-        return (total / _MILLION).quantize(_SMALLEST, rounding=ROUND_UP)
+        fresh, cached, output, scale = self._units
+        total = (
+            fresh * (usage.prompt_tokens - usage.cached_tokens)
+            + cached * usage.cached_tokens
+            + output * usage.output_tokens
+        )
+        return Decimal(-(-total // scale)).scaleb(-_DIGITS)
 
     def most(self, call: Call) -> Decimal:
         """The most that a call can cost: nothing cached, the longest prompt and the longest answer that it can have.
@@ -70,6 +76,16 @@ class Price(BaseModel):
         """
         output = call.most_output or self.most_output or 0
         return self.of(Usage(max(call.prompt_tokens, call.most_prompt), max(call.output_tokens, output)))
+
+    @cached_property
+    def _units(self) -> tuple[int, int, int, int]:
+        """Prices of a token, fresh, cached and of the answer, as whole numbers; and how many of these make one unit of
+        the last digit of a cost. Each call is priced twice: whole numbers are exact and take a fifth of the time."""
+        cached = self.input if self.cached_input is None else self.cached_input
+        ratios = [(price * _PER_MILLION).as_integer_ratio() for price in (self.input, cached, self.output)]
+        scale = math.lcm(*(denominator for _, denominator in ratios))
+        fresh, read, output = (numerator * (scale // denominator) for numerator, denominator in ratios)
+        return fresh, read, output, scale
 
 
 class _Document(BaseModel):

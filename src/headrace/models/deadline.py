@@ -31,7 +31,7 @@ def remaining_header(milliseconds: str | None, grpc: str | None = None) -> float
     return int(found[1]) * _GRPC_UNITS[found[2]] if found else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AttemptClock:
     """Until when each stage of one attempt may take (instants, seconds).
 
@@ -102,7 +102,7 @@ class Timeouts:
         left = deadline - now
         share = left - expected if left >= 2 * expected else left
         first = min(self.first_token if stream else self.total, share)
-        return AttemptClock(first_token=float(now + first), end=float(min(now + self.total, deadline)), idle=self.idle)
+        return AttemptClock(float(now + first), float(min(now + self.total, deadline)), self.idle)
 
 
 def enough(now: float, deadline: float, expected: float) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from headrace.models.cost import Prices
 from headrace.models.provider import Provider
-from headrace.models.settings import Policies
+from headrace.models.settings import Policies, UpstreamSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +50,21 @@ class DeclaredModel:
             return own
         first = max(tier for _, tier, _ in own) + 1
         return [*own, *((one, first + tier, name) for one, tier, name in self.fallback.tiers())]
+
+    def named(self) -> dict[str, tuple[UpstreamSpec, Provider]]:
+        """The upstreams of the model and its fallbacks, each once and by a name of its own, as the router is told."""
+        found: dict[str, tuple[UpstreamSpec, Provider]] = {}
+        seen: set[Provider] = set()
+        for provider, tier, model in self.tiers():
+            if provider in seen:
+                continue
+            seen.add(provider)
+            name = provider.name if provider.name not in found else f"{model}/{provider.name}"
+            found[name] = (provider.spec(model).model_copy(update={"tier": tier, "name": name}), provider)
+        return found
+
+    def all_prices(self) -> Prices:
+        """Its prices, and those of its fallbacks for what it has none for."""
+        if self.fallback is None:
+            return self.prices
+        return Prices({**self.fallback.all_prices().models, **self.prices.models}, self.prices.currency)

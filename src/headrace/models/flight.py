@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -14,6 +13,8 @@ from headrace.models.failure import Failure
 from headrace.models.spending import Hold
 from headrace.models.upstream import Lease, Upstream
 
+_NOBODY: frozenset[str] = frozenset()
+
 
 @dataclass(slots=True)
 class Running:
@@ -21,6 +22,8 @@ class Running:
 
     Attributes
     ----------
+    flight
+        The call that it is for.
     hedge_at
         When it is late enough to be hedged (instant); None: never.
     idle_by
@@ -31,6 +34,7 @@ class Running:
         Tokens of its stream that have come, about.
     """
 
+    flight: Flight
     attempt: Attempt
     upstream: Upstream
     lease: Lease
@@ -49,9 +53,10 @@ class Running:
     def due(self) -> float:
         """The next instant at which something may be wrong with it."""
         clock = self.attempt.clock
-        if self.begun:
-            return min(self.idle_by, clock.end)
-        return min(clock.first_token, clock.end, *([] if self.hedge_at is None else [self.hedge_at]))
+        first = self.idle_by if self.lease.first_at is not None else clock.first_token
+        if self.hedge_at is not None and self.hedge_at < first and self.lease.first_at is None:
+            first = self.hedge_at
+        return min(first, clock.end)
 
     def flowing(self, now: float) -> bool:
         """Whether its answer is coming in."""
@@ -94,6 +99,8 @@ class Flight:
         What its next attempt is for; None: it is the first.
     retry_at
         When it goes back to the queue (instant).
+    timed
+        Whether a timer rings at its deadline. While an attempt is under way that is not needed: it ends by then.
     cost
         Of the attempts that have ended; None once one had no price.
     """
@@ -101,17 +108,14 @@ class Flight:
     call: Call
     running: dict[int, Running] = field(default_factory=dict[int, Running])
     winner: Running | None = None
-    tried: set[str] = field(default_factory=set[str])
-    barred: set[str] = field(default_factory=set[str])
+    tried: frozenset[str] = _NOBODY
+    barred: frozenset[str] = _NOBODY
     failures: int = 0
     last: Failure | None = None
     next: Extra | None = None
     retry_at: float | None = None
+    timed: bool = False
     cost: Decimal | None = Decimal(0)
-
-    def others(self, than: Running) -> Iterator[Running]:
-        """The attempts under way but this one."""
-        return (one for one in list(self.running.values()) if one is not than)
 
     def pay(self, amount: Decimal | None) -> None:
         """Add what an attempt cost."""

@@ -7,6 +7,8 @@ import math
 from headrace.models.call import Call
 from headrace.stats.ddsketch import Sketch
 
+_NEVER = (-math.inf, 0, math.nan)
+
 
 class Recent:
     """Quantiles of the last one to two windows: two sketches that take turns.
@@ -31,18 +33,27 @@ class Recent:
 
     def add(self, now: float, value: float) -> None:
         """One more value."""
-        self._turn(now)
+        if now - self._began >= self.window:
+            self._turn(now)
         self._new.add(value)
 
     def count(self, now: float) -> int:
         """How many values are remembered."""
-        self._turn(now)
+        if now - self._began >= self.window:
+            self._turn(now)
         return self._old.count + self._new.count
 
     def quantile(self, now: float, q: float) -> float:
         """The value at or below which a share `q` of them lies; NaN while there is none."""
+        return self._quantile(now, q, self.count(now))
+
+    def usual(self, now: float, q: float, least: int) -> float | None:
+        """A quantile of at least so many values; None while there are fewer."""
         count = self.count(now)
-        at, then, value = self._known.get(q, (-math.inf, 0, math.nan))
+        return None if count < least else self._quantile(now, q, count)
+
+    def _quantile(self, now: float, q: float, count: int) -> float:
+        at, then, value = self._known.get(q, _NEVER)
         # A merge costs tens of microseconds, and every call asks; a fiftieth of a window changes little.
         if now - at > self.window / 50 or count > 1.1 * then or count < then:
             value = (self._new if self._old.count == 0 else self._old.merged(self._new)).quantile(q)
@@ -51,8 +62,6 @@ class Recent:
 
     def _turn(self, now: float) -> None:
         passed = now - self._began
-        if passed < self.window:
-            return
         self._old = self._new if passed < 2 * self.window else Sketch()
         self._new = Sketch()
         self._began = now if math.isinf(self._began) or passed >= 2 * self.window else self._began + self.window
@@ -95,14 +104,11 @@ class Latencies:
         return self._quantile(self._total, now, call, 0.5) or 0.0
 
     def _recent(self, side: dict[tuple[int, bool], Recent], call: Call) -> Recent:
-        where = (call.size, call.stream)
-        found = side.get(where)
+        found = side.get(call.kind)
         if found is None:
-            found = side[where] = Recent(self.window)
+            found = side[call.kind] = Recent(self.window)
         return found
 
     def _quantile(self, side: dict[tuple[int, bool], Recent], now: float, call: Call, q: float) -> float | None:
-        recent = side.get((call.size, call.stream))
-        if recent is None or recent.count(now) < self.least:
-            return None
-        return recent.quantile(now, q)
+        recent = side.get(call.kind)
+        return None if recent is None else recent.usual(now, q, self.least)

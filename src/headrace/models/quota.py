@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from headrace.models.bucket import Bucket
 from headrace.models.call import Usage
 from headrace.models.failure import Failure
-from headrace.models.headers import Limits, Window
+from headrace.models.headers import NOTHING, Limits, Window
 
 _EXHAUSTED = 300.0
 """Seconds until an upstream whose credit is used up is tried again, when it does not say."""
@@ -31,23 +31,20 @@ _LONGEST_PAUSE = 30.0
 _MINUTE = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """What one attempt holds: one request and these tokens."""
+_KINDS = ("requests", "tokens", "input_tokens", "output_tokens")
+_PLACES = range(len(_KINDS))
 
-    input_tokens: float
-    output_tokens: float
+
+@dataclass(slots=True)
+class Reservation:
+    """What one attempt holds of each kind of limit, in the order of the kinds: one request, and its tokens."""
+
+    amounts: tuple[float, float, float, float]
 
     @property
     def tokens(self) -> float:
         """All tokens."""
-        return self.input_tokens + self.output_tokens
-
-    def of(self, kind: str) -> float:
-        """How much of a limit's kind it takes."""
-        if kind == "requests":
-            return 1.0
-        return {"tokens": self.tokens, "input_tokens": self.input_tokens, "output_tokens": self.output_tokens}[kind]
+        return self.amounts[1]
 
 
 class Quota:
@@ -79,43 +76,53 @@ class Quota:
         headroom: float = 0.05,
     ) -> None:
         self.headroom = headroom
-        self._buckets: dict[str, Bucket] = {}
-        self._held: dict[str, float] = {}
+        self._buckets: list[tuple[int, Bucket]] = []
+        """Of the limits that are known, with their places among the kinds."""
+        self._by_place: list[Bucket | None] = [None, None, None, None]
+        self._held = [0.0, 0.0, 0.0, 0.0]
         self._closed_until = -math.inf
         self._refusals = 0
-        for kind, known in (("requests", requests_per_minute), ("tokens", tokens_per_minute)):
+        for place, known in enumerate((requests_per_minute, tokens_per_minute)):
             if known is not None:
-                self._buckets[kind] = Bucket(known, known / _MINUTE * (1 - headroom))
+                self._learn(place, known)
 
     def left(self, now: float) -> dict[str, float]:
         """What may still be reserved, per limit that is known."""
-        return {kind: bucket.level(now) for kind, bucket in self._buckets.items()}
+        return {_KINDS[place]: bucket.level(now) for place, bucket in self._buckets}
 
     def share_left(self, now: float) -> float:
         """The smallest share that is left of a limit; 1 while none is known, 0 while it is closed."""
         if now < self._closed_until:
             return 0.0
-        return min((bucket.level(now) / bucket.capacity for bucket in self._buckets.values()), default=1.0)
+        return min((bucket.level(now) / bucket.capacity for _, bucket in self._buckets), default=1.0)
 
     def wait(self, now: float, input_tokens: float, output_tokens: float) -> float:
         """Seconds until such an attempt may be made; 0: now.
 
         One that is larger than a limit as a whole waits for a full one: the provider may count less than we do.
         """
-        wanted = Reservation(input_tokens, output_tokens)
-        closed = max(self._closed_until - now, 0.0)
-        return max([closed, *(bucket.wait(now, wanted.of(kind)) for kind, bucket in self._buckets.items())])
+        wait = self._closed_until - now if now < self._closed_until else 0.0
+        amounts = (1.0, input_tokens + output_tokens, input_tokens, output_tokens)
+        for place, bucket in self._buckets:
+            if bucket.stored < amounts[place] or bucket.owed > 0:
+                wait = max(bucket.wait(now, amounts[place]), wait)
+        return wait
 
     def reserve(self, now: float, input_tokens: float, output_tokens: float) -> Reservation | None:
         """Take one request and these tokens, all or nothing."""
         if self.wait(now, input_tokens, output_tokens) > 0:
             return None
-        held = Reservation(input_tokens, output_tokens)
-        for kind, bucket in self._buckets.items():
-            bucket.charge(now, min(held.of(kind), bucket.level(now)))
-        for kind in ("requests", "tokens", "input_tokens", "output_tokens"):
-            self._held[kind] = self._held.get(kind, 0.0) + held.of(kind)
-        return held
+        return self.take(now, input_tokens, output_tokens)
+
+    def take(self, now: float, input_tokens: float, output_tokens: float) -> Reservation:
+        """The same for whoever has asked `wait` at this instant."""
+        amounts = (1.0, input_tokens + output_tokens, input_tokens, output_tokens)
+        for place, bucket in self._buckets:
+            bucket.draw(now, amounts[place])
+        held = self._held
+        for place in _PLACES:
+            held[place] += amounts[place]
+        return Reservation(amounts)
 
     def settle(self, now: float, held: Reservation, usage: Usage | None) -> None:
         """The attempt ended; without usage (it failed, or was cancelled) what it held counts as used.
@@ -123,24 +130,32 @@ class Quota:
         A provider may or may not count a request that it refused or that was cut off. Taking it for used errs towards
         too little; the next headers correct it.
         """
-        for kind in self._held:
-            self._held[kind] = max(self._held[kind] - held.of(kind), 0.0)
+        amounts, all_held = held.amounts, self._held
+        for place in _PLACES:
+            left = all_held[place] - amounts[place]
+            all_held[place] = left if left > 0.0 else 0.0
         if usage is None:
             return
-        used = Reservation(usage.prompt_tokens, usage.output_tokens)
-        for kind, bucket in self._buckets.items():
-            difference = held.of(kind) - used.of(kind)
-            if difference >= 0:
+        used = (1.0, usage.prompt_tokens + usage.output_tokens, usage.prompt_tokens, usage.output_tokens)
+        for place, bucket in self._buckets:
+            difference = amounts[place] - used[place]
+            if difference > 0:
                 bucket.give(now, difference)
-            else:
+            elif difference < 0:
                 bucket.charge(now, -difference)
 
     def observe(self, now: float, limits: Limits) -> None:
         """Believe what a response said. Call it after the response's own reservation was settled."""
-        for kind in ("requests", "tokens", "input_tokens", "output_tokens"):
-            window: Window | None = getattr(limits, kind)
-            if window is not None:
-                self._believe(now, kind, window)
+        if limits is NOTHING:
+            return
+        if limits.requests is not None:
+            self._believe(now, 0, limits.requests)
+        if limits.tokens is not None:
+            self._believe(now, 1, limits.tokens)
+        if limits.input_tokens is not None:
+            self._believe(now, 2, limits.input_tokens)
+        if limits.output_tokens is not None:
+            self._believe(now, 3, limits.output_tokens)
 
     def on_success(self) -> None:
         """The upstream answered."""
@@ -161,18 +176,25 @@ class Quota:
             return
         self._closed_until = max(self._closed_until, now + pause)
 
-    def _believe(self, now: float, kind: str, window: Window) -> None:
-        bucket = self._buckets.get(kind)
+    def _believe(self, now: float, place: int, window: Window) -> None:
+        bucket = self._by_place[place]
+        limit, remaining = window.limit, window.remaining
         if bucket is None:
-            if window.limit is None or window.limit <= 0:
+            if limit is None or limit <= 0:
                 return
-            bucket = self._buckets[kind] = Bucket(window.limit, window.limit / _MINUTE * (1 - self.headroom))
-        if window.limit is not None and window.limit > 0:
-            bucket.capacity = window.limit
-        if window.remaining is None:
+            bucket = self._learn(place, limit)
+        if limit is not None and limit > 0:
+            bucket.capacity = limit
+        if remaining is None:
             return
-        pending = self._held.get(kind, 0.0)
-        sure = max(window.remaining - pending, 0.0)
-        bucket.set(now, min(max(bucket.level(now), sure), window.remaining))
-        if window.reset is not None and window.reset > 0 and bucket.capacity > window.remaining:
-            bucket.rate = (bucket.capacity - window.remaining) / window.reset * (1 - self.headroom)
+        sure = remaining - self._held[place]
+        level = bucket.level(now)
+        bucket.set(now, min(sure if sure > level else level, remaining))
+        if window.reset is not None and window.reset > 0 and bucket.capacity > remaining:
+            bucket.rate = (bucket.capacity - remaining) / window.reset * (1 - self.headroom)
+
+    def _learn(self, place: int, limit: float) -> Bucket:
+        """A limit that was not known."""
+        bucket = self._by_place[place] = Bucket(limit, limit / _MINUTE * (1 - self.headroom))
+        self._buckets.append((place, bucket))
+        return bucket

@@ -38,6 +38,7 @@ from headrace.models.settings import Policies, UpstreamSpec
 from headrace.models.upstream import Upstream
 
 _REASONS = {Turned.FULL: Reason.QUEUE_FULL, Turned.SHED: Reason.SHED, Turned.DEADLINE: Reason.DEADLINE}
+_NEVER = (-math.inf, None)
 _TICK = 0.001
 """Shortest sleep until a queue is looked at again (seconds)."""
 _SOON = 0.25
@@ -90,24 +91,26 @@ class Router:
         self.billing = Billing() if billing is None else billing
         self._random = random
         self._flights: dict[str, Flight] = {}
-        self._by_attempt: dict[int, Flight] = {}
+        self._running: dict[int, Running] = {}
         self._timers: list[tuple[float, int, str]] = []
         self._numbers = itertools.count(1)
         self._unblocked = math.inf
-        self._delays: dict[tuple[str, int, bool, bool], tuple[float, float | None]] = {}
+        self._delays: dict[tuple[str, tuple[int, bool], bool], tuple[float, float | None]] = {}
 
     # What the shell asks -------------------------------------------------------------------------------------------
 
     @property
     def wake(self) -> float | None:
         """The instant at which `poll` is to be called, if nothing happens before; None: not until something does."""
-        first = min(self._timers[0][0] if self._timers else math.inf, self._unblocked)
-        return None if math.isinf(first) else first
+        first = self._unblocked
+        if self._timers and self._timers[0][0] < first:
+            first = self._timers[0][0]
+        return None if first == math.inf else first
 
     @property
     def in_flight(self) -> int:
         """Attempts under way."""
-        return len(self._by_attempt)
+        return len(self._running)
 
     def may_shadow(self) -> bool:
         """Take a token for a copy of a call whose answer nobody waits for; False: do not send it."""
@@ -127,26 +130,28 @@ class Router:
             raise DeclarationError(f"a call {call.id!r} is in progress", hint="give each call an id of its own")
         flight = self._flights[call.id] = Flight(call)
         if call.without:
-            flight.tried |= call.without
-            flight.barred |= call.without
+            flight.tried = flight.barred = call.without
         actions: list[Action] = []
-        self._enqueue(now, flight, actions)
-        self._timer(call.deadline, call)
+        able = self._able(now, flight) if self._passes(now, call) else None
+        if able:
+            self.admission.straight(now, call)
+            self._start(now, flight, able, actions)
+        else:
+            self._enqueue(now, flight, actions)
         return self._pump(now, actions)
 
     def on_first_token(self, now: float, attempt: int) -> list[Action]:
         """The first byte of an attempt's answer came. Of attempts that have ended nothing needs to be told."""
         actions: list[Action] = []
-        found = self._find(attempt)
-        if found is not None and not found[1].begun:
-            self._begin(now, *found, actions)
+        running = self._running.get(attempt)
+        if running is not None and not running.begun:
+            self._begin(now, running, actions)
         return self._pump(now, actions)
 
     def on_progress(self, now: float, attempt: int, written: int = 0) -> None:
         """More of the answer came: the stream is not stalled. `written`: tokens that have come so far, about."""
-        found = self._find(attempt)
-        if found is not None:
-            running = found[1]
+        running = self._running.get(attempt)
+        if running is not None:
             running.idle_by = now + running.attempt.clock.idle
             if written > running.came:
                 running.came = written
@@ -154,25 +159,26 @@ class Router:
     def on_end(self, now: float, attempt: int, usage: Usage | None, limits: Limits = NOTHING) -> list[Action]:
         """An attempt's answer is complete."""
         actions: list[Action] = []
-        found = self._find(attempt)
-        if found is not None:
-            flight, running = found
+        running = self._running.get(attempt)
+        if running is not None:
+            flight = running.flight
             if not running.begun:
-                self._begin(now, flight, running, actions)
-            self._close(flight, running)
+                self._begin(now, running, actions)
+            self._close(running)
             running.upstream.end(now, running.lease, usage, limits)
             self.budget.on_success()
-            self._pay(flight, running, usage)
-            self._flights.pop(flight.call.id)
+            self._pay(running, usage)
+            del self._flights[flight.call.id]
+            flight.winner = None  # a cycle would be left to the garbage collector
             actions.append(Done(flight.call, running.attempt, usage, flight.cost))
         return self._pump(now, actions)
 
     def on_failure(self, now: float, attempt: int, failure: Failure, limits: Limits = NOTHING) -> list[Action]:
         """An attempt failed: refused, reset, truncated."""
         actions: list[Action] = []
-        found = self._find(attempt)
-        if found is not None:
-            self._fail(now, *found, failure, limits, actions)
+        running = self._running.get(attempt)
+        if running is not None:
+            self._fail(now, running, failure, limits, actions)
         return self._pump(now, actions)
 
     def cancel(self, now: float, call: str) -> list[Action]:
@@ -194,8 +200,17 @@ class Router:
 
     # Starting ------------------------------------------------------------------------------------------------------
 
+    def _passes(self, now: float, call: Call) -> bool:
+        """Whether a call that comes need not queue: nobody waits, and its deadline leaves enough."""
+        if len(self.admission):
+            return False
+        if not self.admission.rules.enabled:
+            return True
+        return call.deadline > now and call.deadline - now >= self.selection.usual(now, call)
+
     def _enqueue(self, now: float, flight: Flight, actions: list[Action]) -> None:
         flight.retry_at = None
+        self._time(flight)
         turned = self.admission.offer(now, flight.call, again=flight.failures > 0)
         if turned is not None:
             self._refuse(now, flight, _REASONS[turned], actions)
@@ -205,6 +220,8 @@ class Router:
         while self._timers and self._timers[0][2] not in self._flights:
             heapq.heappop(self._timers)
         self._unblocked = math.inf
+        if not len(self.admission):
+            return actions
         while len(self.admission):
             able: list[Upstream] = []
 
@@ -246,37 +263,37 @@ class Router:
         extra = Extra.HEDGE if hedge else flight.next
         if extra is None:
             self.budget.on_start()
-        clock = self.policies.timeouts.clock(
-            now, call.deadline, stream=call.stream, expected=upstream.latencies.usual(now, call)
-        )
+        expected = upstream.latencies.usual(now, call)
+        clock = self.policies.timeouts.clock(now, call.deadline, stream=call.stream, expected=expected)
         attempt = Attempt(next(self._numbers), call, upstream.name, extra, now, clock)
-        running = Running(attempt, upstream, upstream.start(now, call), hold)
+        running = Running(flight, attempt, upstream, upstream.start(now, call), hold)
         delay = None if hedge else self._late(now, call, upstream)
         running.hedge_at = None if delay is None else now + delay
-        flight.running[attempt.id] = running
-        self._by_attempt[attempt.id] = flight
+        flight.running[attempt.id] = self._running[attempt.id] = running
         self._arm(now, running)
         actions.append(Start(attempt))
 
     def _late(self, now: float, call: Call, upstream: Upstream) -> float | None:
         """Seconds after which an attempt there is late enough to be hedged."""
-        kind = (upstream.name, call.size, call.stream, call.repeatable)
-        at, late = self._delays.get(kind, (-math.inf, None))
+        kind = (upstream.name, call.kind, call.repeatable)
+        at, late = self._delays.get(kind, _NEVER)
         if now - at > _SOON:
-            peers = (one.latencies for one in self.selection.upstreams if one.spec.tier == upstream.spec.tier)
+            peers = (one.latencies for one in self.selection.upstreams if one.tier == upstream.tier)
             fill = self.budget.fill(Extra.HEDGE)
             late = self.policies.hedge.delay(now, call, upstream.latencies, fill=fill, others=peers)
             self._delays[kind] = (now, late)
         return late
 
-    def _begin(self, now: float, flight: Flight, running: Running, actions: list[Action]) -> None:
+    def _begin(self, now: float, running: Running, actions: list[Action]) -> None:
         """The first byte of an attempt: the first of all wins."""
+        flight = running.flight
         running.upstream.first_token(now, running.lease)
         running.idle_by = now + running.attempt.clock.idle
         flight.winner = running
-        for other in flight.others(running):
-            overtaken = other.attempt.started < running.attempt.started
-            self._give_up(now, flight, other, actions, overtaken=overtaken)
+        if len(flight.running) > 1:
+            for other in [one for one in flight.running.values() if one is not running]:
+                overtaken = other.attempt.started < running.attempt.started
+                self._give_up(now, other, actions, overtaken=overtaken)
         self._arm(now, running)
         actions.append(Deliver(running.attempt))
 
@@ -287,11 +304,11 @@ class Router:
         for running in list(flight.running.values()):
             if running.late(now) and not (running.flowing(now) and now >= flight.call.deadline):
                 actions.append(Stop(running.attempt))
-                self._fail(now, flight, running, Failure.TIMEOUT, NOTHING, actions)
+                self._fail(now, running, Failure.TIMEOUT, NOTHING, actions)
                 if flight.call.id not in self._flights:
                     return
             elif running.hedge_at is not None and now >= running.hedge_at and not running.begun:
-                self._hedge(now, flight, running, actions)
+                self._hedge(now, running, actions)
         if now >= flight.call.deadline:
             self._refuse(now, flight, Reason.DEADLINE, actions)
             return
@@ -300,8 +317,9 @@ class Router:
         for running in flight.running.values():
             self._arm(now, running)
 
-    def _hedge(self, now: float, flight: Flight, running: Running, actions: list[Action]) -> None:
+    def _hedge(self, now: float, running: Running, actions: list[Action]) -> None:
         running.hedge_at = None
+        flight = running.flight
         if len(flight.running) > 1:
             return
         call = flight.call
@@ -318,11 +336,7 @@ class Router:
             self.selection.able(now, call, reserved=self.admission.reserved(now), without=elsewhere) if allowed else []
         )
         # A probe that hangs must not be paired with a second probe, nor a hedge sent where it helps nobody.
-        able = [
-            one
-            for one in able
-            if one.spec.tier == running.upstream.spec.tier and one.breaker.state(now) is State.CLOSED
-        ]
+        able = [one for one in able if one.tier == running.upstream.tier and one.breaker.state(now) is State.CLOSED]
         if able and self.budget.take(Extra.HEDGE):
             self._start(now, flight, able, actions, hedge=True)
         else:
@@ -330,28 +344,25 @@ class Router:
 
     # Ending --------------------------------------------------------------------------------------------------------
 
-    def _fail(
-        self, now: float, flight: Flight, running: Running, failure: Failure, limits: Limits, actions: list[Action]
-    ) -> None:
+    def _fail(self, now: float, running: Running, failure: Failure, limits: Limits, actions: list[Action]) -> None:
         """An attempt failed: try again, wait for another attempt that is under way, or give the call up."""
-        self._close(flight, running)
+        flight, name = running.flight, running.upstream.name
+        self._close(running)
         running.upstream.fail(now, running.lease, failure, limits)
         written = 0 if failure is Failure.CONNECTION and not flight.call.stream else running.written(now)
-        self._pay(flight, running, read_anyway(flight.call, failure, written))
+        self._pay(running, read_anyway(flight.call, failure, written))
         flight.failures += 1
         flight.last = failure
-        flight.tried.add(running.upstream.name)
+        flight.tried |= {name}
         if failure.retry is Where.ELSEWHERE:
-            flight.barred.add(running.upstream.name)
+            flight.barred |= {name}
         if flight.winner is running and flight.call.stream:
             self._refuse(now, flight, Reason.BROKEN, actions)
         elif not flight.running:
-            self._again(now, flight, running, failure, limits, actions)
+            self._again(now, running, failure, limits, actions)
 
-    def _again(
-        self, now: float, flight: Flight, running: Running, failure: Failure, limits: Limits, actions: list[Action]
-    ) -> None:
-        call = flight.call
+    def _again(self, now: float, running: Running, failure: Failure, limits: Limits, actions: list[Action]) -> None:
+        flight, call = running.flight, running.flight.call
         others = self.selection.able(now, call, reserved=0.0, without=flight.tried)
         retry = self.policies.retry.decide(
             now,
@@ -364,7 +375,7 @@ class Router:
             seen=flight.winner is not None,
             usual=self.selection.usual(now, call),
         )
-        lower = bool(others) and others[0].spec.tier > running.upstream.spec.tier
+        lower = bool(others) and others[0].tier > running.upstream.tier
         kind = Extra.FALLBACK if lower else Extra.RETRY
         if retry is None or not self.budget.take(kind):
             late = now >= call.deadline
@@ -376,45 +387,48 @@ class Router:
         else:
             flight.retry_at = retry.at
             self._timer(retry.at, call)
+            self._time(flight)
 
     def _refuse(
         self, now: float, flight: Flight, reason: Reason, actions: list[Action], retry_after: float | None = None
     ) -> None:
         """The call ends without an answer."""
         for running in list(flight.running.values()):
-            self._give_up(now, flight, running, actions)
+            self._give_up(now, running, actions)
         self.admission.withdraw(flight.call)
-        self._flights.pop(flight.call.id)
+        del self._flights[flight.call.id]
+        flight.winner = None
         if retry_after is None and reason in (Reason.SHED, Reason.QUEUE_FULL):
             wait = self.selection.wait(now, flight.call)
             retry_after = max(1.0, self.admission.oldest(now), 0.0 if math.isinf(wait) else wait)
         actions.append(Refused(flight.call, reason, flight.last, retry_after, flight.cost))
 
-    def _give_up(
-        self, now: float, flight: Flight, running: Running, actions: list[Action], *, overtaken: bool = False
-    ) -> None:
+    def _give_up(self, now: float, running: Running, actions: list[Action], *, overtaken: bool = False) -> None:
         """Stop an attempt that is not needed any more."""
-        self._close(flight, running)
+        self._close(running)
         running.upstream.give_up(now, running.lease, overtaken=overtaken)
-        self._pay(flight, running, read_anyway(flight.call, Failure.CANCELLED, running.written(now)))
+        self._pay(running, read_anyway(running.attempt.call, Failure.CANCELLED, running.written(now)))
         actions.append(Stop(running.attempt))
 
-    def _close(self, flight: Flight, running: Running) -> None:
-        del flight.running[running.attempt.id]
-        del self._by_attempt[running.attempt.id]
+    def _close(self, running: Running) -> None:
+        del running.flight.running[running.attempt.id]
+        del self._running[running.attempt.id]
 
-    def _pay(self, flight: Flight, running: Running, usage: Usage | None) -> None:
-        flight.pay(self.billing.settle(running.hold, running.upstream.spec.model, usage))
-
-    def _find(self, attempt: int) -> tuple[Flight, Running] | None:
-        flight = self._by_attempt.get(attempt)
-        return None if flight is None else (flight, flight.running[attempt])
+    def _pay(self, running: Running, usage: Usage | None) -> None:
+        running.flight.pay(self.billing.settle(running.hold, running.upstream.spec.model, usage))
 
     def _arm(self, now: float, running: Running) -> None:
         """See to it that the attempt is looked at when something of it is due."""
-        if not now < running.armed <= running.due:
-            running.armed = running.due
-            self._timer(running.due, running.attempt.call)
+        due = running.due
+        if not now < running.armed <= due:
+            running.armed = due
+            self._timer(due, running.attempt.call)
+
+    def _time(self, flight: Flight) -> None:
+        """See to it that a call that waits is looked at when its deadline passes."""
+        if not flight.timed:
+            flight.timed = True
+            self._timer(flight.call.deadline, flight.call)
 
     def _timer(self, at: float, call: Call) -> None:
         heapq.heappush(self._timers, (at, next(self._numbers), call.id))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from random import Random
 from types import TracebackType
@@ -11,13 +11,11 @@ from headrace.core.clock import SECOND, Clock
 from headrace.core.events import Recorder
 from headrace.http1.client import Client
 from headrace.models.billing import Billing
-from headrace.models.cost import Prices
 from headrace.models.declared import DeclaredModel
 from headrace.models.provider import Carrier, Opening, Provider
 from headrace.models.reply import Caller
 from headrace.models.routed import RoutedModel
 from headrace.models.router import Router
-from headrace.models.settings import UpstreamSpec
 from headrace.models.spending import Spending
 
 
@@ -102,12 +100,12 @@ class Models(Mapping[str, Caller]):
     def _run(self, model: DeclaredModel, carriers: Mapping[Provider, Carrier]) -> RoutedModel:
         opening = self._opening
         epoch = opening.clock.now() / SECOND - opening.clock.monotonic()
-        named = dict(_named(model.tiers()))
+        named = model.named()
         router = Router(
             [spec for spec, _ in named.values()],
             model.policies,
             Random(opening.random.getrandbits(64)),
-            billing=Billing(_prices(model), self._spending, epoch=epoch),
+            billing=Billing(model.all_prices(), self._spending, epoch=epoch),
         )
         return RoutedModel(
             model.name,
@@ -117,24 +115,3 @@ class Models(Mapping[str, Caller]):
             deadline=model.deadline,
             recorder=self._recorder,
         )
-
-
-def _named(tiers: Iterable[tuple[Provider, int, str]]) -> Iterator[tuple[str, tuple[UpstreamSpec, Provider]]]:
-    """The upstreams of a model and its fallbacks, each once and with a name of its own."""
-    names: set[str] = set()
-    seen: set[Provider] = set()
-    for provider, tier, model in tiers:
-        if provider in seen:
-            continue
-        seen.add(provider)
-        name = provider.name if provider.name not in names else f"{model}/{provider.name}"
-        names.add(name)
-        yield name, (provider.spec(model).model_copy(update={"tier": tier, "name": name}), provider)
-
-
-def _prices(model: DeclaredModel) -> Prices:
-    """The prices of a model, and those of its fallbacks for what it has none for."""
-    if model.fallback is None:
-        return model.prices
-    other = _prices(model.fallback)
-    return Prices({**other.models, **model.prices.models}, model.prices.currency)

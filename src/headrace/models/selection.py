@@ -24,6 +24,7 @@ from headrace.models.upstream import Upstream
 _FRESH = 0.5
 """Seconds for which what is usual is not looked up again: each call asks, and it moves slowly."""
 _NOBODY: frozenset[str] = frozenset()
+_NEVER = (-math.inf, 0.0)
 
 
 class Selection:
@@ -42,7 +43,8 @@ class Selection:
     def __init__(self, upstreams: Sequence[Upstream], policies: Policies, random: Random) -> None:
         self.upstreams = tuple(sorted(upstreams, key=lambda one: (one.spec.tier, one.name)))
         self._by_name = {one.name: one for one in self.upstreams}
-        self._tiers = sorted({one.spec.tier for one in self.upstreams})
+        tiers = sorted({one.tier for one in self.upstreams})
+        self._tiers = [tuple(one for one in self.upstreams if one.tier == tier) for tier in tiers]
         self._policies = policies
         self._usual: dict[tuple[int, bool], tuple[float, float]] = {}
         self._random = random
@@ -57,14 +59,12 @@ class Selection:
 
     def able(self, now: float, call: Call, *, reserved: float, without: Collection[str] = _NOBODY) -> list[Upstream]:
         """The upstreams of the lowest tier that can take the call now, without those named."""
-        panic = self.panics(now)
+        panic = self.upstreams[0].breaker.ejected and self.panics(now)
         for tier in self._tiers:
             found = [
                 one
-                for one in self.upstreams
-                if one.spec.tier == tier
-                and one.name not in without
-                and one.wait(now, call, reserved=reserved, panic=panic) <= 0
+                for one in tier
+                if one.name not in without and one.wait(now, call, reserved=reserved, panic=panic) <= 0
             ]
             if found:
                 return found
@@ -75,9 +75,9 @@ class Selection:
 
     def choose(self, now: float, call: Call, able: Sequence[Upstream]) -> Upstream:
         """The upstream for this call among those that can take it (at least one)."""
-        probe = next((one for one in able if call.repeatable and one.awaits_probe(now)), None)
-        if probe is not None:
-            return probe
+        for one in able:
+            if one.breaker.ejected and call.repeatable and one.awaits_probe(now):
+                return one
         loads = [one.load for one in able]
         affinity = self._policies.affinity
         if call.session and affinity.enabled:
@@ -106,10 +106,9 @@ class Selection:
 
     def usual(self, now: float, call: Call) -> float:
         """Seconds that such a call usually takes at the fastest upstream that knows; 0 while none does."""
-        kind = (call.size, call.stream)
-        at, value = self._usual.get(kind, (-math.inf, 0.0))
+        at, value = self._usual.get(call.kind, _NEVER)
         if now - at > _FRESH:
             known = [usual for one in self.upstreams if (usual := one.latencies.usual(now, call)) > 0]
             value = min(known, default=0.0)
-            self._usual[kind] = (now, value)
+            self._usual[call.kind] = (now, value)
         return value

@@ -71,10 +71,10 @@ class Spending:
 
     def reserve(self, now: float, key: str, most: Decimal) -> Hold | None:
         """Set `most` aside; None when that is more than is left."""
-        left = self.left(now, key)
-        if left is not None and most > left:
-            return None
         account = self._account(now, key)
+        limit = self.limits.get(key)
+        if limit is not None and most > max(limit - account.spent - account.reserved, _ZERO):
+            return None
         account.reserved += most
         return Hold(key, most, account.period)
 

@@ -24,13 +24,30 @@ at once, while long prompts are read one after the other."""
 
 @dataclass(slots=True)
 class Lease:
-    """What one attempt holds of an upstream until it ends."""
+    """What one attempt holds of an upstream until it ends.
+
+    Attributes
+    ----------
+    probe
+        Whether it shows if an ejected upstream is well again.
+    in_flight
+        Attempts there when it began, this one included.
+    first_weight, rest_weight
+        What it adds to the work in flight until its first token, and until its end.
+    seen_work
+        As of its call.
+    first_at
+        When its first byte came.
+    """
 
     call: Call
     started: float
     probe: bool
-    held: Reservation | None
+    held: Reservation
     in_flight: int
+    first_weight: float
+    rest_weight: float
+    seen_work: float
     first_at: float | None = None
 
 
@@ -52,6 +69,8 @@ class Upstream:
 
     def __init__(self, spec: UpstreamSpec, policies: Policies, random: Random) -> None:
         self.spec = spec
+        self.name = spec.name
+        self.tier = spec.tier
         self.policies = policies
         self.load = Load(
             spec.name, policies.balancer.decay, penalty=policies.balancer.aversion * policies.timeouts.first_token
@@ -61,11 +80,8 @@ class Upstream:
         self.breaker = Breaker(policies.breaker, random)
         self.latencies = Latencies()
         self.in_flight = 0
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return self.spec.name
+        self._keeps_quota = policies.quota.enabled
+        self._by_work = policies.balancer.weigh == "work"
 
     def wait(self, now: float, call: Call, *, reserved: float = 0.0, panic: bool = False) -> float:
         """Seconds until it can take the call: 0 now; infinite when it waits for an attempt to end.
@@ -77,9 +93,13 @@ class Upstream:
         panic
             Whether to use it although it is ejected.
         """
-        if not panic and not self.breaker.allows(now):
-            return max(self.breaker.until - now, 0.0) or math.inf
-        if self.in_flight >= max(int(self.limit.current * (1 - reserved)), 1):
+        breaker = self.breaker
+        if breaker.ejected and not panic and not breaker.allows(now):
+            return max(breaker.until - now, 0.0) or math.inf
+        room = self.limit.current
+        if reserved:
+            room = max(int(room * (1 - reserved)), 1)
+        if self.in_flight >= room:
             return math.inf
         return self.quota.wait(now, call.prompt_tokens, call.output_tokens)
 
@@ -89,11 +109,16 @@ class Upstream:
 
     def start(self, now: float, call: Call) -> Lease:
         """An attempt begins; only when `wait` is 0."""
-        held = self.quota.reserve(now, call.prompt_tokens, call.output_tokens)
+        held = self.quota.take(now, call.prompt_tokens, call.output_tokens)
         self.in_flight += 1
+        first, rest = call.first_work, call.rest_work
+        seen = first if call.stream else first + rest
+        weights = (first, _WRITING * rest) if self._by_work else (1.0, 0.0)
         self.load.started += 1
-        self.load.work += self._first_weight(call) + self._rest_weight(call)
-        return Lease(call, now, self.breaker.begin(now), held, self.in_flight)
+        self.load.work += weights[0] + weights[1]
+        breaker = self.breaker
+        probe = breaker.ejected and breaker.begin(now)
+        return Lease(call, now, probe, held, self.in_flight, *weights, seen)
 
     def first_token(self, now: float, lease: Lease) -> None:
         """Its first byte came."""
@@ -102,10 +127,10 @@ class Upstream:
         if lease.probe:
             self.load.forget()
         self.load.trouble.count(now, bad=False)
-        self.load.score.observe(now, seconds / lease.call.seen_work)
-        self.load.work -= self._first_weight(lease.call)
+        self.load.score.observe(now, seconds / lease.seen_work)
+        self.load.work -= lease.first_weight
         self.latencies.first(now, lease.call, seconds)
-        self.limit.on_first_token(lease.in_flight, seconds, lease.call.seen_work)
+        self.limit.on_first_token(lease.in_flight, seconds, lease.seen_work)
 
     def end(self, now: float, lease: Lease, usage: Usage | None, limits: Limits = NOTHING) -> None:
         """It ended well."""
@@ -122,7 +147,7 @@ class Upstream:
         self._leave(now, lease, None, limits)
         if failure not in _UNSCORED:
             self._score(now, lease, failure)
-        if failure in (Failure.RATE_LIMITED, Failure.QUOTA) and self.policies.quota.enabled:
+        if failure in (Failure.RATE_LIMITED, Failure.QUOTA) and self._keeps_quota:
             self.quota.on_refusal(now, failure, limits.retry_after)
         if failure.means_too_much:
             self.limit.on_too_much(now, lease.started)
@@ -137,7 +162,7 @@ class Upstream:
         if lease.first_at is None:
             self.latencies.first(now, lease.call, waited)
             self.load.trouble.count(now, bad=overtaken)
-            sample = waited / lease.call.seen_work
+            sample = waited / lease.seen_work
             if not self.load.score.measured or sample > self.load.score.last:
                 self.load.score.observe(now, sample)
         self._leave(now, lease, None, NOTHING)
@@ -149,7 +174,7 @@ class Upstream:
         It counts as a timeout in the share of trouble. The peak is left to attempts that did take long: one refusal at
         the limit of what runs at once says nothing about the next call, and would send everything elsewhere.
         """
-        elapsed = (now - lease.started) / lease.call.seen_work
+        elapsed = (now - lease.started) / lease.seen_work
         if self.policies.balancer.failures == "elapsed":
             self.load.score.observe(now, elapsed)
             return
@@ -161,18 +186,11 @@ class Upstream:
 
     def _leave(self, now: float, lease: Lease, usage: Usage | None, limits: Limits) -> None:
         self.in_flight -= 1
-        self.load.work -= self._rest_weight(lease.call)
+        self.load.work -= lease.rest_weight
         if lease.first_at is None:
-            self.load.work -= self._first_weight(lease.call)
+            self.load.work -= lease.first_weight
         if self.in_flight == 0:
             self.load.work = 0.0  # what additions and subtractions of floats have left over
-        if lease.held is not None:
-            self.quota.settle(now, lease.held, usage)
-        if self.policies.quota.enabled:
+        self.quota.settle(now, lease.held, usage)
+        if self._keeps_quota:
             self.quota.observe(now, limits)
-
-    def _first_weight(self, call: Call) -> float:
-        return call.first_work if self.policies.balancer.weigh == "work" else 1.0
-
-    def _rest_weight(self, call: Call) -> float:
-        return _WRITING * call.rest_work if self.policies.balancer.weigh == "work" else 0.0

@@ -67,7 +67,8 @@ class Sketch:
     def add(self, value: float) -> None:
         """Count one value."""
         index = bin_of(value)
-        self._bins[index] = self._bins.get(index, 0) + 1
+        bins = self._bins
+        bins[index] = bins.get(index, 0) + 1
         self.count += 1
 
     def merged(self, other: Sketch) -> Sketch:

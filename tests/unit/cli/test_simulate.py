@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,68 @@ def test_an_unknown_scenario_is_told() -> None:
 
 def test_the_scenarios_are_listed() -> None:
     assert len(simulate("--list").output.splitlines()) == 8
+
+
+APP = """
+import headrace as hr
+
+app = hr.App("shop")
+small = app.model("small", hr.models.OpenAI("http://127.0.0.1:8000/v1", model="s", name="own", local=True))
+app.model(
+    "llm",
+    [hr.models.OpenAI("https://a.example.com/v1", model="l", name=name, key="NOT_SET") for name in ("east", "west")],
+    deadline="20s",
+    fallback=small,
+    policies={"balancer": {"failures": "elapsed"}, "quota": {"enabled": False}, "concurrency": {"kind": "fixed"}},
+    prices=hr.models.Prices.parse('models: {l: {input: "1", output: "4"}, s: {input: "0", output: "0"}}'),
+)
+"""
+
+
+def test_a_model_of_an_app_is_simulated_with_its_own_policies_and_prices(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    options = ("--model", "llm", "--scenario", "black-hole", "--slots", "20", "--first-token", "200ms")
+    told = simulate(str(tmp_path / "app.py"), *options)
+    assert told.exit_code == 1, "what these policies lack is what keeps calls out of a black hole"
+    assert "east\tl\t0\t20\trefuses\t200ms\t60" in told.output
+    assert "own\ts\t1\t20\tqueues\t200ms\t60" in told.output
+    assert "a deadline of 20s" in told.output
+    [found] = json.loads(simulate(str(tmp_path / "app.py:app"), *options, "--json", "-").stdout)
+    assert set(found["phases"][0]["attempts"]) == {"east", "west"}, "the fallback is not needed before"
+    assert Decimal(found["phases"][0]["cost"]) > 0
+
+
+def test_rate_and_lengths_are_what_the_options_say(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.jsonl"
+    line = '{"prompt_tokens": 300, "output_tokens": 50, "first_token": 0.2, "total": 1.2}\n'
+    trace.write_text(line * 20)
+    arguments = ("--scenario", "slowdown", "--rate", "5", "--fit", str(trace), "--output-tokens", "80")
+    result = simulate(*arguments)
+    assert "prompts of 300 tokens, answers of 80" in result.output
+    assert "5.0 calls/s" in result.output
+    assert "\t200ms\t49" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("app.py",), "declares 2 models: small, llm"),
+        (("app.py", "--model", "lm"), "did you mean 'llm'"),
+        (("none.py",), "declares no model"),
+        (("missing.py",), "missing.py"),
+        (("missing.yaml",), "cannot be read"),
+        (("--model", "llm"), "--model chooses a model of an app"),
+        (("--first-token", "uniform(1s, 2s)"), "cannot be simulated"),
+        (("--prompt-tokens", "0"), "cannot be simulated"),
+    ],
+)
+def test_what_cannot_be_simulated_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("app.py").write_text(APP)
+    Path("none.py").write_text('import headrace as hr\n\napp = hr.App("shop")\n')
+    result = simulate(*arguments, "--scenario", "black-hole")
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert "Traceback" not in result.output

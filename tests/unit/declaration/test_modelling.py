@@ -9,7 +9,6 @@ import pytest
 
 import headrace as hr
 from headrace.core.errors import DeclarationError
-from headrace.models.running import _named  # pyright: ignore[reportPrivateUsage]
 
 URL = "http://127.0.0.1:8000/v1"
 
@@ -88,7 +87,7 @@ def test_upstreams_of_the_fallback_come_after_all_others() -> None:
     model = one.model(
         "llm", [hr.models.OpenAI(URL, name="x"), shared, hr.models.OpenAI(URL, name="y", tier=1)], fallback="small"
     )
-    specs = [(spec.name, spec.tier, spec.model) for spec, _ in dict(_named(model.tiers())).values()]
+    specs = [(spec.name, spec.tier, spec.model) for spec, _ in model.named().values()]
     assert specs == [
         ("x", 0, "llm"),
         ("shared", 0, "llm"),

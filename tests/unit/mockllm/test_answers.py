@@ -15,11 +15,11 @@ from headrace.core.errors import DeclarationError
 from headrace.mockllm.answering import Answerer, filler
 from headrace.mockllm.ask import Ask, BadAsk, Tool
 from headrace.mockllm.contexts import contexts
-from headrace.mockllm.distribution import Always
 from headrace.mockllm.picking import parse_pick
 from headrace.mockllm.schema import NoInstance, instance
 from headrace.mockllm.settings import Rule
 from headrace.mockllm.tokens import count, split
+from headrace.models.simulation.distribution import Always
 
 DISHES = '[{"name": "Soup", "price": 9.50, "stock": 3}, {"name": "Rice", "price": 4.25, "stock": 0}]'
 

@@ -12,12 +12,12 @@ import pytest
 
 from headrace.core.clock import SystemClock
 from headrace.core.errors import DeclarationError
-from headrace.mockllm.distribution import Empirical, parse_distribution
 from headrace.mockllm.faults import KINDS, Lottery, parse_fault
-from headrace.mockllm.fitting import Record, fit, read_trace
 from headrace.mockllm.quota import Quota
 from headrace.mockllm.settings import load_settings
 from headrace.mockllm.slots import Slots
+from headrace.models.simulation.distribution import Empirical, parse_distribution
+from headrace.models.simulation.fitting import Record, fit, read_trace
 
 
 def draws(text: str, n: int = 20_000) -> list[float]:

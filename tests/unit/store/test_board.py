@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from headrace.core.clock import ClockOffset
 from headrace.core.errors import StoreError
+from headrace.core.events import Copying
 from headrace.core.frontier import Frontier, SourceState
 from headrace.store.board import COUNTERS, Board
 
@@ -65,3 +67,20 @@ def test_a_write_that_was_never_finished_is_not_believed(tmp_path: Path) -> None
     board._slots[board._table_at["items"]] += 1
     assert board.frontier("items") == Frontier(None, None, SourceState.FAILED)
     board.close()
+
+
+def test_a_copy_is_shown_until_it_is_over() -> None:
+    board = Board.in_memory(tables=["a", "b"], views=["v"])
+    assert board.copying("b") is None
+    board.set_copying(Copying("b", 10, 40, 1, 4, 99))
+    assert board.copying("b") == Copying("b", 10, 40, 1, 4, 99)
+    assert board.copying("a") is None
+    board.set_copied("b")
+    assert board.copying("b") is None
+
+
+def test_the_error_of_a_clock_is_its_offset_and_how_exactly_that_is_known() -> None:
+    board = Board.in_memory(tables=["a", "b"])
+    assert board.clock_error("b") is None
+    board.set_clock("b", ClockOffset(-30, 4))
+    assert (board.clock_error("b"), board.clock_error("a")) == (34, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -208,6 +209,18 @@ class Simulation(BaseModel):
     def rate(self) -> float:
         """Calls per second."""
         return self.load.rate if self.load.rate is not None else self.load.utilisation * self.capacity()
+
+    def adjusted(self, *, server: Mapping[str, Any], load: Mapping[str, Any]) -> Simulation:
+        """A copy in which every upstream's server, and the load, have these values; checked like a file.
+
+        >>> Simulation().adjusted(server={"slots": 8}, load={}).upstreams[2].server.slots
+        8
+        """
+        data = self.model_dump()
+        for upstream in data["upstreams"]:
+            upstream["server"].update(server)
+        data["load"].update(load)
+        return Simulation.model_validate(data)
 
     def changed(self, changes: dict[str, Any]) -> Simulation:
         """A copy with some values changed, by dotted path; checked like a file.

@@ -17,7 +17,7 @@ from headrace.sources.postgres.fence import Fence
 from headrace.sources.postgres.lsn import Lsn, format_lsn
 from headrace.sources.postgres.session import Session
 from headrace.sources.postgres.tables import literal, quoted
-from headrace.sources.postgres.trouble import ConnectionLost
+from headrace.sources.postgres.trouble import ConnectionLost, said
 from headrace.sources.postgres.wire import XLogData, read_wire, status_update
 
 AHEAD = 16 << 20
@@ -217,7 +217,8 @@ class Stream:
     def _ended(self, size: int) -> ConnectionLost:
         if size == -1:
             result = self._pgconn.get_result()
-            text = result.error_message.decode(errors="replace").strip() if result is not None else ""
+            given = result.error_message.decode(errors="replace") if result is not None else ""
+            text = said(given, self._session.server.dsn)
             return ConnectionLost(
                 f"the server ended the stream: {text or 'it is shutting down'}",
                 hint="is the server restarting? It is tried again",

@@ -84,8 +84,8 @@ def failure(error: psycopg.Error, dsn: str, doing: str, *, user: str = "the user
 
 
 def said(text: str, dsn: str) -> str:
-    """A server's message in one line, without passwords."""
-    return re.sub(r"\s+", " ", without_secrets(text, dsn)).strip()[:500]
+    """A server's message in one line, without passwords, and without the word that only says that it is an error."""
+    return re.sub(r"\bERROR: ", "", re.sub(r"\s+", " ", without_secrets(text, dsn))).strip()[:500]
 
 
 def refused(message: str, hint: str, *, permanent: bool = False) -> SourceError:

@@ -97,3 +97,17 @@ def test_only_the_tables_that_need_it_are_copied():
     assert (anew.copy, anew.whole, anew.at_once) == (("items",), False, {"items"})
     assert anew.reasons["items"].kind == "table_replaced"
     assert decided(added=frozenset({"items"})).reasons["items"].kind == "unpublished"
+
+
+def test_a_table_that_left_the_publication_and_came_back_meanwhile_is_copied():
+    stood = replace(STANDING, tables={"items": Place(1, member=70), "log": Place(2, member=71)})
+
+    def found(**members: int) -> Decision:
+        return decide(FACTS, stood, SLOT, (ITEMS, LOG), known=KNOWN, added=frozenset(), members=members)
+
+    assert found(items=70, log=71) == Decision()
+    assert found(items=72, log=71).reasons["items"].kind == "unpublished"
+    # A position of before entries were remembered says nothing.
+    assert (
+        decide(FACTS, STANDING, SLOT, (ITEMS, LOG), known=KNOWN, added=frozenset(), members={"items": 7}) == Decision()
+    )

@@ -1,4 +1,4 @@
-"""Times as they were recorded: a trace of requests becomes the distributions that the mock draws from.
+"""Times as they were recorded: a trace of requests becomes the distributions that the mock and the simulator draw from.
 
 A trace is JSONL; each line has `prompt_tokens`, `output_tokens`, `first_token` and `total` (seconds).
 
@@ -20,7 +20,7 @@ from statistics import median
 import msgspec
 
 from headrace.core.errors import DeclarationError
-from headrace.mockllm.distribution import Empirical
+from headrace.models.simulation.distribution import Empirical
 
 _PAIRS_OF = 400
 """Records between which all slopes are taken: 80,000 slopes, under 50 ms."""
