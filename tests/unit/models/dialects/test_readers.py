@@ -69,19 +69,25 @@ def test_any_bytes_are_an_end_or_a_failure_and_never_an_exception(dialect: Diale
     assert (reader.failed is not None) != reader.ended
 
 
-ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers(-3, 3) | st.floats(-2, 2) | st.sampled_from(["", "x", "stop", "tool_use"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(
-            ["choices", "delta", "content", "tool_calls", "function", "arguments", "index", "finish_reason", "usage",
-             "type", "message", "content_block", "error", "response", "id", "name", "text", "prompt_tokens",
-             "output_tokens", "partial_json", "stop_reason"]
-        ),
-        inner,
-        max_size=4,
-    ),
-    max_leaves=12,
+PLAIN = (
+    st.none() | st.booleans() | st.integers(-3, 3) | st.floats(-2, 2) | st.sampled_from(["", "x", "stop", "tool_use"])
+)
+NAMES = st.sampled_from(
+    ["choices", "delta", "content", "tool_calls", "function", "arguments", "index", "finish_reason", "usage",
+     "type", "message", "content_block", "error", "response", "id", "name", "text", "prompt_tokens",
+     "output_tokens", "partial_json", "stop_reason"]
 )  # fmt: skip
+
+
+def nested(depth: int) -> st.SearchStrategy[Any]:
+    """Documents of so many levels."""
+    if not depth:
+        return PLAIN
+    inner = nested(depth - 1)
+    return PLAIN | st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=4)
+
+
+ANYTHING = nested(4)
 KINDS = st.sampled_from(
     ["message_start", "content_block_start", "content_block_delta", "message_delta", "message_stop", "error",
      "response.completed", "response.output_text.delta", "ping"]
