@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
@@ -76,8 +76,8 @@ class EventStream(Protocol):
         """The next event."""
         ...
 
-    async def values(self) -> list[Any]:
-        """All items at once, without the events around them."""
+    def items(self) -> AsyncGenerator[Any]:
+        """The items as plain JSON data, without the events around them."""
         ...
 
     async def aclose(self) -> None:
@@ -121,6 +121,8 @@ class Asked:
         Which fallback answered; None: none did.
     cache
         "hit", "miss", or None where the endpoint has no cache.
+    reads
+        What was read of the context, each with its age and its status; from afar, so many as fit into a header.
     """
 
     value: Any
@@ -132,6 +134,7 @@ class Asked:
     retries: int = 0
     fallback: str | None = None
     cache: str | None = None
+    reads: tuple[ReadAge, ...] = ()
 
     @classmethod
     def of(cls, value: Any, facts: Facts) -> Asked:
@@ -147,6 +150,7 @@ class Asked:
             retries=facts.retries,
             fallback=facts.fallback or None,
             cache=facts.cache or None,
+            reads=tuple(facts.reads),
         )
 
     @classmethod
@@ -162,4 +166,16 @@ class Asked:
             retries=int(headers.get("x-headrace-retries", "0")),
             fallback=headers.get("x-headrace-fallback"),
             cache=headers.get("x-headrace-cache"),
+            reads=tuple(_read(one) for one in headers.get("x-headrace-context", "").split(", ") if one),
         )
+
+
+def _read(text: str) -> ReadAge:
+    """One read as a header says it.
+
+    >>> _read("menu; age_ms=12; status=fresh")
+    ReadAge(name='menu', age_ms=12.0, status='fresh')
+    """
+    name, *parts = text.split("; ")
+    told = dict(part.split("=", 1) for part in parts)
+    return ReadAge(name, float(told["age_ms"]) if "age_ms" in told else None, told.get("status", "unknown"))
