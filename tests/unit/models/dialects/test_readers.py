@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +16,7 @@ from headrace.models.call import Usage
 from headrace.models.dialects.chat_as_messages import ChatOfMessages
 from headrace.models.dialects.messages_as_chat import MessagesOfChat
 from headrace.models.dialects.render import render_stream
-from headrace.models.dialects.sse import Splitter
+from headrace.models.dialects.sse import Splitter, parse
 from headrace.models.dialects.stream import ChatReader, MessagesReader, ResponsesReader, StreamReader
 from headrace.models.request import Dialect
 
@@ -69,39 +69,57 @@ def test_any_bytes_are_an_end_or_a_failure_and_never_an_exception(dialect: Diale
     assert (reader.failed is not None) != reader.ended
 
 
-ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers(-3, 3) | st.floats(-2, 2) | st.sampled_from(["", "x", "stop", "tool_use"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(
-            ["choices", "delta", "content", "tool_calls", "function", "arguments", "index", "finish_reason", "usage",
-             "type", "message", "content_block", "error", "response", "id", "name", "text", "prompt_tokens",
-             "output_tokens", "partial_json", "stop_reason"]
-        ),
-        inner,
-        max_size=4,
-    ),
-    max_leaves=12,
+PLAIN = (
+    st.none() | st.booleans() | st.integers(-3, 3) | st.floats(-2, 2) | st.sampled_from(["", "x", "stop", "tool_use"])
+)
+NAMES = st.sampled_from(
+    ["choices", "delta", "content", "tool_calls", "function", "arguments", "index", "finish_reason", "usage",
+     "type", "message", "content_block", "error", "response", "id", "name", "text", "prompt_tokens",
+     "output_tokens", "partial_json", "stop_reason"]
 )  # fmt: skip
-KINDS = st.sampled_from(
-    ["message_start", "content_block_start", "content_block_delta", "message_delta", "message_stop", "error",
-     "response.completed", "response.output_text.delta", "ping"]
-)  # fmt: skip
+
+
+def nested(depth: int) -> st.SearchStrategy[Any]:
+    """Documents of so many levels."""
+    if not depth:
+        return PLAIN
+    inner = nested(depth - 1)
+    return PLAIN | st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=4)
+
+
 TRANSLATING: dict[str, Callable[[], StreamReader]] = {
     "chat of messages": lambda: ChatOfMessages(created=1, usage=True),
     "messages of chat": MessagesOfChat,
 }
 
 
-@given(st.sampled_from([*READERS, *TRANSLATING]), st.lists(st.tuples(KINDS, ANYTHING), min_size=1, max_size=4))
+SOURCES = {"chat of messages": Dialect.MESSAGES, "messages of chat": Dialect.CHAT}
+
+
+@given(st.sampled_from([*READERS, *TRANSLATING]), st.lists(st.tuples(st.integers(0, 400), nested(2)), max_size=4))
 def test_events_of_any_form_are_an_end_or_a_failure_and_never_an_exception(
-    kind: Any, events: list[tuple[str, Any]]
+    kind: Any, changes: list[tuple[int, Any]]
 ) -> None:
+    """A good stream, in which some values are others."""
     reader = TRANSLATING[kind]() if kind in TRANSLATING else READERS[kind]()
-    for name, document in events:
-        body = document | {"type": name} if isinstance(document, dict) else document
-        reader.feed(b"data: " + json.dumps(body).encode() + b"\n\n")
+    stream = Splitter().feed(b"".join(render_stream(SOURCES.get(kind, kind), ["some", "text"], usage=Usage(9, 4))))
+    documents = [json.loads(data) for event in stream if (data := parse(event)[1]).startswith(b"{")]
+    for number, value in changes:
+        places = list(_places(documents))
+        holder, name = places[number % len(places)]
+        holder[name] = value
+    for document in documents:
+        reader.feed(b"data: " + json.dumps(document).encode() + b"\n\n")
     reader.finish(vouched=True)
     assert (reader.failed is not None) != reader.ended
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Wherever another value can stand: in which document or list, and where in it."""
+    for name, inner in list(value.items() if isinstance(value, dict) else enumerate(value)):
+        yield value, name
+        if isinstance(inner, dict | list):
+            yield from _places(inner)
 
 
 @pytest.mark.parametrize("kind", [*READERS, *TRANSLATING])
