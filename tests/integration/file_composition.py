@@ -69,6 +69,8 @@ class FileComposition:
 
     @asynccontextmanager
     async def reader(self, app: str, data: str | None, settings: Settings) -> AsyncIterator[Reader]:
+        if "unreadable" in app:
+            raise DeclarationError("nobody can read it", hint="mend it")
         yield Reader(FilePorts(Path(data or "") / "rows"), replace(CATALOG, app=app.strip()))
 
 

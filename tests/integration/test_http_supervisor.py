@@ -111,6 +111,21 @@ def test_an_app_that_cannot_be_served_is_said_at_once(start) -> None:
     assert "the app is broken" in server.process.stderr.read()
 
 
+def test_what_keeps_a_worker_from_starting_is_all_that_is_said(start) -> None:
+    server = start(text="unreadable", workers=1)
+    assert server.process.wait(30) == 1
+    told = server.process.stderr.read()
+    assert "nobody can read it" in told
+    assert "starting it again" not in told  # the engine, which had begun, was stopped on purpose
+
+
+def test_a_server_that_is_stopped_while_it_starts_ends_without_a_word(start) -> None:
+    server = start(text="slow", workers=1)
+    eventually(lambda: (server.data / "loading").read_text())
+    server.stop()
+    assert "Traceback" not in server.process.stderr.read()
+
+
 def test_children_end_when_the_parent_is_killed(start) -> None:
     server = start(workers=1)
     url = server.url()
