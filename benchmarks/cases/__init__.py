@@ -8,8 +8,10 @@ from harness.figures import Result
 from harness.setting import Setting
 
 from cases import (
+    endpoint,
     feast,
     freshness,
+    gateway,
     ingest,
     install,
     memory,
@@ -17,6 +19,8 @@ from cases import (
     readset,
     rollup,
     router,
+    soak,
+    streams,
     validation,
     view,
     window,
@@ -33,6 +37,10 @@ ALL: dict[str, tuple[str, Callable[[Setting], Result]]] = {
     "install": ("size of a fresh core install and time of `import headrace`", install.run),
     "postgres": ("following a PostgreSQL; beside its own subscription", postgres.run),
     "readset": ("comparing a read set of 20 reads with the present, among 1 million rows", readset.run),
+    "gateway": ("the gateway with all policies; beside nginx and LiteLLM's proxy", gateway.run),
+    "streams": ("relaying 50 streams; beside nginx and LiteLLM's proxy", streams.run),
+    "endpoint": ("a typed endpoint with one context read and a mock model", endpoint.run),
+    "soak": ("the gateway for minutes with 5 % faults; ten with --full", soak.run),
     "router": ("CPU of one call through the router", router.run),
     "validation": ("judging a record, good and bad", validation.run),
 }

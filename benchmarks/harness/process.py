@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -88,22 +89,26 @@ def running(
         _stop(child)
 
 
-def wait_for(url: str, child: subprocess.Popen[bytes], *, log: Path, timeout: float = 120) -> None:
-    """Wait until `url` answers 200. Raises `Failed` when the server ends or the time is over."""
+def wait_for(
+    url: str, child: subprocess.Popen[bytes], *, log: Path, timeout: float = 120, any_status: bool = False
+) -> None:
+    """Wait until `url` answers 200 (or anything). Raises `Failed` when the server ends or the time is over."""
     until = time.monotonic() + timeout
     while time.monotonic() < until:
         if child.poll() is not None:
             break
-        if _answers(url):
+        if _answers(url, any_status):
             return
         time.sleep(0.05)
     raise Failed(f"no answer from {url}: {log.read_text(errors='replace')[-2000:]}")
 
 
-def _answers(url: str) -> bool:
+def _answers(url: str, any_status: bool) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:
-            return answer.status == 200
+            return any_status or answer.status == 200
+    except urllib.error.HTTPError:
+        return any_status
     except OSError:
         return False
 

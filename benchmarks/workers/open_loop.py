@@ -1,7 +1,7 @@
 """Open-loop load from a process of its own. Reads a plan (JSON) from a file, prints one line of JSON.
 
-Plan: {"port", "rate", "connections", "timeout", "path", "bodies": [...]}; bodies are sent as POST in turn, or
-{"paths": [...]} as GET.
+Plan: {"port", "rate", "connections", "timeout", "path", "bodies": [...]}; bodies are sent as POST in turn (with the
+lines of "headers"), or {"paths": [...]} as GET.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def requests(plan: dict[str, Any]) -> list[bytes]:
     """The raw requests of a plan."""
     if "paths" in plan:
         return [get(path) for path in plan["paths"]]
-    return [post(plan["path"], body.encode()) for body in plan["bodies"]]
+    return [post(plan["path"], body.encode(), headers=plan.get("headers", "")) for body in plan["bodies"]]
 
 
 async def main(plan: dict[str, Any]) -> dict[str, Any]:

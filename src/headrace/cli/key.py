@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,12 +17,11 @@ from headrace.core.durations import parse_duration
 from headrace.core.errors import DeclarationError
 
 if TYPE_CHECKING:
-    from headrace.server.gateway.budgets import Spent
+    from headrace.models.periods import Spent
     from headrace.server.gateway.keys import VirtualKey
 
 F = TypeVar("F", bound=Callable[..., Any])
-COLUMNS = ("name", "id", "state", "models", "rpm", "tpm", "budget", "spent today", "this month", "in all")
-_PERIODS = ("day", "month", "total")
+COLUMNS = ("name", "id", "state", "models", "views", "rpm", "tpm", "budget", "spent today", "this month", "in all")
 
 
 @click.group
@@ -43,6 +41,7 @@ def place(command: F) -> F:
 @click.option("--rpm", type=click.IntRange(min=1), help="Requests a minute.")
 @click.option("--tpm", type=click.IntRange(min=1), help="Tokens a minute, of prompts and answers.")
 @click.option("--model", "models", multiple=True, help="A model that it may call; all, where none is given.")
+@click.option("--view", "views", multiple=True, help="A view whose rows it may have in its prompts; * is all of them.")
 @click.option("--tenant", default="", help="Whom its calls are fair to; its name, where it is not given.")
 @click.option(
     "--priority",
@@ -64,13 +63,14 @@ def create(
     **limits: Any,
 ) -> None:
     """Make a key named NAME for the gateway of APP and print it: once, since only its digest is kept."""
+    from headrace.models.periods import parse_budget
     from headrace.server.gateway import keyfile
     from headrace.server.gateway.keys import Budget, VirtualKey
 
     clock = SystemClock()
     now = to_datetime(clock.now()).replace(microsecond=0)
     until = None if expires is None else _instant(expires, clock.now())
-    budget = Budget.model_validate(_budgets(budgets))
+    budget = Budget.model_validate(parse_budget(budgets))
 
     def make(number: str, digest: str) -> VirtualKey:
         return VirtualKey(id=number, name=name, sha256=digest, created=now, budget=budget, expires=until, **limits)
@@ -128,20 +128,6 @@ def key_file(target: str, data: Path | None, keys: Path | None) -> Path:
     return keys or data_folder(target, data) / KEYS
 
 
-def _budgets(given: tuple[str, ...]) -> dict[str, Decimal]:
-    found: dict[str, Decimal] = {}
-    for text in given:
-        amount, _, period = text.partition("/")
-        try:
-            value = Decimal(amount)
-        except InvalidOperation:
-            value = Decimal(0)
-        if not value.is_finite() or value <= 0 or period not in _PERIODS:
-            raise DeclarationError(f"{text!r} is no budget", hint="write 5/day, 100/month or 1000/total")
-        found[period] = value
-    return found
-
-
 def _instant(text: str, now: int) -> datetime:
     try:
         return to_datetime(now + parse_duration(text)).replace(microsecond=0)
@@ -157,7 +143,7 @@ def _instant(text: str, now: int) -> datetime:
 
 
 def _row(one: VirtualKey, spent: Spent | None, now: int) -> dict[str, Any]:
-    from headrace.server.gateway.keys import moment
+    from headrace.server.gateway.keys import ALL, moment
 
     state = one.ended(now) or (f"until {moment(one.expires)}" if one.expires else "valid")
     row: dict[str, Any] = {
@@ -165,6 +151,7 @@ def _row(one: VirtualKey, spent: Spent | None, now: int) -> dict[str, Any]:
         "id": one.id,
         "state": state,
         "models": ", ".join(one.models) or "all",
+        "views": "all" if ALL in one.views else ", ".join(one.views) or "none",
         "rpm": one.rpm,
         "tpm": one.tpm,
         "budget": ", ".join(f"{amount}/{period}" for period, amount in one.budget.limits.items()) or None,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import msgspec
@@ -74,7 +74,8 @@ class Read:
 class Changed:
     """A read that no longer holds: the rows (shown columns only) that came and that went, and why in one sentence.
 
-    `current` holds all rows as they are now (shown columns only); None where only the reason is known.
+    `current` holds all rows as they are now (shown columns only), and `again` is the same read as if it had been made
+    now; None where only the reason is known.
     """
 
     read: Read
@@ -82,6 +83,7 @@ class Changed:
     came: list[Row] = field(default_factory=list[Row])
     went: list[Row] = field(default_factory=list[Row])
     current: tuple[Row, ...] | None = None
+    again: Read | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +122,14 @@ class Present:
         The minimum frontier over all inputs (microseconds); None when it is unknown.
     readset
         The reads as they are now: what to keep in place of the old ones, when nothing changed.
+    ages
+        How old each of these reads is now (microseconds), in their order; None where nobody knows.
     """
 
     changed: list[Changed]
     as_of: int | None
     readset: ReadSet
+    ages: tuple[int | None, ...] = ()
 
     @property
     def same(self) -> bool:
@@ -172,7 +177,8 @@ def compare(read: Read, current: tuple[Row, ...]) -> Changed | None:
         return None
     before, after = Counter(then), Counter(now)
     came, went = list((after - before).elements()), list((before - after).elements())
+    again = replace(read, content=current)
     if not came and not went:
-        return Changed(read, f"the rows of {read.name!r} changed their order", current=now)
+        return Changed(read, f"the rows of {read.name!r} changed their order", current=now, again=again)
     reason = f"{read.name!r}: {len(came)} rows came or changed, {len(went)} went or changed"
-    return Changed(read, reason, came, went, now)
+    return Changed(read, reason, came, went, now, again)

@@ -40,7 +40,6 @@ class Answer(Incoming):
         delimited: Literal["length", "chunked", "none", "close"],
         reused: bool,
         max_body: int,
-        reads: Callable[[], None] = _nothing,
         close: Callable[[], None] = _nothing,
     ) -> None:
         self.status = status
@@ -48,7 +47,6 @@ class Answer(Incoming):
         self.delimited = delimited
         self.reused = reused
         self._max_body = max_body
-        self._reads = reads
         self._close = close
         self.trailers = []
 
@@ -70,7 +68,7 @@ class Answer(Incoming):
         TimedOut
             The answer paused for longer than `idle`, or the deadline passed.
         """
-        if self._complete and self.received <= self._max_body:
+        if self.complete and self.received <= self._max_body:
             return self.take()
         pieces: list[bytes] = []
         size = 0
@@ -94,7 +92,7 @@ class Answer(Incoming):
     def abandon(self) -> None:
         """The same at once, from code that is not async; whoever waits for a piece gets an `ExchangeError`."""
         self.drop()
-        if not self._complete and self._error is None:
+        if not self.complete and self._error is None:
             self._error = ExchangeError("the answer was closed before its end", received=self.received)
             self._close()
             self._wake()
@@ -111,6 +109,6 @@ class Answer(Incoming):
 
     def fail(self, error: ExchangeError) -> None:
         """The body will not be complete. What came before can still be read; then the error is raised."""
-        if not self._complete and self._error is None:
+        if not self.complete and self._error is None:
             self._error = error
             self._wake()

@@ -22,7 +22,7 @@ from typing import Any
 from headrace.core.errors import ExchangeError, Interrupted, Misuse
 from headrace.http1 import headers as fields
 from headrace.http1.answer import Answer
-from headrace.http1.headers import Fields
+from headrace.http1.headers import Field, Fields
 from headrace.http1.limits import ClientLimits
 from headrace.http1.link import NEVER, Link
 from headrace.http1.origin import Origin
@@ -36,6 +36,7 @@ _TARGET = re.compile(rb"[/*][\x21-\x22\x24-\x7e]*")
 _KNOWN: set[bytes] = set()
 _MANY_TARGETS = 1024
 _LONG_TARGET = 256
+_MANY_BEGINS = 256
 _SENDS_BODY = frozenset({b"POST", b"PUT", b"PATCH", b"QUERY"})
 
 
@@ -58,6 +59,7 @@ class Client:
         self._reaper: asyncio.TimerHandle | None = None
         self._uploads: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._begins: dict[tuple[bytes, Origin, tuple[Field, ...]], bytes] = {}
 
     async def request(
         self,
@@ -102,7 +104,10 @@ class Client:
         """
         now = (self._loop or self._begin()).time()
         deadline = NEVER if timeout is None else now + timeout
-        data = _message(method, origin, target, headers, body, length)
+        if isinstance(headers, tuple) and isinstance(body, bytes) and method == b"POST":
+            data = self._post(origin, target, headers, body)
+        else:
+            data = _message(method, origin, target, headers, body, length)
         pool = self._pools.get(origin) or self._pool(origin)
         link = pool.take(now) or await pool.acquire(deadline)
         gaps = (NEVER if first_byte is None else first_byte, NEVER if idle is None else idle)
@@ -181,6 +186,17 @@ class Client:
             with contextlib.suppress(asyncio.CancelledError):
                 await upload
             raise
+
+    def _post(self, origin: Origin, target: bytes, headers: tuple[Field, ...], body: bytes) -> bytes:
+        """The same message as `_message` writes. Callers of an API have few heads, which differ only in the length."""
+        key = (target, origin, headers)
+        begin = self._begins.get(key)
+        if begin is None:
+            head = _message(b"POST", origin, target, headers, b"", None)
+            begin = head.removesuffix(b"0\r\n\r\n")
+            if len(self._begins) < _MANY_BEGINS:
+                self._begins[key] = begin
+        return b"%b%d\r\n\r\n%b" % (begin, len(body), body)
 
     def _pool(self, origin: Origin) -> Pool:
         tls = (self._tls or _default_tls()) if origin.scheme == "https" else None

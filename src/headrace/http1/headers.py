@@ -70,15 +70,14 @@ def write(first_line: bytes, fields: Fields, last_lines: bytes, body: bytes = b"
     >>> write(b"GET / HTTP/1.1\\r\\n", [(b"host", b"a")], b"")
     b'GET / HTTP/1.1\\r\\nhost: a\\r\\n\\r\\n'
     """
-    lines = [b": ".join(field) for field in fields]
-    if not lines:
+    if not fields:
         return b"%b%b\r\n%b" % (first_line, last_lines, body)
-    for name, _ in fields:
-        if name not in _KNOWN:
+    if not _KNOWN.issuperset(dict(fields)):
+        for name, _ in fields:
             _learn(name)
-    middle = b"\r\n".join(lines)
+    middle = b"\r\n".join(map(b": ".join, fields))
     # One count over the whole is ten times cheaper than a pattern over every value.
-    breaks = len(lines) - 1
+    breaks = len(fields) - 1
     if middle.count(b"\r") != breaks or middle.count(b"\n") != breaks or b"\0" in middle:
         raise Misuse("a header value holds a line break or NUL", hint="encode the value, or leave the header out")
     return b"%b%b\r\n%b\r\n%b" % (first_line, middle, last_lines, body)

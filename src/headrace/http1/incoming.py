@@ -10,10 +10,6 @@ from headrace.core.errors import HttpError
 from headrace.http1.headers import Field
 
 
-def _nothing() -> None:
-    """Before a connection listens, nobody needs to know that a body is read."""
-
-
 class Incoming:
     """What has come and was not read; an async iterator over it.
 
@@ -23,6 +19,8 @@ class Incoming:
         Bytes that came.
     buffered
         Bytes of them that were not read.
+    complete
+        Whether all of the body has come.
     trailers
         Fields after a chunked body; complete when the body is.
     """
@@ -33,23 +31,19 @@ class Incoming:
     _first = b""
     # Nearly always a body comes in one piece, or each piece is read before the next comes.
     _rest: list[bytes] | None = None
-    _complete = False
+    complete = False
     _error: HttpError | None = None
     _waiter: asyncio.Future[None] | None = None
-    _reads: Callable[[], None] = staticmethod(_nothing)
+    _reads: Callable[[], None] | None = None
+    # Nobody, as long as the connection need not know that the body is read.
     trailers: list[Field]
 
     # For who reads it
 
     @property
-    def complete(self) -> bool:
-        """Whether all of the body has come."""
-        return self._complete
-
-    @property
     def whole(self) -> bool:
         """Whether all of the body has come, and nothing went wrong: `take` gives what is left of it."""
-        return self._complete and self._error is None
+        return self.complete and self._error is None
 
     def __aiter__(self) -> Self:
         return self
@@ -60,7 +54,7 @@ class Incoming:
         while not piece:
             if self._error is not None:
                 raise self._error
-            if self._complete:
+            if self.complete:
                 raise StopAsyncIteration
             await self.wait()
             piece = self.take()
@@ -75,15 +69,17 @@ class Incoming:
             if self._rest is not None:
                 piece += b"".join(self._rest)
                 self._rest = None
-            self._reads()
+            if self._reads is not None:
+                self._reads()
         return piece
 
     async def wait(self) -> None:
         """Wait until there is something to take, or the body is complete, or broken: `check` raises that."""
-        if self._first or self._complete or self._error is not None:
+        if self._first or self.complete or self._error is not None:
             return
         self._waiter = asyncio.get_running_loop().create_future()
-        self._reads()
+        if self._reads is not None:
+            self._reads()
         try:
             await self._waiter
         except asyncio.CancelledError:
@@ -126,7 +122,7 @@ class Incoming:
 
     def finish(self) -> None:
         """The body is complete."""
-        self._complete = True
+        self.complete = True
         if self._waiter is not None:
             self._wake()
 

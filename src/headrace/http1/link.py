@@ -285,7 +285,6 @@ class Link(asyncio.Protocol):
             delimited=delimited,
             reused=self.served > 0,
             max_body=self._limits.max_body,
-            reads=self._resume,
             close=self.abort,
         )
         self._answer = answer
@@ -339,8 +338,9 @@ class Link(asyncio.Protocol):
         self.fail(BadAnswer(f"the answer is not valid HTTP: {why}"))
 
     def _pause(self) -> None:
-        if self._reading:
+        if self._reading and self._answer is not None:
             self._reading = False
+            self._answer.listen(self._resume)
             self._transport.pause_reading()
 
     def _resume(self) -> None:

@@ -39,6 +39,7 @@ class Request(Incoming):
     state: Any = None
     """Free for whoever handles the request."""
     _done: list[Callable[[Request], None]] | None = None
+    _named: dict[bytes, bytes] | None = None
 
     def __init__(
         self, method: bytes, target: bytes, headers: list[Field], *, version: str, keep_alive: bool, length: int | None
@@ -63,6 +64,13 @@ class Request(Incoming):
         """What stands after the first `?`."""
         return self.target.partition(b"?")[2]
 
+    @property
+    def named(self) -> dict[bytes, bytes]:
+        """The headers by name; of one that came several times, the last."""
+        if self._named is None:
+            self._named = dict(self.headers)
+        return self._named
+
     def header(self, name: bytes) -> bytes | None:
         """The first value of a header (name in lower case)."""
         return find(self.headers, name)
@@ -81,7 +89,7 @@ class Request(Incoming):
         BodyRefused
             It is too large, too slow, or no valid HTTP. Left alone, the client gets the right status.
         """
-        if self._complete and self._error is None:
+        if self.complete and self._error is None:
             return self.take()
         pieces = [piece async for piece in self]
         return b"".join(pieces)

@@ -1,7 +1,8 @@
 """The money of attempts: set aside when one starts, settled when it ends.
 
-An attempt that was cancelled or timed out is charged its prompt: providers bill what they have read, and some bill
-the whole answer. One that was refused costs nothing.
+An attempt that was cancelled or timed out is charged its prompt, and what was written of its answer by then: providers
+bill both, and a client that leaves before the last word must not have the answer for nothing. One that was refused
+costs nothing.
 """
 
 from __future__ import annotations
@@ -74,10 +75,10 @@ class Billing:
             return price
 
 
-def read_anyway(call: Call, failure: Failure) -> Usage | None:
-    """What a failed attempt is charged for: its prompt where that may have been read.
+def read_anyway(call: Call, failure: Failure, written: int = 0) -> Usage | None:
+    """What a failed attempt is charged for: its prompt where that may have been read, and what it had written.
 
-    >>> read_anyway(Call("1", 10, 10, 0.0), Failure.TIMEOUT), read_anyway(Call("1", 10, 10, 0.0), Failure.OVERLOADED)
-    (Usage(prompt_tokens=10, output_tokens=0, cached_tokens=0), None)
+    >>> read_anyway(Call("1", 10, 10, 0.0), Failure.TIMEOUT, 4), read_anyway(Call("1", 10, 10, 0.0), Failure.OVERLOADED)
+    (Usage(prompt_tokens=10, output_tokens=4, cached_tokens=0), None)
     """
-    return Usage(call.prompt_tokens, 0) if failure in _READ else None
+    return Usage(call.prompt_tokens, written) if failure in _READ else None

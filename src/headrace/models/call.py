@@ -48,6 +48,9 @@ class Call:
         Whose money it spends; empty: nobody's.
     without
         Upstreams that cannot take it at all, because they do not speak its dialect, say.
+    most_prompt, most_output
+        The most tokens that its prompt and its answer can have, where that is known (0: it is not): what a budget has
+        to set aside, while all else goes by what is usual.
     kind
         What calls have in common that take about as long: the size of their prompts, and whether they are streams.
     """
@@ -63,6 +66,8 @@ class Call:
     repeatable: bool = True
     key: str = ""
     without: frozenset[str] = frozenset()
+    most_prompt: int = 0
+    most_output: int = 0
     kind: tuple[int, bool] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ No prices are shipped: they change, and a stale table is a wrong bill. A table i
 
     currency: USD
     models:
-      gpt-large:   {input: "2.50", cached_input: "1.25", output: "10"}
+      gpt-large:   {input: "2.50", cached_input: "1.25", output: "10", most_output: 16384}
       gpt-*:       {input: "0.15", output: "0.60"}
 
 A name with `*` at its end stands for all that begin so; the longest that fits counts.
@@ -38,6 +38,8 @@ class Price(BaseModel):
     """Prices of one model, per million tokens.
 
     `cached_input` is the price of prompt tokens that the provider had in its cache; like `input` when not given.
+    `most_output` is the most tokens that an answer of the model can have: what is set aside for a request that names no
+    limit of its own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,6 +47,7 @@ class Price(BaseModel):
     input: Money
     output: Money
     cached_input: Money | None = None
+    most_output: Annotated[int, Field(gt=0)] | None = None
 
     def of(self, usage: Usage) -> Decimal:
         """The price of one answer, rounded up to ten digits after the point.
@@ -61,10 +64,18 @@ class Price(BaseModel):
         return Decimal(-(-total // scale)).scaleb(-_DIGITS)
 
     def most(self, call: Call) -> Decimal:
-        """The most that a call can cost: nothing cached, all its output tokens used."""
-        fresh, _, output, scale = self._units
-        total = fresh * call.prompt_tokens + output * call.output_tokens
-        return Decimal(-(-total // scale)).scaleb(-_DIGITS)
+        """The most that a call can cost: nothing cached, the longest prompt and the longest answer that it can have.
+
+        Where nobody names a limit of the answer, neither the request nor the table, it is what is usual.
+
+        >>> price = Price(input=Decimal(0), output=Decimal(1_000_000), most_output=4000)
+        >>> call = Call("1", 10, 50, 0.0)
+        >>> from dataclasses import replace
+        >>> price.most(replace(call, most_output=300)), price.most(call)
+        (Decimal('300.0000000000'), Decimal('4000.0000000000'))
+        """
+        output = call.most_output or self.most_output or 0
+        return self.of(Usage(max(call.prompt_tokens, call.most_prompt), max(call.output_tokens, output)))
 
     @cached_property
     def _units(self) -> tuple[int, int, int, int]:

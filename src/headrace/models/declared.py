@@ -37,6 +37,12 @@ class DeclaredModel:
     fallback: DeclaredModel | None = None
     where: str = ""
 
+    @property
+    def priced(self) -> bool:
+        """Whether every upstream, those of its fallbacks included, has a price. Without, no budget can be held."""
+        own = all(self.prices.find(one.spec(self.name).model) is not None for one in self.upstreams)
+        return own and (self.fallback is None or self.fallback.priced)
+
     def tiers(self) -> list[tuple[Provider, int, str]]:
         """Every upstream with its tier and the model that declares it: those of the fallback come after all others."""
         own = [(one, one.spec("").tier, self.name) for one in self.upstreams]

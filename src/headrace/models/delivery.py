@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from decimal import Decimal
 from typing import Protocol
 
 from headrace.core.errors import StreamBroken
 from headrace.models.call import Usage
+from headrace.models.failure import Failure
 from headrace.models.provider import Failed, Incoming, Whole
+
+_LOG = logging.getLogger(__name__)
 
 
 class _Owner(Protocol):
@@ -87,6 +91,13 @@ class Delivery:
         except asyncio.CancelledError:
             await self.aclose()
             raise
+        # The boundary to kinds of upstreams, as in `RoutedModel`: a call must not stay open because they raise.
+        except Exception as error:
+            _LOG.exception("the answer of %s raised", self.upstream)
+            failed = Failed(Failure.SERVER_ERROR, f"it raised {type(error).__name__}")
+            incoming.stop()
+            self._owner.broke(self, failed)
+            raise self._broken(failed) from error
         finally:
             self.waiting = False
         if not complete:

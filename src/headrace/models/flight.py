@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -29,6 +30,8 @@ class Running:
         When a stream that has begun is taken for stalled (instant).
     armed
         The next instant at which a timer looks at it.
+    came
+        Tokens of its stream that have come, about.
     """
 
     flight: Flight
@@ -39,6 +42,7 @@ class Running:
     hedge_at: float | None = None
     idle_by: float = 0.0
     armed: float = 0.0
+    came: int = 0
 
     @property
     def begun(self) -> bool:
@@ -57,6 +61,19 @@ class Running:
     def flowing(self, now: float) -> bool:
         """Whether its answer is coming in."""
         return self.begun and now < self.idle_by
+
+    def written(self, now: float) -> int:
+        """Tokens of its answer that were written by now, as far as one can tell, for the bill of one that is cut off.
+
+        Of an answer that is no stream nobody sees that: it is the share of its usual length that its time is of the
+        usual time.
+        """
+        call = self.attempt.call
+        if call.stream:
+            return self.came
+        usual = self.upstream.latencies.usual(now, call)
+        share = (now - self.attempt.started) / usual if usual > 0 else 0.0
+        return math.ceil(call.output_tokens * min(share, 1.0))
 
     def late(self, now: float) -> bool:
         """Whether one of its times is over."""

@@ -75,3 +75,12 @@ class Lane:
     def remove(self, ticket: int) -> None:
         """Take a call away that is somewhere in the queue."""
         del self._since[ticket]
+        # Clients that come and go while the head cannot start must not fill the memory with what is gone.
+        if len(self._heap) > 64 + 2 * len(self._since):
+            self._heap = [one for one in self._heap if one[1] in self._since]
+            heapq.heapify(self._heap)
+
+    @property
+    def kept(self) -> int:
+        """Calls in memory, those that are gone and not yet forgotten included."""
+        return len(self._heap)

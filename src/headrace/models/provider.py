@@ -67,12 +67,19 @@ class Incoming(Protocol):
         What the upstream said about its limits.
     complete
         Whether nothing is missing any more: the end mark was seen. `usage` is then final.
+    written
+        Tokens that have come so far, about: what an answer that is cut off is charged for.
     """
 
     status: int
     headers: Sequence[tuple[bytes, bytes]]
     limits: Limits
     complete: bool
+
+    @property
+    def written(self) -> int:
+        """See above."""
+        ...
 
     @property
     def usage(self) -> Usage | None:
@@ -119,6 +126,11 @@ class Whole:
         self.complete = True
         self._body = body
 
+    @property
+    def written(self) -> int:
+        """It is whole: its usage says more."""
+        return 0
+
     async def next(self) -> bytes:
         """The body, once."""
         return self.take()
@@ -139,10 +151,16 @@ class Carrier(Protocol):
         """Why this upstream cannot take such a request at all (its dialect, say); empty when it can."""
         ...
 
-    async def begin(self, request: ModelRequest) -> Incoming:
+    async def begin(self, request: ModelRequest, until: float) -> Incoming:
         """Send a request; returns with the whole answer, or with the first content of a stream.
 
         Cancelled, it ends the attempt at the upstream at once.
+
+        Parameters
+        ----------
+        until
+            The instant (seconds of the monotonic clock) at which the attempt ends, its stream included: whoever asked
+            cancels it then. It is told so that nothing is begun for it that could not end in time.
 
         Raises
         ------

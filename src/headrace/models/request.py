@@ -25,17 +25,19 @@ class Dialect(enum.StrEnum):
     """Any JSON in, any JSON out: model servers of one's own, and models in worker processes."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ModelRequest:
     """One request to a model, before it is known which upstream answers it.
+
+    A value, though not frozen: a frozen one takes three times as long to make. So are its `Terms`.
 
     Attributes
     ----------
     dialect
         Of the body, and of the answer that is wanted.
     body
-        JSON as the client sent it: where upstream and client speak the same dialect it is passed on byte for byte, but
-        for the fields that a provider sets (`model`).
+        JSON as the client sent it: where upstream and client speak the same dialect its fields are passed on as they
+        are, but for those that a provider sets (`model`).
     document
         The same, parsed.
     stream
@@ -57,7 +59,7 @@ class ModelRequest:
     repeatable: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Terms:
     """On whose account and until when a request runs.
 

@@ -243,6 +243,9 @@ class RoutedModel:
             stream=request.stream,
             repeatable=request.repeatable,
             key=terms.key,
+            # No token is shorter than a byte. Of what is not in the body (a picture's address), nobody here knows more.
+            most_prompt=size,
+            most_output=request.max_output_tokens or 0,
             without=frozenset([name for name, _ in refused]) if refused else _NOBODY,
         )
 
@@ -250,8 +253,10 @@ class RoutedModel:
 
     async def _attempt(self, ask: _Ask, attempt: Attempt) -> None:
         """Make an attempt up to where its answer begins."""
+        clock = attempt.clock
+        until = clock.end if ask.request.stream else min(clock.first_token, clock.end)  # its first byte is its last
         try:
-            incoming = await self._carriers[attempt.upstream].begin(ask.request)
+            incoming = await self._carriers[attempt.upstream].begin(ask.request, until)
         except Failed as failed:
             self._failed(ask, attempt.id, failed)
         # The boundary to kinds of upstreams and to functions of users: a call must not hang because they raise.
@@ -298,7 +303,7 @@ class RoutedModel:
         if delivery.incoming.complete and ask is not None:
             self._ended(ask, delivery.attempt, delivery.incoming)
         elif ask is not None:
-            self.router.on_progress(self._clock.monotonic(), delivery.attempt)
+            self.router.on_progress(self._clock.monotonic(), delivery.attempt, delivery.incoming.written)
 
     def broke(self, delivery: Delivery, failed: Failed) -> None:
         """A stream broke off."""
@@ -385,7 +390,10 @@ class RoutedModel:
         delivery, last = ask.delivered, ask.last
         failure = refused.failure
         message = f"the model {self.name!r} gave no answer: {_WHY[refused.reason]}"
-        message += f"; {last.message}" if last is not None and refused.reason in _TELLS else ""
+        if refused.reason in _TELLS and last is not None:
+            message += f"; {last.message}"
+        elif refused.reason is Reason.FAILED and failure is not None:
+            message += f" ({failure.value})"
         if delivery is not None and not delivery.incoming.complete:
             self._flowing.pop(delivery.attempt, None)
             why = last.message if last is not None and refused.reason is Reason.BROKEN else _WHY[refused.reason]
@@ -446,7 +454,7 @@ _WHY = {
     Reason.DEADLINE: "its deadline passed",
     Reason.SHED: "it was turned away, so that others are served in time",
     Reason.QUEUE_FULL: "too many wait already",
-    Reason.OVER_BUDGET: "its key has not enough money left",
+    Reason.OVER_BUDGET: "the budget that pays for it has not enough left",
     Reason.FAILED: "its attempts failed",
     Reason.BROKEN: "it broke off after a part was seen",
     Reason.CANCELLED: "nobody waits any more",
@@ -456,5 +464,5 @@ _HINTS = {
     Reason.DEADLINE: "give it more time, or look at why its upstreams are slow",
     Reason.SHED: "try again after `retry_after` seconds",
     Reason.QUEUE_FULL: "try again after `retry_after` seconds",
-    Reason.OVER_BUDGET: "wait for the next period, or raise the budget of the key",
+    Reason.OVER_BUDGET: "wait for the next period, or raise the budget",
 }

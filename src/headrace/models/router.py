@@ -148,11 +148,13 @@ class Router:
             self._begin(now, running, actions)
         return self._pump(now, actions)
 
-    def on_progress(self, now: float, attempt: int) -> None:
-        """More of the answer came: the stream is not stalled."""
+    def on_progress(self, now: float, attempt: int, written: int = 0) -> None:
+        """More of the answer came: the stream is not stalled. `written`: tokens that have come so far, about."""
         running = self._running.get(attempt)
         if running is not None:
             running.idle_by = now + running.attempt.clock.idle
+            if written > running.came:
+                running.came = written
 
     def on_end(self, now: float, attempt: int, usage: Usage | None, limits: Limits = NOTHING) -> list[Action]:
         """An attempt's answer is complete."""
@@ -200,7 +202,7 @@ class Router:
 
     def _passes(self, now: float, call: Call) -> bool:
         """Whether a call that comes need not queue: nobody waits, and its deadline leaves enough."""
-        if len(self.admission):
+        if self.admission.places:
             return False
         if not self.admission.rules.enabled:
             return True
@@ -218,9 +220,9 @@ class Router:
         while self._timers and self._timers[0][2] not in self._flights:
             heapq.heappop(self._timers)
         self._unblocked = math.inf
-        if not len(self.admission):
+        if not self.admission.places:
             return actions
-        while len(self.admission):
+        while self.admission.places:
             able: list[Upstream] = []
 
             def fits(call: Call, able: list[Upstream] = able) -> bool:
@@ -234,7 +236,7 @@ class Router:
                 break
             flight = self._flights[found.call.id]
             self._start(now, flight, able, actions)
-        waiting = self.admission.peek() if len(self.admission) else None
+        waiting = self.admission.peek() if self.admission.places else None
         if waiting is not None:
             self._unblocked = now + max(self.selection.wait(now, waiting), _TICK)
         return actions
@@ -347,7 +349,8 @@ class Router:
         flight, name = running.flight, running.upstream.name
         self._close(running)
         running.upstream.fail(now, running.lease, failure, limits)
-        self._pay(running, read_anyway(flight.call, failure))
+        written = 0 if failure is Failure.CONNECTION and not flight.call.stream else running.written(now)
+        self._pay(running, read_anyway(flight.call, failure, written))
         flight.failures += 1
         flight.last = failure
         flight.tried |= {name}
@@ -404,7 +407,7 @@ class Router:
         """Stop an attempt that is not needed any more."""
         self._close(running)
         running.upstream.give_up(now, running.lease, overtaken=overtaken)
-        self._pay(running, read_anyway(running.attempt.call, Failure.CANCELLED))
+        self._pay(running, read_anyway(running.attempt.call, Failure.CANCELLED, running.written(now)))
         actions.append(Stop(running.attempt))
 
     def _close(self, running: Running) -> None:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 _ZERO = Decimal(0)
+_DAY = 86_400.0
 
 
 @dataclass(slots=True)
@@ -22,9 +23,9 @@ class _Account:
     reserved: Decimal = _ZERO
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Hold:
-    """Money that is set aside for one attempt."""
+    """Money that is set aside for one attempt. Not frozen: each call makes several, and a frozen one takes longer."""
 
     key: str
     amount: Decimal
@@ -127,10 +128,17 @@ class Monthly(Spending):
     (23640, 23641, 30.0)
     """
 
+    _day: float = field(default=-1.0, init=False)
+    _month: int = field(default=0, init=False)
+
     def which(self, now: float) -> int:
         """Months since the year 0."""
-        at = datetime.fromtimestamp(now, UTC)
-        return at.year * 12 + at.month - 1
+        # The calendar is asked once a day, not several times for each call.
+        day = now // _DAY
+        if day != self._day:
+            at = datetime.fromtimestamp(now, UTC)
+            self._day, self._month = day, at.year * 12 + at.month - 1
+        return self._month
 
     def wait(self, now: float) -> float:
         """Seconds until the first of the next month."""

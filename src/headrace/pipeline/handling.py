@@ -122,7 +122,7 @@ class Handling:
             Stages(now),
             policy=endpoint.policy,
             reask=endpoint.reask,
-            account=f"endpoint:{endpoint.path}",
+            account=endpoint.account,
             instead=work.instead,
             failure=work.failure,
             shadow=work.shadow,
@@ -261,9 +261,13 @@ class Handling:
             )
 
     async def _repair(self, run: Run, value: Any, check: Check) -> tuple[Any, Check]:
-        """The answer made right, and what became of what it is built on now."""
-        gone = {id(changed.read) for changed in check.changed}
-        run.reads[:] = [read for read in run.reads if id(read) not in gone]
+        """The answer made right, and what became of what it is built on now.
+
+        The repair is told what is there now instead of what was read, so that is what its answer is built on: it stays
+        in the read set. Without it, an answer would be called unchanged, and kept, whatever became of those rows.
+        """
+        instead = {id(changed.read): changed.again or changed.read for changed in check.changed}
+        run.reads[:] = [instead.get(id(read), read) for read in run.reads]
         repaired = await self.call(run, self.endpoint.on_stale.fix, value, check.changed, Context(run))
         return self.fit(run, repaired), await self.validate(run.reads, run.deadline)
 

@@ -45,7 +45,10 @@ class KeptAnswers:
         facts.cache = "hit"
         if found.readset.reads:
             facts.stale, facts.unchanged_as_of = "unchanged", found.as_of
-        facts.reads = [ReadAge(read.name, None, str(read.status or "unknown")) for read in found.readset.reads]
+        facts.reads = [
+            ReadAge(read.name, None if age is None else age / 1000, str(read.status or "unknown"))
+            for read, age in zip(found.readset.reads, found.ages, strict=True)
+        ]
         return Answer(facts, found.body)
 
     def keep(self, work: Work, question: str, body: bytes, seconds: float) -> None:

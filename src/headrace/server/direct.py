@@ -30,12 +30,11 @@ class Direct:
     def __call__(self, request: Request) -> Response | Awaitable[Response] | None:
         """The answer; None: it goes through ASGI."""
         if request.target.startswith(_PREFIX):
-            headers = dict(request.headers)
-            return self._admit(request, headers, keys=True) or self._read(request, headers)
+            return self._admit(request, request.named, keys=True) or self._read(request, request.named)
         for one in self._handlers:
             handler = one.find(request)
             if handler is not None:
-                refusal = self._admit(request, dict(request.headers), keys=not one.checks_keys)
+                refusal = self._admit(request, request.named, keys=not one.checks_keys)
                 return refusal or self._handle(request, handler)
         return None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 ROUTES = (
@@ -51,6 +52,7 @@ _CELLS = _STRIDE * len(ROUTES)
 _BYTES = _CELLS * 8
 
 
+@lru_cache(maxsize=256)
 def route_of(path: str) -> int:
     """The index in `ROUTES` of a request path.
 

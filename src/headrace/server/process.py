@@ -75,6 +75,8 @@ def main() -> int:
     """Run one child until it is told to stop; the exit status."""
     charge = msgspec.json.decode(sys.stdin.buffer.readline(), type=Charge)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    wanted = os.environ.get("HEADRACE_LOG", "").upper()
+    logging.getLogger("headrace").setLevel(wanted if wanted in logging.getLevelNamesMapping() else logging.INFO)
     logging.getLogger("mcp").setLevel(logging.WARNING)
     # Ctrl-C reaches the whole group; the parent says when it is time.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -184,6 +186,9 @@ def _serving(charge: Charge) -> None:
     # What was loaded so far stays: the collector need not walk through it again with every full collection.
     gc.collect()
     gc.freeze()
+    # What a request makes lives as long as the request. At the default of 700, a worker with dozens of requests in
+    # flight would look through all of theirs again and again.
+    gc.set_threshold(20_000, 10, 10)
     _report(charge, {"ready": True})
 
 

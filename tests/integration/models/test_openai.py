@@ -36,6 +36,29 @@ async def test_only_the_model_is_set_and_all_else_keeps_its_bytes(start: Any) ->
     assert upstream.targets == [b"/v1/chat/completions"]
 
 
+@pytest.mark.parametrize("model", [None, "llm"])
+async def test_a_field_that_is_there_twice_is_sent_once(start: Any, model: str | None) -> None:
+    """Which of the two counts is not the same everywhere: a client must not ask for one model and get another."""
+    upstream = await start(answers())
+    body = b'{"model":"dear","max_tokens":9,"messages":[], "mod\\u0065l":"llm","max_tokens":1}'
+    request = ModelRequest(Dialect.CHAT, body, json.loads(body), False, 10)
+    async with running(OpenAI(upstream.url, model=model)) as run:
+        await (await run.llm.send(request, run.terms())).read()
+    assert upstream.bodies == [b'{"model":"llm","max_tokens":1,"messages":[]}']
+
+
+@pytest.mark.parametrize("twin", ["Model", "MAX_TOKENS", "max_to\u212aens", "\u017ftream"])
+async def test_a_field_that_some_servers_take_for_another_is_refused(start: Any, twin: str) -> None:
+    """Servers in Go match names without their case: `Model` would choose another model than the one that is paid."""
+    upstream = await start(answers())
+    body = json.dumps({"model": "llm", "messages": [], twin: "dear"}).encode()
+    request = ModelRequest(Dialect.CHAT, body, json.loads(body), False, 10)
+    async with running(OpenAI(upstream.url)) as run:
+        with pytest.raises(ModelRefused, match="is not known here: write") as caught:
+            await run.llm.send(request, run.terms())
+    assert (caught.value.failure, upstream.asked) == ("bad_request", [])
+
+
 async def test_a_reply_says_what_it_took_and_what_it_cost(start: Any) -> None:
     upstream = await start(answers())
     async with running(OpenAI(upstream.url, model="m", name="a"), prices=PRICES) as run:
@@ -121,6 +144,18 @@ async def test_the_key_and_headers_are_sent_and_shown_nowhere(start: Any, caplog
     told = f"{provider!r} {caught.value} {caplog.text} {run.notes.calls}"
     assert "secret" not in told
     assert (caught.value.failure, caught.value.status) == ("credentials", 401)
+
+
+@pytest.mark.parametrize("status", [400, 401, 500, 200])
+async def test_a_key_that_an_upstream_repeats_is_told_to_nobody(start: Any, status: int) -> None:
+    said = '{"error": {"message": "the key sk-very-secret and the team t-very-secret are wrong", "type": "x"}}'
+    upstream = await start(answers(status, said))
+    provider = OpenAI(upstream.url, key="SOME_KEY", headers={"X-Team": "t-very-secret"})
+    async with running(provider, environment={"SOME_KEY": "sk-very-secret"}) as run:
+        with pytest.raises(ModelRefused) as caught:
+            await run.ask()
+    assert "very-secret" not in f"{caught.value} {caught.value.body!r}"
+    assert "the key *** and the team ***" in str(caught.value)
 
 
 async def test_a_missing_key_is_named_when_the_app_runs() -> None:

@@ -16,10 +16,12 @@ from headrace.models.affinity import preferred
 from headrace.models.balancer import Balancer, Load
 from headrace.models.breaker import Breaker, BreakerRules, State
 from headrace.models.call import Call
+from headrace.models.codel import Codel
 from headrace.models.cost import Prices
 from headrace.models.deadline import Timeouts
 from headrace.models.failure import Failure, Where, classify
 from headrace.models.headers import Limits, Window, read_limits
+from headrace.models.lane import Lane
 from headrace.models.latency import Latencies
 from headrace.models.quota import Quota
 from headrace.models.retry import RetryRules
@@ -306,3 +308,13 @@ def test_a_broken_table_of_prices_is_refused(text: str) -> None:
 def test_a_table_of_prices_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(DeclarationError, match=r"prices\.yaml"):
         Prices.load(tmp_path / "prices.yaml")
+
+
+def test_a_lane_forgets_calls_that_are_gone_while_its_head_cannot_start() -> None:
+    lane = Lane("t", Codel())
+    lane.push(0.0, Call("head", 1, 1, 5.0))
+    for number in range(10_000):
+        lane.remove(lane.push(0.0, Call(str(number), 1, 1, 60.0)))
+    head = lane.head()
+    assert head is not None
+    assert (head.id, len(lane), lane.kept < 100) == ("head", 1, True)

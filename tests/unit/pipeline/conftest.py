@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -49,15 +50,23 @@ class Shelf:
         self.delay = 0.0
         self.complete: int | None = None
         self.policies: list[FreshnessPolicy | None] = []
+        self.untils: list[float] = []
 
     def put(self, key: str, name: str, price: float = 5.0) -> None:
         """A row changes."""
         self.rows[key] = (name, price)
 
     async def read(
-        self, view: str, params: Mapping[str, Any], *, policy: FreshnessPolicy | None = None, max_age: int | None = None
+        self,
+        view: str,
+        params: Mapping[str, Any],
+        *,
+        policy: FreshnessPolicy | None = None,
+        max_age: int | None = None,
+        until: float = math.inf,
     ) -> ContextValue:
         """The menu of a restaurant."""
+        self.untils.append(until)
         self.policies.append(policy)
         if self.delay:
             await self.clock.sleep(self.delay)
@@ -65,7 +74,13 @@ class Shelf:
         return self._value(view, {"restaurant_id": key}, key)
 
     async def get(
-        self, table: str, key: Any, *, policy: FreshnessPolicy | None = None, max_age: int | None = None
+        self,
+        table: str,
+        key: Any,
+        *,
+        policy: FreshnessPolicy | None = None,
+        max_age: int | None = None,
+        until: float = math.inf,
     ) -> ContextValue:
         """One row."""
         return self._value(table, {"restaurant_id": key}, key)
@@ -81,7 +96,14 @@ class Shelf:
     def validate(self, readset: ReadSet) -> Validity:
         """What is no longer what it was."""
         changed = [
-            Changed(read, f"{read.name!r}: 1 rows came or changed", [now], [read.content[0]])
+            Changed(
+                read,
+                f"{read.name!r}: 1 rows came or changed",
+                [now],
+                [read.content[0]],
+                (now,),
+                replace(read, content=(now,)),
+            )
             for read in readset.reads
             if (now := self._row(str(read.bindings["restaurant_id"]))) != read.content[0]
         ]
@@ -89,7 +111,7 @@ class Shelf:
 
     def current(self, readset: ReadSet) -> Present:
         """Whether the same reads now would show the same."""
-        return Present(self.validate(readset).changed, self.clock.now(), readset)
+        return Present(self.validate(readset).changed, self.clock.now(), readset, tuple(1500 for _ in readset.reads))
 
     def frontiers(self, readset: ReadSet) -> dict[str, int | None]:
         """Up to when the table is complete."""

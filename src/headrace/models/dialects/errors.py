@@ -85,7 +85,7 @@ def error_of(body: bytes) -> Any:
     """The error that the body of a refusal tells; None when it is no such document."""
     try:
         document = msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if not isinstance(document, dict):
         return None

@@ -6,6 +6,8 @@ import re
 
 _END = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n")
 _LINE = re.compile(rb"\r\n|\n|\r")
+_LARGE = 64 * 1024
+"""Bytes of an event from which on it is put together once, at its end: doing it with each piece costs their square."""
 
 
 class Splitter:
@@ -18,22 +20,54 @@ class Splitter:
     ([b'data: 1\\n\\n'], [b'data: 2\\n\\n'], b'')
     """
 
-    __slots__ = ("rest",)
+    __slots__ = ("_large", "_rest", "_size", "_tail")
 
     def __init__(self) -> None:
-        self.rest = b""
+        self._rest = b""
+        self._large: list[bytes] = []
+        self._tail = b""
+        self._size = 0
+
+    @property
+    def rest(self) -> bytes:
+        """What came of an event that is not complete."""
+        return b"".join(self._large) if self._large else self._rest
+
+    @property
+    def pending(self) -> int:
+        """How many bytes that is."""
+        return self._size if self._large else len(self._rest)
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The events that are complete now."""
-        data = self.rest + piece if self.rest else piece
+        if self._large:
+            return self._more(piece)
+        data = self._rest + piece if self._rest else piece
         if b"\r" not in data:
             if data.endswith(b"\n\n") and data.find(b"\n\n") == len(data) - 2:
-                self.rest = b""
+                self._rest = b""
                 return [data]
             parts = data.split(b"\n\n")
-            self.rest = parts.pop()
+            self._keep(parts.pop())
             return [part + b"\n\n" for part in parts]
         return self._slow(data)
+
+    def _more(self, piece: bytes) -> list[bytes]:
+        """More of a large event: it is looked at again as a whole only when its end has come."""
+        window = self._tail + piece
+        if _END.search(window) is None:
+            self._large.append(piece)
+            self._size += len(piece)
+            self._tail = window[-3:]
+            return []
+        self._rest, self._large = b"".join(self._large), []
+        return self.feed(piece)
+
+    def _keep(self, rest: bytes) -> None:
+        if len(rest) <= _LARGE:
+            self._rest = rest
+            return
+        self._rest, self._large, self._size, self._tail = b"", [rest], len(rest), rest[-3:]
 
     def _slow(self, data: bytes) -> list[bytes]:
         events: list[bytes] = []
@@ -44,7 +78,7 @@ class Splitter:
                 break
             events.append(data[at : found.end()])
             at = found.end()
-        self.rest = data[at:]
+        self._keep(data[at:])
         return events
 
 

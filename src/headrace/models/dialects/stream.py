@@ -30,6 +30,9 @@ from headrace.models.provider import Failed
 _LARGEST = 16 * 1024 * 1024
 """Bytes of one event: an image in one piece is some megabytes."""
 
+_FRAME = 400
+"""Bytes of an event around its text: ids, names, the time; what is beyond is text, four bytes to a token."""
+
 
 class StreamReader:
     """Reads the stream of one answer, and gives on what its client is to have. One class per dialect.
@@ -44,15 +47,18 @@ class StreamReader:
         Why no more will come; what was given before is right.
     usage
         As far as it was told.
+    written
+        Tokens that have come, about: an event is one, and more where it is long.
     """
 
-    __slots__ = ("_splitter", "begun", "ended", "failed", "usage")
+    __slots__ = ("_splitter", "begun", "ended", "failed", "usage", "written")
 
     def __init__(self) -> None:
         self.begun = False
         self.ended = False
         self.failed: Failed | None = None
         self.usage: Usage | None = None
+        self.written = 0
         self._splitter = Splitter()
 
     def feed(self, piece: bytes) -> bytes:
@@ -62,19 +68,27 @@ class StreamReader:
             if self.failed is not None or self.ended:
                 break
             name, data = parse(event)
+            size = len(data)
+            if size:
+                self.written += 1 if size < _FRAME else 1 + (size - _FRAME) // 4
             try:
                 given = self._take(event, name, data) if data else self._comment(event)
             except Failed as failed:
                 self.failed = failed
                 break
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 self.failed = Failed(
                     Failure.SERVER_ERROR, f"an event of the stream is no JSON: {error}: {data[:100]!r}"
                 )
                 break
+            # The boundary to whatever an upstream sends: what no translation has thought of breaks the stream.
+            except Exception as error:
+                what = f"an event of the stream is not as its dialect says ({type(error).__name__}): {data[:100]!r}"
+                self.failed = Failed(Failure.SERVER_ERROR, what)
+                break
             if given:
                 passed.append(given)
-        if len(self._splitter.rest) > _LARGEST:
+        if self._splitter.pending > _LARGEST:
             self.failed = Failed(Failure.SERVER_ERROR, f"an event of the stream is longer than {_LARGEST} bytes")
         return passed[0] if len(passed) == 1 else b"".join(passed)
 

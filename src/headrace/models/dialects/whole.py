@@ -73,7 +73,7 @@ def check_whole(dialect: Dialect, body: bytes) -> Usage | None:
     except msgspec.ValidationError:
         # A strange `usage` must not fail an answer that is good.
         found = _lenient(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _no_json(error, body) from None
     if found.error is not None and (found.error or found.error == ""):
         failure, message = read_error(found.error)
@@ -88,7 +88,7 @@ def check_whole(dialect: Dialect, body: bytes) -> Usage | None:
 def _lenient(body: bytes) -> _Lenient:
     try:
         return _DECODE_LENIENT.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _no_json(error, body) from None
 
 

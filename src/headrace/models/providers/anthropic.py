@@ -23,7 +23,7 @@ from headrace.models.request import Dialect, ModelRequest
 class Anthropic(HttpProvider):
     """A server that speaks Anthropic's messages.
 
-    Bodies of messages are passed on byte for byte, but for `model`. Requests of chat are translated, both ways
+    Fields of messages are passed on byte for byte, but for `model`. Requests of chat are translated, both ways
     (`dialects/chat_as_messages.py` says how).
 
     Parameters
@@ -84,9 +84,7 @@ class Anthropic(HttpProvider):
         return HttpCarrier(self.name, opening.client, opening.clock, self.origin, headers, routes)
 
     def _plain(self, request: ModelRequest) -> bytes:
-        if self.model is None or request.document.get("model") == self.model:
-            return request.body
-        return set_fields(request.body, model=self.model)
+        return set_fields(request.body) if self.model is None else set_fields(request.body, model=self.model)
 
     def _chat(self, clock: Clock) -> Route:
         """Clients that speak chat."""

@@ -2,27 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import msgspec
 
 from headrace.models.dialects.untranslatable import Untranslatable
+from headrace.models.failure import Failure
+from headrace.models.provider import Failed
 from headrace.models.request import ModelRequest
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
+_GUARDED = frozenset(
+    {
+        "model", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens", "max_output_tokens", "store",
+        "background", "tools",
+    }
+)  # fmt: skip
+"""What keys, limits and prices are judged by. Each must mean to the upstream what it meant here."""
+_HARMLESS: set[str] = set(_GUARDED)
+_MANY = 1024
 
 
 def set_fields(body: bytes, **values: Any) -> bytes:
     """The document with these fields set; every other value keeps its bytes, numbers and escapes included.
 
+    A field that is there twice is written once, as it was read here: the last one counts, and some servers take the
+    first. Some others (in Go, Ollama among them) take `Model` for `model`: such a twin is refused.
+
+    Raises
+    ------
+    Failed
+        A field differs from a known one in upper and lower case only.
+
     >>> set_fields(b'{"model": "a", "top_p":1.0,"n": 1e0}', model="b", stream=True)
     b'{"model":"b","top_p":1.0,"n":1e0,"stream":true}'
     """
     fields: dict[str, Any] = _FIELDS.decode(body)
+    if not fields.keys() <= _HARMLESS:
+        _check(fields)
     fields.update(values)
     return _ENCODER.encode(fields)
+
+
+def _check(names: Iterable[str]) -> None:
+    """Judge names once; they repeat."""
+    for name in names:
+        known = name.casefold()
+        if known in _GUARDED and name != known:
+            raise Failed(Failure.BAD_REQUEST, f"the field {name!r} is not known here: write {known!r}")
+        if len(_HARMLESS) < _MANY and len(name) < 64:
+            _HARMLESS.add(name)
 
 
 def asks_usage(request: ModelRequest) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -26,8 +27,33 @@ _PASSED = frozenset(
     {b"content-type", b"x-request-id", b"request-id", b"openai-version", b"openai-processing-ms", b"openai-model"}
 )
 """Headers of an answer that concern whoever asked. Limits and names of accounts are not theirs to see."""
+_MANY = 1024
+
+
+class _Uses(dict[bytes, str | None]):
+    """What a header of an answer is for: its name as text where it tells limits, empty where it is passed on, or None.
+
+    The names of an API come again with each answer, so they are judged once.
+    """
+
+    def __missing__(self, name: bytes) -> str | None:
+        limits = name.decode("latin-1") if name.startswith(_LIMITS) else None
+        use = "" if name in _PASSED else limits
+        if len(self) < _MANY:
+            self[name] = use
+        return use
+
+
+_USES = _Uses()
 _EARLY = 1024 * 1024
 """Bytes that a stream may send before its first content."""
+_PLAIN = frozenset({b"content-type", b"accept", b"anthropic-version", b"openai-organization"})
+"""Headers without a secret."""
+_SECRET = 8
+"""Shorter values are no secrets, and would be found in ordinary words."""
+_GRACE = 0.1
+"""Seconds after its end in which whoever asked is to end an attempt: only they know whether the call's deadline passed,
+or this attempt alone took too long. After them the connection does it."""
 _LINGER = 1.0
 """Seconds in which HTTP's end must follow the end mark of a stream."""
 
@@ -92,6 +118,9 @@ class HttpCarrier:
         self._origin = origin
         self._headers = tuple(headers)
         self._routes = dict(routes)
+        self._secrets = [
+            value.removeprefix(b"Bearer ") for name, value in headers if name not in _PLAIN and len(value) >= _SECRET
+        ]
 
     def refuses(self, request: ModelRequest) -> str:
         """Why it cannot take such a request; empty when it can."""
@@ -103,7 +132,7 @@ class HttpCarrier:
         why = route.refuses(request) if route.refuses is not None else ""
         return f"{self.name} cannot be asked for {why}" if why else ""
 
-    async def begin(self, request: ModelRequest) -> Incoming:
+    async def begin(self, request: ModelRequest, until: float) -> Incoming:
         """Send it, and wait for the whole answer or the first content of a stream."""
         route = self._routes[request.dialect]
         try:
@@ -113,6 +142,7 @@ class HttpCarrier:
                 route.target,
                 self._headers,
                 route.encode(request),
+                timeout=None if until == math.inf else until - self._clock.monotonic() + _GRACE,
                 resend=request.repeatable,
             )
             passed, limits = self._heads(answer)
@@ -124,6 +154,18 @@ class HttpCarrier:
             return await self._stream(answer, route.reader(request), passed, limits)
         except ExchangeError as error:
             raise exchange_failure(error) from error
+        except Failed as failed:
+            self._hide(failed)
+            raise
+
+    def _hide(self, failed: Failed) -> None:
+        """Some servers repeat the key that they refuse. What failed is told to clients and to the log."""
+        for secret in self._secrets:
+            if secret in failed.body:
+                failed.body = failed.body.replace(secret, b"***")
+            text = secret.decode("latin-1")
+            if text in failed.message:
+                failed.message = failed.message.replace(text, "***")
 
     async def aclose(self) -> None:
         """The connections are the client's."""
@@ -156,15 +198,16 @@ class HttpCarrier:
     def _heads(self, answer: Answer) -> tuple[list[Field], Limits]:
         """The headers that are passed on, and the limits that the others tell."""
         passed: list[Field] = []
-        told: dict[str, str] | None = None
+        told: dict[str, str] = {}
         for field in answer.headers:
-            name = field[0]
-            if name in _PASSED:
+            use = _USES[field[0]]
+            if use is None:
+                continue
+            if use:
+                told[use] = field[1].decode("latin-1")
+            else:
                 passed.append(field)
-            elif name.startswith(_LIMITS):
-                told = {} if told is None else told
-                told[name.decode("latin-1")] = field[1].decode("latin-1")
-        return passed, NOTHING if told is None else read_limits(told, self._clock.now())
+        return passed, read_limits(told, self._clock.now()) if told else NOTHING
 
 
 class IncomingStream:
@@ -185,6 +228,11 @@ class IncomingStream:
     def usage(self) -> Usage | None:
         """As far as it was told."""
         return self._reader.usage
+
+    @property
+    def written(self) -> int:
+        """Tokens that have come so far, about."""
+        return self._reader.written
 
     async def begin(self) -> None:
         """Read to the first content. What comes with it is kept for `next`."""

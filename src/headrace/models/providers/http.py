@@ -90,7 +90,7 @@ class Http(HttpProvider):
     def _whole(self, body: bytes) -> tuple[bytes, Usage | None]:
         try:
             document = _DOCUMENT.decode(body)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             message = f"the answer is no JSON: {error}: {body[:100]!r}"
             raise Failed(Failure.SERVER_ERROR, message, body=body) from None
         said = self._error(document) if self._error is not None else None

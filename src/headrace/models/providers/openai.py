@@ -22,7 +22,7 @@ from headrace.models.request import Dialect, ModelRequest
 class OpenAI(HttpProvider):
     """A server that speaks OpenAI's HTTP: chat completions, responses, embeddings, each as a stream too.
 
-    Bodies are passed on byte for byte, but for `model`, and `stream_options.include_usage` of streams of chat.
+    Fields are passed on byte for byte, but for `model`, and `stream_options.include_usage` of streams of chat.
     Requests of Anthropic's messages are translated, both ways (`dialects/messages_as_chat.py` says how).
 
     Parameters
@@ -123,9 +123,7 @@ class OpenAI(HttpProvider):
         )
 
     def _plain(self, request: ModelRequest) -> bytes:
-        if self.model is None or request.document.get("model") == self.model:
-            return request.body
-        return set_fields(request.body, model=self.model)
+        return set_fields(request.body) if self.model is None else set_fields(request.body, model=self.model)
 
     def _chat(self, request: ModelRequest) -> bytes:
         if not (request.stream and self.stream_usage) or asks_usage(request):

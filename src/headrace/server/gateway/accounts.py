@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from headrace.server.gateway.budgets import Budgets
+from headrace.models.periods import Budgets
 from headrace.server.gateway.keyring import Keyring
 from headrace.server.gateway.ledger import Ledger
 
@@ -33,7 +33,7 @@ class Accounts:
     """
 
     def __init__(self, folder: Path, keys: Path | None = None) -> None:
-        self.keyring = Keyring(keys or folder / KEYS)
+        self.keyring = Keyring(keys or folder / KEYS, named=keys is not None)
         self.ledger = Ledger(folder / SPENDING)
         self.budgets = Budgets(self.ledger.note)
 

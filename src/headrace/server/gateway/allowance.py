@@ -7,7 +7,7 @@ from decimal import Decimal
 from headrace.http1.headers import Field
 from headrace.models.bucket import Bucket
 from headrace.models.call import Usage
-from headrace.server.gateway.budgets import Budgets
+from headrace.models.periods import Budgets
 from headrace.server.gateway.complaint import Complaint
 from headrace.server.gateway.keys import VirtualKey
 
@@ -104,6 +104,23 @@ class Grant:
         self._account = account
         self._held = held
         self._settled = False
+
+    def more(self, now: float, tokens: int) -> None:
+        """It takes more than was thought: context that was read for it, or another try.
+
+        Raises
+        ------
+        Complaint
+            429: that is not left.
+        """
+        bucket = self._account.tokens
+        if bucket is None:
+            return
+        # As in `take`: what is larger than a whole minute takes the whole minute.
+        wanted = min(float(tokens), bucket.capacity - self._held)
+        if not bucket.take(now, wanted):
+            raise _too_fast(now, self._account, round(wanted))
+        self._held += wanted
 
     def settle(self, now: float, usage: Usage | None) -> None:
         """It is answered; without usage, all that it held counts as used."""

@@ -32,13 +32,21 @@ class Lazy(Mapping[str, Any]):
 
     def _document(self) -> dict[str, Any]:
         if self._found is None:
-            self._found = msgspec.json.decode(self._body, type=dict[str, Any])
+            try:
+                self._found = msgspec.json.decode(self._body, type=dict[str, Any])
+            except (msgspec.DecodeError, RecursionError) as error:
+                # A number without end, say: what `read` had no reason to look at.
+                raise Complaint(400, f"the body is not JSON that can be read: {error}", code="invalid_json") from None
         return self._found
 
     def __getitem__(self, key: str) -> Any:
         if key == "model":
             return self._model
         return self._document()[key]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """As `Mapping.get`, without an exception where nothing is."""
+        return self._model if key == "model" else self._document().get(key, default)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._document())
@@ -150,6 +158,8 @@ def read(dialect: Dialect, body: bytes) -> Asked:
     10
     """
     try:
+        if not body.isascii():
+            body.decode()  # what is not looked at is not checked by the parser, and upstreams choke on it
         found: _Known = _DECODERS[dialect].decode(body)
     except msgspec.ValidationError as error:
         raise _wrong(str(error)) from None

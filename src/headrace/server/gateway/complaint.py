@@ -8,6 +8,7 @@ The official libraries turn these into their own exceptions: the status chooses 
 | the body does not fit             | 400    | invalid_request_error / invalid_value           | invalid_request_error |
 | no key, or an unknown one         | 401    | invalid_request_error / invalid_api_key         | authentication_error  |
 | the key may not use this model    | 403    | invalid_request_error / model_not_allowed       | permission_error      |
+| the key may not read this view    | 403    | invalid_request_error / view_not_allowed        | permission_error      |
 | no such model, no such path       | 404    | invalid_request_error / model_not_found         | not_found_error       |
 | too large                         | 413    | invalid_request_error / request_too_large       | request_too_large     |
 | over the key's requests or tokens | 429    | requests or tokens / rate_limit_exceeded        | rate_limit_error      |
@@ -45,6 +46,8 @@ _ANTHROPIC = {
     529: "overloaded_error",
 }
 _QUOTA = "insufficient_quota"
+_LONGEST = 2000
+"""Characters of a message: values of the client stand in it, and a body may hold one of megabytes."""
 
 
 class Complaint(Exception):
@@ -84,7 +87,7 @@ class Complaint(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.message = message
+        self.message = message if len(message) <= _LONGEST else message[:_LONGEST] + "..."
         self.kind = kind
         self.code = code
         self.param = param

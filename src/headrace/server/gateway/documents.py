@@ -20,7 +20,7 @@ _REQUIRED = {
 _STATUSES = {
     400: "the body does not fit, or the upstream says so",
     401: "no key, or an unknown one",
-    403: "the key may not use this model",
+    403: "the key may not use this model, or not read this view",
     404: "there is no such model",
     413: "the body is too large",
     429: "over a limit of the key or of the upstream, or no money left",

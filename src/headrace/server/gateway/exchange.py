@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
 from headrace.core.clock import SECOND, Clock
-from headrace.core.errors import BodyRefused, ModelRefused, StreamBroken
+from headrace.core.errors import BodyRefused, DeadlinePassed, ModelRefused, StreamBroken
 from headrace.http1.headers import FRAMING, Field
 from headrace.http1.request import Request
 from headrace.http1.response import Response
@@ -28,6 +28,7 @@ from headrace.models.deadline import remaining_header
 from headrace.models.failure import Failure
 from headrace.models.reply import Reply
 from headrace.models.request import Dialect, ModelRequest, Terms
+from headrace.pipeline.until import Until
 from headrace.server.gateway import asked as bodies
 from headrace.server.gateway import refusal, wish
 from headrace.server.gateway.allowance import Allowances, Grant
@@ -49,6 +50,10 @@ RETRIES = 2
 _MAYBE_READ = frozenset({Failure.TIMEOUT, Failure.CONNECTION, Failure.CANCELLED})
 """Failures after which an upstream may have counted the tokens."""
 _PRIORITIES = {b"critical": Priority.CRITICAL, b"normal": Priority.NORMAL, b"sheddable": Priority.SHEDDABLE}
+_SAYING = frozenset(
+    {b"x-request-timeout-ms", b"grpc-timeout", wish.CONTEXT, b"x-headrace-session", b"x-headrace-priority"}
+)
+"""Headers that say how a request is to be carried."""
 _OURS = FRAMING | {b"date"}
 
 
@@ -71,7 +76,7 @@ class Exchange:
     """Serves one request."""
 
     __slots__ = (
-        "_cost", "_grant", "_parts", "_ready", "_usage", "dialect", "id", "key", "offer", "request",
+        "_cost", "_grant", "_model", "_parts", "_ready", "_usage", "dialect", "id", "key", "offer", "request",
         "started",
     )  # fmt: skip
 
@@ -87,6 +92,7 @@ class Exchange:
         self._usage: Usage | None = None
         self._cost: Decimal | None = None
         self._ready = 0.0
+        self._model = ""
 
     async def run(self) -> Response:
         """The answer, whatever it is."""
@@ -131,11 +137,13 @@ class Exchange:
             if wanted is None:
                 body = without(body)
         if wanted is not None:
+            self._may_read(key, wanted)
             return await self._with_context(asked, body, terms, wanted)
+        reply = await self._send(asked, body, terms)
         if asked.stream:
-            reply = await self._send(asked, body, terms)
             return self._stream(reply, len(body), None)
-        reply, answer = await self._whole(asked, body, terms)
+        answer = await reply.read()
+        self._add(reply)
         return self._complete(reply, answer, len(body), [])
 
     # What comes in
@@ -147,6 +155,7 @@ class Exchange:
             message = f"there is no model {model[:100]!r} here; there are: {there}"
             raise Complaint(404, message, code="model_not_found", param="model", retry=False)
         self.offer = offer
+        self._model = offer.name
         key = self.key
         if key is not None:
             if not key.allows(model):
@@ -157,6 +166,16 @@ class Exchange:
                 raise Complaint(403, message, code="model_not_priced", param="model", retry=False)
         return offer
 
+    def _may_read(self, key: VirtualKey | None, wanted: Wish) -> None:
+        """A key opens models; context only where it says so. Whether there is such a view is not told either."""
+        if key is None:
+            return
+        for one in wanted.views:
+            if not key.reads(one.view):
+                views = ", ".join(key.views) or "none"
+                message = f"the key {key.name!r} may not read the view {one.view[:100]!r}; it may read: {views}"
+                raise Complaint(403, message, code="view_not_allowed", param="headrace.context", retry=False)
+
     def _terms(self, key: VirtualKey | None, asked: Asked, offer: Offer) -> tuple[Terms, bool]:
         """On whose account it runs, and whether a header wants context."""
         session = asked.session
@@ -164,18 +183,18 @@ class Exchange:
         timeout: str | None = None
         grpc: str | None = None
         wanting = False
-        for name, value in self.request.headers:
-            if name.startswith(b"x-"):
-                if name == b"x-request-timeout-ms":
-                    timeout = value.decode("latin-1")
-                elif name == wish.CONTEXT:
-                    wanting = True
-                elif name == b"x-headrace-session":
-                    session = value.decode("latin-1")
-                elif name == b"x-headrace-priority":
-                    priority = self._priority(value, priority)
+        for name in _SAYING & self.request.named.keys():
+            value = self.request.named[name]
+            if name == wish.CONTEXT:
+                wanting = True
+            elif name == b"x-headrace-session":
+                session = value.decode("latin-1")
+            elif name == b"x-headrace-priority":
+                priority = self._priority(value, priority)
             elif name == b"grpc-timeout":
                 grpc = value.decode("latin-1")
+            else:
+                timeout = value.decode("latin-1")
         seconds = offer.deadline
         if timeout is not None or grpc is not None:
             left = remaining_header(timeout, grpc)
@@ -194,16 +213,18 @@ class Exchange:
 
     # To the model and back
 
-    async def _send(self, asked: Asked, body: bytes, terms: Terms) -> Reply:
+    def _send(self, asked: Asked, body: bytes, terms: Terms) -> Awaitable[Reply]:
         offer = self.offer
         if offer is None:
             raise Complaint(404, "there is no such model", code="model_not_found")
+        document = Lazy(body, asked.model)
+        if asked.stream:
+            # Upstreams look into it: what is wrong with it is said here, and not held against one of them.
+            len(document)
         # No tokens are named: whoever carries it knows better how many bytes make one.
-        request = ModelRequest(
-            self.dialect, body, Lazy(body, asked.model), asked.stream, 0, asked.output, asked.repeatable
-        )
+        request = ModelRequest(self.dialect, body, document, asked.stream, 0, asked.output, asked.repeatable)
         self._ready = self._parts.clock.monotonic()
-        return await offer.caller.send(request, terms)
+        return offer.caller.send(request, terms)
 
     async def _whole(self, asked: Asked, body: bytes, terms: Terms) -> tuple[Reply, bytes]:
         reply = await self._send(asked, body, terms)
@@ -234,7 +255,9 @@ class Exchange:
             message = f"headrace.on_stale: a stream cannot be {wanted.on_stale}: its begin is out when that is known"
             raise Complaint(400, message, param="headrace.on_stale", retry=False)
         for left in range(RETRIES, -1, -1):
-            injected = await read_into(reads, self.dialect, body, wanted)
+            injected = await self._read_into(body, terms, wanted)
+            added = len(injected.body) - len(body)
+            self._hold_more(added if left == RETRIES else len(injected.body), 0 if left == RETRIES else asked.output)
             if asked.stream:
                 return self._stream(await self._send(asked, injected.body, terms), len(injected.body), injected)
             reply, answer = await self._whole(asked, injected.body, terms)
@@ -254,6 +277,22 @@ class Exchange:
             kind="server_error",
             code="context_changed",
         )
+
+    async def _read_into(self, body: bytes, terms: Terms, wanted: Wish) -> Injected:
+        """The body with its context, within the time that the request has."""
+        try:
+            async with Until(self._parts.clock, terms.deadline):
+                return await read_into(self._parts.reads, self.dialect, body, wanted)
+        except DeadlinePassed:
+            message = "headrace.context: the deadline of the request passed before its context was read"
+            raise Complaint(504, message, kind="server_error", code="timeout") from None
+
+    def _hold_more(self, size: int, output: int | None) -> None:
+        """Reserve what context and further tries take: a small body may name much of it, many times at once."""
+        key = self.key
+        if self._grant is not None and self.offer is not None and key is not None and key.tpm is not None:
+            now = self._parts.clock.monotonic()
+            self._grant.more(now, self.offer.tokens(now, max(size, 0), output))
 
     # What goes out
 
@@ -319,10 +358,6 @@ class Exchange:
         if usage is not None and self.offer is not None and self.key is not None and self.key.tpm is not None:
             self.offer.observe(now, size, usage)
 
-    @property
-    def _model(self) -> str:
-        return "" if self.offer is None else self.offer.name
-
     # Ways out without an answer
 
     def _unanswered(self, error: ModelRefused) -> Response:
@@ -330,6 +365,8 @@ class Exchange:
             self._give_back()
             complaint = self._parts.allowances.no_money(self._parts.clock.now() / SECOND, self.key)
             return self._refused(complaint.response(self.dialect, self._head()), "")
+        if error.failure == Failure.CREDENTIALS:
+            _LOG.warning("request %s: %s", self.id, error.message)
         if error.failure in _MAYBE_READ:
             self._settle(None)
         else:

@@ -13,10 +13,10 @@ from headrace.core.clock import Clock, SystemClock, isoformat
 from headrace.core.events import Problem
 from headrace.http1.request import Request
 from headrace.http1.response import Handler, Response
+from headrace.models.periods import Budgets
 from headrace.models.request import Dialect
 from headrace.server.gateway import documents, upstreams
 from headrace.server.gateway.allowance import Allowances
-from headrace.server.gateway.budgets import Budgets
 from headrace.server.gateway.complaint import JSON, Complaint
 from headrace.server.gateway.entrance import Entrance
 from headrace.server.gateway.exchange import Exchange, Parts

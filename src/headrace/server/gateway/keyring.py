@@ -28,21 +28,23 @@ class Keyring:
         The file; None: there are no keys.
     every
         Seconds between two looks.
+    named
+        Whether somebody asked for this very file: then nobody is let in while it is not there.
 
     Attributes
     ----------
     snapshot
         The keys. Replaced as a whole.
     present
-        Whether a file of keys was ever read.
+        Whether a file of keys was ever read, or must be there.
     problem
         What is wrong with the file now; empty when nothing is.
     """
 
-    def __init__(self, path: Path | None, *, every: float = EVERY) -> None:
+    def __init__(self, path: Path | None, *, every: float = EVERY, named: bool = False) -> None:
         self.path = path
         self.snapshot = Snapshot()
-        self.present = False
+        self.present = named
         self.problem = ""
         self._every = every
         self._mark: _Mark = None
@@ -63,6 +65,8 @@ class Keyring:
         if self._mark is not None:
             self.snapshot = load(self.path)
             self.present = True
+        elif self.present:
+            self._complain(f"{self.path} is not there, and nobody is let in before it is")
         # A daemon: a disk that hangs must not keep the process from ending.
         self._thread = threading.Thread(target=self._watch, name="headrace-keys", daemon=True)
         self._thread.start()
@@ -102,7 +106,12 @@ class Keyring:
 
     def _watch(self) -> None:
         while not self._stop.wait(self._every):
-            self.look()
+            try:
+                self.look()
+            # The boundary of this thread: a key that is revoked must be seen whatever the file went through before.
+            except Exception as error:
+                self._mark = None
+                self._complain(f"{self.path} cannot be read ({type(error).__name__}); the keys of before still count")
 
 
 def _mark(path: Path) -> _Mark:

@@ -9,6 +9,7 @@
         rpm: 60
         tpm: 100000
         models: [llm]
+        views: [menu]
         tenant: shop
         priority: normal
         expires: 2027-01-01T00:00:00Z
@@ -37,6 +38,8 @@ from headrace.core.clock import instant
 from headrace.core.errors import DeclarationError
 from headrace.models.call import Priority
 
+ALL = "*"
+"""In place of the name of a view: every view."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 Money = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
 Rate = Annotated[int, Field(gt=0, le=10**12)]
@@ -58,6 +61,9 @@ class Budget(BaseModel):
         return {period: limit for period, limit in given.items() if limit is not None}
 
 
+_RANKS = {"critical": Priority.CRITICAL, "normal": Priority.NORMAL, "sheddable": Priority.SHEDDABLE}
+
+
 class VirtualKey(BaseModel):
     """One key, as the file says.
 
@@ -69,6 +75,8 @@ class VirtualKey(BaseModel):
         Requests and tokens (prompt and answer) a minute. A key that rested may use a whole minute's at once.
     models
         Which it may call; empty: all.
+    views
+        Whose rows its requests may have put into their prompts; empty: none, `*`: all.
     tenant
         Whom its calls are fair to; its name where it is empty.
     priority
@@ -87,6 +95,7 @@ class VirtualKey(BaseModel):
     rpm: Rate | None = None
     tpm: Rate | None = None
     models: tuple[str, ...] = ()
+    views: tuple[str, ...] = ()
     tenant: str = ""
     priority: Literal["critical", "normal", "sheddable"] = "normal"
     expires: AwareDatetime | None = None
@@ -102,11 +111,15 @@ class VirtualKey(BaseModel):
     @property
     def rank(self) -> Priority:
         """Its priority as calls carry it."""
-        return Priority[self.priority.upper()]
+        return _RANKS[self.priority]
 
     def allows(self, model: str) -> bool:
         """Whether it may call a model."""
         return not self.models or model in self.models
+
+    def reads(self, view: str) -> bool:
+        """Whether its requests may read a view."""
+        return view in self.views or ALL in self.views
 
     def ended(self, now: int) -> str:
         """Why it is of no use at an instant (microseconds); empty while it is."""
@@ -162,7 +175,8 @@ def parse(text: str, *, where: str = "") -> Snapshot:
     """
     try:
         document = Document.model_validate(yaml.safe_load(text) or {})
-    except (yaml.YAMLError, ValidationError) as error:
+    # Plain ones too: YAML's own constructors raise them, for the 31st of February, say.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DeclarationError(
             f"these are no keys: {_first(error)}",
             hint="repair the file, or make keys with: headrace key create",
@@ -193,7 +207,7 @@ def load(path: Path) -> Snapshot:
     return parse(text, where=str(path))
 
 
-def _first(error: yaml.YAMLError | ValidationError) -> str:
+def _first(error: Exception) -> str:
     """What is wrong in one line, without the value: a digest or a key that stands in the wrong place stays unseen."""
     if isinstance(error, ValidationError):
         found = error.errors(include_input=False, include_url=False)[0]

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import msgspec
 
-from headrace.server.gateway.budgets import Spent
+from headrace.models.periods import Spent
 
 _LOG = logging.getLogger("headrace.gateway")
 EVERY = 0.5

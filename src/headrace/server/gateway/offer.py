@@ -39,7 +39,7 @@ class Offer:
     @classmethod
     def of(cls, model: DeclaredModel, caller: Caller) -> Offer:
         """The offer of a declared model."""
-        return cls(model.name, caller, deadline=model.deadline, priced=priced(model))
+        return cls(model.name, caller, deadline=model.deadline, priced=model.priced)
 
     def states(self) -> Iterable[UpstreamState]:
         """How its upstreams are now, where that is known."""
@@ -61,9 +61,3 @@ class Offer:
             self._tokens.observe(
                 now, prompt_bytes=size, prompt_tokens=usage.prompt_tokens, output_tokens=usage.output_tokens
             )
-
-
-def priced(model: DeclaredModel) -> bool:
-    """Whether every upstream of a model, those of its fallbacks included, has a price."""
-    own = all(model.prices.find(one.spec(model.name).model) is not None for one in model.upstreams)
-    return own and (model.fallback is None or priced(model.fallback))

@@ -48,8 +48,11 @@ def complaint(error: ModelRefused) -> Complaint:
         return Complaint(400, error.message, retry=False)
     if error.failure == Failure.MISSING:
         return Complaint(404, error.message, code="model_not_found", retry=False)
-    retry = error.failure != Failure.CREDENTIALS
-    return Complaint(502, error.message, kind="server_error", code="upstream_failed", retry=retry)
+    if error.failure == Failure.CREDENTIALS:
+        # What the upstream says is about the key of this server, and often holds a part of it.
+        said = "no upstream took the key that this server has for it; whoever runs it must see to that"
+        return Complaint(502, said, kind="server_error", code="upstream_failed", retry=False)
+    return Complaint(502, error.message, kind="server_error", code="upstream_failed")
 
 
 def broken(error: StreamBroken) -> Complaint:

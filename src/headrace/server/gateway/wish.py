@@ -91,10 +91,10 @@ def read(extra: bytes | None, headers: Fields, *, max_reads: int, max_wait: int)
     ('menu', {'restaurant_id': 'r7'}, 'system')
     """
     member = _Member()
-    if extra is not None:
+    if extra is not None and extra != b"null":
         try:
             member = _DECODE.decode(extra)
-        except msgspec.ValidationError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise Complaint(400, f"headrace: {error}", code="invalid_value", param="headrace") from None
     place, on_stale = member.place, member.on_stale
     try:

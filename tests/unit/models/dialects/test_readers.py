@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.core.clock import SystemClock
 from headrace.models.call import Usage
+from headrace.models.dialects.chat_as_messages import ChatOfMessages
+from headrace.models.dialects.messages_as_chat import MessagesOfChat
 from headrace.models.dialects.render import render_stream
+from headrace.models.dialects.sse import Splitter, parse
 from headrace.models.dialects.stream import ChatReader, MessagesReader, ResponsesReader, StreamReader
 from headrace.models.request import Dialect
 
@@ -63,6 +69,68 @@ def test_any_bytes_are_an_end_or_a_failure_and_never_an_exception(dialect: Diale
     assert (reader.failed is not None) != reader.ended
 
 
+PLAIN = (
+    st.none() | st.booleans() | st.integers(-3, 3) | st.floats(-2, 2) | st.sampled_from(["", "x", "stop", "tool_use"])
+)
+NAMES = st.sampled_from(
+    ["choices", "delta", "content", "tool_calls", "function", "arguments", "index", "finish_reason", "usage",
+     "type", "message", "content_block", "error", "response", "id", "name", "text", "prompt_tokens",
+     "output_tokens", "partial_json", "stop_reason"]
+)  # fmt: skip
+
+
+def nested(depth: int) -> st.SearchStrategy[Any]:
+    """Documents of so many levels."""
+    if not depth:
+        return PLAIN
+    inner = nested(depth - 1)
+    return PLAIN | st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=4)
+
+
+TRANSLATING: dict[str, Callable[[], StreamReader]] = {
+    "chat of messages": lambda: ChatOfMessages(created=1, usage=True),
+    "messages of chat": MessagesOfChat,
+}
+
+
+SOURCES = {"chat of messages": Dialect.MESSAGES, "messages of chat": Dialect.CHAT}
+
+
+@given(st.sampled_from([*READERS, *TRANSLATING]), st.lists(st.tuples(st.integers(0, 400), nested(2)), max_size=4))
+def test_events_of_any_form_are_an_end_or_a_failure_and_never_an_exception(
+    kind: Any, changes: list[tuple[int, Any]]
+) -> None:
+    """A good stream, in which some values are others."""
+    reader = TRANSLATING[kind]() if kind in TRANSLATING else READERS[kind]()
+    stream = Splitter().feed(b"".join(render_stream(SOURCES.get(kind, kind), ["some", "text"], usage=Usage(9, 4))))
+    documents = [json.loads(data) for event in stream if (data := parse(event)[1]).startswith(b"{")]
+    for number, value in changes:
+        places = list(_places(documents))
+        holder, name = places[number % len(places)]
+        holder[name] = value
+    for document in documents:
+        reader.feed(b"data: " + json.dumps(document).encode() + b"\n\n")
+    reader.finish(vouched=True)
+    assert (reader.failed is not None) != reader.ended
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Wherever another value can stand: in which document or list, and where in it."""
+    for name, inner in list(value.items() if isinstance(value, dict) else enumerate(value)):
+        yield value, name
+        if isinstance(inner, dict | list):
+            yield from _places(inner)
+
+
+@pytest.mark.parametrize("kind", [*READERS, *TRANSLATING])
+@pytest.mark.parametrize("text", [b'"\xff"', b"[" * 100_000 + b"]" * 100_000, b'"\\ud800"'])
+def test_what_no_parser_can_read_breaks_the_stream(kind: Any, text: bytes) -> None:
+    reader = TRANSLATING[kind]() if kind in TRANSLATING else READERS[kind]()
+    reader.feed(b'data: {"type":"error","error":%b,"choices":[{"index":0,"delta":{"content":%b}}]}\n\n' % (text, text))
+    reader.finish(vouched=True)
+    assert reader.failed is not None
+
+
 def test_chat_is_whole_without_done_only_when_every_choice_has_finished_and_http_vouches() -> None:
     def reader_of(*finished: int) -> ChatReader:
         reader = ChatReader(keep_usage=True)
@@ -101,3 +169,28 @@ def test_a_stream_of_strange_usage_is_still_an_answer() -> None:
     reader.feed(b'data: {"choices":[{"index":0,"delta":{"content":"x"}}],"usage":{"prompt_tokens":"many"}}\n\n')
     reader.feed(b"data: [DONE]\n\n")
     assert (reader.ended, reader.failed, reader.usage) == (True, None, None)
+
+
+@given(st.lists(st.sampled_from([b"x" * 70_000, b"x" * 9, b"\n", b"\r", b"\r\n", b"\n\n", b"data: 1"]), max_size=14))
+def test_large_events_are_cut_as_small_ones_are(pieces: list[bytes]) -> None:
+    """One that grows piece by piece is put together at its end only; what comes out is the same."""
+    data = b"".join(pieces)
+    at_once, by_piece = Splitter(), Splitter()
+    whole = at_once.feed(data)
+    events = [event for piece in pieces for event in by_piece.feed(piece)]
+    assert b"".join(events) + by_piece.rest == data
+    assert by_piece.pending == len(by_piece.rest)
+    # A carriage return where a piece ends may be the half of a break: it then waits for what comes.
+    if b"\r" not in data:
+        assert (events, by_piece.rest) == (whole, at_once.rest)
+
+
+def test_an_event_of_megabytes_costs_no_more_than_its_bytes() -> None:
+    """A picture in one event; its pieces are looked at once each, not all of them with every new one."""
+    reader = ChatReader(keep_usage=True)
+    clock = SystemClock()
+    began = clock.monotonic()
+    for _ in range(250):
+        reader.feed(b"x" * 65_536)
+    assert reader.failed is None
+    assert clock.monotonic() - began < 5.0  # it was 30 s on a busy machine, and takes a tenth of one

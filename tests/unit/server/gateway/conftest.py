@@ -17,9 +17,9 @@ from headrace.core.clock import SimulatedClock
 from headrace.http1.request import Request
 from headrace.http1.response import Response
 from headrace.models.call import Usage
+from headrace.models.periods import Budgets
 from headrace.models.request import ModelRequest, Terms
 from headrace.server.gateway import Gateway, Offer
-from headrace.server.gateway.budgets import Budgets
 from headrace.server.gateway.keyring import Keyring
 from headrace.server.gateway.keys import digest_of
 from headrace.testing.ports import MemoryPorts

@@ -75,3 +75,20 @@ def test_document_is_parsed_when_looked_into() -> None:
     lazy = Lazy(b'{"model": "m", "a": [1]}', "m")
     assert (lazy["a"], len(lazy), list(lazy), dict(lazy)) == ([1], 2, ["model", "a"], {"model": "m", "a": [1]})
     assert Lazy(b"no JSON", "m").get("model") == "m"
+
+
+@pytest.mark.parametrize("where", ["messages", "user", "other"])
+def test_bytes_that_are_no_utf_8_are_refused_wherever_they_stand(where: str) -> None:
+    """What nobody looks into here is looked into upstream, and would be held against the upstream."""
+    body = b'{"model":"m","messages":[{"role":"user","content":"%b"}],"user":"%b","other":"%b"}'
+    parts = [b"\xff" if name == where else b"x" for name in ("messages", "user", "other")]
+    with pytest.raises(Complaint, match="not JSON") as caught:
+        read(Dialect.CHAT, body % tuple(parts))
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "1e999"])
+def test_a_number_without_end_is_a_wrong_request(number: str) -> None:
+    body = b'{"model":"m","messages":[],"seed":%b}' % number.encode()
+    with pytest.raises(Complaint, match="not JSON that can be read"):
+        _ = Lazy(body, "m")["seed"]

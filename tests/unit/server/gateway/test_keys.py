@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -64,6 +65,8 @@ def test_many_make_keys_at_once(tmp_path: Path) -> None:
         ("keys: [{id: a, name: b, sha256: hr-oops}]", "keys.0.sha256"),
         ("keys: [{id: a, name: b, sha256: '" + "0" * 64 + "', rpm: 0}]", "keys.0.rpm"),
         ("kees: []", "kees"),
+        ("keys: [{id: a, name: b, sha256: '" + "0" * 64 + "', expires: 2026-02-31}]", "no YAML"),
+        ("[" * 3000, "no YAML"),
         ("keys: [" + ", ".join(["{id: a, name: b, sha256: '" + "0" * 64 + "'}"] * 2) + "]", "two keys have the id"),
     ],
 )
@@ -102,3 +105,36 @@ def test_nobody_starts_on_a_broken_file(tmp_path: Path) -> None:
     (tmp_path / "keys.yaml").write_text("keys: 5")
     with pytest.raises(DeclarationError):
         Keyring(tmp_path / "keys.yaml").start()
+
+
+def test_a_key_is_revoked_whatever_the_file_went_through_before(tmp_path: Path) -> None:
+    """The thread that watches goes on after words that the parser of YAML raises plain errors for."""
+    path = tmp_path / "keys.yaml"
+    secret, _ = make(path)
+    before = path.read_text()
+    ring = Keyring(path, every=0.01)
+    ring.start()
+    for broken in (before + "    expires: 2026-02-31\n", "[" * 5000):
+        path.write_text(broken)
+        _wait(lambda: bool(ring.problem))
+        path.write_text(before)
+        _wait(lambda: not ring.problem)
+    keyfile.revoke(path, "shop", AT)
+    _wait(lambda: bool((found := ring.find(secret.encode())) and found.revoked))
+    ring.close()
+
+
+def test_nobody_is_let_in_while_a_file_that_was_asked_for_is_not_there(tmp_path: Path) -> None:
+    ring = Keyring(tmp_path / "keys.yaml", named=True)
+    ring.start()
+    assert (ring.present, "is not there" in ring.problem) == (True, True)
+    ring.close()
+
+
+def _wait(seen: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    for _ in range(500):
+        if seen():
+            return
+        pause.wait(0.01)
+    raise AssertionError("it never came")

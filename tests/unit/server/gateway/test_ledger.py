@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.server.gateway.budgets import Spent
+from headrace.models.periods import Spent
 from headrace.server.gateway.ledger import Ledger, append, read
 
 

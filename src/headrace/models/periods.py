@@ -1,26 +1,29 @@
-"""What keys may spend: per day, per month and in all, held together so that no race overruns any of them."""
+"""What keys and endpoints may spend: per day, month and in all, held together so that no race overruns any of them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 from headrace.core.clock import SECOND
+from headrace.core.errors import DeclarationError
 from headrace.models.spending import Hold, Monthly, Spending
 
 DAY = 86_400.0
+_ZERO = Decimal(0)
+PERIODS = ("day", "month", "total")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Holds(Hold):
     """Money that is set aside in each of the three periods."""
 
     parts: tuple[Hold, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Spent:
     """What one key has spent: absolute amounts, with the numbers of the day and the month that they belong to."""
 
@@ -37,6 +40,30 @@ class Spent:
         day = self.in_day if self.day == int(seconds // DAY) else Decimal(0)
         month = self.in_month if self.month == Monthly({}).which(seconds) else Decimal(0)
         return day, month, self.in_total
+
+
+def parse_budget(given: str | Iterable[str]) -> dict[str, Decimal]:
+    """Limits per period from their texts.
+
+    >>> parse_budget(["5/day", "100/month"]), parse_budget("1000/total")
+    ({'day': Decimal('5'), 'month': Decimal('100')}, {'total': Decimal('1000')})
+
+    Raises
+    ------
+    DeclarationError
+        One is no amount of money over a period.
+    """
+    found: dict[str, Decimal] = {}
+    for text in (given,) if isinstance(given, str) else given:
+        amount, _, period = text.partition("/")
+        try:
+            value = Decimal(amount)
+        except InvalidOperation:
+            value = Decimal(0)
+        if not value.is_finite() or value <= 0 or period not in PERIODS:
+            raise DeclarationError(f"{text!r} is no budget", hint="write 5/day, 100/month or 1000/total")
+        found[period] = value
+    return found
 
 
 def _nothing(_spent: Spent) -> None:
@@ -119,20 +146,15 @@ class Budgets(Spending):
         """The attempt ended and cost so much."""
         if not isinstance(held, Holds):
             return
-        day, month, total = held.parts
+        key = held.key
+        # The amounts are read at the present periods of the accounts: a hold of before midnight changes no new day.
+        amounts: list[tuple[int, Decimal]] = []
         for lane, part in zip(self.lanes.values(), held.parts, strict=True):
             lane.settle(part, cost)
+            amounts.append(lane.amount(key) or (part.period, _ZERO))
         if cost:
-            key = held.key
-            # The amounts are read at the present periods of the accounts: a hold of before midnight changes no new day.
-            self.changed(
-                Spent(
-                    key,
-                    *self._now("day", key, day),
-                    *self._now("month", key, month),
-                    self._now("total", key, total)[1],
-                )
-            )
+            (day, in_day), (month, in_month), (_, in_total) = amounts
+            self.changed(Spent(key, day, in_day, month, in_month, in_total))
 
     def recall(self, spent: Spent) -> None:
         """What a key had spent before a restart, as it was `changed` to."""
@@ -143,6 +165,3 @@ class Budgets(Spending):
     def wait(self, now: float) -> float:
         """Seconds until the next day begins: the soonest that any budget can grow."""
         return self.lanes["day"].wait(now)
-
-    def _now(self, period: str, key: str, held: Hold) -> tuple[int, Decimal]:
-        return self.lanes[period].amount(key) or (held.period, Decimal(0))

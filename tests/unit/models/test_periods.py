@@ -5,7 +5,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.server.gateway.budgets import DAY, Budgets, Spent
+from headrace.models.periods import DAY, Budgets, Spent
 
 amounts = st.decimals(min_value=0, max_value=3, places=2)
 steps = st.lists(st.tuples(st.sampled_from(["reserve", "settle"]), amounts, st.floats(0, 3 * DAY)), max_size=40)
