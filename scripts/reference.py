@@ -12,7 +12,8 @@ import inspect
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,8 @@ def python_page() -> str:
         value = getattr(package, name)
         if inspect.ismodule(value):
             parts.append(f"## `headrace.{name}`\n\n{markdown(value.__doc__)}")
+            if name == "errors":
+                continue  # a page of their own
             parts += [_object(f"headrace.{name}.{inner}", getattr(value, inner), "###") for inner in value.__all__]
         else:
             parts.append(_object(f"headrace.{name}", value, "##"))
@@ -233,6 +236,7 @@ def errors_page() -> str:
     errors = importlib.import_module("headrace.core.errors")
     problems = importlib.import_module("headrace.core.problems")
     parts = [NOTE, "# Errors", markdown(errors.__doc__)]
+    parts.append("They are imported from `headrace.errors`: `from headrace.errors import StaleContext`.")
     parts.append("| error | HTTP status | problem type |\n|---|---|---|")
     parts[-1] += "".join(
         f"\n| `{kind.error.__name__}` | {kind.status} | `{problems.PREFIX}{kind.name}` |" for kind in problems.KINDS
@@ -258,10 +262,26 @@ menu = app.view("menu", "SELECT item_id, price FROM items WHERE shop = :shop AND
 """
 
 
-def example() -> Any:
+MODELS = """
+from pydantic import BaseModel
+
+class Ask(BaseModel):
+    shop: str
+
+app.model("llm", hr.models.OpenAI(MOCK, model="small", name="first"))
+
+@app.endpoint("/recommend", cache=True, fallback="nothing")
+async def recommend(ask: Ask, ctx: hr.Context) -> str:
+    found = await ctx.menu(shop=ask.shop, most=2)
+    return (await ctx.llm.chat(str(found.rows))).text
+"""
+"""What the page on metrics has more: a model and an endpoint."""
+
+
+def example(more: str = "", **names: Any) -> Any:
     """The app that the pages on HTTP and metrics are written from."""
-    space: dict[str, Any] = {"__name__": "example"}
-    exec(EXAMPLE, space)
+    space: dict[str, Any] = {"__name__": "example", **names}
+    exec(EXAMPLE + more, space)
     return space["app"]
 
 
@@ -305,19 +325,42 @@ def _operation(verb: str, path: str, operation: dict[str, Any]) -> str:
 
 
 async def _exposition() -> str:
-    """What `/metrics` of the small app says after one push and one read."""
-    http = importlib.import_module("headrace.server.http")
+    """What `/metrics` of the small app says after one push, one read, and one answer of each kind."""
     httpx = importlib.import_module("httpx")
     composition = importlib.import_module("headrace.composition")
-    app = example()
-    with tempfile.TemporaryDirectory() as folder:
-        async with app.run(data=folder) as live:
+    settings = importlib.import_module("headrace.server.settings").Settings(port=0)
+    testing = importlib.import_module("headrace.testing")
+    with tempfile.TemporaryDirectory() as folder, testing.mock_llm() as mock:
+        app = example(MODELS, MOCK=mock.base_url)
+        async with (
+            app.run(data=folder) as live,
+            composition.carried(app, live.reads, Path(folder), settings) as handlers,
+            _served(live, composition.catalog(app), settings, handlers) as url,
+            httpx.AsyncClient(base_url=url, trust_env=False) as client,
+        ):
             await live.push("items", {"item_id": "i1", "shop": "s1", "price": 1})
-            asgi = http.create_app(live.reads, live.engine, composition.catalog(app), health=live.engine)
-            transport = httpx.ASGITransport(app=asgi)
-            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-                await client.get("/context/menu?shop=s1&most=2")
-                return (await client.get("/metrics")).text
+            await client.get("/context/menu?shop=s1&most=2")
+            await client.post("/recommend", json={"shop": "s1"})
+            chat = {"model": "llm", "messages": [{"role": "user", "content": "Hi"}]}
+            await client.post("/v1/chat/completions", json=chat)
+            return (await client.get("/metrics")).text
+
+
+@asynccontextmanager
+async def _served(live: Any, catalog: Any, settings: Any, handlers: Any) -> AsyncIterator[str]:
+    """The URL of a server over a running app."""
+    listening = importlib.import_module("headrace.server.listening")
+    http = importlib.import_module("headrace.server.http")
+    front = http.create_app(live.reads, live.engine, catalog, settings, health=live.engine, handlers=handlers)
+    ready, stop = asyncio.Event(), asyncio.Event()
+    with listening.bind(settings) as bound:
+        serving = asyncio.create_task(
+            listening.serve(front, settings, bound, stop, direct=front.direct, ready=ready.set)
+        )
+        await ready.wait()
+        yield listening.address(bound)
+        stop.set()
+        await serving
 
 
 def metrics_page() -> str:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.core.version import VERSION
 
 if TYPE_CHECKING:
-    from headrace import models, sources
+    from headrace import errors, models, sources
     from headrace.app import App, load_app
     from headrace.client import connect, connect_sync
     from headrace.context.policy import FreshnessPolicy
@@ -68,7 +68,7 @@ _HOMES = {
         ("count", "distinct", "last", "max", "mean", "min", "quantile", "sum", "top_k"), "headrace.views.aggregates"
     ),
 }
-_MODULES = ("models", "sources")
+_MODULES = ("errors", "models", "sources")
 
 __all__ = [
     "App",
@@ -90,6 +90,7 @@ __all__ = [
     "connect_sync",
     "count",
     "distinct",
+    "errors",
     "ignore",
     "last",
     "load_app",

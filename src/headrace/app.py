@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -13,9 +13,13 @@ from typing import Any
 
 from headrace.core.clock import Clock, SystemClock
 from headrace.core.errors import DeclarationError, HeadraceError
+from headrace.core.events import Recorder
 from headrace.declaration.declaration import Declaration
 from headrace.declaration.place import place_of
+from headrace.models.provider import Provider
+from headrace.models.reply import Caller
 from headrace.portal import SyncPortal
+from headrace.runtime.desk import check
 from headrace.runtime.live import Live
 
 
@@ -36,7 +40,14 @@ class App(Declaration):
     """
 
     @asynccontextmanager
-    async def run(self, *, data: str | Path = ".headrace", clock: Clock | None = None) -> AsyncGenerator[Live]:
+    async def run(
+        self,
+        *,
+        data: str | Path = ".headrace",
+        clock: Clock | None = None,
+        models: Mapping[str, Caller | Provider] | None = None,
+        recorder: Recorder | None = None,
+    ) -> AsyncGenerator[Live]:
         """Run the app in this process: read its sources, keep its views, answer reads.
 
         Parameters
@@ -45,21 +56,36 @@ class App(Declaration):
             The folder of the live store; made if it is not there.
         clock
             What time it is; the machine's clock if not given.
+        models
+            What stands in for declared models, by their names: a `headrace.testing.ScriptedModel` for the whole model,
+            or an upstream such as `models.OpenAI(mock.base_url)` for all its upstreams.
+        recorder
+            Hears of each answer of an endpoint (`core.events.Answered`) and each call to a model (`ModelCalled`). Its
+            `record(event)` is called on the way of requests: it must return at once and must not raise.
 
         Raises
         ------
+        UnknownName
+            `models` names one that is not declared.
         StoreLocked
             Another process runs on this folder.
         MigrationRefused
             The declaration changed in a way that the stored rows cannot follow.
         """
-        async with Live(self, data=Path(data), clock=clock or SystemClock()) as live:
+        async with Live(self, data=Path(data), clock=clock or SystemClock(), models=models, recorder=recorder) as live:
             yield live
 
     @contextmanager
-    def run_sync(self, *, data: str | Path = ".headrace", clock: Clock | None = None) -> Generator[Any]:
+    def run_sync(
+        self,
+        *,
+        data: str | Path = ".headrace",
+        clock: Clock | None = None,
+        models: Mapping[str, Caller | Provider] | None = None,
+        recorder: Recorder | None = None,
+    ) -> Generator[Any]:
         """The same for code that is not async: `with app.run_sync() as live: live.menu(restaurant_id="r7")`."""
-        with SyncPortal(lambda: self.run(data=data, clock=clock)) as live:
+        with SyncPortal(lambda: self.run(data=data, clock=clock, models=models, recorder=recorder)) as live:
             yield live
 
 
@@ -72,7 +98,13 @@ def load_app(target: str | Path) -> App:
         When there is no such file, no app in it, or more than one; and for whatever goes wrong while the file runs,
         with the file's own line.
     """
-    place, _, name = str(target).partition(":")
+    app = _find(str(target))
+    check(app)
+    return app
+
+
+def _find(target: str) -> App:
+    place, _, name = target.partition(":")
     module = _load(place)
     found = {key: value for key, value in vars(module).items() if isinstance(value, App)}
     if name:

@@ -8,7 +8,8 @@ async with headrace.connect("http://127.0.0.1:8787") as live:
 from __future__ import annotations
 
 import base64
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from enum import Enum
@@ -22,7 +23,7 @@ from headrace.context.readset import ReadSet
 from headrace.context.value import ContextValue, InputAge
 from headrace.core.changes import Receipt
 from headrace.core.clock import Clock, SystemClock, instant, isoformat
-from headrace.core.errors import HeadraceError, Unavailable, UnknownName
+from headrace.core.errors import HeadraceError, StreamBroken, Unavailable, UnknownName
 from headrace.core.frontier import Status
 from headrace.core.problems import PREFIX, from_problem
 from headrace.core.records import Record
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import httpx
 
     from headrace.pipeline.answer import Asked
+    from headrace.pipeline.pieces import Pieces
     from headrace.portal import SyncPortal
 
 Records = Record | Mapping[str, Any] | Sequence[Record | Mapping[str, Any]]
@@ -219,6 +221,50 @@ class Remote:
         if not answer.is_success:
             raise self._problem(answer, pieces)
         return afar.read(answer.headers, pieces, response)
+
+    def stream(
+        self,
+        path: str,
+        data: Any,
+        /,
+        *,
+        response: Any = None,
+        user: str = "",
+        session: str = "",
+        tenant: str = "",
+        priority: str = "normal",
+        timeout: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Pieces:
+        """The answer of an endpoint as it comes: `async for piece in live.stream("/tell", {...})`; see `Live.stream`.
+
+        Raises
+        ------
+        UnknownName, BadInput, EndpointError, ModelError
+            With the first piece: no answer. `StreamBroken`, or what is known of the reason, with a later one.
+        """
+        from headrace.pipeline import afar  # as in `ask`
+        from headrace.pipeline.pieces import Pieces
+
+        sent = afar.headers_of(user=user, session=session, tenant=tenant, priority=priority, timeout=timeout)
+        return Pieces(self._pieces(path, afar.body_of(data), _JSON | sent | dict(headers or {})), response)
+
+    async def _pieces(self, path: str, content: bytes, headers: dict[str, str]) -> AsyncGenerator[Any]:
+        import httpx
+
+        from headrace.pipeline import afar
+
+        answer = await self._send("POST", path, whole=False, content=content, headers=headers)
+        try:
+            if not answer.is_success:
+                raise self._problem(answer, await _collect(answer))
+            async with aclosing(afar.pieces(answer.headers, answer.aiter_bytes())) as items:
+                async for item in items:
+                    yield item
+        except httpx.TransportError as error:
+            raise StreamBroken(f"the answer broke off ({type(error).__name__}: {error})") from error
+        finally:
+            await answer.aclose()
 
     async def push(self, table: str, records: Records, *, idempotency_key: str | None = None) -> Receipt:
         """Give records to a table whose source is `Push`; returns once they are on disk.

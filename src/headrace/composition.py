@@ -10,8 +10,11 @@ from random import Random
 from headrace.app import App, load_app
 from headrace.core.clock import SystemClock
 from headrace.core.errors import DeclarationError
+from headrace.core.events import Recorders
 from headrace.declaration.endpoints import ROUTING
+from headrace.models.local.provider import LocalCarrier
 from headrace.models.reply import Caller
+from headrace.models.running import Models
 from headrace.runtime.desk import open_desk, open_models
 from headrace.runtime.engine import Engine
 from headrace.runtime.library import parameters
@@ -21,10 +24,12 @@ from headrace.server.composition import Engine as EngineSide
 from headrace.server.composition import Handlers
 from headrace.server.composition import Reader as ReaderSide
 from headrace.server.endpoints import Endpoints
+from headrace.server.eventlog import EventLog
 from headrace.server.gateway import Gateway, Offer
 from headrace.server.gateway.accounts import Accounts
 from headrace.server.gateway.tally import Tally
 from headrace.server.settings import Settings
+from headrace.server.workers import Workers
 from headrace.sources.push import Push
 
 
@@ -91,11 +96,12 @@ async def carried(app: App, reads: LocalReads, folder: Path, settings: Settings)
     tally = Tally(app.models)
     handlers: list[Handlers] = []
     models: Mapping[str, Caller] = {}
+    log = [EventLog()] if EventLog.wanted() else []
     async with AsyncExitStack() as stack:
         if app.models:
             accounts = stack.enter_context(Accounts(folder, None if settings.keys is None else Path(settings.keys)))
             models = await stack.enter_async_context(
-                open_models(app, clock=clock, recorder=tally, random=random, spending=accounts.budgets)
+                open_models(app, clock=clock, recorder=Recorders(tally, *log), random=random, spending=accounts.budgets)
             )
             gateway = Gateway(
                 [Offer.of(declared, models[name]) for name, declared in app.models.items()],
@@ -112,8 +118,12 @@ async def carried(app: App, reads: LocalReads, folder: Path, settings: Settings)
             )
             handlers.append(gateway)
         if app.endpoints:
-            desk = await stack.enter_async_context(open_desk(app, reads, models, clock=clock))
+            desk = await stack.enter_async_context(open_desk(app, reads, models, clock=clock, recorder=Recorders(*log)))
             handlers.append(Endpoints(desk, clock=clock, random=random))
+        carriers = models.carriers.values() if isinstance(models, Models) else ()
+        pools = [carrier.pool for carrier in carriers if isinstance(carrier, LocalCarrier)]
+        if pools:
+            handlers.append(Workers(pools))
         yield handlers
 
 

@@ -6,7 +6,7 @@ Nothing is written twice: the object's own coroutine functions are called, and t
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack
 from functools import partial
 from types import TracebackType
@@ -77,7 +77,42 @@ class Synchronous:
         return dir(self._inner)
 
     def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return self._portal.call(partial(_settle, function, *args, **kwargs))
+        result = self._portal.call(partial(_settle, function, *args, **kwargs))
+        return Iterated(self._portal, result) if isinstance(result, AsyncIterator) else result
+
+
+class Iterated(Synchronous):
+    """An async iterator of the loop's thread, seen from others: `for item in ...`, and `with ... as items` to end it
+    before its end."""
+
+    def __iter__(self) -> Iterated:
+        return self
+
+    def __next__(self) -> Any:
+        """The next item."""
+        item = self._portal.call(_next, self._inner)
+        if item is _END:
+            raise StopIteration
+        return item
+
+    def close(self) -> None:
+        """Nobody takes more."""
+        self._portal.call(self._inner.aclose)
+
+    def __enter__(self) -> Iterated:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+_END = object()
+
+
+async def _next(items: AsyncIterator[Any]) -> Any:
+    return await anext(items, _END)
 
 
 async def _settle(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

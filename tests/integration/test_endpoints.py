@@ -148,7 +148,7 @@ async def serving(folder: Path) -> AsyncIterator[Served]:
     await model.server.start()
     app, settings, stop, data = declare(model.url), Settings(port=0), asyncio.Event(), str(folder / "data")
     listening = bind(settings)
-    async with composition.engine(app, data) as engine, composition.reader(app, data) as reader:
+    async with composition.engine(app, data) as engine, composition.reader(app, data, settings) as reader:
         front = create_app(reader.reads, engine.writes, reader.catalog, settings, handlers=reader.handlers)
         ready = asyncio.Event()
         task = asyncio.create_task(serve(front, settings, listening, stop, direct=front.direct, ready=ready.set))
@@ -176,7 +176,7 @@ async def test_an_answer_and_what_is_said_of_it(served: Served) -> None:
     assert headers["x-headrace-version"].startswith("a-")
     assert headers["x-headrace-stale"] == "unchanged"
     assert headers["x-headrace-unchanged-as-of"].endswith("Z")
-    assert headers["x-headrace-context"].startswith("on_shelf;status=")
+    assert headers["x-headrace-context"].startswith("on_shelf; age_ms=")
     assert {stage.split(";")[0].strip() for stage in headers["server-timing"].split(",")} >= {"context", "model"}
     assert (await served.pick("a", **{"x-request-id": 'a"b'})).headers["x-headrace-request-id"] != 'a"b'
 
@@ -335,7 +335,11 @@ async def test_a_client_of_ours_asks_it_like_an_app_in_its_own_process(served: S
         found = await live.ask("/pick", Ask(shelf="a"), response=Pick, user="ann")
         assert found.value == Pick(item_id="i1")
         assert (found.stale, found.fallback, found.retries) == ("unchanged", None, 0)
-        assert (await live.ask("/tell", {"shelf": "a"})).value == ["ONE ", "TWO"]
+        assert found.stages["context"] > 0
+        assert "total" not in found.stages
+        told = await live.ask("/tell", {"shelf": "a"})
+        assert told.value == ["ONE ", "TWO"]
+        assert told.stages["model"] > 0
         with pytest.raises(hr.BadInput) as bad:
             await live.ask("/pick", {"shelf": "a", "x": 1})
         assert bad.value.problems[0]["pointer"] == "/x"
@@ -353,3 +357,48 @@ async def test_the_synchronous_face_is_the_same(served: Served) -> None:
             return live.ask("/pick", {"shelf": "a"}).value
 
     assert await asyncio.to_thread(ask) == {"item_id": "i1"}
+
+
+async def test_a_stream_is_read_piece_by_piece_from_afar(served: Served) -> None:
+    async with hr.connect(served.url) as live:
+        pieces = live.stream("/tell", Ask(shelf="a"))
+        with pytest.raises(hr.HeadraceError, match="at its end"):
+            _ = pieces.facts
+        assert [piece async for piece in pieces] == ["ONE ", "TWO"]
+        facts = pieces.facts
+        assert (facts.stale, [read.name for read in facts.reads], facts.value) == ("unchanged", ["on_shelf"], None)
+        assert facts.unchanged_as_of is not None
+        assert facts.version.startswith("a-")
+        whole = live.stream("/pick", {"shelf": "a"}, response=Pick)
+        assert [piece async for piece in whole] == [Pick(item_id="i1")]
+        assert [read.name for read in whole.facts.reads] == ["on_shelf"]
+        with pytest.raises(hr.BadInput):
+            await anext(live.stream("/tell", {"shelf": "a", "x": 1}))
+
+
+async def test_a_stream_that_breaks_is_told_after_its_pieces_from_afar(served: Served) -> None:
+    async with hr.connect(served.url) as live:
+        pieces = live.stream("/tell", {"shelf": "break"})
+        assert await anext(pieces) == "ONE "
+        with pytest.raises(StreamBroken):
+            await anext(pieces)
+        with pytest.raises(StreamBroken):  # and it stays broken
+            await anext(pieces)
+
+
+async def test_whoever_leaves_a_stream_leaves_it_at_the_model(served: Served) -> None:
+    async with hr.connect(served.url) as live, live.stream("/tell", {"shelf": "hang"}) as pieces:
+        assert await anext(pieces) == "ONE "
+    await asyncio.wait_for(served.model.gone.wait(), 2)
+
+
+async def test_a_stream_has_a_synchronous_face(served: Served) -> None:
+    def ask() -> Any:
+        with hr.connect_sync(served.url) as live:
+            pieces = live.stream("/tell", {"shelf": "a"})
+            found = list(pieces)
+            with pytest.raises(StreamBroken), live.stream("/tell", {"shelf": "break"}) as broken:
+                list(broken)
+            return found, pieces.facts.stale
+
+    assert await asyncio.to_thread(ask) == (["ONE ", "TWO"], "unchanged")

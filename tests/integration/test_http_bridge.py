@@ -19,6 +19,7 @@ from starlette.responses import Response as AsgiResponse
 from starlette.routing import Route
 
 from headrace.core.errors import BadParameter, HeadraceError
+from headrace.core.events import Problem
 from headrace.http1 import Handler, Request, Response
 from headrace.server.http import create_app
 from headrace.server.listening import address, bind, serve
@@ -290,6 +291,9 @@ class Plain:
         self.ended: list[int] = []
         self.go = asyncio.Event()
 
+    def problems(self) -> list[Problem]:
+        return [Problem("plain:lamp", "lamp_dark", "the lamp is dark", "light it")]
+
     def find(self, request: Request) -> Handler | None:
         return self._answer if request.path.startswith(b"/plain/") else None
 
@@ -353,6 +357,10 @@ async def test_handlers_answer_beside_the_application(ports: MemoryPorts) -> Non
             assert [piece async for piece in pieces] == [b"b"]
         metrics = (await client.get("/metrics")).text
         assert f"plain_total {len(plain.ended)}" in metrics
+        found = (await client.get("/freshness")).json()["problems"]
+        assert [(one["subject"], one["hint"], one["since"]) for one in found] == [("plain:lamp", "light it", None)]
+        assert "headrace_problems 1" in metrics
+        assert (await client.get("/readyz")).status_code == 200
         assert 'headrace_requests_total{route="/context/{view}",status="200"} 1' in metrics
     assert plain.ended.count(500) == 1
 

@@ -26,6 +26,16 @@ class Counter:
         self.count += amount
         return self.count
 
+    async def steps(self, count: int, *, fail: bool = False) -> AsyncIterator[int]:
+        try:
+            for number in range(count):
+                self.count += 1
+                yield number
+            if fail:
+                raise ValueError("no more")
+        finally:
+            self.count = 0
+
     def where(self) -> int:
         return threading.get_ident()
 
@@ -51,6 +61,17 @@ def test_methods_run_in_the_loops_thread() -> None:
         assert counter.where() == counter.thread != threading.get_ident()
         assert "add" in dir(counter)
     assert counters[0].closed
+
+
+def test_an_async_iterator_is_an_iterator() -> None:
+    with SyncPortal(running([])) as counter:
+        assert list(counter.steps(3)) == [0, 1, 2]
+        with counter.steps(3) as steps:
+            assert next(steps) == 0
+            assert counter.count == 1
+        assert counter.count == 0
+        with pytest.raises(ValueError, match="no more"):
+            list(counter.steps(1, fail=True))
 
 
 def test_errors_come_through_and_the_object_is_closed() -> None:

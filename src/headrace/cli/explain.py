@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from headrace.app import App
     from headrace.views.explain import Explanation
 
-LABELS = {"lacks": "yellow", "reads all": "yellow"}
+LABELS = {"lacks": "yellow", "reads all": "yellow", "no price": "yellow"}
 """Labels that ask for attention."""
 
 
@@ -24,7 +24,8 @@ LABELS = {"lacks": "yellow", "reads all": "yellow"}
 @app_argument
 @json_option
 def explain(target: str, as_json: bool) -> None:
-    """Show every table, rollup and view of APP: its class, its inputs, and the indexes that it uses or lacks.
+    """Show all that APP declares: tables, rollups and views, with their inputs and the indexes that they use or lack;
+    models, with their upstreams and the policies that differ from the defaults; endpoints, with their versions.
 
     APP is the file that declares the app (app.py, or app.py:name). Nothing is run and nothing is written.
 
@@ -35,22 +36,36 @@ def explain(target: str, as_json: bool) -> None:
       read-time       a view computed at each read, in one snapshot
       affected-group  a view that is kept: each change recomputes the groups that it touches
       refreshed       a view computed as a whole every so often, and as old as that
+      model           called by endpoints, and by clients of the gateway
+      endpoint        POST, JSON in, JSON or a stream of events out
     """
+    from headrace.cli.explain_models import endpoint_facts, model_facts
+    from headrace.runtime.desk import check
     from headrace.views.explain import explain as explain_all
 
     app = load(target)
-    found = [(one, place(app, one.name), dict(facts(app, one))) for one in explain_all(app.catalog)]
+    check(app)
+    found = [(one.name, one.kind, place(app, one.name), dict(facts(app, one))) for one in explain_all(app.catalog)]
+    found += [(name, "model", near(one.where), dict(model_facts(one))) for name, one in app.models.items()]
+    found += [
+        (path, "endpoint", near(one.where), dict(endpoint_facts(app, one))) for path, one in app.endpoints.items()
+    ]
     if as_json:
-        print_json([{"name": one.name, "class": one.kind, "where": where} | known for one, where, known in found])
+        print_json([{"name": name, "class": kind, "where": where} | known for name, kind, where, known in found])
         return
-    for one, where, known in found:
-        _print(one, where, known)
+    for name, kind, where, known in found:
+        _print(name, kind, where, known)
 
 
 def place(app: App, name: str) -> str:
-    """`file:line` of the declaration, relative to where the user stands if it is below."""
+    """`file:line` of the declaration of a table, rollup or view."""
     declared = app.tables.get(name) or app.rollups.get(name) or app.views[name]
-    return declared.where.removeprefix(f"{Path.cwd()}/")
+    return near(declared.where)
+
+
+def near(where: str) -> str:
+    """A place, relative to where the user stands if it is below."""
+    return where.removeprefix(f"{Path.cwd()}/")
 
 
 def facts(app: App, one: Explanation) -> Iterator[tuple[str, Any]]:
@@ -80,8 +95,8 @@ def _promises(app: App, name: str) -> Iterator[tuple[str, list[str]]]:
         yield "policy", [str(policy)]
 
 
-def _print(one: Explanation, where: str, known: dict[str, list[str]]) -> None:
-    click.echo(f"{click.style(one.name, bold=True)}  {one.kind}  {click.style(where, dim=True)}")
+def _print(name: str, kind: str, where: str, known: dict[str, list[str]]) -> None:
+    click.echo(f"{click.style(name, bold=True)}  {kind}  {click.style(where, dim=True)}")
     for label, lines in known.items():
         shown = click.style(label.ljust(12), fg=LABELS.get(label))
         for number, line in enumerate(lines):

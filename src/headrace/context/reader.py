@@ -6,6 +6,7 @@ board claims. The writer does it the other way round: first the commit, then the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -182,8 +183,14 @@ class ContextReader:
         *,
         policy: FreshnessPolicy | None = None,
         max_age: int | None = None,
+        until: float = math.inf,
     ) -> ContextValue:
         """The rows of a view for these parameters, with their ages.
+
+        Parameters
+        ----------
+        until
+            The instant (seconds of the monotonic clock) at which a wait ends, whatever the policy says.
 
         Raises
         ------
@@ -194,7 +201,7 @@ class ContextReader:
         """
         readable = self.view(view)
         bindings = self._bind(readable, params)
-        await self._wait([readable], policy, max_age)
+        await self._wait([readable], policy, max_age, until)
         return self._answer(readable, bindings, policy, max_age, self._look([readable], max_age))
 
     async def read_many(
@@ -203,11 +210,12 @@ class ContextReader:
         *,
         policy: FreshnessPolicy | None = None,
         max_age: int | None = None,
+        until: float = math.inf,
     ) -> list[ContextValue]:
         """Several views in one snapshot: what one of them shows, the others know of as well."""
         prepared = [(readable := self.view(name), self._bind(readable, params)) for name, params in reads]
         readables = [readable for readable, _ in prepared]
-        await self._wait(readables, policy, max_age)
+        await self._wait(readables, policy, max_age, until)
         look = self._look(readables, max_age)
         with self._snapshot():
             return [self._answer(readable, bindings, policy, max_age, look) for readable, bindings in prepared]
@@ -219,11 +227,12 @@ class ContextReader:
         *,
         policy: FreshnessPolicy | None = None,
         max_age: int | None = None,
+        until: float = math.inf,
     ) -> ContextValue:
         """The row of one key: no row or one. A composite key is a sequence in the order of its declaration."""
         readable = self.table(table)
         bindings = self._bind_key(readable, key)
-        await self._wait([readable], policy, max_age)
+        await self._wait([readable], policy, max_age, until)
         return self._answer(readable, bindings, policy, max_age, self._look([readable], max_age))
 
     async def get_many(
@@ -233,11 +242,12 @@ class ContextReader:
         *,
         policy: FreshnessPolicy | None = None,
         max_age: int | None = None,
+        until: float = math.inf,
     ) -> ContextValue:
         """The rows of many keys in one snapshot, in the order of `keys`; keys without a row are left out."""
         readable = self.table(table)
         bindings = [self._bind_key(readable, key) for key in keys]
-        await self._wait([readable], policy, max_age)
+        await self._wait([readable], policy, max_age, until)
         look = self._look([readable], max_age)
         with self._snapshot():
             return self._answer(readable, bindings, policy, max_age, look)
@@ -272,7 +282,8 @@ class ContextReader:
                     return Present([changed], None, readset)
                 held.append(replace(found, status=age.status, policy=read.policy, max_age=read.max_age))
         inputs = {name: one for age in ages for name, one in age.inputs.items()}
-        return Present([], combine(inputs).as_of, ReadSet(tuple(held), readset.validator))
+        old = tuple(None if age.as_of is None else max(now - age.as_of, 0) for age in ages)
+        return Present([], combine(inputs).as_of, ReadSet(tuple(held), readset.validator), old)
 
     def frontiers(self, readset: ReadSet) -> dict[str, int | None]:
         """Up to when each input of these reads is complete now (microseconds), refreshed views among them."""
@@ -311,16 +322,18 @@ class ContextReader:
             )
         return {p.name: convert(p.name, p.type, v) for p, v in zip(readable.parameters, values, strict=True)}
 
-    async def _wait(self, readables: list[Readable], policy: FreshnessPolicy | None, max_age: int | None) -> None:
+    async def _wait(
+        self, readables: list[Readable], policy: FreshnessPolicy | None, max_age: int | None, until: float
+    ) -> None:
         wait = max(policy.wait if policy else r.policy.wait for r in readables) if readables else 0
         if not wait:
             return
-        until = self._clock.monotonic() + wait / 1_000_000
-        while self._clock.monotonic() < until:
+        until = min(until, self._clock.monotonic() + wait / 1_000_000)
+        while (left := until - self._clock.monotonic()) > 0:
             now = self._clock.now()
             if all(self.assess(r, now, max_age).status is Status.FRESH for r in readables):
                 return
-            await self._clock.sleep(POLL)
+            await self._clock.sleep(min(POLL, left))
 
     def _look(self, readables: Sequence[Readable], max_age: int | None) -> _Look:
         """Look at the board, once for all reads of one snapshot and before it is opened."""

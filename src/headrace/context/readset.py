@@ -3,12 +3,13 @@
 A read is kept with the stored rows that it returned, their versions included. It is checked locally: while the tables
 it stands on had no commit since, it holds (one comparison of integers). Otherwise it is read again with the same
 parameters and the same "now", and compared: a row that changed, went, came (a phantom) or moved in the order counts,
-and nothing else does.
+and nothing else does. A row that was only written again, as it was, has not changed.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -121,11 +122,14 @@ class Present:
         The minimum frontier over all inputs (microseconds); None when it is unknown.
     readset
         The reads as they are now: what to keep in place of the old ones, when nothing changed.
+    ages
+        How old each of these reads is now (microseconds), in their order; None where nobody knows.
     """
 
     changed: list[Changed]
     as_of: int | None
     readset: ReadSet
+    ages: tuple[int | None, ...] = ()
 
     @property
     def same(self) -> bool:
@@ -162,13 +166,17 @@ class ReadSet:
 
 
 def compare(read: Read, current: tuple[Row, ...]) -> Changed | None:
-    """What changed between a read and the same read made again; None when nothing did."""
+    """What changed between a read and the same read made again; None when nothing did.
+
+    Rows that were written again as they were are the same rows: what was read still holds.
+    """
     if read.content == current:
         return None
-    before, after = set(read.content), set(current)
-    came = [row[: read.width] for row in current if row not in before]
-    went = [row[: read.width] for row in read.content if row not in after]
-    now = tuple(row[: read.width] for row in current)
+    then, now = read.shown, tuple(row[: read.width] for row in current)
+    if then == now:
+        return None
+    before, after = Counter(then), Counter(now)
+    came, went = list((after - before).elements()), list((before - after).elements())
     again = replace(read, content=current)
     if not came and not went:
         return Changed(read, f"the rows of {read.name!r} changed their order", current=now, again=again)

@@ -198,3 +198,15 @@ class NullRecorder:
 
     def record(self, event: Event) -> None:
         """Do nothing."""
+
+
+class Recorders:
+    """Tells several."""
+
+    def __init__(self, *recorders: Recorder) -> None:
+        self._recorders = recorders
+
+    def record(self, event: Event) -> None:
+        """Tell each of them."""
+        for one in self._recorders:
+            one.record(event)

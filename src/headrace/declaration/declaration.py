@@ -33,9 +33,10 @@ NewFields = Literal["ignore", "adopt", "quarantine"]
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _APP_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
-METHODS = frozenset(
-    ("app", "ask", "engine", "freshness", "get", "get_many", "push", "read", "read_many", "reads", "url", "validate")
-)
+METHODS = frozenset({
+    "app", "ask", "engine", "freshness", "get", "get_many", "push", "read", "read_many", "reads", "stream", "url",
+    "validate",
+})  # fmt: skip
 """What a running app and its clients have by themselves: a view of such a name could not be called like a method."""
 
 

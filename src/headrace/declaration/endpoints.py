@@ -19,6 +19,7 @@ from headrace.pipeline.bounds import Bounds
 from headrace.pipeline.endpoint import Endpoint, Function, check_path, make_handler
 from headrace.pipeline.split import TABLE
 from headrace.pipeline.stale import OnStale
+from headrace.pipeline.tolerance import Tolerance, check_columns
 
 if TYPE_CHECKING:
     from headrace.declaration.declaration import Declaration
@@ -86,7 +87,7 @@ class Endpoints:
             "retry 3 else refuse", "refuse" or `hr.repair(fn)`.
         fallback
             What answers when the model gives none, time runs out, or there is too much to do: "cached" (the last good
-            answer of the same input), a declared model or its name, a function of `ask` or of `(ask, ctx)`, an answer;
+            answer of the same input), a model or its name, a function of `ask` or of `(ask, ctx)`, an answer;
             or a list of these, tried in order.
         reserve
             How much of the deadline is kept for the fallback; for a function a twentieth (at most 250 ms), for a model
@@ -96,7 +97,7 @@ class Endpoints:
         strict
             Wait until the sources of what was read are complete up to when the answer was made.
         tolerances
-            Which changes do not matter, per table.
+            Which changes do not matter, per table or view; `hr.tolerance`. One may name a table that is declared later.
         policy
             The freshness policy of its reads; that of each view if not given.
         max_concurrency
@@ -150,6 +151,11 @@ class Endpoints:
         limits = parse_budget(budget)
         rules = None if policy is None else FreshnessPolicy.parse(policy)
         size = _CACHE if cache is True else 0 if cache is False else _bytes(cache)
+        self._check_tolerances(tolerances)
+        if admission is not None and not isinstance(admission, AdmissionRules):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DeclarationError(f"admission={admission!r:.80} is not known", hint="give an AdmissionRules")
+        if isinstance(reask, bool) or not isinstance(reask, int) or reask < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DeclarationError(f"reask={reask!r:.80} is no number of times", hint="give 0 or more")
         where = caller()
 
         @located
@@ -180,6 +186,20 @@ class Endpoints:
             return endpoint
 
         return declare
+
+    def _check_tolerances(self, tolerances: Sequence[Any]) -> None:
+        """What is known of them now; a source that is declared later is looked at when the app is complete."""
+        app = cast("Declaration", self)
+        for one in tolerances:
+            if not isinstance(one, Tolerance):
+                raise DeclarationError(
+                    f"{one!r:.80} is no tolerance",
+                    hint='write tolerances=[hr.tolerance("items", price="1%")]',
+                )
+            if one.source in app.views:
+                check_columns(one, app.views[one.source].plan.columns)
+            elif one.source in app.tables:
+                check_columns(one, app.tables[one.source].schema.columns)
 
     def _free_path(self, path: str) -> str:
         if path in self.endpoints:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from headrace.core.clock import SECOND
 from headrace.core.durations import Duration, parse_duration
 from headrace.core.errors import DeclarationError
+from headrace.core.names import suggest
 from headrace.declaration.place import caller, located
 from headrace.models.cost import Prices
 from headrace.models.declared import DeclaredModel
@@ -122,10 +124,22 @@ def _policies(policies: Policies | Mapping[str, Any] | None) -> Policies:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
+        if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            raise DeclarationError(
+                f"there is no policy {place!r}", hint=suggest(str(first["loc"][-1]), _settings(first["loc"][:-1]))
+            ) from None
         raise DeclarationError(
-            f"the policy {place} cannot be {first['input']!r:.80}: {first['msg']}",
-            hint="docs/how-to/models.md lists the policies and their settings",
+            f"the policy {place} cannot be {first['input']!r:.80}: {first['msg'].removeprefix('Value error, ')}",
+            hint="docs/how-to/policies.md lists the policies and their settings",
         ) from None
+
+
+def _settings(place: tuple[int | str, ...]) -> list[str]:
+    """What can be set there: the sections, or the fields of one."""
+    if not place:
+        return list(Policies.model_fields)
+    section = getattr(Policies(), str(place[0]), None)
+    return [field.name for field in fields(section) if field.init] if is_dataclass(section) else []
 
 
 def _prices(prices: Prices | str | Path | None, where: str) -> Prices:

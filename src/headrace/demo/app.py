@@ -1,13 +1,13 @@
-"""A food-delivery app's live context: where its data comes from, what a good record is, and what its agents read."""
+"""A food-delivery app: where its data comes from, what a good record is, what its agents read, and how they answer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
 
 import headrace as hr
+from headrace.demo import agents
 from headrace.demo.happenings import KEYS
 
 
@@ -38,7 +38,7 @@ class Order(hr.Record):
     order_id: str
     restaurant_id: str
     item_id: str
-    state: Literal["placed", "accepted", "cooking", "picked_up", "delivered", "cancelled"]
+    state: agents.State
     courier_id: str | None
     x: float
     y: float
@@ -99,8 +99,8 @@ def followed(dsn: str, schema: str, slot: str) -> Sources:
     return {table: hr.sources.Postgres(dsn, table=f"{schema}.{table}", slot=slot) for table in KEYS}
 
 
-def food_delivery(sources: Sources) -> hr.App:
-    """The app: what is pushed and what is followed makes no difference behind its sources."""
+def food_delivery(sources: Sources, model: hr.models.Provider) -> hr.App:
+    """The app: what is pushed and what is followed makes no difference behind its sources, nor which model answers."""
     app, of = hr.App("food-delivery"), sources.get
 
     app.table(Restaurant, key="restaurant_id", index=["zone"], source=of("restaurants"))
@@ -114,4 +114,25 @@ def food_delivery(sources: Sources) -> hr.App:
 
     app.view("recommend", RECOMMEND, description="What sells best in a zone right now and can still be had.")
     app.view("order_status", ORDER_STATUS, description="Where one order is: its state, its courier, its way to go.")
+
+    # Seconds of the machine, as all deadlines: a socket knows nothing of a city whose time runs faster (demo/clock.py).
+    app.model("llm", [model], deadline="8s", policies={"concurrency": {"initial": 32}})
+    app.endpoint(
+        "/recommend",
+        deadline="10s",
+        on_stale=hr.repair(agents.still_there),  # a dish that sold out while the model was at it is taken out
+        fallback=agents.best_sellers,
+        # Portions and sales change with every order. What counts is the dishes and their prices.
+        tolerances=[hr.tolerance("recommend", stock=hr.ignore, orders_15m=hr.ignore, ordered=False)],
+        prompts=[agents.RECOMMEND_PROMPT],
+    )(agents.recommend)
+    app.endpoint(
+        "/where-is-my-order",
+        deadline="10s",
+        on_stale="retry",  # an order that went on meanwhile is another question to the model
+        fallback=agents.as_booked,
+        # A courier moves all the time: 50 meters are no other answer.
+        tolerances=[hr.tolerance("order_status", courier_x=50, courier_y=50, seen_at=hr.ignore)],
+        prompts=[agents.WHEREABOUTS_PROMPT],
+    )(agents.where_is_my_order)
     return app

@@ -13,7 +13,7 @@ from pathlib import Path
 from headrace.core.errors import Backpressure, SourceError
 from headrace.demo.clock import CityClock
 from headrace.demo.happenings import CityRow
-from headrace.demo.reading import Service
+from headrace.demo.reading import Tables
 from headrace.demo.scoreboard import Scoreboard
 from headrace.demo.watching import GIVE_UP, Watcher
 from headrace.demo.wire import records
@@ -35,9 +35,7 @@ class Feeder:
         The file that promotions are appended to, one JSON object a line.
     """
 
-    def __init__(
-        self, world: World, service: Service, clock: CityClock, board: Scoreboard, *, promotions: Path
-    ) -> None:
+    def __init__(self, world: World, service: Tables, clock: CityClock, board: Scoreboard, *, promotions: Path) -> None:
         self._world = world
         self._service = service
         self._clock = clock

@@ -1,4 +1,4 @@
-"""What the agents see of the world: something that answers the app's views, and says how old the answer is."""
+"""What the demo needs of the running app: that it is asked, is given rows, and shows a row."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from headrace.core.frontier import Status
+from headrace.demo.asking import Asker
 
 
 class Reading(Protocol):
@@ -27,16 +28,8 @@ class Reading(Protocol):
         ...
 
 
-class Reader(Protocol):
-    """Answers the app's views."""
-
-    async def read(self, view: str, /, **params: Any) -> Reading:
-        """The rows of `view` for these parameters."""
-        ...
-
-
-class Service(Reader, Protocol):
-    """The running app, as the demo needs it."""
+class Tables(Protocol):
+    """The running app's tables, as its producers need them."""
 
     async def push(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Give rows to a table; returns once they are on disk."""
@@ -44,4 +37,13 @@ class Service(Reader, Protocol):
 
     async def get(self, table: str, key: str) -> Reading:
         """The latest row of one key, or none."""
+        ...
+
+
+class Service(Asker, Tables, Protocol):
+    """The running app, as the demo needs it."""
+
+    @property
+    def copy(self) -> Asker:
+        """The app's endpoints over the batch twin."""
         ...

@@ -24,6 +24,7 @@ from headrace.demo.committer import Committer
 from headrace.demo.database import Database
 from headrace.demo.feeder import Feeder
 from headrace.demo.interview import Interview
+from headrace.demo.model import DEFAULT_MODEL, ModelChoice
 from headrace.demo.reading import Service
 from headrace.demo.scoreboard import Scoreboard
 from headrace.demo.screen import plain_line, render, summary
@@ -33,14 +34,17 @@ from headrace.demo.wire import PROMOTIONS
 from headrace.demo.world import World
 
 DEFAULT_SECONDS = 60.0
-TICK = 0.005
-"""Seconds between two looks at the city."""
 FRAME = 0.25
 """Seconds between two frames of the screen."""
 LINE_EVERY = 5.0
 """Seconds between two lines where there is no terminal."""
 
-Opener = Callable[[Path, CityClock, City], AbstractAsyncContextManager[Service]]
+DEFAULT_SPEED = 60.0
+"""City seconds per real second."""
+REAL_SPEED = 5.0
+"""The same where a real model answers: some six questions a second, asked of both sides, which it can follow."""
+
+Opener = Callable[[Path, CityClock, City, Twin, ModelChoice], AbstractAsyncContextManager[Service]]
 """Opens the running app on a folder."""
 
 
@@ -49,12 +53,14 @@ def run_demo(
     json_path: Path | str | None = None,
     seed: int = 7,
     batch: Duration = "5m",
-    speed: float = 60.0,
+    speed: float | None = None,
     plain: bool = False,
     data: Path | str | None = None,
     *,
     postgres: bool = False,
     dsn: str | None = None,
+    openai_url: str | None = None,
+    openai_model: str | None = None,
     plan: CityPlan | None = None,
     console: Console | None = None,
     opener: Opener | None = None,
@@ -72,7 +78,7 @@ def run_demo(
     batch
         How often the batch twin is reloaded, in city time.
     speed
-        City seconds per real second.
+        City seconds per real second; 60 if not given, and 5 where a real model answers.
     plain
         Lines instead of a screen; always so where there is no terminal.
     data
@@ -81,27 +87,34 @@ def run_demo(
         The city writes into a PostgreSQL, and the app follows it: a server in a temporary folder, or the one at `dsn`.
     dsn
         A database in which the demo may make a schema `headrace_demo`, which it removes at its end.
+    openai_url, openai_model
+        A real model that answers the agents, in place of the mock that runs inside of the demo: the base URL of a
+        server that speaks OpenAI's HTTP, and its model. The key is taken from the environment, `OPENAI_API_KEY`.
     plan
         The city; the default one if not given.
     opener
-        Opens what the live side reads; the real app if not given.
+        Opens the app; the real one if not given.
 
     Raises
     ------
     DeclarationError
         When `batch` is not a duration.
     HeadraceError
-        When `data` holds an earlier run already, or the folder of `json_path` is not there.
+        When `data` holds an earlier run already, the folder of `json_path` is not there, or the model gives no answer.
     """
     console = console or Console()
     plan = plan or CityPlan()
     _check_places(json_path, data)
-    board = Scoreboard(plan, seed=seed, speed=speed, window=parse_duration(batch))
+    model = _model(openai_url, openai_model)
+    if speed is None:
+        speed = DEFAULT_SPEED if model.url is None else REAL_SPEED
+    board = Scoreboard(plan, seed=seed, speed=speed, window=parse_duration(batch), model=str(model))
     board.followed = postgres or dsn is not None
     console.print(f"Waking up a city (seed {seed}) and the app that follows it ...", style="dim", highlight=False)
     with _folder(data) as folder, _server(dsn, start=board.followed) as database:
         opener = opener or _real_app(database)
-        show = Show(board, folder, console, opener=opener, plain=plain or not console.is_terminal, dsn=database)
+        plain = plain or not console.is_terminal
+        show = Show(board, folder, console, opener=opener, plain=plain, dsn=database, model=model)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(show.run(DEFAULT_SECONDS if seconds is None else seconds))
     console.print(summary(board))
@@ -119,6 +132,12 @@ def _check_places(json_path: Path | str | None, data: Path | str | None) -> None
         raise HeadraceError(f"{str(data)!r} holds an earlier run", hint="give another folder, or remove that one")
 
 
+def _model(url: str | None, name: str | None) -> ModelChoice:
+    if url is None and name is not None:
+        raise HeadraceError(f"no server was named for the model {name!r}", hint="give --openai-url as well")
+    return ModelChoice(url, name or DEFAULT_MODEL)
+
+
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """The fast event loop where there is one; the same as the server's."""
     if sys.platform == "win32":
@@ -131,7 +150,9 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def _real_app(dsn: str | None) -> Opener:
     from headrace.demo.service import follow_database, open_service  # the server is imported only by who runs it
 
-    return open_service if dsn is None else lambda folder, clock, _: follow_database(dsn, folder, clock)
+    if dsn is None:
+        return open_service
+    return lambda folder, clock, _, twin, model: follow_database(dsn, folder, clock, twin, model)
 
 
 @contextmanager
@@ -150,9 +171,18 @@ class Show:
     """One run of the demo on one folder."""
 
     def __init__(
-        self, board: Scoreboard, folder: Path, console: Console, *, opener: Opener, plain: bool, dsn: str | None = None
+        self,
+        board: Scoreboard,
+        folder: Path,
+        console: Console,
+        *,
+        opener: Opener,
+        plain: bool,
+        dsn: str | None,
+        model: ModelChoice,
     ) -> None:
         self._dsn = dsn
+        self._model = model
         self._board = board
         self._folder = folder
         self._console = console
@@ -163,16 +193,19 @@ class Show:
         """Run for `seconds` real seconds or until interrupted."""
         city = City(self._board.plan, random.Random(self._board.seed))
         clock = CityClock(city.now, self._board.speed)
-        async with self._database() as database, self._opener(self._folder, clock, city) as service:
-            twin = Twin({"recommend": RECOMMEND, "order_status": ORDER_STATUS}, clock.now)
+        twin = Twin({"recommend": RECOMMEND, "order_status": ORDER_STATUS}, clock.now)
+        opened = self._opener(self._folder, clock, city, twin, self._model)
+        async with self._database() as database, opened as service:
             world = World(city, twin, clock, window=self._board.window)
             feeder = self._producer(world, service, clock, database)
             await feeder.load()
-            interview = Interview(world, self._board, batch=twin, live=service)
+            interview = Interview(
+                world, self._board, clock, batch=service.copy, live=service, places=self._model.places
+            )
             clock.go()
             async with asyncio.TaskGroup() as group:
                 sending = group.create_task(feeder.run())
-                asking = group.create_task(self._ask(world, interview, clock))
+                asking = group.create_task(interview.run())
                 await self._watch(world, clock, seconds)
                 asking.cancel()
                 sending.cancel()
@@ -186,12 +219,6 @@ class Show:
         if database is None:
             return Feeder(world, service, clock, self._board, promotions=self._folder / PROMOTIONS)
         return Committer(world, database, Watcher(service, clock, self._board), clock, self._board)
-
-    async def _ask(self, world: World, interview: Interview, clock: CityClock) -> None:
-        while True:
-            world.catch_up()
-            await interview.answer_waiting()
-            await clock.sleep(TICK)
 
     async def _watch(self, world: World, clock: CityClock, seconds: float) -> None:
         """Keep time and the screen until the end or an interrupt."""

@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.demo.agents import Report, Suggestion
+from headrace.demo.answering import Answering
+from headrace.demo.asking import Report, Suggestion
 from headrace.demo.city import City, OrderTruth
 from headrace.demo.couriers import distance
 from headrace.demo.customers import choose
@@ -38,6 +39,8 @@ class Side:
         As-of age of the context behind each answer, seconds of city time.
     unknown_age
         Answers whose context could not say how old it is.
+    answering
+        How its answers came about.
     """
 
     sold_out: Rate = field(default_factory=Rate)
@@ -48,6 +51,7 @@ class Side:
     errors: Quantiles = field(default_factory=Quantiles)
     ages: Quantiles = field(default_factory=Quantiles)
     unknown_age: int = 0
+    answering: Answering = field(default_factory=Answering)
 
     def judge_suggestion(self, city: City, number: int, suggestion: Suggestion) -> None:
         """Score a recommendation made to customer `number` against the city as it is now."""
@@ -79,6 +83,7 @@ class Side:
             "wrong_answers": self.wrong.to_dict() | {"reasons": dict(self.reasons)},
             "courier_position_error_m": self.errors.to_dict(0.5, 0.95),
             "age_city_seconds": self.ages.to_dict(0.5, 0.99) | {"unknown": self.unknown_age},
+            "answers": self.answering.to_dict(),
         }
 
     def _age(self, age_ms: float | None) -> None:

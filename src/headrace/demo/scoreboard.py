@@ -29,6 +29,11 @@ DEFINITIONS = {
     f"courier missing or more than {FAR:g} m off, of all such answers",
     "courier_position_error_m": "meters between the courier's place in an answer and the true one, where both exist",
     "age_city_seconds": "as-of age of the context behind each answer, in seconds of city time",
+    "answer_ms": "real milliseconds from a question to its answer; `model_ms`: those that the model had of them",
+    "corrected": "answers put right, or made again, because a row had changed between the read and the answer; "
+    "`flagged`: answers that went out although one had, marked so (a batch copy cannot tell)",
+    "without_model": "answers of the endpoint's fallback, because the model gave none in time",
+    "unanswered": "questions that are scored for neither side: one side had no answer, or the queue was too long",
     "low95, high95": "95 % score interval (Wilson), as if cases were independent; several cases about one dish or "
     "order are not, so the true uncertainty is somewhat wider",
 }
@@ -73,6 +78,10 @@ class Scoreboard:
         Real milliseconds; see `DEFINITIONS`.
     unseen
         Sampled rows that did not become readable within ten seconds.
+    unanswered
+        Questions that are scored for neither side, because one of them had no answer, or no place for the question.
+    model
+        Which model answers.
     followed
         Whether the app follows the city's database, rather than being sent rows.
     """
@@ -89,6 +98,8 @@ class Scoreboard:
     freshness: Quantiles = field(default_factory=Quantiles)
     change_to_readable: Quantiles = field(default_factory=Quantiles)
     unseen: int = 0
+    unanswered: int = 0
+    model: str = "mock-llm"
     followed: bool = False
     batch: Side = field(default_factory=Side)
     live: Side = field(default_factory=Side)
@@ -121,6 +132,8 @@ class Scoreboard:
             "change_to_readable_ms": self.change_to_readable.to_dict(0.5, 0.99),
             "batch": self.batch.to_dict(),
             "live": self.live.to_dict(),
+            "model": self.model,
+            "unanswered": self.unanswered,
             "fed_by": "postgres" if self.followed else "push",
             "definitions": {**DEFINITIONS, **(FOLLOWED if self.followed else {})},
         }

@@ -36,18 +36,21 @@ def plain_line(board: Scoreboard) -> str:
         f", failed orders {_share(board.batch.failed)} vs {_share(board.live.failed)}"
         f", wrong answers {_share(board.batch.wrong)} vs {_share(board.live.wrong)}"
         f", courier off {_meters(board.batch.errors.at(0.5))} vs {_meters(board.live.errors.at(0.5))}"
+        f"  | {answers_note(board)}"
     )
 
 
 def summary(board: Scoreboard) -> RenderableType:
     """What is left on the terminal at the end: the figures with their counts and intervals."""
-    note = (
-        f" One real second was {board.speed:g} city seconds, so every real delay of the live side counts"
-        f" {board.speed:g}-fold here."
-    )
+    model = board.live.answering.model
+    notes = [
+        f" Time ran {board.speed:g} times as fast as yours, so the live side's delays count {board.speed:g}-fold.",
+        f" Model of both sides: {board.model}, p50 {_ms(model.at(0.5))}, p99 {_ms(model.at(0.99))}.",
+    ]
     # Without the question of the moment, so that the headline is not pushed off a terminal of 24 lines.
     shown = [_title(board, ended=True), _headline(board), _table(board), _pulse(board)]
-    return Group(*shown, _intervals(board), Text(note, style=QUIET))
+    told = [Text(note, style=QUIET, no_wrap=True, overflow="ellipsis") for note in notes]
+    return Group(*shown, _intervals(board), *told)
 
 
 def sparkline(values: Iterable[float]) -> str:
@@ -115,7 +118,27 @@ def _pulse(board: Scoreboard) -> RenderableType:
         (f"p50 {_ms(board.freshness.at(0.5))}  p99 {_ms(board.freshness.at(0.99))}", "bold"),
         (f"  real time, {'commit' if board.followed else 'sent'} to readable, {len(board.freshness):,} samples", QUIET),
     )
-    return Panel(Group(events, freshness), border_style=QUIET, padding=(0, 1))
+    return Panel(Group(events, freshness, _answers(board)), border_style=QUIET, padding=(0, 1))
+
+
+def _answers(board: Scoreboard) -> Text:
+    """How the live side's answers came about, in a line."""
+    live = board.live.answering
+    return Text.assemble(
+        ("answers    ", QUIET),
+        (f"p50 {_ms(live.took.at(0.5))}  p99 {_ms(live.took.at(0.99))}", "bold"),
+        (f"  {answers_note(board)}", QUIET),
+        no_wrap=True,
+        overflow="ellipsis",
+    )
+
+
+def answers_note(board: Scoreboard) -> str:
+    """What was done about rows that changed between the read and the answer, and about a model that gave none."""
+    live = board.live.answering
+    parts = [(live.without_model, "by the fallback"), (board.unanswered, "unanswered"), (live.flagged, "flagged")]
+    seen = [f"{count:,} {what}" for count, what in parts if count]
+    return ", ".join([*seen, f"{live.corrected:,} corrected after a change"])
 
 
 def _story(board: Scoreboard) -> RenderableType:
@@ -148,7 +171,7 @@ def _rates(board: Scoreboard) -> list[tuple[str, Rate, Rate]]:
         ("sold-out dishes recommended", batch.sold_out, live.sold_out),
         ("orders that failed", batch.failed, live.failed),
         ("wrong prices shown", batch.wrong_prices, live.wrong_prices),
-        ('wrong on "where is my order?"', batch.wrong, live.wrong),
+        ('wrong on "where\'s my order?"', batch.wrong, live.wrong),
     ]
 
 

@@ -1,48 +1,60 @@
-"""The app of the demo, running: engine, reader and HTTP edge in this process; producers push over the loopback."""
+"""The app of the demo, running: engine, endpoints and HTTP edge in this process; producers push over the loopback."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 
-from headrace.app import App
 from headrace.composition import catalog
-from headrace.core.errors import Backpressure, SourceError
-from headrace.demo.app import followed, food_delivery, pushed
+from headrace.core.errors import Backpressure, ExchangeError, SourceError
+from headrace.demo.app import Sources, followed, food_delivery, pushed
+from headrace.demo.asking import Asker
+from headrace.demo.batch import CopyReads, open_endpoints
 from headrace.demo.city import City
 from headrace.demo.clock import CityClock
 from headrace.demo.database import SCHEMA, SLOT
+from headrace.demo.model import ModelChoice, greet, open_model
 from headrace.demo.reading import Reading, Service
+from headrace.demo.twin import Twin
 from headrace.demo.wire import PROMOTIONS
+from headrace.http1 import Client, Origin
+from headrace.pipeline.answer import Asked
+from headrace.runtime.desk import open_models
 from headrace.runtime.live import Live
 from headrace.server.http import create_app
 from headrace.server.listening import address, bind, serve
 from headrace.server.settings import Settings
 
 _TOO_MANY = 429
-_PUSH_HEADERS = {"content-type": "application/json"}
+_PUSH_HEADERS = [(b"content-type", b"application/json")]
 
 
 class RunningApp:
-    """The running app as the demo's agents and producers see it.
+    """The running app as the demo's customers and producers see it.
 
-    Agents read in process, through the context reader; producers push over real HTTP, as a service of another team
-    would.
+    Customers ask its endpoints in process, through `live.ask`; producers push over real HTTP, as a service of another
+    team would.
+
+    Attributes
+    ----------
+    copy
+        The same endpoints over the batch twin.
     """
 
-    def __init__(self, live: Live, http: httpx.AsyncClient) -> None:
+    def __init__(self, live: Live, http: Client, origin: Origin, copy: Asker) -> None:
         self._live = live
         self._http = http
+        self._origin = origin
+        self.copy = copy
 
-    async def read(self, view: str, /, **params: Any) -> Reading:
-        """A view, through the context reader."""
-        return await self._live.read(view, **params)
+    async def ask(self, path: str, data: Any, /) -> Asked:
+        """The answer of an endpoint, from what is live."""
+        return await self._live.ask(path, data)
 
     async def get(self, table: str, key: str) -> Reading:
         """The latest row of one key."""
@@ -58,39 +70,56 @@ class RunningApp:
         SourceError
             The app did not take them.
         """
-        answer = await self._http.post(f"/push/{table}", content=msgspec.json.encode(rows), headers=_PUSH_HEADERS)
-        if answer.status_code == _TOO_MANY:
-            raise Backpressure(f"{table} is full", retry_after=float(answer.headers.get("retry-after", "1")))
-        if answer.is_error:
-            raise SourceError(f"a push to {table} was answered {answer.status_code}: {answer.text}", source=table)
+        body, path = msgspec.json.encode(rows), f"/push/{table}".encode()
+        try:
+            answer = await self._http.request(b"POST", self._origin, path, _PUSH_HEADERS, body, timeout=10.0)
+            said = await answer.read()
+        except ExchangeError as error:
+            raise SourceError(f"a push to {table} had no answer: {error.message}", source=table) from error
+        if answer.status == _TOO_MANY:
+            raise Backpressure(f"{table} is full", retry_after=float(answer.header(b"retry-after") or 1))
+        if answer.status >= 400:
+            text = said.decode(errors="replace")
+            raise SourceError(f"a push to {table} was answered {answer.status}: {text}", source=table)
 
 
 @asynccontextmanager
-async def open_service(folder: Path, clock: CityClock, city: City) -> AsyncGenerator[Service]:
+async def open_service(
+    folder: Path, clock: CityClock, city: City, twin: Twin, model: ModelChoice
+) -> AsyncGenerator[Service]:
     """Run the app on `folder`, on the city's clock, and serve it on a free port of the loopback."""
     promotions = folder / PROMOTIONS
     promotions.touch()
-    app = food_delivery(pushed(lambda: list(city.tables["restaurants"].values()), promotions))
-    async with _running(app, folder, clock) as service:
+    sources = pushed(lambda: list(city.tables["restaurants"].values()), promotions)
+    async with _running(sources, folder, clock, twin, model) as service:
         yield service
 
 
 @asynccontextmanager
-async def follow_database(dsn: str, folder: Path, clock: CityClock) -> AsyncGenerator[Service]:
+async def follow_database(
+    dsn: str, folder: Path, clock: CityClock, twin: Twin, model: ModelChoice
+) -> AsyncGenerator[Service]:
     """As `open_service`, with every table followed in the city's database."""
-    async with _running(food_delivery(followed(dsn, SCHEMA, SLOT)), folder, clock) as service:
+    async with _running(followed(dsn, SCHEMA, SLOT), folder, clock, twin, model) as service:
         yield service
 
 
 @asynccontextmanager
-async def _running(app: App, folder: Path, clock: CityClock) -> AsyncGenerator[Service]:
+async def _running(
+    sources: Sources, folder: Path, clock: CityClock, twin: Twin, model: ModelChoice
+) -> AsyncGenerator[Service]:
     settings = Settings(port=0, drain_timeout=1.0)
-    async with app.run(data=folder / "live", clock=clock) as live, asyncio.TaskGroup() as group:
+    async with AsyncExitStack() as stack:
+        app = food_delivery(sources, await stack.enter_async_context(open_model(model)))
+        # The batch side calls the model by itself: two apps, as it were, that know nothing of each other's load.
+        models = await stack.enter_async_context(open_models(app, clock=clock))
+        await greet(models["llm"], model, clock)
+        copy = await stack.enter_async_context(open_endpoints(app, CopyReads(twin, clock), models, clock))
+        live = await stack.enter_async_context(app.run(data=folder / "live", clock=clock))
+        group = await stack.enter_async_context(asyncio.TaskGroup())
         listening, stop = bind(settings), asyncio.Event()
         edge = create_app(live.reads, live.engine, catalog(app), settings, clock=clock)
         group.create_task(serve(edge, settings, listening, stop, direct=edge.direct))
-        try:
-            async with httpx.AsyncClient(base_url=address(listening), timeout=10.0) as http:
-                yield RunningApp(live, http)
-        finally:
-            stop.set()
+        stack.callback(stop.set)
+        http = await stack.enter_async_context(Client())
+        yield RunningApp(live, http, Origin.parse(address(listening)), copy)

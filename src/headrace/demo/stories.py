@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headrace.core.durations import format_duration
-from headrace.demo.agents import Report
+from headrace.demo.asking import Report
 from headrace.demo.city import OrderTruth
 from headrace.demo.couriers import distance
 from headrace.demo.scoreboard import Story

@@ -8,7 +8,7 @@ from typing import Any
 from headrace.core.clock import isoformat
 from headrace.demo.clock import CityClock
 from headrace.demo.happenings import KEYS, CityRow
-from headrace.demo.reading import Service
+from headrace.demo.reading import Tables
 from headrace.demo.scoreboard import Scoreboard
 from headrace.demo.wire import INSTANTS
 
@@ -24,7 +24,7 @@ UNWATCHED = "sales"
 class Watcher:
     """Watches sampled rows and notes their freshness on the scoreboard."""
 
-    def __init__(self, service: Service, clock: CityClock, board: Scoreboard) -> None:
+    def __init__(self, service: Tables, clock: CityClock, board: Scoreboard) -> None:
         self._service = service
         self._clock = clock
         self._board = board

@@ -100,8 +100,9 @@ class _Maker:
         if given is not _MISSING:
             for option in merged:
                 made = self.make(option, given, rows, depth + 1)
-                if made == given and type(made) is type(given):
-                    return given
+                # Numbers of a context keep their text, so they are floats of a type of their own. (True is no 1.)
+                if made == given and (type(made) is type(given) or isinstance(given, Number)):
+                    return made
         # "A dish or null" is a dish where there is a row; a text or null that no row gives is null, not invented.
         filled = bool(rows) and any(_implied(option) in ("object", "array") for option in merged)
         for option in sorted(merged, key=lambda option: (option.get("type") == "null") == filled):

@@ -100,11 +100,12 @@ class Admission:
         self._lanes: list[dict[str, Lane]] = [{} for _ in Priority]
         self._rounds: list[deque[Lane]] = [deque() for _ in Priority]
         self._plain: deque[Call] = deque()
-        self._places: dict[str, tuple[Lane, int] | None] = {}
+        self.places: dict[str, tuple[Lane, int] | None] = {}
+        """The calls that wait, by id, with where they do; None in the plain queue."""
         self._critical = -math.inf
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self.places)
 
     def reserved(self, now: float) -> float:
         """The share of the concurrency that only critical calls may use now."""
@@ -117,7 +118,7 @@ class Admission:
             self._critical = now
         if not self.rules.enabled:
             self._plain.append(call)
-            self._places[call.id] = None
+            self.places[call.id] = None
             return None
         if not again and len(self) >= self.rules.most:
             return Turned.FULL
@@ -127,7 +128,7 @@ class Admission:
         if not lane.in_round:
             lane.in_round, lane.credit = True, 0.0
             self._rounds[call.priority].append(lane)
-        self._places[call.id] = (lane, lane.push(now, call))
+        self.places[call.id] = (lane, lane.push(now, call))
         return None
 
     def straight(self, now: float, call: Call) -> None:
@@ -160,9 +161,9 @@ class Admission:
 
     def withdraw(self, call: Call) -> bool:
         """The call waits no more (its client left, its deadline passed); whether it was there."""
-        if call.id not in self._places:
+        if call.id not in self.places:
             return False
-        place = self._places.pop(call.id)
+        place = self.places.pop(call.id)
         if place is None:
             self._plain.remove(call)
         else:
@@ -184,7 +185,7 @@ class Admission:
         if not self.rules.enabled:
             if self._plain and fits(self._plain[0]):
                 found.call = self._plain.popleft()
-                del self._places[found.call.id]
+                del self.places[found.call.id]
             return found
         for priority in _ORDER:
             found.call = self._round(now, priority, usual, fits, found.turned)
@@ -229,7 +230,7 @@ class Admission:
             else:
                 lane.credit -= call.tokens
                 lane.pop()
-                del self._places[call.id]
+                del self.places[call.id]
                 return call
         return None
 
@@ -246,7 +247,7 @@ class Admission:
             else:
                 return call
             lane.pop()
-            del self._places[call.id]
+            del self.places[call.id]
             turned.append((call, reason))
         return None
 

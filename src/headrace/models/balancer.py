@@ -239,10 +239,11 @@ class Balancer:
 
     def _best(self, now: float, loads: Sequence[Load], random: Random) -> Load:
         floor = best_score(loads)
-        best, lowest, drawn = loads[0], math.inf, math.inf
+        best, lowest, drawn, draw = loads[0], math.inf, math.inf, random.random
         for load in loads:
             # Ties are real: with nothing measured yet, or with nothing in flight at equal upstreams.
-            costs, tie = cost(now, load, floor), random.random()
+            costs = cost(now, load, floor)
+            tie = draw()
             if costs < lowest or (costs == lowest and tie < drawn):
                 best, lowest, drawn = load, costs, tie
         return best

@@ -39,17 +39,13 @@ class Bucket:
 
     def level(self, now: float) -> float:
         """What may be spent now; never negative."""
-        if now <= self._at:
-            # Asked again at the same instant, which a router does several times for each call.
-            self.stored = min(self.stored, self.capacity)
-            return self.stored
-        if math.isinf(self._at):
+        # No `min` and `max` here and below: a router asks ten times for each call.
+        if now > self._at:
+            came = (now - self._at) * self.rate if self._at > -math.inf else 0.0
             self._at = now
-        came = (now - self._at) * self.rate
-        self._at = now
-        paid = min(came, self.owed)
-        self.owed -= paid
-        self.stored = min(self.stored + came - paid, self.capacity)
+            self._add(came)
+        elif self.stored > self.capacity:
+            self.stored = self.capacity
         return self.stored
 
     def take(self, now: float, amount: float) -> bool:
@@ -74,9 +70,7 @@ class Bucket:
     def give(self, now: float, amount: float) -> None:
         """Put back what was taken and not used; debts first."""
         self.level(now)
-        paid = min(amount, self.owed)
-        self.owed -= paid
-        self.stored = min(self.stored + amount - paid, self.capacity)
+        self._add(amount)
 
     def wait(self, now: float, amount: float) -> float:
         """Seconds until `amount` can be taken; infinite when it never can."""
@@ -90,6 +84,16 @@ class Bucket:
 
     def set(self, now: float, level: float) -> None:
         """What somebody who knows says that there is."""
-        self._at = max(now, self._at)
+        if now > self._at:
+            self._at = now
         self.stored = min(max(level, 0.0), self.capacity)
         self.owed = 0.0
+
+    def _add(self, amount: float) -> None:
+        """Debts are paid first."""
+        if self.owed > 0:
+            paid = min(amount, self.owed)
+            self.owed -= paid
+            amount -= paid
+        stored = self.stored + amount
+        self.stored = stored if stored < self.capacity else self.capacity

@@ -138,7 +138,7 @@ class Prices:
             found = _Document.model_validate(yaml.safe_load(text))
         except (yaml.YAMLError, ValidationError) as error:
             raise DeclarationError(
-                f"these are no prices: {error}",
+                f"these are no prices: {_wrong(error)}",
                 hint='write, per model, the prices of a million tokens: {input: "2.50", output: "10"}',
                 where=where,
             ) from error
@@ -150,3 +150,22 @@ class Prices:
             return self.models[model]
         fitting = [name for name in self.models if name.endswith("*") and model.startswith(name[:-1])]
         return self.models[max(fitting, key=len)] if fitting else None
+
+
+def _wrong(error: yaml.YAMLError | ValidationError) -> str:
+    """What is wrong, in one line.
+
+    >>> try:
+    ...     Price.model_validate({"input": "cheap", "output": 1})
+    ... except ValidationError as error:
+    ...     _wrong(error)
+    "input cannot be 'cheap': Input should be a valid decimal"
+    """
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the whole"
+        if first["type"] == "missing":
+            return f"{place} is missing"
+        return f"{place} cannot be {first['input']!r:.80}: {first['msg']}"
+    mark = getattr(error, "problem_mark", None)
+    return f"no YAML in line {mark.line + 1}" if mark is not None else "no YAML"

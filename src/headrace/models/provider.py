@@ -151,10 +151,16 @@ class Carrier(Protocol):
         """Why this upstream cannot take such a request at all (its dialect, say); empty when it can."""
         ...
 
-    async def begin(self, request: ModelRequest) -> Incoming:
+    async def begin(self, request: ModelRequest, until: float) -> Incoming:
         """Send a request; returns with the whole answer, or with the first content of a stream.
 
         Cancelled, it ends the attempt at the upstream at once.
+
+        Parameters
+        ----------
+        until
+            The instant (seconds of the monotonic clock) at which the attempt ends, its stream included: whoever asked
+            cancels it then. It is told so that nothing is begun for it that could not end in time.
 
         Raises
         ------

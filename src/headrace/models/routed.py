@@ -253,8 +253,10 @@ class RoutedModel:
 
     async def _attempt(self, ask: _Ask, attempt: Attempt) -> None:
         """Make an attempt up to where its answer begins."""
+        clock = attempt.clock
+        until = clock.end if ask.request.stream else min(clock.first_token, clock.end)  # its first byte is its last
         try:
-            incoming = await self._carriers[attempt.upstream].begin(ask.request)
+            incoming = await self._carriers[attempt.upstream].begin(ask.request, until)
         except Failed as failed:
             self._failed(ask, attempt.id, failed)
         # The boundary to kinds of upstreams and to functions of users: a call must not hang because they raise.
@@ -388,7 +390,10 @@ class RoutedModel:
         delivery, last = ask.delivered, ask.last
         failure = refused.failure
         message = f"the model {self.name!r} gave no answer: {_WHY[refused.reason]}"
-        message += f"; {last.message}" if last is not None and refused.reason in _TELLS else ""
+        if refused.reason in _TELLS and last is not None:
+            message += f"; {last.message}"
+        elif refused.reason is Reason.FAILED and failure is not None:
+            message += f" ({failure.value})"
         if delivery is not None and not delivery.incoming.complete:
             self._flowing.pop(delivery.attempt, None)
             why = last.message if last is not None and refused.reason is Reason.BROKEN else _WHY[refused.reason]

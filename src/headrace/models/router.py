@@ -202,7 +202,7 @@ class Router:
 
     def _passes(self, now: float, call: Call) -> bool:
         """Whether a call that comes need not queue: nobody waits, and its deadline leaves enough."""
-        if len(self.admission):
+        if self.admission.places:
             return False
         if not self.admission.rules.enabled:
             return True
@@ -220,9 +220,9 @@ class Router:
         while self._timers and self._timers[0][2] not in self._flights:
             heapq.heappop(self._timers)
         self._unblocked = math.inf
-        if not len(self.admission):
+        if not self.admission.places:
             return actions
-        while len(self.admission):
+        while self.admission.places:
             able: list[Upstream] = []
 
             def fits(call: Call, able: list[Upstream] = able) -> bool:
@@ -236,7 +236,7 @@ class Router:
                 break
             flight = self._flights[found.call.id]
             self._start(now, flight, able, actions)
-        waiting = self.admission.peek() if len(self.admission) else None
+        waiting = self.admission.peek() if self.admission.places else None
         if waiting is not None:
             self._unblocked = now + max(self.selection.wait(now, waiting), _TICK)
         return actions

@@ -62,6 +62,7 @@ class Models(Mapping[str, Caller]):
         self._recorder = recorder
         self._spending = Spending({}) if spending is None else spending
         self._running: dict[str, RoutedModel] = {}
+        self._carriers: dict[Provider, Carrier] = {}
         self._stack = AsyncExitStack()
 
     def __getitem__(self, name: str) -> RoutedModel:
@@ -75,9 +76,9 @@ class Models(Mapping[str, Caller]):
 
     async def __aenter__(self) -> Models:
         async with AsyncExitStack() as stack:
-            carriers = await self._open(stack)
+            await self._open(stack)
             for name, model in self._declared.items():
-                running = self._running[name] = self._run(model, carriers)
+                running = self._running[name] = self._run(model)
                 stack.push_async_callback(running.aclose)
             self._stack = stack.pop_all()
         return self
@@ -86,18 +87,23 @@ class Models(Mapping[str, Caller]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._running.clear()
+        self._carriers.clear()
         await self._stack.aclose()
 
-    async def _open(self, stack: AsyncExitStack) -> dict[Provider, Carrier]:
-        carriers: dict[Provider, Carrier] = {}
+    @property
+    def carriers(self) -> Mapping[Provider, Carrier]:
+        """What runs, by what was declared."""
+        return self._carriers
+
+    async def _open(self, stack: AsyncExitStack) -> None:
+        carriers = self._carriers
         for model in self._declared.values():
             for provider in model.upstreams:
                 if provider not in carriers:
                     carriers[provider] = await provider.open(self._opening)
                     stack.push_async_callback(carriers[provider].aclose)
-        return carriers
 
-    def _run(self, model: DeclaredModel, carriers: Mapping[Provider, Carrier]) -> RoutedModel:
+    def _run(self, model: DeclaredModel) -> RoutedModel:
         opening = self._opening
         epoch = opening.clock.now() / SECOND - opening.clock.monotonic()
         named = model.named()
@@ -110,7 +116,7 @@ class Models(Mapping[str, Caller]):
         return RoutedModel(
             model.name,
             router,
-            {name: carriers[provider] for name, (_, provider) in named.items()},
+            {name: self._carriers[provider] for name, (_, provider) in named.items()},
             clock=opening.clock,
             deadline=model.deadline,
             recorder=self._recorder,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -10,12 +11,15 @@ from pydantic import TypeAdapter
 
 from headrace.core.durations import Duration, parse_duration
 from headrace.core.errors import StreamBroken
+from headrace.core.events import ReadAge
 from headrace.core.problems import from_problem
 from headrace.pipeline.answer import Asked
 from headrace.pipeline.ask import parse_priority
 from headrace.pipeline.typed import typed
 
 EVENTS = "text/event-stream"
+
+_ENDLESS = "the stream of the endpoint ended without its last event"
 
 _ANY = TypeAdapter[Any](Any)
 
@@ -46,29 +50,69 @@ def read(headers: Mapping[str, str], body: bytes, response: Any) -> Asked:
     if not headers.get("content-type", "").startswith(EVENTS):
         return Asked.from_headers(_as(msgspec.json.decode(body), response), headers)
     items: list[Any] = []
-    for name, data in _events(body):
-        if name == "error":
-            raise from_problem(msgspec.json.decode(data, type=dict[str, Any]))
-        if name == "headrace":
-            return _told(_as(items, response), headers, msgspec.json.decode(data, type=dict[str, Any]))
-        items.append(msgspec.json.decode(data))
-    raise StreamBroken("the stream of the endpoint ended without its last event", received=len(body))
+    for name, data in Reader().feed(body):
+        found = _told(name, data, headers)
+        if isinstance(found, Asked):
+            return replace(found, value=_as(items, response))
+        items.append(found)
+    raise StreamBroken(_ENDLESS, received=len(body))
 
 
-def _events(body: bytes) -> list[tuple[str, bytes]]:
-    """Events as name and data; the last one only if it is complete."""
-    found: list[tuple[str, bytes]] = []
-    *whole, _ = body.replace(b"\r\n", b"\n").split(b"\n\n")
-    for block in whole:
-        fields = [line.partition(b": ") for line in block.split(b"\n")]
-        name = next((value.decode() for field, _, value in fields if field == b"event"), "")
-        found.append((name, b"\n".join(value for field, _, value in fields if field == b"data")))
-    return found
+async def pieces(headers: Mapping[str, str], body: AsyncIterator[bytes]) -> AsyncGenerator[Any]:
+    """The pieces of an answer as they come, and what is to be said of it.
+
+    Raises
+    ------
+    StreamBroken
+        The stream did not come to its end; or what its event `error` tells of.
+    """
+    if not headers.get("content-type", "").startswith(EVENTS):
+        whole = b"".join([piece async for piece in body])
+        yield msgspec.json.decode(whole)
+        yield Asked.from_headers(None, headers)
+        return
+    reader, received = Reader(), 0
+    async for piece in body:
+        received += len(piece)
+        for name, data in reader.feed(piece):
+            found = _told(name, data, headers)
+            yield found
+            if isinstance(found, Asked):
+                return
+    raise StreamBroken(_ENDLESS, received=received)
 
 
-def _told(value: Any, headers: Mapping[str, str], facts: dict[str, Any]) -> Asked:
+class Reader:
+    r"""Events as name and data from the pieces of a stream, however it is cut.
+
+    >>> reader = Reader()
+    >>> reader.feed(b"data: 1\r"), reader.feed(b"\n\r\nevent: headrace\ndata: {}\n\ndata: 2")
+    ([], [('', b'1'), ('headrace', b'{}')])
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, piece: bytes) -> list[tuple[str, bytes]]:
+        """Those that are complete with this piece."""
+        found: list[tuple[str, bytes]] = []
+        *whole, self._rest = (self._rest + piece).replace(b"\r\n", b"\n").split(b"\n\n")
+        for block in whole:
+            fields = [line.partition(b": ") for line in block.split(b"\n")]
+            name = next((value.decode() for field, _, value in fields if field == b"event"), "")
+            found.append((name, b"\n".join(value for field, _, value in fields if field == b"data")))
+        return found
+
+
+def _told(name: str, data: bytes, headers: Mapping[str, str]) -> Any:
+    """An item; or what is to be said of the answer, which is its end."""
+    if name == "error":
+        raise from_problem(msgspec.json.decode(data, type=dict[str, Any]))
+    if name != "headrace":
+        return msgspec.json.decode(data)
+    facts = msgspec.json.decode(data, type=dict[str, Any])
     return Asked(
-        value=value,
+        value=None,
         version=facts["version"],
         request_id=facts["request_id"],
         unchanged_as_of=facts["unchanged_as_of"],
@@ -77,6 +121,8 @@ def _told(value: Any, headers: Mapping[str, str], facts: dict[str, Any]) -> Aske
         retries=facts["retries"],
         fallback=facts["fallback"],
         cache=headers.get("x-headrace-cache"),
+        reads=tuple(ReadAge(one["name"], one["age_ms"], one["status"]) for one in facts["reads"]),
+        stages={name: ms / 1000 for name, ms in facts["stages"].items()},
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
@@ -76,8 +76,8 @@ class EventStream(Protocol):
         """The next event."""
         ...
 
-    async def values(self) -> list[Any]:
-        """All items at once, without the events around them."""
+    def items(self) -> AsyncGenerator[Any]:
+        """The items as plain JSON data, without the events around them."""
         ...
 
     async def aclose(self) -> None:
@@ -121,6 +121,10 @@ class Asked:
         Which fallback answered; None: none did.
     cache
         "hit", "miss", or None where the endpoint has no cache.
+    reads
+        What was read of the context, each with its age and its status; from afar, so many as fit into a header.
+    stages
+        Seconds per stage ("context", "model", ...) as the endpoint measured them.
     """
 
     value: Any
@@ -132,6 +136,8 @@ class Asked:
     retries: int = 0
     fallback: str | None = None
     cache: str | None = None
+    reads: tuple[ReadAge, ...] = ()
+    stages: Mapping[str, float] = field(default_factory=dict[str, float])
 
     @classmethod
     def of(cls, value: Any, facts: Facts) -> Asked:
@@ -147,6 +153,8 @@ class Asked:
             retries=facts.retries,
             fallback=facts.fallback or None,
             cache=facts.cache or None,
+            reads=tuple(facts.reads),
+            stages=dict(facts.stages),
         )
 
     @classmethod
@@ -162,4 +170,27 @@ class Asked:
             retries=int(headers.get("x-headrace-retries", "0")),
             fallback=headers.get("x-headrace-fallback"),
             cache=headers.get("x-headrace-cache"),
+            reads=tuple(_read(one) for one in headers.get("x-headrace-context", "").split(", ") if one),
+            stages=_timing(headers.get("server-timing", "")),
         )
+
+
+def _read(text: str) -> ReadAge:
+    """One read as a header says it.
+
+    >>> _read("menu; age_ms=12; status=fresh")
+    ReadAge(name='menu', age_ms=12.0, status='fresh')
+    """
+    name, *parts = text.split("; ")
+    told = dict(part.split("=", 1) for part in parts)
+    return ReadAge(name, float(told["age_ms"]) if "age_ms" in told else None, told.get("status", "unknown"))
+
+
+def _timing(header: str) -> dict[str, float]:
+    """Seconds per stage; the total is none.
+
+    >>> _timing("context;dur=0.250, model;dur=12.500, total;dur=13.100")
+    {'context': 0.00025, 'model': 0.0125}
+    """
+    parts = [part.strip().partition(";dur=") for part in header.split(",") if ";dur=" in part]
+    return {name: float(ms) / 1000 for name, _, ms in parts if name != "total"}

@@ -84,12 +84,15 @@ class Cached:
         "Nothing that it was built on changed up to this instant" (microseconds); None where that is unknown.
     readset
         The same reads made now, with their status.
+    ages
+        How old each of them is now (microseconds); None where nobody knows.
     """
 
     body: bytes
     as_of: int | None
     readset: ReadSet
     made: Made
+    ages: tuple[int | None, ...] = ()
 
 
 @dataclass(slots=True)
@@ -233,7 +236,7 @@ class AnswerCache:
         counters.saved_tokens += made.tokens
         counters.saved_cost += made.cost or 0
         counters.saved_seconds += made.seconds
-        return Cached(made.body, present.as_of, present.readset, made)
+        return Cached(made.body, present.as_of, present.readset, made, present.ages)
 
     def _use(self, place: _Place, variant: bytes) -> None:
         self._entries.move_to_end((*place, variant))

@@ -20,6 +20,9 @@ from headrace.pipeline.stages import CONTEXT
 
 V = TypeVar("V")
 
+_MARGIN = 0.01
+"""Seconds before the deadline at which a wait for fresh context ends."""
+
 ALONE = "request"
 """What is noted when a handler looks at something that no two requests have in common."""
 
@@ -63,7 +66,9 @@ class Context:
     ) -> ContextValue:
         """The rows of a view, with their ages; see `Live.read`."""
         return await self._note(
-            self._run.means.reads.read(view, params, policy=self._policy(_policy), max_age=_micros(_max_age))
+            self._run.means.reads.read(
+                view, params, policy=self._policy(_policy), max_age=_micros(_max_age), until=self._until
+            )
         )
 
     async def read_many(
@@ -75,7 +80,9 @@ class Context:
     ) -> list[ContextValue]:
         """Several views in one snapshot: `[("menu", {"restaurant_id": "r7"}), ("order", {"order_id": "o1"})]`."""
         return await self._many(
-            self._run.means.reads.read_many(reads, policy=self._policy(policy), max_age=_micros(max_age))
+            self._run.means.reads.read_many(
+                reads, policy=self._policy(policy), max_age=_micros(max_age), until=self._until
+            )
         )
 
     async def get(
@@ -83,7 +90,9 @@ class Context:
     ) -> ContextValue:
         """The latest row of one key (a tuple for a composite key): `rows` holds one row or none."""
         return await self._note(
-            self._run.means.reads.get(table, key, policy=self._policy(policy), max_age=_micros(max_age))
+            self._run.means.reads.get(
+                table, key, policy=self._policy(policy), max_age=_micros(max_age), until=self._until
+            )
         )
 
     async def get_many(
@@ -91,7 +100,9 @@ class Context:
     ) -> ContextValue:
         """The rows of many keys in one snapshot, in the order of `keys`; keys without a row are left out."""
         return await self._note(
-            self._run.means.reads.get_many(table, keys, policy=self._policy(policy), max_age=_micros(max_age))
+            self._run.means.reads.get_many(
+                table, keys, policy=self._policy(policy), max_age=_micros(max_age), until=self._until
+            )
         )
 
     # The request -----------------------------------------------------------------------------------------------------
@@ -193,11 +204,13 @@ class Context:
         run.ages.append(ReadAge(value.name, value.age_ms, value.status.value))
 
     def _policy(self, text: str | None) -> FreshnessPolicy | None:
-        """The policy of a read; its wait ends with the request."""
-        policy = self._run.policy if text is None else _parse(text)
-        if policy is None or not policy.wait:
-            return policy
-        return FreshnessPolicy(min(policy.wait, round(self._run.remaining * 1_000_000)), policy.otherwise)
+        """The policy of a read; None: that of what is read."""
+        return self._run.policy if text is None else _parse(text)
+
+    @property
+    def _until(self) -> float:
+        """When the wait of a read ends, whose ever policy it is: early enough to say that it was in vain."""
+        return self._run.deadline - _MARGIN
 
 
 class Seen(Mapping[str, str]):

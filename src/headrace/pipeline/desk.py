@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -17,12 +18,14 @@ import msgspec
 
 from headrace.core.clock import Clock
 from headrace.core.errors import HeadraceError
-from headrace.core.events import NullRecorder, Recorder, Solved
+from headrace.core.events import NullRecorder, Problem, Recorder, Solved
 from headrace.core.names import unknown
 from headrace.pipeline.answer import Asked
 from headrace.pipeline.ask import Ask
 from headrace.pipeline.counters import Counters
 from headrace.pipeline.input import Reader
+from headrace.pipeline.kept import WORDS
+from headrace.pipeline.pieces import Pieces
 from headrace.pipeline.runner import Runner, routes
 from headrace.pipeline.split import Split
 from headrace.pipeline.typed import typed
@@ -100,17 +103,36 @@ class Desk:
         EndpointError, ModelError
             No answer.
         """
+        found: list[Any] = []
+        async for item in self._items(path, ask):
+            found.append(item)
+        told: Asked = found.pop()
+        value: Any = found if self.runner(path).endpoint.shape.streams else found[0]
+        return replace(told, value=value if response is None else typed(response).adapter.validate_python(value))
+
+    def stream(self, path: str, ask: Ask, *, response: Any = None) -> Pieces:
+        """The pieces of an answer as they come; of an endpoint that does not stream, its answer as the only one.
+
+        Raises
+        ------
+        UnknownName
+            No such endpoint.
+        """
+        self.runner(path)
+        return Pieces(self._items(path, ask), response)
+
+    async def _items(self, path: str, ask: Ask) -> AsyncGenerator[Any]:
+        """The pieces of an answer as plain data, and what is to be said of it."""
         runner = self.runner(path)
-        shape = runner.endpoint.shape
-        value = Reader(shape, runner.endpoint.bounds).check(ask.input)
+        value = Reader(runner.endpoint.shape, runner.endpoint.bounds).check(ask.input)
         answer = await runner.run(replace(ask, input=value))
-        if answer.events is not None:
-            found: Any = [shape.gives.dump_python(item, mode="json") for item in await answer.events.values()]
+        if answer.events is None:
+            yield msgspec.json.decode(answer.body)
         else:
-            found = msgspec.json.decode(answer.body)
-        if response is not None:
-            found = typed(response).adapter.validate_python(found)
-        return Asked.of(found, answer.facts)
+            async with aclosing(answer.events.items()) as items:
+                async for item in items:
+                    yield item
+        yield Asked.of(None, answer.facts)
 
     def metrics(self) -> Iterator[str]:
         """Lines of the Prometheus text format."""
@@ -135,8 +157,13 @@ class Desk:
             for name, kind, number in answers.lines():
                 if name not in said:
                     said.add(name)
+                    yield f"# HELP headrace_answer_cache_{name} {WORDS[name]}"
                     yield f"# TYPE headrace_answer_cache_{name} {kind}"
                 yield f'headrace_answer_cache_{name}{{endpoint="{path}"}} {number:g}'
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong with the rows that split traffic, per endpoint."""
+        return (runner.split.problem for runner in self.runners.values() if runner.split.problem is not None)
 
     async def look(self) -> None:
         """Read the rows once, and split by them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -12,7 +12,7 @@ from headrace.context.policy import FreshnessPolicy
 from headrace.core.errors import DeclarationError
 from headrace.pipeline.bounds import Bounds
 from headrace.pipeline.context import Context
-from headrace.pipeline.fallbacks import Fallback
+from headrace.pipeline.fallbacks import Fallback, settle
 from headrace.pipeline.shape import Shape, shape_of
 from headrace.pipeline.stale import OnStale
 
@@ -101,9 +101,8 @@ class Endpoint:
         self.versions: dict[str, Handler] = {handler.name: handler}
         self.deadline = deadline
         self.on_stale = on_stale
-        self.fallbacks = fallbacks
-        kept = max((one.reserve(deadline) for one in fallbacks), default=0.0)
-        self.reserve = kept if reserve is None else reserve
+        self._reserve = reserve
+        self._fall_back(fallbacks)
         self.cache = cache
         self.strict = strict
         self.tolerances = tolerances
@@ -129,6 +128,25 @@ class Endpoint:
     def name(self) -> str:
         """For people and operation ids: the path in words."""
         return re.sub(r"[^A-Za-z0-9]+", "_", self.path).strip("_")
+
+    def settle(self, models: Collection[str]) -> None:
+        """All models are declared now: see which of them are meant as fallbacks.
+
+        Raises
+        ------
+        DeclarationError
+            A fallback names nothing.
+        """
+        try:
+            self._fall_back(settle(self.fallbacks, models))
+        except DeclarationError as error:
+            error.where = error.where or self.where
+            raise
+
+    def _fall_back(self, fallbacks: tuple[Fallback, ...]) -> None:
+        self.fallbacks = fallbacks
+        kept = max((one.reserve(self.deadline) for one in fallbacks), default=0.0)
+        self.reserve = kept if self._reserve is None else self._reserve
 
     def __call__(self, ask: Any, ctx: Context) -> Any:
         """The handler itself: for tests of one's own."""

@@ -14,6 +14,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from headrace.core.errors import DeclarationError
+from headrace.core.names import suggest
 from headrace.pipeline.shape import Shape
 
 _RULE_SHARE, _RULE_MOST = 0.05, 0.25
@@ -70,18 +71,41 @@ class OtherModel:
 Fallback = Cached | Constant | Rule | OtherModel
 
 
+def settle(given: Sequence[Fallback], models: Collection[str]) -> tuple[Fallback, ...]:
+    """The same when all models are declared: a text is the name of one of them, or else an answer.
+
+    Raises
+    ------
+    DeclarationError
+        A name of nothing.
+    """
+    return tuple(_settled(one, models) for one in given)
+
+
+def _settled(one: Fallback, models: Collection[str]) -> Fallback:
+    if isinstance(one, Constant) and isinstance(one.value, str) and one.value in models:
+        return OtherModel(one.value)
+    if isinstance(one, OtherModel) and one.name not in models:
+        raise DeclarationError(
+            f"fallback={one.name!r:.80} is neither a declared model nor an answer of this endpoint",
+            hint=f'{suggest(one.name, models)}; or give "cached", a function, or an answer of its type',
+        )
+    return one
+
+
 def parse(given: Any, shape: Shape, models: Collection[str]) -> tuple[Fallback, ...]:
     """The fallbacks of a declaration, in the order in which they are tried.
 
     Parameters
     ----------
     given
-        None, one, or a list of: "cached", the name of a declared model (or the model), a function, an answer.
+        None, one, or a list of: "cached", the name of a declared model (or the model), a function, an answer. A text
+        that is no answer is the name of a model that is declared later: `settle` sees to it.
 
     Raises
     ------
     DeclarationError
-        A name of nothing, a function of too many parameters, or an answer that does not fit the endpoint's.
+        A function of too many parameters, or an answer that does not fit the endpoint's.
     """
     if given is None:
         return ()
@@ -97,6 +121,8 @@ def _one(given: Any, shape: Shape, models: Collection[str]) -> Fallback:
         return OtherModel(name)
     if callable(given) and not isinstance(given, type):
         return _rule(given)
+    if isinstance(given, str) and not _fits(given, shape):
+        return OtherModel(given)
     try:
         return Constant(shape.gives.validate_python(given))
     except ValidationError as error:
@@ -106,6 +132,14 @@ def _one(given: Any, shape: Shape, models: Collection[str]) -> Fallback:
             f"{error.errors(include_url=False)[0]['msg']}",
             hint=f'give "cached", a function, an answer of its type, or a declared model (there are: {known})',
         ) from error
+
+
+def _fits(given: str, shape: Shape) -> bool:
+    try:
+        shape.gives.validate_python(given)
+    except ValidationError:
+        return False
+    return True
 
 
 def _rule(function: Callable[..., Any]) -> Rule:

@@ -12,6 +12,21 @@ from headrace.pipeline.cache import AnswerCache, Made
 from headrace.pipeline.handling import Work
 from headrace.pipeline.ports import Reads
 
+WORDS = {
+    "hits_total": "Requests that were given a kept answer.",
+    "misses_total": "Requests that nobody had asked before.",
+    "stale_total": "Requests whose kept answers did not hold any more.",
+    "kept_total": "Answers that were kept.",
+    "unkept_total": "Answers that were not kept: of a fallback, refused, or too large.",
+    "evicted_total": "Kept answers that made room for others.",
+    "saved_tokens_total": "Tokens that hits did not take.",
+    "saved_cost_total": "What hits did not cost, in the currency of the prices.",
+    "saved_seconds_total": "How long the answers of hits had taken.",
+    "bytes": "Size of what is kept.",
+    "answers": "Answers that are kept.",
+}
+"""What `KeptAnswers.lines` counts, for people."""
+
 
 class KeptAnswers:
     """Finds and keeps the answers of one endpoint."""
@@ -30,7 +45,10 @@ class KeptAnswers:
         facts.cache = "hit"
         if found.readset.reads:
             facts.stale, facts.unchanged_as_of = "unchanged", found.as_of
-        facts.reads = [ReadAge(read.name, None, str(read.status or "unknown")) for read in found.readset.reads]
+        facts.reads = [
+            ReadAge(read.name, None if age is None else age / 1000, str(read.status or "unknown"))
+            for read, age in zip(found.readset.reads, found.ages, strict=True)
+        ]
         return Answer(facts, found.body)
 
     def keep(self, work: Work, question: str, body: bytes, seconds: float) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from headrace.core.errors import BadReply, ModelError, ModelRefused, StreamBroken
 from headrace.core.events import ModelCall
 from headrace.models.call import Priority, Usage
+from headrace.models.failure import Failure
 from headrace.models.reply import Caller, Reply
 from headrace.models.request import Dialect, ModelRequest, Terms
 from headrace.pipeline.ports import Shadowing
@@ -26,6 +27,11 @@ Message = Mapping[str, Any]
 Messages = str | Sequence[Message]
 
 _BYTES_PER_TOKEN = 4
+
+
+def _unasked(error: ModelRefused) -> bool:
+    """Whether no upstream takes such a request at all, so that none was asked."""
+    return error.failure == Failure.BAD_REQUEST and not error.status and not error.body
 
 
 class ShadowSkipped(ModelError):
@@ -103,7 +109,8 @@ class Model:
         messages
             A text, or messages as OpenAI has them: `[{"role": "user", "content": "..."}]`.
         response
-            A type that the answer must fit: its JSON schema is sent along, and the answer comes back as a value.
+            A type that the answer must fit: its JSON schema is sent along (as `response_format`, or in words where no
+            upstream takes that, as Anthropic's do not), and the answer comes back as a value.
         stream
             Return the pieces of the text as they come.
         reask
@@ -157,7 +164,14 @@ class Model:
     async def _typed(self, document: dict[str, Any], wanted: Typed, reask: int) -> Any:
         while True:
             began = self._now()
-            reply = await self._whole(document)
+            try:
+                reply = await self._whole(document)
+            except ModelRefused as error:
+                if not _unasked(error) or "response_format" not in document:
+                    raise
+                self._run.calls.pop()  # nobody was asked
+                document = wanted.in_words(document)
+                continue
             if reply.finish == "length":
                 raise BadReply(
                     f"the answer of the model {self.name!r} was cut off at its most tokens",

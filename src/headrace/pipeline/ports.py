@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,7 +12,10 @@ from headrace.context.value import ContextValue
 
 
 class Reads(Protocol):
-    """Reading context; `runtime.reads.LocalReads` is one."""
+    """Reading context; `runtime.reads.LocalReads` is one.
+
+    `until` is the instant (seconds of the monotonic clock) at which the wait of a policy ends at the latest.
+    """
 
     async def read(
         self,
@@ -20,6 +24,7 @@ class Reads(Protocol):
         *,
         policy: FreshnessPolicy | None = None,
         max_age: int | None = None,
+        until: float = math.inf,
     ) -> ContextValue:
         """One view."""
         ...
@@ -30,18 +35,31 @@ class Reads(Protocol):
         *,
         policy: FreshnessPolicy | None = None,
         max_age: int | None = None,
+        until: float = math.inf,
     ) -> list[ContextValue]:
         """Many views in one snapshot."""
         ...
 
     async def get(
-        self, table: str, key: Any, *, policy: FreshnessPolicy | None = None, max_age: int | None = None
+        self,
+        table: str,
+        key: Any,
+        *,
+        policy: FreshnessPolicy | None = None,
+        max_age: int | None = None,
+        until: float = math.inf,
     ) -> ContextValue:
         """The row of one key."""
         ...
 
     async def get_many(
-        self, table: str, keys: Sequence[Any], *, policy: FreshnessPolicy | None = None, max_age: int | None = None
+        self,
+        table: str,
+        keys: Sequence[Any],
+        *,
+        policy: FreshnessPolicy | None = None,
+        max_age: int | None = None,
+        until: float = math.inf,
     ) -> ContextValue:
         """The rows of many keys in one snapshot."""
         ...

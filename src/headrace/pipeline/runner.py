@@ -340,7 +340,8 @@ class Runner:
             return
         answer = await self._stream(work, _nothing)
         if answer.events is not None:
-            await answer.events.values()
+            async for _ in answer.events.items():
+                pass
 
     def _record(self, work: Work, status: int) -> None:
         now = self._clock.monotonic()

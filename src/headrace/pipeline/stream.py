@@ -8,7 +8,7 @@ event: error               in its place where the stream broke: a problem docume
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 import msgspec
@@ -75,23 +75,19 @@ class Events:
         """Nobody takes more."""
         await self._finish(499)
 
-    async def values(self) -> list[Any]:
-        """All items at once: for callers in this process."""
-        found: list[Any] = []
+    async def items(self) -> AsyncGenerator[Any]:
+        """The items as plain JSON data, without the events around them: for callers in this process."""
+        status = 499
         try:
-            while not self._over:
-                if (item := await self._item()) is _END:
-                    await self._settle()
-                    await self._finish(200)
-                else:
-                    found.append(item)
+            while (item := await self._item()) is not _END:
+                yield self._handling.endpoint.shape.gives.dump_python(item, mode="json")
+            await self._settle()
+            status = 200
         except HeadraceError as error:
-            await self._finish(to_problem(error)["status"])
+            status = to_problem(error)["status"]
             raise
-        except asyncio.CancelledError:
-            await self._finish(499)
-            raise
-        return found
+        finally:
+            await self._finish(status)
 
     async def _next(self) -> bytes:
         item = await self._item()
@@ -141,9 +137,9 @@ class Told:
             raise StopAsyncIteration
         return self._events.pop()
 
-    async def values(self) -> list[Any]:
+    async def items(self) -> AsyncGenerator[Any]:
         """The item."""
-        return [msgspec.json.decode(self._body)]
+        yield msgspec.json.decode(self._body)
 
     async def aclose(self) -> None:
         """Nobody takes more."""

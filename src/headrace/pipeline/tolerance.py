@@ -191,6 +191,28 @@ class _Rules:
     ordered: bool
 
 
+def check_columns(one: Tolerance, columns: Iterable[Column]) -> None:
+    """Whether what a tolerance names is among the columns of its source, and can be off by so much.
+
+    Raises
+    ------
+    DeclarationError
+        It is not, or cannot.
+    """
+    types = {column.name: column.type for column in columns}
+    for name, bound in one.columns.items():
+        if name not in types:
+            raise DeclarationError(
+                f"a tolerance names the column {name!r} of {one.source!r}, which is not there",
+                hint=suggest(name, types),
+            )
+        if not _Limit.of(f"{one.source}.{name}", bound).fits(types[name]):
+            raise DeclarationError(
+                f"{one.source}.{name} is a {types[name].value}, and cannot be off by {bound!r}",
+                hint="numbers take a number or a share, timestamps and durations a duration, all take hr.ignore",
+            )
+
+
 @dataclass(frozen=True)
 class Tolerances:
     """All tolerances of an endpoint, checked against what can be read.
@@ -241,18 +263,7 @@ class Tolerances:
                 f"a tolerance names {one.source!r}, which is no table or view",
                 hint=suggest(one.source, sorted({*self.shapes, *tables})),
             )
-        types = {column.name: column.type for column in columns}
-        for name, bound in one.columns.items():
-            if name not in types:
-                raise DeclarationError(
-                    f"a tolerance names the column {name!r} of {one.source!r}, which is not there",
-                    hint=suggest(name, types),
-                )
-            if not _Limit.of(f"{one.source}.{name}", bound).fits(types[name]):
-                raise DeclarationError(
-                    f"{one.source}.{name} is a {types[name].value}, and cannot be off by {bound!r}",
-                    hint="numbers take a number or a share, timestamps and durations a duration, all take hr.ignore",
-                )
+        check_columns(one, columns)
 
     def _for(self, name: str, shape: Shape) -> _Rules | None:
         """The rules of one read; None when no tolerance is about it."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 from pydantic import TypeAdapter, ValidationError
 
 from headrace.core.errors import BadReply
@@ -49,6 +51,13 @@ class Typed:
                 text=text,
                 hint="say in the prompt what is wanted, allow more tokens, or loosen the type",
             ) from error
+
+    def in_words(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """A chat request that says in words, in place of `response_format`, what is wanted."""
+        schema = msgspec.json.encode(self.format["json_schema"]["schema"]).decode()
+        words = f"Answer with JSON only, without any other text, that fits this JSON schema:\n{schema}"
+        rest = {name: value for name, value in document.items() if name != "response_format"}
+        return {**rest, "messages": [{"role": "system", "content": words}, *document["messages"]]}
 
 
 def typed(kind: Any) -> Typed:

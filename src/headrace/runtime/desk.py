@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from random import Random
 
 from headrace.context.value import ContextValue
 from headrace.core.clock import Clock
 from headrace.core.errors import DeclarationError
 from headrace.core.events import Recorder
+from headrace.core.names import unknown
 from headrace.declaration.declaration import Declaration
 from headrace.declaration.endpoints import ROUTING
 from headrace.http1 import Client
+from headrace.models.declared import DeclaredModel
 from headrace.models.periods import Budgets
+from headrace.models.provider import Provider
 from headrace.models.reply import Caller
 from headrace.models.running import Models
 from headrace.pipeline.counters import Counters
@@ -38,17 +42,23 @@ async def open_models(
     recorder: Recorder | None = None,
     random: Random | None = None,
     spending: Budgets | None = None,
+    instead: Mapping[str, Caller | Provider] | None = None,
 ) -> AsyncGenerator[Mapping[str, Caller]]:
     """The declared models of an app, running. Keys are found in the environment; `spending` has the budgets of keys,
     and gets those of the endpoints.
+
+    `instead` has what stands in for declared models: a caller for all of one, or an upstream for all of its upstreams.
 
     Raises
     ------
     DeclarationError
         A model has no price, and an endpoint a budget.
+    UnknownName
+        One stands in for a model that is not declared.
     """
-    if not app.models:
-        yield {}
+    declared, callers = _replaced(app, instead or {})
+    if not declared:
+        yield callers
         return
     budgets = Budgets() if spending is None else spending
     _limit(app, budgets)
@@ -56,7 +66,7 @@ async def open_models(
     chosen = random or Random()  # spreads load; nothing secret hangs on it
     try:
         async with Models(
-            app.models,
+            declared,
             client=client,
             clock=clock,
             random=chosen,
@@ -64,7 +74,7 @@ async def open_models(
             recorder=recorder,
             spending=budgets,
         ) as models:
-            yield models
+            yield {**models, **callers} if callers else models
     finally:
         await client.aclose()
 
@@ -84,6 +94,22 @@ def _limit(app: Declaration, budgets: Budgets) -> None:
         budgets.limit(endpoint.account, endpoint.budget)
 
 
+def _replaced(
+    app: Declaration, instead: Mapping[str, Caller | Provider]
+) -> tuple[dict[str, DeclaredModel], dict[str, Caller]]:
+    """The models that are to be opened, and those that need not be."""
+    declared, callers = dict(app.models), dict[str, Caller]()
+    for name, given in instead.items():
+        if name not in declared:
+            raise unknown("model", name, app.models)
+        if isinstance(given, Provider):
+            declared[name] = replace(declared[name], upstreams=(given,), fallback=None)
+        else:
+            del declared[name]
+            callers[name] = given
+    return declared, callers
+
+
 @asynccontextmanager
 async def open_desk(
     app: Declaration,
@@ -94,9 +120,9 @@ async def open_desk(
     recorder: Recorder | None = None,
 ) -> AsyncGenerator[Desk]:
     """The endpoints of an app, running."""
+    relax = check(app)
     means = Means(reads, callers, frozenset(app.views), frozenset(app.tables), clock)
     counters = Counters()
-    readable = shapes(build_library(app), {name: table.schema for name, table in app.tables.items()})
     runners = {
         path: Runner(
             endpoint,
@@ -104,7 +130,7 @@ async def open_desk(
             labels=labels(app, endpoint),
             recorder=recorder,
             counters=counters,
-            relax=_relax(endpoint, readable),
+            relax=relax[path],
         )
         for path, endpoint in app.endpoints.items()
     }
@@ -115,6 +141,22 @@ async def open_desk(
 
     async with Desk(runners, counters, clock=clock, rows=rows, recorder=recorder) as desk:
         yield desk
+
+
+def check(app: Declaration) -> dict[str, Relax | None]:
+    """Check what endpoints name, now that all is declared; what their tolerances take away, by path.
+
+    Raises
+    ------
+    DeclarationError
+        A fallback or a tolerance names what is not there; with the line of the endpoint.
+    """
+    if not app.endpoints:
+        return {}
+    readable = shapes(build_library(app), {name: table.schema for name, table in app.tables.items()})
+    for endpoint in app.endpoints.values():
+        endpoint.settle(app.models)
+    return {path: _relax(endpoint, readable) for path, endpoint in app.endpoints.items()}
 
 
 def _relax(endpoint: Endpoint, readable: Mapping[str, Shape]) -> Relax | None:

@@ -17,13 +17,17 @@ from headrace.context.value import ContextValue
 from headrace.core.changes import Receipt
 from headrace.core.clock import SECOND, Clock
 from headrace.core.durations import Duration, parse_duration
+from headrace.core.events import Recorder
 from headrace.core.names import unknown
 from headrace.core.records import Record
 from headrace.core.schema import to_json
 from headrace.declaration.declaration import Declaration
+from headrace.models.provider import Provider
+from headrace.models.reply import Caller
 from headrace.pipeline.answer import Asked
 from headrace.pipeline.ask import Ask, parse_priority
 from headrace.pipeline.desk import Desk
+from headrace.pipeline.pieces import Pieces
 from headrace.runtime.desk import open_desk, open_models
 from headrace.runtime.engine import Engine
 from headrace.runtime.reads import LocalReads
@@ -37,11 +41,21 @@ class Live:
     The remote client (`headrace.connect`) and the synchronous one (`App.run_sync`) have the same face.
     """
 
-    def __init__(self, app: Declaration, *, data: Path, clock: Clock) -> None:
+    def __init__(
+        self,
+        app: Declaration,
+        *,
+        data: Path,
+        clock: Clock,
+        models: Mapping[str, Caller | Provider] | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
         self.app = app
         self.engine = Engine(app, data=data, clock=clock)
         self.reads: LocalReads
         self._clock = clock
+        self._instead = dict(models or {})
+        self._recorder = recorder
         self._desk: Desk | None = None
         self._stack = AsyncExitStack()
         self._numbers = itertools.count(1)
@@ -55,8 +69,13 @@ class Live:
             )
             stack.callback(self.reads.close)
             if self.app.endpoints:
-                models = await stack.enter_async_context(open_models(self.app, clock=self._clock))
-                self._desk = await stack.enter_async_context(open_desk(self.app, self.reads, models, clock=self._clock))
+                clock, recorder = self._clock, self._recorder
+                models = await stack.enter_async_context(
+                    open_models(self.app, clock=clock, recorder=recorder, instead=self._instead)
+                )
+                self._desk = await stack.enter_async_context(
+                    open_desk(self.app, self.reads, models, clock=clock, recorder=recorder)
+                )
             self._stack = stack.pop_all()
         return self
 
@@ -156,10 +175,55 @@ class Live:
         ModelError, DeadlinePassed, Overloaded, AnswerStale, UserCodeError
             No answer.
         """
+        asking = self._asking(data, user, session, tenant, priority, timeout, headers)
+        return await self._endpoints(path).ask(path, asking, response=response)
+
+    def stream(
+        self,
+        path: str,
+        data: Any,
+        /,
+        *,
+        response: Any = None,
+        user: str = "",
+        session: str = "",
+        tenant: str = "",
+        priority: str = "normal",
+        timeout: Duration | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Pieces:
+        """The answer of an endpoint as it comes: `async for piece in live.stream("/tell", {"restaurant_id": "r7"})`.
+
+        What is to be said of it is there at its end: `pieces.facts`. An endpoint that does not stream gives one piece.
+
+        Parameters
+        ----------
+        response
+            A type that each piece is to be read as; plain data if not given.
+
+        The other parameters are those of `ask`, and so are the errors, which come with the first piece or, as
+        `StreamBroken` or what is known of the reason, with a later one.
+        """
+        asking = self._asking(data, user, session, tenant, priority, timeout, headers)
+        return self._endpoints(path).stream(path, asking, response=response)
+
+    def _endpoints(self, path: str) -> Desk:
         if self._desk is None:
             raise unknown("endpoint", path, ())
+        return self._desk
+
+    def _asking(
+        self,
+        data: Any,
+        user: str,
+        session: str,
+        tenant: str,
+        priority: str,
+        timeout: Duration | None,
+        headers: Mapping[str, str] | None,
+    ) -> Ask:
         at = self._clock.monotonic()
-        ask = Ask(
+        return Ask(
             data,
             f"{self._clock.now():x}-{next(self._numbers)}",
             deadline=None if timeout is None else at + parse_duration(timeout) / SECOND,
@@ -169,7 +233,6 @@ class Live:
             priority=parse_priority(priority),
             headers={name.lower(): value for name, value in (headers or {}).items()},
         )
-        return await self._desk.ask(path, ask, response=response)
 
     async def push(self, table: str, records: Records, *, idempotency_key: str | None = None) -> Receipt:
         """Give records to a table whose source is `Push`; returns once they are on disk.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -74,9 +75,10 @@ class LocalReads:
         *,
         policy: FreshnessPolicy | None = None,
         max_age: int | None = None,
+        until: float = math.inf,
     ) -> ContextValue:
         """One view; see `ContextReader.read`."""
-        return await self._current().read(view, params, policy=policy, max_age=max_age)
+        return await self._current().read(view, params, policy=policy, max_age=max_age, until=until)
 
     async def read_many(
         self,
@@ -84,9 +86,10 @@ class LocalReads:
         *,
         policy: FreshnessPolicy | None = None,
         max_age: int | None = None,
+        until: float = math.inf,
     ) -> list[ContextValue]:
         """Many views in one snapshot; see `ContextReader.read_many`."""
-        return await self._current().read_many(reads, policy=policy, max_age=max_age)
+        return await self._current().read_many(reads, policy=policy, max_age=max_age, until=until)
 
     async def get(
         self,
@@ -95,9 +98,10 @@ class LocalReads:
         *,
         policy: FreshnessPolicy | None = None,
         max_age: int | None = None,
+        until: float = math.inf,
     ) -> ContextValue:
         """The row of one key; see `ContextReader.get`."""
-        return await self._current().get(table, key, policy=policy, max_age=max_age)
+        return await self._current().get(table, key, policy=policy, max_age=max_age, until=until)
 
     async def get_many(
         self,
@@ -106,9 +110,10 @@ class LocalReads:
         *,
         policy: FreshnessPolicy | None = None,
         max_age: int | None = None,
+        until: float = math.inf,
     ) -> ContextValue:
         """The rows of many keys; see `ContextReader.get_many`."""
-        return await self._current().get_many(table, keys, policy=policy, max_age=max_age)
+        return await self._current().get_many(table, keys, policy=policy, max_age=max_age, until=until)
 
     def validate(self, readset: ReadSet) -> Validity:
         """What changed since these reads."""

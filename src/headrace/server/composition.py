@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from headrace.core.errors import DeclarationError
+from headrace.core.events import Problem
 from headrace.http1 import Handler, Request
 from headrace.server.catalog import Catalog
 from headrace.server.ports import Health, Reads, Writes
@@ -47,6 +48,10 @@ class Handlers(Protocol):
 
     def metrics(self) -> Iterable[str]:
         """Lines in the Prometheus text format to add to `/metrics`."""
+        ...
+
+    def problems(self) -> Iterable[Problem]:
+        """What is wrong with it now and does not keep it from serving; shown in `/freshness`."""
         ...
 
 

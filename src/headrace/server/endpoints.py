@@ -14,6 +14,7 @@ from typing import Any
 
 from headrace.core.clock import Clock, isoformat
 from headrace.core.errors import BadInput, BodyRefused, HeadraceError
+from headrace.core.events import Problem as Trouble
 from headrace.http1 import Handler, Request, Response
 from headrace.models.deadline import remaining_header
 from headrace.pipeline.answer import Answer, Facts
@@ -69,6 +70,10 @@ class Endpoints:
     def metrics(self) -> Iterable[str]:
         """What was answered."""
         return self._desk.metrics()
+
+    def problems(self) -> Iterable[Trouble]:
+        """Rows of `headrace_routes` that mean nothing."""
+        return self._desk.problems()
 
 
 class _Endpoint:
@@ -192,7 +197,7 @@ def _said(facts: Facts, *, whole: bool) -> Headers:
 def _context(facts: Facts) -> bytes:
     """What was read, each with its as-of age in milliseconds and its status."""
     said = [
-        f"{read.name};status={read.status}" + ("" if read.age_ms is None else f";age={read.age_ms:.1f}")
+        f"{read.name}; " + ("" if read.age_ms is None else f"age_ms={read.age_ms:.0f}; ") + f"status={read.status}"
         for read in facts.reads
     ]
     while sum(map(len, said)) > _LONGEST:

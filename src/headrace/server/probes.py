@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from starlette.requests import Request
@@ -47,17 +48,23 @@ class Probes:
         return json_response({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
 
     async def freshness(self, _request: Request) -> Response:
-        """How old each table and refreshed view is."""
-        return json_response(self._reads.freshness())
+        """How old each table and refreshed view is, and what is wrong."""
+        return json_response(self._freshness())
 
     async def metrics(self, _request: Request) -> Response:
         """Everything countable, in the Prometheus text format."""
         lines = list(render_requests(self._meter.totals()))
-        lines += render_freshness(self._reads.freshness())
+        lines += render_freshness(self._freshness())
         lines += render_gauges(await self._engine())
         for one in self._handlers:
             lines += one.metrics()
         return Response("\n".join(lines) + "\n", media_type=_EXPOSITION)
+
+    def _freshness(self) -> dict[str, Any]:
+        found = self._reads.freshness()
+        # Nobody wrote down since when: these are looked at where they are, not stored.
+        own = [asdict(problem) | {"since": None} for one in self._handlers for problem in one.problems()]
+        return {**found, "problems": [*found.get("problems", ()), *own]} if own else dict(found)
 
     async def _reasons(self) -> list[str]:
         try:

@@ -75,6 +75,8 @@ def main() -> int:
     """Run one child until it is told to stop; the exit status."""
     charge = msgspec.json.decode(sys.stdin.buffer.readline(), type=Charge)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    wanted = os.environ.get("HEADRACE_LOG", "").upper()
+    logging.getLogger("headrace").setLevel(wanted if wanted in logging.getLevelNamesMapping() else logging.INFO)
     logging.getLogger("mcp").setLevel(logging.WARNING)
     # Ctrl-C reaches the whole group; the parent says when it is time.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -195,6 +197,8 @@ def _report(charge: Charge, document: dict[str, Any]) -> None:
     try:
         os.write(charge.report, msgspec.json.encode(document) + b"\n")
         os.close(charge.report)
+    except BrokenPipeError:
+        log.debug("the parent process waits for no word any more: it was told to stop meanwhile")
     except OSError as error:
         log.warning("the parent process cannot be told %s: %s", document, error)
 

@@ -108,6 +108,7 @@ class Supervisor:
         try:
             return await self._family(folder, listening.fileno(), listening.close, address(listening))
         finally:
+            self._stopping.set()  # what ends from here on is not to be started again
             patience = 0.0 if self._hard.is_set() else 5.0
             for child in reversed(self._children):
                 await child.stop(patience)
@@ -151,6 +152,7 @@ class Supervisor:
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
             starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
             return False
         stopping.cancel()
         try:

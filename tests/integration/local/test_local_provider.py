@@ -14,17 +14,19 @@ from random import Random
 from typing import Any
 
 import pytest
-from local_pools import CLOCK
+from local_pools import CLOCK, until
 
 from headrace.app import load_app
 from headrace.core.errors import DeclarationError, ModelRefused
 from headrace.http1.client import Client
+from headrace.models.local.provider import LocalCarrier
 from headrace.models.reply import Caller
 from headrace.models.request import Dialect, ModelRequest, Terms
 from headrace.models.running import Models
 
 APP = """
 import os
+import time
 from pathlib import Path
 
 import headrace as hr
@@ -41,6 +43,8 @@ def act(value):
         raise ValueError("no such customer")
     if value == "broken":
         raise RuntimeError("/secret/path is gone")
+    if value == "slow":
+        time.sleep(0.2)
     return {"seen": value}
 
 
@@ -74,9 +78,11 @@ async def running(tmp_path: Path, extra: str = "") -> AsyncIterator[Models]:
         yield models
 
 
-async def ask(caller: Caller, document: dict[str, Any], dialect: Dialect = Dialect.JSON) -> tuple[Any, Any]:
+async def ask(
+    caller: Caller, document: dict[str, Any], dialect: Dialect = Dialect.JSON, *, within: float = 30
+) -> tuple[Any, Any]:
     request = ModelRequest(dialect, json.dumps(document).encode(), document, stream=False, prompt_tokens=7)
-    reply = await caller.send(request, Terms(uuid.uuid4().hex, CLOCK.monotonic() + 30))
+    reply = await caller.send(request, Terms(uuid.uuid4().hex, CLOCK.monotonic() + within))
     return json.loads(await reply.read()), reply
 
 
@@ -109,6 +115,24 @@ async def test_a_call_whose_worker_died_is_tried_again(tmp_path: Path) -> None:
         answer, reply = await ask(models["fraud"], {"input": "die once"})
         assert answer == {"output": {"seen": "die once"}}
         assert reply.attempts == 2
+
+
+async def test_what_cannot_be_answered_in_time_never_reaches_the_worker(tmp_path: Path) -> None:
+    async with running(tmp_path, 'app.model("slow", hr.models.Local(load, name="one", budget="1s"))\n') as models:
+        carrier = next(one for provider, one in models.carriers.items() if provider.name == "one")
+        assert isinstance(carrier, LocalCarrier)
+        pool = carrier.pool
+        for _ in range(3):  # what a batch takes must be known
+            await ask(models["slow"], {"input": "slow"})
+        held = asyncio.create_task(ask(models["slow"], {"input": "slow"}))
+        await until(lambda: pool.counters.batches == 4)
+        began = CLOCK.monotonic()
+        with pytest.raises(ModelRefused) as refused:  # the worker is free in 0.2 s, and 0.1 s is too little then
+            await ask(models["slow"], {"input": "slow"}, within=0.3)
+        assert CLOCK.monotonic() - began < 0.29, "it waited for a deadline that nothing could keep"
+        assert (refused.value.failure, pool.counters.expired) == ("timeout", 1)
+        await held
+        assert pool.counters.batches == 4
 
 
 async def test_embeddings_are_those_of_openai(tmp_path: Path) -> None:

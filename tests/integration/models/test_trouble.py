@@ -32,6 +32,8 @@ from headrace.http1.client import Client
 from headrace.http1.request import Request
 from headrace.http1.response import Response
 from headrace.models import Http, OpenAI
+from headrace.models.failure import Failure
+from headrace.models.provider import Failed
 from headrace.models.request import Dialect, Terms
 from headrace.models.running import Models
 
@@ -267,6 +269,16 @@ async def test_the_deadline_ends_a_call_and_its_attempt(start: Any) -> None:
         assert 0.25 < run.clock.monotonic() - began < 1
         assert caught.value.reason == "deadline"
         await asyncio.wait_for(upstream.cancelled.wait(), 0.1)
+
+
+async def test_a_carrier_ends_an_attempt_whose_end_nobody_keeps(start: Any) -> None:
+    upstream = await start(answers(after=20.0))
+    async with running(OpenAI(upstream.url)) as run:
+        [carrier] = run.models.carriers.values()
+        with pytest.raises(Failed, match="deadline") as caught:
+            await carrier.begin(asking(), run.clock.monotonic() + 0.1)
+        assert caught.value.failure is Failure.TIMEOUT
+        await asyncio.wait_for(upstream.cancelled.wait(), 1)
 
 
 async def test_only_upstreams_that_speak_the_dialect_are_asked(start: Any) -> None:

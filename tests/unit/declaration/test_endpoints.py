@@ -13,6 +13,7 @@ from pydantic import BaseModel
 import headrace as hr
 from headrace.core.errors import DeclarationError
 from headrace.pipeline.endpoint import Endpoint
+from headrace.pipeline.fallbacks import Constant, OtherModel
 from headrace.pipeline.stale import OnStale
 
 
@@ -69,7 +70,14 @@ WRONG = [
     ("app.endpoint('/a', unknown_fields='keep')(good)", "'keep'", '"ignore"'),
     ("app.endpoint('/a', policy='hurry')(good)", "freshness policy", '"wait 200ms"'),
     ("app.endpoint('/a', version='A version')(good)", "name for a version", "small letters"),
-    ("app.endpoint('/a', fallback='bigger')(good)", "'bigger'", "cached"),
+    ("app.endpoint('/a', fallback='bigger')(good)", "'bigger'", "there are: small"),
+    ("app.endpoint('/a', fallback='smal')(good)", "'smal'", "did you mean 'small'"),
+    ("app.endpoint('/a', reask=-1)(good)", "reask=-1", "0 or more"),
+    ("app.endpoint('/a', admission=4)(good)", "admission=4", "AdmissionRules"),
+    ("app.endpoint('/a', tolerances=['items'])(good)", "'items' is no tolerance", "hr.tolerance"),
+    ("app.endpoint('/a', tolerances=[hr.tolerance('things', prize=1)])(good)", "'prize'", "did you mean 'price'"),
+    ("app.endpoint('/a', tolerances=[hr.tolerance('cheap', name=1)])(good)", "is a text", "hr.ignore"),
+    ("app.endpoint('/a', tolerances=[hr.tolerance('thing', price=1)])(good)", "'thing'", "did you mean 'things'"),
     ("app.endpoint('/a', fallback=lambda: 1)(good)", "0 parameters", "fallback(ask)"),
     ("app.endpoint('/a', fallback={'txt': 'x'})(good)", "neither a function", "answer of its type"),
     ("app.endpoint('/a')(sync)", "not async", "async def"),
@@ -108,7 +116,15 @@ async def strange(ask: Strange, ctx: hr.Context) -> Ask: return ask
 async def yields(ask: Ask, ctx: hr.Context) -> Ask: yield ask
 async def other(ask: Ask, ctx: hr.Context) -> str: return ""
 
+class Thing(hr.Record):
+    thing_id: str
+    name: str
+    price: float
+
 app = hr.App("x")
+app.table(Thing, key="thing_id")
+app.view("cheap", "SELECT name, price FROM things WHERE price < 5")
+app.model("small", hr.models.OpenAI("http://127.0.0.1:1/v1"))
 taken = app.endpoint("/taken")(good)
 """
 
@@ -122,6 +138,36 @@ def test_a_mistake_is_told_with_its_line_and_what_to_do(tmp_path: Path, line: st
     assert message in str(caught.value)
     assert hint in str(caught.value)
     assert str(caught.value).startswith(f"{file}:{file.read_text().count(chr(10))}")
+
+
+LATER = """
+later = app.endpoint(
+    "/later", deadline="3s", fallback="big", tolerances=[hr.tolerance("others", price=1), hr.tolerance("dear", price=2)]
+)(good)
+text = app.endpoint("/text", fallback="big")(other)
+sorry = app.endpoint("/sorry", fallback="sorry")(other)
+class Other(Thing): pass
+app.table(Other, key="thing_id")
+app.view("dear", "SELECT name, price FROM others WHERE price > 5")
+app.model("big", hr.models.OpenAI("http://127.0.0.1:1/v1"))
+"""
+
+
+def test_what_an_endpoint_names_may_be_declared_after_it(tmp_path: Path) -> None:
+    file = tmp_path / "app.py"
+    file.write_text(dedent(FILE) + LATER)
+    endpoints = hr.load_app(file).endpoints
+    assert (endpoints["/later"].fallbacks, endpoints["/later"].reserve) == ((OtherModel("big"),), 1.0)
+    assert endpoints["/text"].fallbacks == (OtherModel("big"),)
+    assert endpoints["/sorry"].fallbacks == (Constant("sorry"),)
+
+
+def test_what_an_endpoint_names_is_looked_at_when_the_app_is_complete(tmp_path: Path) -> None:
+    file = tmp_path / "app.py"
+    file.write_text(dedent(FILE) + LATER.replace('"others", price', '"others", prize'))
+    with pytest.raises(DeclarationError, match="'prize' of 'others'") as caught:
+        hr.load_app(file)
+    assert caught.value.where == f"{file}:{len(dedent(FILE).splitlines()) + 2}"
 
 
 def test_types_may_be_local_to_the_function_that_declares() -> None:

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from headrace.demo.agents import Report, Suggestion
+from headrace.demo.asking import Report, Suggestion
 from headrace.demo.city import City, OrderTruth
 from headrace.demo.customers import appeals, choose
 from headrace.demo.orders import OrderState

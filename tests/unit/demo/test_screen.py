@@ -7,7 +7,7 @@ from headrace.core.clock import SECOND
 from headrace.demo.figures import Rate
 from headrace.demo.plan import MINUTE, CityPlan
 from headrace.demo.scoreboard import Scoreboard, Story
-from headrace.demo.screen import headline, plain_line, render, summary
+from headrace.demo.screen import answers_note, headline, plain_line, render, summary
 
 
 def board(*, full: bool) -> Scoreboard:
@@ -19,7 +19,10 @@ def board(*, full: bool) -> Scoreboard:
         for side, share in ((board.batch, 9), (board.live, 10_000)):
             for name in ("sold_out", "failed", "wrong", "wrong_prices"):
                 setattr(side, name, Rate(123_456 // share, 123_456))
+            side.answering.corrected, side.answering.flagged, side.answering.without_model = 12_345, 678, 90
             for value in range(100):
+                side.answering.took.add(value * 90.0)
+                side.answering.model.add(value * 80.0)
                 side.errors.add(value * 30.0)
                 side.ages.add(value * 3.0)
         for value in range(1000):
@@ -53,6 +56,17 @@ def test_the_summary_adds_the_intervals():
     text = "\n".join(drawn(board(full=True), 80, ended=True))
     assert "10.9% to 11.3%" in text
     assert "60-fold" in text
+    assert "mock-llm, p50 3920 ms, p99 7840 ms" in text
+
+
+def test_the_screen_tells_how_answers_came_about_and_only_what_there_is():
+    text = "\n".join(drawn(board(full=True), 120))
+    assert "p50 4410 ms  p99 8820 ms  90 by the fallback, 678 flagged, 12,345 corrected after a change" in text
+    scores = board(full=False)
+    scores.live.answering.corrected = 3
+    assert answers_note(scores) == "3 corrected after a change"
+    scores.unanswered = 2
+    assert answers_note(scores) == "2 unanswered, 3 corrected after a change"
 
 
 def test_the_headline_of_the_summary_is_still_on_a_small_terminal():

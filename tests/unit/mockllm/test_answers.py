@@ -138,6 +138,15 @@ def test_an_instance_is_valid(schema: dict[str, Any], rows: list[dict[str, Any]]
 
 
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=9))
+
+
+def test_a_number_or_null_is_the_number_of_the_row() -> None:
+    one = {"anyOf": [{"type": "number"}, {"type": "null"}]}
+    schema = {"type": "object", "properties": {"price": one, "left": one}, "required": ["price", "left"]}
+    said = say('[{"price": 6.30000000000001, "left": null}]', schema=schema)
+    assert json.loads(said) == {"price": 6.30000000000001, "left": None}
+
+
 ROWS = st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys("abcd", VALUES)), max_size=3)
 
 

@@ -55,11 +55,13 @@ class Place:
     def __init__(self) -> None:
         self.attempts: list[asyncio.Future[Any]] = []
         self.cancelled = 0
+        self.until = 0.0
 
     def refuses(self, request: ModelRequest) -> str:
         return ""
 
-    async def begin(self, request: ModelRequest) -> Any:
+    async def begin(self, request: ModelRequest, until: float) -> Any:
+        self.until = until
         self.attempts.append(asyncio.get_running_loop().create_future())
         try:
             return await self.attempts[-1]
@@ -122,6 +124,7 @@ async def test_a_whole_answer_comes_back_with_its_event() -> None:
     reply = await task
     assert (await reply.read(), await reply.read(), reply.usage) == (b"x", b"", Usage(9, 2))
     assert (reply.queued, reply.first_byte, reply.attempts) == (0.0, 0.5, 1)
+    assert world.a.until == 30.0, "the upstream was not told when the attempt ends"
     [call] = world.calls
     assert (call.outcome, call.seconds, call.first_byte, call.request) == ("done", 0.5, 0.5, "r")
     assert world.model.open == 0

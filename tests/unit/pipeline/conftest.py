@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -49,15 +50,23 @@ class Shelf:
         self.delay = 0.0
         self.complete: int | None = None
         self.policies: list[FreshnessPolicy | None] = []
+        self.untils: list[float] = []
 
     def put(self, key: str, name: str, price: float = 5.0) -> None:
         """A row changes."""
         self.rows[key] = (name, price)
 
     async def read(
-        self, view: str, params: Mapping[str, Any], *, policy: FreshnessPolicy | None = None, max_age: int | None = None
+        self,
+        view: str,
+        params: Mapping[str, Any],
+        *,
+        policy: FreshnessPolicy | None = None,
+        max_age: int | None = None,
+        until: float = math.inf,
     ) -> ContextValue:
         """The menu of a restaurant."""
+        self.untils.append(until)
         self.policies.append(policy)
         if self.delay:
             await self.clock.sleep(self.delay)
@@ -65,7 +74,13 @@ class Shelf:
         return self._value(view, {"restaurant_id": key}, key)
 
     async def get(
-        self, table: str, key: Any, *, policy: FreshnessPolicy | None = None, max_age: int | None = None
+        self,
+        table: str,
+        key: Any,
+        *,
+        policy: FreshnessPolicy | None = None,
+        max_age: int | None = None,
+        until: float = math.inf,
     ) -> ContextValue:
         """One row."""
         return self._value(table, {"restaurant_id": key}, key)
@@ -96,7 +111,7 @@ class Shelf:
 
     def current(self, readset: ReadSet) -> Present:
         """Whether the same reads now would show the same."""
-        return Present(self.validate(readset).changed, self.clock.now(), readset)
+        return Present(self.validate(readset).changed, self.clock.now(), readset, tuple(1500 for _ in readset.reads))
 
     def frontiers(self, readset: ReadSet) -> dict[str, int | None]:
         """Up to when the table is complete."""

@@ -64,6 +64,7 @@ async def test_an_answer_is_given_again_while_it_is_built_on_the_same(world: Wor
     first = await world.run(runner, user="ann")
     again = await world.run(runner, user="bob")
     assert (first.facts.cache, again.facts.cache, again.body) == ("miss", "hit", first.body)
+    assert [(read.name, read.age_ms) for read in again.facts.reads] == [("menu", 1.5)]
     assert (again.facts.stale, again.facts.unchanged_as_of) == ("unchanged", world.clock.now())
     world.shelf.put("r7", "stew")
     assert (await world.run(runner)).facts.cache == "miss"

@@ -166,13 +166,18 @@ class LocalCarrier:
             return f"{self.pool.name} speaks {self.dialect.value}, not {request.dialect.value}"
         return f"{self.pool.name} has no streams" if request.stream else ""
 
-    async def begin(self, request: ModelRequest) -> Incoming:
-        """Have it answered. Cancelled, its inputs leave the queue; what a worker has begun cannot be stopped."""
+    async def begin(self, request: ModelRequest, until: float) -> Incoming:
+        """Have it answered. Cancelled, its inputs leave the queue; what a worker has begun cannot be stopped.
+
+        What cannot be answered until then is taken out of the queue unanswered: it costs no worker anything.
+        """
         try:
             if self.dialect is Dialect.EMBEDDINGS:
-                body, usage = embeddings(request, await self._each(texts(request.document)), self._model(request))
+                body, usage = embeddings(
+                    request, await self._each(texts(request.document), until), self._model(request)
+                )
                 return Whole(body, usage=usage)
-            return Whole(json_answer(request, await self.pool.run(json_input(request))))
+            return Whole(json_answer(request, await self.pool.run(json_input(request), deadline=until)))
         except LocalFailure as error:
             raise _failed(error) from error
 
@@ -180,7 +185,7 @@ class LocalCarrier:
         """End the workers."""
         await self.pool.aclose()
 
-    async def _each(self, inputs: list[bytes]) -> list[bytes]:
+    async def _each(self, inputs: list[bytes], until: float) -> list[bytes]:
         """The outputs of several inputs, in their order; with the first that fails, the others are let go.
 
         No more than a batch for each worker waits at a time: a large request neither fills the queue nor holds up the
@@ -190,7 +195,9 @@ class LocalCarrier:
         share = min(settings.max_batch * settings.workers, max(settings.queue // 2, 1))
         outputs: list[bytes] = []
         for first in range(0, len(inputs), share):
-            tasks = [asyncio.ensure_future(self.pool.run(data)) for data in inputs[first : first + share]]
+            tasks = [
+                asyncio.ensure_future(self.pool.run(data, deadline=until)) for data in inputs[first : first + share]
+            ]
             try:
                 outputs += await asyncio.gather(*tasks)
             finally:

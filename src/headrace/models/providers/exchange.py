@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -50,6 +51,9 @@ _PLAIN = frozenset({b"content-type", b"accept", b"anthropic-version", b"openai-o
 """Headers without a secret."""
 _SECRET = 8
 """Shorter values are no secrets, and would be found in ordinary words."""
+_GRACE = 0.1
+"""Seconds after its end in which whoever asked is to end an attempt: only they know whether the call's deadline passed,
+or this attempt alone took too long. After them the connection does it."""
 _LINGER = 1.0
 """Seconds in which HTTP's end must follow the end mark of a stream."""
 
@@ -128,7 +132,7 @@ class HttpCarrier:
         why = route.refuses(request) if route.refuses is not None else ""
         return f"{self.name} cannot be asked for {why}" if why else ""
 
-    async def begin(self, request: ModelRequest) -> Incoming:
+    async def begin(self, request: ModelRequest, until: float) -> Incoming:
         """Send it, and wait for the whole answer or the first content of a stream."""
         route = self._routes[request.dialect]
         try:
@@ -138,6 +142,7 @@ class HttpCarrier:
                 route.target,
                 self._headers,
                 route.encode(request),
+                timeout=None if until == math.inf else until - self._clock.monotonic() + _GRACE,
                 resend=request.repeatable,
             )
             passed, limits = self._heads(answer)

@@ -12,7 +12,7 @@ from headrace.server.gateway.complaint import Complaint
 from headrace.server.gateway.keys import VirtualKey
 
 _NOTHING = Usage(0, 0)
-_WORDS = {"day": "of this day", "month": "of this month", "total": "in all"}
+_WORDS = {"day": "a day", "month": "a month", "total": "in all"}
 
 
 _MINUTE = 60.0
@@ -186,7 +186,8 @@ def no_money(key: VirtualKey, period: str, wait: float) -> Complaint:
     limit = key.budget.limits.get(period)
     return Complaint(
         429,
-        f"the key {key.name!r} may spend {limit} {_WORDS[period]}, and what is left does not pay for this request",
+        f"the key {key.name!r} may spend {limit} {_WORDS[period]}, and what is left does not pay for the most "
+        "that this request can cost; a smaller limit of its answer's tokens lowers that",
         kind="insufficient_quota",
         code="insufficient_quota",
         retry_after=wait,

@@ -325,7 +325,7 @@ class Exchange:
         if cost is not None:
             fields.append((b"x-headrace-cost", f"{cost:f}".encode()))
         fields += more
-        self._count(reply, now, size, usage, cost)
+        self._observe(now, size, usage)
         self._parts.tally.answered(self._model, reply.upstream, reply.status)
         return Response(reply.status, fields, answer)
 
@@ -337,10 +337,8 @@ class Exchange:
 
         def ended(error: StreamBroken | None, whole: bool) -> None:
             self._settle(reply.usage)
-            if error is not None:
-                self._parts.tally.broke(self._model)
             if whole or error is not None:
-                self._count(reply, self._parts.clock.monotonic(), size, reply.usage, reply.cost)
+                self._observe(self._parts.clock.monotonic(), size, reply.usage)
             if not whole:
                 return
             if reply.cost is not None:
@@ -355,12 +353,10 @@ class Exchange:
         self._parts.tally.answered(self._model, reply.upstream, reply.status)
         return Response(reply.status, fields, Relay(reply, self.dialect, ended), trailers=lambda: trailers)
 
-    def _count(self, reply: Reply, now: float, size: int, usage: Usage | None, cost: Decimal | None) -> None:
+    def _observe(self, now: float, size: int, usage: Usage | None) -> None:
+        """Learn how many tokens such a body has."""
         if usage is not None and self.offer is not None and self.key is not None and self.key.tpm is not None:
             self.offer.observe(now, size, usage)
-        tally = self._parts.tally
-        tally.used(self._model, usage, cost)
-        tally.took(self._model, reply.queued, reply.first_byte, now - self.started, reply.attempts)
 
     # Ways out without an answer
 

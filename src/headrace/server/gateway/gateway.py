@@ -10,11 +10,12 @@ from typing import Any
 import msgspec
 
 from headrace.core.clock import Clock, SystemClock, isoformat
+from headrace.core.events import Problem
 from headrace.http1.request import Request
 from headrace.http1.response import Handler, Response
 from headrace.models.periods import Budgets
 from headrace.models.request import Dialect
-from headrace.server.gateway import documents
+from headrace.server.gateway import documents, upstreams
 from headrace.server.gateway.allowance import Allowances
 from headrace.server.gateway.complaint import JSON, Complaint
 from headrace.server.gateway.entrance import Entrance
@@ -27,6 +28,7 @@ from headrace.server.ports import Reads
 
 PREFIX = b"/v1/"
 _MODELS = b"/v1/models"
+_ASTRAY = b"/chat/completions"
 _PATHS = {
     b"/v1/chat/completions": Dialect.CHAT,
     b"/v1/responses": Dialect.RESPONSES,
@@ -98,7 +100,8 @@ class Gateway:
         """The handler of a request; None where its path is not ours."""
         target = request.target
         if not target.startswith(PREFIX):
-            return None
+            # The client of a `base_url` without `/v1`: it shows nothing of a 404 that is not in its own words.
+            return self._nothing if target == _ASTRAY else None
         path = target.partition(b"?")[0]
         handler = self._handlers.get(path)
         if handler is not None and request.method == b"POST":
@@ -114,6 +117,7 @@ class Gateway:
     def metrics(self) -> Iterator[str]:
         """Lines for `/metrics`."""
         yield from self._tally.lines()
+        yield from upstreams.lines(self._parts.offers.values())
         for name, words, problem in (
             (
                 "keys_broken",
@@ -132,6 +136,15 @@ class Gateway:
         yield "# HELP headrace_gateway_keys Keys in the file, those that have ended included."
         yield "# TYPE headrace_gateway_keys gauge"
         yield f"headrace_gateway_keys {len(self._keyring.snapshot.keys)}"
+
+    def problems(self) -> Iterator[Problem]:
+        """A file of keys that cannot be read, spending that cannot be written: it serves on what it knows."""
+        if self._keyring.problem:
+            hint = "repair the file, or restore it; it is looked at once a second"
+            yield Problem("gateway:keys", "keys_broken", self._keyring.problem, hint)
+        if self._ledger is not None and self._ledger.problem:
+            hint = "budgets hold in memory; make room on the disk before the server is started again"
+            yield Problem("gateway:spending", "ledger_behind", self._ledger.problem, hint)
 
     def _handler(self, dialect: Dialect) -> Handler:
         parts = self._parts
@@ -179,6 +192,8 @@ class Gateway:
         said = path[:100].decode("latin-1")
         there = ", ".join(one.decode() for one in (*_PATHS, _MODELS))
         message = f"there is nothing at {said}; there are: {there}"
+        if path == _ASTRAY:
+            message += ". The base_url of OpenAI's clients ends in /v1"
         return Complaint(404, message, code="not_found", retry=False).response(dialect)
 
 

@@ -94,7 +94,7 @@ class Keyring:
         try:
             self.snapshot = load(path)
         except DeclarationError as error:
-            self._complain(f"{error.message}; the keys of before still count")
+            self._complain(f"{path}: {error.message}; the keys of before still count")
             return
         self.present = True
         self.problem = ""

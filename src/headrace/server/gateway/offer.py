@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from headrace.models.call import Usage
 from headrace.models.declared import DeclaredModel
 from headrace.models.estimate import Tokens
 from headrace.models.reply import Caller
+from headrace.models.routed import RoutedModel, UpstreamState
 
 
 @dataclass(slots=True)
@@ -38,6 +40,10 @@ class Offer:
     def of(cls, model: DeclaredModel, caller: Caller) -> Offer:
         """The offer of a declared model."""
         return cls(model.name, caller, deadline=model.deadline, priced=model.priced)
+
+    def states(self) -> Iterable[UpstreamState]:
+        """How its upstreams are now, where that is known."""
+        return self.caller.states() if isinstance(self.caller, RoutedModel) else ()
 
     def tokens(self, now: float, size: int, output: int | None) -> int:
         """What a request with a body of `size` bytes is to be reckoned with.

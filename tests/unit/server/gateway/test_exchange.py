@@ -153,7 +153,6 @@ async def test_stream_is_passed_on_with_trailers(world: Any, kit: Any) -> None:
     assert dict(answer.trailers()) == {b"x-headrace-cost": b"0.5", b"x-headrace-attempts": b"1"}
     lines = list(world.gateway.metrics())
     assert 'headrace_model_requests_total{model="llm",upstream="one",status="200"} 1' in lines
-    assert 'headrace_model_cost_total{model="llm"} 0.5' in lines
 
 
 @pytest.mark.parametrize(
@@ -174,7 +173,6 @@ async def test_broken_stream_ends_with_an_error(world: Any, kit: Any, path: str,
     assert pieces[1].startswith(start)
     assert pieces[1].endswith(b"\n\n")
     assert len(pieces) == 2
-    assert 'headrace_model_streams_broken_total{model="llm"} 1' in list(world.gateway.metrics())
 
 
 async def test_broken_whole_answer_is_502(world: Any, kit: Any) -> None:
@@ -301,7 +299,7 @@ async def test_no_money_is_said_so_that_clients_stop(world: Any, kit: Any) -> No
     world.model.answer = lambda _: ModelRefused("no money", reason="over_budget")
     answer = await world.ask(key=kit.SECRET)
     assert kit.document(answer)["error"]["code"] == "insufficient_quota"
-    assert "0.01 of this day" in kit.document(answer)["error"]["message"]
+    assert "0.01 a day" in kit.document(answer)["error"]["message"]
 
 
 async def test_budget_needs_prices(world: Any, kit: Any) -> None:
@@ -382,7 +380,7 @@ async def test_changed_context_is_tried_again(world: Any, kit: Any) -> None:
     first, second = (body["messages"][0]["content"] for body in sent(world))
     assert '"stock":3' in first
     assert '"stock":0' in second
-    assert 'headrace_model_tokens_total{model="llm",kind="prompt"} 20' in list(world.gateway.metrics())
+    assert 'headrace_model_context_changed_total{model="llm"} 1' in list(world.gateway.metrics())
 
 
 @pytest.mark.parametrize(("on_stale", "calls"), [("refuse", 1), ("retry", 3)])
@@ -424,6 +422,8 @@ async def test_models_are_listed_to_whoever_may_call_them(world: Any, kit: Any) 
 async def test_paths_and_methods_that_are_not_there(world: Any, kit: Any) -> None:
     answer = await world.ask(path="/v1/completions")
     assert (answer.status, kit.document(answer)["error"]["code"]) == (404, "not_found")
+    answer = await world.ask(path="/chat/completions")
+    assert (answer.status, "ends in /v1" in kit.document(answer)["error"]["message"]) == (404, True)
     answer = await world.ask(path="/v1/messages/count_tokens")
     assert (answer.status, kit.document(answer)["type"]) == (404, "error")
     answer = await world.ask(b"", method="GET")

@@ -1,0 +1,40 @@
+"""How the upstreams are now, in the Prometheus text format: what is in flight, what may be, who is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from headrace.models.breaker import State
+from headrace.models.routed import UpstreamState
+from headrace.server.gateway.offer import Offer
+
+_GAUGES: dict[str, tuple[str, Callable[[UpstreamState], str]]] = {
+    "in_flight": ("Attempts under way.", lambda one: str(one.in_flight)),
+    "limit": ("The most attempts that may be under way, as learnt so far.", lambda one: f"{one.limit:g}"),
+    "failure_share": ("Share of its attempts lately that came to nothing.", lambda one: f"{one.failure_share:.4f}"),
+}
+
+
+def lines(offers: Iterable[Offer]) -> Iterator[str]:
+    """All upstreams of all models; an upstream that two models share is counted by each for itself."""
+    found = [(_labels(offer.name, one.upstream), one) for offer in offers for one in offer.states()]
+    if not found:
+        return
+    for name, (words, value) in _GAUGES.items():
+        yield f"# HELP headrace_upstream_{name} {words}"
+        yield f"# TYPE headrace_upstream_{name} gauge"
+        for labels, one in found:
+            yield f"headrace_upstream_{name}{{{labels}}} {value(one)}"
+    yield "# HELP headrace_upstream_state Whether it is used (closed), left out (open), or tried again (half_open)."
+    yield "# TYPE headrace_upstream_state gauge"
+    for labels, one in found:
+        for state in State:
+            yield f'headrace_upstream_state{{{labels},state="{state}"}} {int(one.state == state)}'
+
+
+def _labels(model: str, upstream: str) -> str:
+    return f'model="{_escape(model)}",upstream="{_escape(upstream)}"'
+
+
+def _escape(label: str) -> str:
+    return label.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
