@@ -29,7 +29,8 @@ def run(setting: Setting) -> Result:
     chunks = setting.pick(200, 1_000)
     with ExitStack() as stack:
         port = stack.enter_context(_source(folder, chunks, far))
-        ours = stack.enter_context(gateways.headrace(folder / "ours", [port], core=near))
+        # Four names for one source: as many streams at once are more than a limit that begins at 16 lets through one.
+        ours = stack.enter_context(gateways.headrace(folder / "ours", [port] * gateways.UPSTREAMS, core=near))
         floor = stack.enter_context(gateways.nginx(folder / "nginx", [port], core=near, buffering=False))
         peer = stack.enter_context(gateways.litellm(setting, folder, [port], core=near))
         direct = Gateway("direct", port, 0)

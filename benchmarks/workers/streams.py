@@ -28,6 +28,7 @@ class Reader(asyncio.Protocol):
     def __init__(self, request: bytes) -> None:
         self._request = request
         self._tail = b""
+        self._begun = False
         self.ended = asyncio.get_running_loop().create_future()
         self.seen: list[tuple[float, float]] = []
         self.done = False
@@ -38,6 +39,11 @@ class Reader(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         now = time.monotonic()
+        if not self._begun and not data.startswith(b"HTTP/1.1 200"):
+            # Refused: that is no stream, and it has no end mark to wait for.
+            self._transport.close()
+            return
+        self._begun = True
         text = self._tail + data
         last = 0
         for found in _STAMP.finditer(text):

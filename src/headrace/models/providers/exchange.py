@@ -37,8 +37,8 @@ class _Uses(dict[bytes, str | None]):
     """
 
     def __missing__(self, name: bytes) -> str | None:
-        limits = name.decode("latin-1") if name.startswith(_LIMITS) else None
-        use = "" if name in _PASSED else limits
+        limit = name.decode("latin-1") if name.startswith(_LIMITS) else None
+        use = "" if name in _PASSED else limit
         if len(self) < _MANY:
             self[name] = use
         return use
