@@ -59,6 +59,8 @@ def endpoint_facts(app: App, endpoint: Endpoint) -> Facts:
 
 
 def _endpoint_rest(endpoint: Endpoint) -> Facts:
+    if endpoint.budget:
+        yield "budget", [", ".join(f"{amount}/{period}" for period, amount in endpoint.budget.items())]
     if endpoint.cache:
         yield "cache", [f"up to {endpoint.cache / 2**20:g} MiB"]
     if endpoint.strict:

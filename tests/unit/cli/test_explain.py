@@ -38,7 +38,7 @@ class Ask(BaseModel):
     item: str
 
 
-@app.endpoint("/price", deadline="2s", on_stale="retry 3 else refuse", fallback=[small, 0.0], TOLERANCES)
+@app.endpoint("/price", deadline="2s", on_stale="retry 3 else refuse", fallback=[small, 0.0], budget="5/day", TOLERANCES)
 async def price(ask: Ask, ctx: hr.Context) -> float:
     return 1.0
 
@@ -65,6 +65,7 @@ def test_models_and_endpoints_are_told(tmp_path: Path) -> None:
     assert "large: it costs nobody's budget" in shown
     assert "retry 3 else refuse" in shown
     assert "shadow of 50%" in shown
+    assert "5/day" in shown
     assert "SECRET" not in shown
     assert "secret" not in shown
 
