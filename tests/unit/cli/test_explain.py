@@ -38,7 +38,9 @@ class Ask(BaseModel):
     item: str
 
 
-@app.endpoint("/price", deadline="2s", on_stale="retry 3 else refuse", fallback=[small, 0.0], budget="5/day", TOLERANCES)
+@app.endpoint(
+    "/price", deadline="2s", on_stale="retry 3 else refuse", fallback=[small, 0.0], budget="5/day", TOLERANCES
+)
 async def price(ask: Ask, ctx: hr.Context) -> float:
     return 1.0
 
