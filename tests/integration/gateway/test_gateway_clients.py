@@ -120,8 +120,9 @@ async def test_mistakes_are_the_exceptions_that_users_expect(serve: Any, mock: A
         with pytest.raises(openai.BadRequestError) as wrong:
             await llm.chat.completions.create(model="llm", messages="Hi")  # type: ignore[arg-type]
         assert wrong.value.param == "messages"
+        mock.force("hang", times=1)
         with pytest.raises(openai.APIStatusError) as late:
-            await llm.chat.completions.create(model="llm", messages=HI, extra_headers={"x-request-timeout-ms": "1"})
+            await llm.chat.completions.create(model="llm", messages=HI, extra_headers={"x-request-timeout-ms": "50"})
         assert late.value.status_code == 504
     with_key(serving, models=["claude"])
     async with client(serving, key="wrong") as llm:

@@ -77,7 +77,7 @@ class Place:
     def refuses(self, request: ModelRequest) -> str:
         return ""
 
-    async def begin(self, request: ModelRequest) -> Any:
+    async def begin(self, request: ModelRequest, until: float) -> Any:
         self.open += 1
         try:
             return await self._begin(request)
@@ -192,7 +192,7 @@ class Slow:
     def refuses(self, request: ModelRequest) -> str:
         return ""
 
-    async def begin(self, request: ModelRequest) -> Any:
+    async def begin(self, request: ModelRequest, until: float) -> Any:
         await turns(1)
         if request.stream:
             stream = Stream(SimulatedClock(), Random(1), 10**6)
