@@ -7,7 +7,8 @@
 | overloaded   | yes       | anywhere    | yes                | 503, 529                              |
 | server error | yes       | anywhere    | no                 | 500, 502, 504                         |
 | timeout      | yes       | anywhere    | yes                | no first byte in time, a stalled body |
-| connection   | yes       | anywhere    | no                 | refused, reset, a truncated stream    |
+| connection   | yes       | anywhere    | no                 | reset, a truncated stream             |
+| unreachable  | yes       | anywhere    | no                 | refused: nothing was sent             |
 | credentials  | no        | elsewhere   | no                 | 401, 403                              |
 | missing      | no        | elsewhere   | no                 | 404: this upstream lacks the model    |
 | bad request  | no        | nowhere     | no                 | 400, 413, 422: the request's fault    |
@@ -36,6 +37,7 @@ class Failure(enum.StrEnum):
     SERVER_ERROR = "server_error"
     TIMEOUT = "timeout"
     CONNECTION = "connection"
+    UNREACHABLE = "unreachable"
     CREDENTIALS = "credentials"
     MISSING = "missing"
     BAD_REQUEST = "bad_request"
@@ -57,7 +59,9 @@ class Failure(enum.StrEnum):
         return _RETRY[self]
 
 
-_BLAMED = frozenset({Failure.OVERLOADED, Failure.SERVER_ERROR, Failure.TIMEOUT, Failure.CONNECTION})
+_BLAMED = frozenset(
+    {Failure.OVERLOADED, Failure.SERVER_ERROR, Failure.TIMEOUT, Failure.CONNECTION, Failure.UNREACHABLE}
+)
 _TOO_MUCH = frozenset({Failure.RATE_LIMITED, Failure.OVERLOADED, Failure.TIMEOUT})
 _RETRY = {
     Failure.RATE_LIMITED: Where.ANYWHERE,
@@ -66,6 +70,7 @@ _RETRY = {
     Failure.SERVER_ERROR: Where.ANYWHERE,
     Failure.TIMEOUT: Where.ANYWHERE,
     Failure.CONNECTION: Where.ANYWHERE,
+    Failure.UNREACHABLE: Where.ANYWHERE,
     Failure.CREDENTIALS: Where.ELSEWHERE,
     Failure.MISSING: Where.ELSEWHERE,
     Failure.BAD_REQUEST: Where.NOWHERE,

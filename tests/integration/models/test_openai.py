@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from decimal import Decimal
 from typing import Any
 
@@ -70,6 +71,17 @@ async def test_a_reply_says_what_it_took_and_what_it_cost(start: Any) -> None:
         [call] = run.notes.calls
         assert (call.outcome, call.status, call.prompt_tokens, call.output_tokens) == ("done", 200, 12, 3)
         assert (call.cost, call.upstream, call.model, call.hedged) == (reply.cost, "a", "llm", False)
+
+
+async def test_who_cannot_be_reached_is_not_paid() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}/v1"
+    async with running(OpenAI(url, model="m"), prices=PRICES) as run:
+        with pytest.raises(ModelRefused) as caught:
+            await run.ask()
+        assert (caught.value.reason, caught.value.failure) == ("failed", "unreachable")
+        assert [call.cost for call in run.notes.calls] == [0]
 
 
 async def test_a_stream_is_passed_on_byte_for_byte(start: Any) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from headrace.core.clock import Clock
-from headrace.core.errors import BadAnswer, ExchangeError, PoolFull, TimedOut
+from headrace.core.errors import BadAnswer, ExchangeError, PoolFull, TimedOut, Unreachable
 from headrace.http1.answer import Answer
 from headrace.http1.client import Client
 from headrace.http1.headers import Field
@@ -305,12 +305,13 @@ def said_in(dialect: Dialect) -> Callable[[int, bytes], bytes]:
 def exchange_failure(error: ExchangeError) -> Failed:
     """What the end of an exchange says about the upstream.
 
-    >>> from headrace.core.errors import Unreachable
     >>> exchange_failure(Unreachable("cannot connect")).failure
-    <Failure.CONNECTION: 'connection'>
+    <Failure.UNREACHABLE: 'unreachable'>
     """
     failure = Failure.CONNECTION
-    if isinstance(error, TimedOut):
+    if isinstance(error, Unreachable):
+        failure = Failure.UNREACHABLE  # nothing was sent, so nothing is paid
+    elif isinstance(error, TimedOut):
         failure = Failure.TIMEOUT
     elif isinstance(error, PoolFull):
         failure = Failure.OVERLOADED
