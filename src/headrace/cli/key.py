@@ -75,6 +75,7 @@ def create(
     def make(number: str, digest: str) -> VirtualKey:
         return VirtualKey(id=number, name=name, sha256=digest, created=now, budget=budget, expires=until, **limits)
 
+    _check_names(target, limits["models"], limits["views"])
     path = key_file(target, data, keys)
     secret, made = keyfile.create(path, make)
     if as_json:
@@ -126,6 +127,20 @@ def key_file(target: str, data: Path | None, keys: Path | None) -> Path:
     from headrace.server.gateway.accounts import KEYS
 
     return keys or data_folder(target, data) / KEYS
+
+
+def _check_names(target: str, models: tuple[str, ...], views: tuple[str, ...]) -> None:
+    """A key for what the app does not have would let nobody do anything, without a word."""
+    if not models and set(views) <= {"*"}:
+        return
+    from headrace.app import load_app
+    from headrace.core.names import unknown
+
+    app = load_app(target)
+    for what, given, known in (("model", models, app.models), ("view", views, app.views)):
+        wrong = next((name for name in given if name != "*" and name not in known), None)
+        if wrong is not None:
+            raise unknown(what, wrong, known)
 
 
 def _instant(text: str, now: int) -> datetime:

@@ -390,6 +390,9 @@ class RoutedModel:
         delivery, last = ask.delivered, ask.last
         failure = refused.failure
         message = f"the model {self.name!r} gave no answer: {_WHY[refused.reason]}"
+        if refused.reason is Reason.DEADLINE:
+            attempts = "1 attempt" if ask.attempts == 1 else f"{ask.attempts} attempts"
+            message += f" after {attempts}" if ask.attempts else " while it waited for an upstream"
         if refused.reason in _TELLS and last is not None:
             message += f"; {last.message}"
         elif refused.reason is Reason.FAILED and failure is not None:
