@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -171,7 +172,5 @@ def _row(one: VirtualKey, spent: Spent | None, now: int) -> dict[str, Any]:
         "tpm": one.tpm,
         "budget": ", ".join(f"{amount}/{period}" for period, amount in one.budget.limits.items()) or None,
     }
-    if spent is not None:
-        today, month, total = spent.at(now)
-        row |= {"spent today": f"{today:f}", "this month": f"{month:f}", "in all": f"{total:f}"}
-    return row
+    today, month, total = (Decimal(0),) * 3 if spent is None else spent.at(now)
+    return row | {"spent today": f"{today:f}", "this month": f"{month:f}", "in all": f"{total:f}"}

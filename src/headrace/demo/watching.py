@@ -48,11 +48,14 @@ class Watcher:
         self._board.change_to_readable.add(self._clock.real_ms(now - row[INSTANTS[table][-1]]))
 
     async def readable(self, table: str, row: CityRow) -> bool:
-        """Wait until `row`, or a newer one of its key, can be read; False when that takes too long."""
+        """Wait until `row`, or a newer one of its key, can be read with its age; False when that takes too long.
+
+        The age of a table that is still being copied is unknown, though the rows copied so far are there.
+        """
         deadline = self._clock.monotonic() + GIVE_UP
         while self._clock.monotonic() < deadline:
-            found = (await self._service.get(table, row[KEYS[table]])).rows
-            if found and _as_new(table, found[0], row):
+            answer = await self._service.get(table, row[KEYS[table]])
+            if answer.rows and answer.age_ms is not None and _as_new(table, answer.rows[0], row):
                 return True
             await self._clock.sleep(POLL)
         return False
