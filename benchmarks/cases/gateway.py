@@ -32,8 +32,9 @@ def run(setting: Setting) -> Result:
         ports = stack.enter_context(gateways.instant_model(folder / "model", core=far))
         ours = stack.enter_context(gateways.headrace(folder / "ours", ports, core=near))
         floor = stack.enter_context(gateways.nginx(folder / "nginx", ports, core=near))
+        bare = stack.enter_context(gateways.relay(folder / "relay", ports, core=near))
         peer = stack.enter_context(gateways.litellm(setting, folder, ports, core=near))
-        rivals = [one for one in (floor, ours, peer) if one is not None]
+        rivals = [one for one in (floor, bare, ours, peer) if one is not None]
         found = _closed(setting, folder, rivals, far)
         added = _open(setting, folder, Gateway("direct", ports[0], 0), [floor, ours])
     _figures(result, found, added)
@@ -43,7 +44,8 @@ def run(setting: Setting) -> Result:
         f" open loop of {RATE}/s; gateway on core {near}, model (nginx) and load on core {far}.",
         "Ours: virtual key with limits and a budget, quotas from headers, balancing over four upstreams, adaptive"
         " concurrency, deadline, hedging armed, cost, metrics. LiteLLM: master key, simple shuffle, one worker,"
-        " no database and no callbacks. nginx: nothing but the relay.",
+        " no database and no callbacks. nginx: nothing but the relay. The bare relay is our HTTP server and client with"
+        " nothing in between.",
     ]
     return result
 
@@ -89,6 +91,11 @@ def _figures(result: Result, found: dict[str, list[dict[str, Any]]], added: dict
     ratios = [mine / theirs for mine, theirs in zip(ours, floor, strict=True)]
     result.add("CPU per request, beside nginx", median(ratios), "x", target=2.2, better="less", runs=ratios)
     result.add("CPU per request", median(ours), "us", better="less", peer=median(floor), peer_name="nginx", runs=ours)
+    bare = runs("relay", "cpu_us")
+    result.add(
+        "CPU per request of a bare relay", median(bare), "us", better="less",
+        peer=median(floor), peer_name="nginx", runs=bare,
+    )  # fmt: skip
     # In a short run on a busy machine a slow peer may end no request at all: such a run compares nothing.
     mutual = zip(found["headrace"], found.get("LiteLLM", []), strict=False)
     pairs = [(mine, theirs) for mine, theirs in mutual if theirs["requests"]]

@@ -139,6 +139,17 @@ def headrace(folder: Path, upstreams: list[int], *, core: int, app: str = "gatew
         yield Gateway("headrace", port, child.pid, key)
 
 
+@contextlib.contextmanager
+def relay(folder: Path, upstreams: list[int], *, core: int) -> Iterator[Gateway]:
+    """Our HTTP server and client as a bare relay: what is left of ours without keys and policies."""
+    port, log = free_port(), folder / "relay.log"
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, BENCHMARKS / "workers" / "relay.py", str(port), *map(str, upstreams)]
+    with running(command, log=log, core=core) as child:
+        wait_for(f"http://127.0.0.1:{port}/", child, log=log, any_status=True)
+        yield Gateway("relay", port, child.pid)
+
+
 def _key(app: Path, keys: Path, env: dict[str, str]) -> str:
     """A key whose limits and budget are never reached."""
     command = [sys.executable, "-m", "headrace", "key", "create", str(app), "benchmark", "--keys", str(keys), "--json"]
