@@ -93,9 +93,8 @@ class Answer(Incoming):
         """The same at once, from code that is not async; whoever waits for a piece gets an `ExchangeError`."""
         self.drop()
         if not self.complete and self._error is None:
-            self._error = ExchangeError("the answer was closed before its end", received=self.received)
+            self._broke(ExchangeError("the answer was closed before its end", received=self.received))
             self._close()
-            self._wake()
 
     async def __aenter__(self) -> Answer:
         return self
@@ -110,5 +109,4 @@ class Answer(Incoming):
     def fail(self, error: ExchangeError) -> None:
         """The body will not be complete. What came before can still be read; then the error is raised."""
         if not self.complete and self._error is None:
-            self._error = error
-            self._wake()
+            self._broke(error)

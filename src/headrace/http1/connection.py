@@ -47,7 +47,7 @@ class Connection(asyncio.Protocol):
         self._begun = False
         self._held = bytearray()
         self._reading = True
-        self._blocked = False
+        self.blocked = False
         self._drain_waiter: asyncio.Future[None] | None = None
         self._body_since = 0.0
         self._paused_at = 0.0
@@ -107,15 +107,16 @@ class Connection(asyncio.Protocol):
             self._advance()
         else:
             self._body_came(current)
+            current.tell()
 
     def pause_writing(self) -> None:
         """The client takes less than is written."""
-        self._blocked = True
+        self.blocked = True
         self._tick()
 
     def resume_writing(self) -> None:
         """The client took what was written."""
-        self._blocked = False
+        self.blocked = False
         self._tick()
         if self._drain_waiter is not None and not self._drain_waiter.done():
             self._drain_waiter.set_result(None)
@@ -124,7 +125,7 @@ class Connection(asyncio.Protocol):
 
     def expire(self) -> None:
         """The deadline passed."""
-        if self._blocked:
+        if self.blocked:
             self._break_off()
         elif self._lingering or (self._current is None and not self._inbound.partial):
             self._transport.close()
@@ -210,9 +211,9 @@ class Connection(asyncio.Protocol):
                 self._begun = True
                 request.answered = response.status
                 close = self._closes(request)
-                await stream.run(self._transport.write, self._drained, self._server.date, close=close)
-            if self._blocked:
-                await self._wait_drained()
+                await stream.run(self, self._server.date, close=close)
+            if self.blocked:
+                await self.drained()
         except asyncio.CancelledError:
             # The client is gone, or the server ends: nobody is left to answer.
             self._break_off(marked=stream is None or stream.marked)
@@ -307,7 +308,7 @@ class Connection(asyncio.Protocol):
         """End inside an answer. Where only the connection's end marks the body's, it must be a reset, not an end."""
         if self._transport.is_closing():
             return
-        if not self._blocked and marked:
+        if not self.blocked and marked:
             self._transport.close()
             return
         sock: socket.socket | None = self._transport.get_extra_info("socket")
@@ -350,10 +351,12 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
             self._tick()
 
-    def _drained(self) -> Awaitable[None] | None:
-        return self._wait_drained() if self._blocked else None
+    def write(self, data: bytes) -> None:
+        """More of an answer."""
+        self._transport.write(data)
 
-    async def _wait_drained(self) -> None:
+    async def drained(self) -> None:
+        """Wait until the client has taken what was written."""
         if self._gone:
             return
         self._drain_waiter = self._loop.create_future()
@@ -367,7 +370,7 @@ class Connection(asyncio.Protocol):
         limits = self._limits
         if self._gone or self._lingering:
             return
-        if self._blocked:
+        if self.blocked:
             self.deadline = self._loop.time() + limits.write_timeout
         elif self._current is not None:
             self.deadline = self._body_deadline(self._current)

@@ -4,14 +4,39 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Self
+from typing import Protocol, Self
 
 from headrace.core.errors import HttpError
 from headrace.http1.headers import Field
 
 
+class Flow(Protocol):
+    """A body of which what is there can be taken without waiting, and that says when there is more.
+
+    An answer is written from such a body within the call that brought the bytes: no task has to wake for each piece.
+    """
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of it has come, and is taken."""
+        ...
+
+    def take(self) -> bytes:
+        """All that is there; nothing, perhaps."""
+        ...
+
+    def check(self) -> None:
+        """Raise what is wrong with the body, once all that came before is taken."""
+        ...
+
+    def when_more(self, told: Callable[[], None] | None) -> None:
+        """Call `told` once, from the loop or from where bytes come, when there is more to take or to raise, or the body
+        is complete; None: nobody wants to know."""
+        ...
+
+
 class Incoming:
-    """What has come and was not read; an async iterator over it.
+    """What has come and was not read; an async iterator over it, and a `Flow`.
 
     Attributes
     ----------
@@ -34,6 +59,7 @@ class Incoming:
     complete = False
     _error: HttpError | None = None
     _waiter: asyncio.Future[None] | None = None
+    _told: Callable[[], None] | None = None
     _reads: Callable[[], None] | None = None
     # Nobody, as long as the connection need not know that the body is read.
     trailers: list[Field]
@@ -88,6 +114,16 @@ class Incoming:
         finally:
             self._waiter = None
 
+    def when_more(self, told: Callable[[], None] | None) -> None:
+        """As in `Flow`."""
+        self._told = told
+        if told is None:
+            return
+        if self._first or self.complete or self._error is not None:
+            asyncio.get_running_loop().call_soon(self.tell)
+        elif self._reads is not None:
+            self._reads()
+
     def abandon(self) -> None:
         """Who waited for more was cancelled."""
 
@@ -101,7 +137,13 @@ class Incoming:
     @property
     def awaited(self) -> bool:
         """Whether somebody waits for bytes of the body now."""
-        return self._waiter is not None
+        return self._waiter is not None or self._told is not None
+
+    def tell(self) -> None:
+        """Tell whoever wants to know that there is more: after all bytes of one read, so that they are taken at once."""
+        told, self._told = self._told, None
+        if told is not None:
+            told()
 
     def listen(self, reads: Callable[[], None]) -> None:
         """Call `reads` whenever the body is read or waited for."""
@@ -135,3 +177,10 @@ class Incoming:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def _broke(self, error: HttpError) -> None:
+        """No more will come. That is told from the loop: what ends the body may be in the middle of something."""
+        self._error = error
+        self._wake()
+        if self._told is not None:
+            asyncio.get_running_loop().call_soon(self.tell)

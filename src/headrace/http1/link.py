@@ -179,12 +179,15 @@ class Link(asyncio.Protocol):
             return
         # Headers, trailers and chunk extensions are seen only when they are complete, so their size is bounded here.
         self._unseen = 0 if self._progress else self._unseen + len(data)
+        answer = self._answer
         if self._unseen > self._limits.max_head:
             self._broken(f"it has more than {self._limits.max_head} bytes of headers")
         elif self._done:
             self._complete()
-        elif self._answer is not None and self._answer.buffered > self._limits.max_buffer:
+        elif answer is not None and answer.buffered > self._limits.max_buffer:
             self._pause()
+        if answer is not None:
+            answer.tell()
 
     def eof_received(self) -> bool:
         """The other side sends no more."""
@@ -193,6 +196,7 @@ class Link(asyncio.Protocol):
             self._done = True
             self._keep = False
             self._complete()
+            answer.tell()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable
-from typing import Any, cast
+import asyncio
+from collections.abc import AsyncIterable
+from typing import Any, Protocol, cast
 
 from headrace.core.errors import Misuse
 from headrace.http1 import headers
-from headrace.http1.incoming import Incoming
+from headrace.http1.incoming import Flow
 from headrace.http1.request import Request
 from headrace.http1.response import Response
 
@@ -38,6 +39,26 @@ def _head(response: Response, framing: bytes, date: bytes, close: bool) -> bytes
     return headers.write(headers.status_line(response.status), response.headers, last)
 
 
+class Outlet(Protocol):
+    """Where an answer is written: the connection.
+
+    Attributes
+    ----------
+    blocked
+        Whether the client takes less than is written.
+    """
+
+    blocked: bool
+
+    def write(self, data: bytes) -> None:
+        """Write; each call is a system call."""
+        ...
+
+    async def drained(self) -> None:
+        """Wait until the client has taken what was written."""
+        ...
+
+
 class Stream:
     """Writes one streamed answer, piece by piece.
 
@@ -58,22 +79,40 @@ class Stream:
         self.begun = False
         self.marked = self._silent or self._chunked or response.length is not None
 
-    async def run(
-        self, write: Callable[[bytes], None], drained: Callable[[], Awaitable[None] | None], date: bytes, *, close: bool
-    ) -> None:
-        """Write all of it; `drained` is asked after each piece whether to wait. Raises what the stream raises."""
-        body = cast("AsyncIterable[bytes]", self._response.body)
+    async def run(self, outlet: Outlet, date: bytes, *, close: bool) -> None:
+        """Write all of it, as fast as the client takes it. Raises what the stream raises."""
+        body = self._response.body
         try:
             head = _head(self._response, self._framing(), date, close)
-            if isinstance(body, Incoming) and not self._silent:
-                await self._relay(head, body, write, drained)
+            if hasattr(body, "when_more") and not self._silent:
+                await _Passing(self, cast("Flow", body), outlet).run(head)
                 return
             self.begun = True
-            write(head)
+            outlet.write(head)
             if not self._silent:
-                await self._pieces(body, write, drained)
+                await self._pieces(cast("AsyncIterable[bytes]", body), outlet)
         finally:
             await _close(body)
+
+    def pass_on(self, flow: Flow, outlet: Outlet, head: bytes = b"") -> bool:
+        """Write what is there of a body, after `head`; whether that was the end. Each write is a system call, so all of
+        it goes into one."""
+        data = head
+        piece = flow.take()
+        if piece and self._chunked:
+            data += b"%x\r\n%b\r\n" % (len(piece), piece)
+        elif piece:
+            self._count(piece)
+            data += piece
+        ended = flow.complete
+        if ended:
+            data += self._end()
+        elif not piece:
+            flow.check()
+        if data:
+            self.begun = True
+            outlet.write(data)
+        return ended
 
     def _framing(self) -> bytes:
         if self._response.status in (204, 304):
@@ -82,51 +121,21 @@ class Stream:
             return b"transfer-encoding: chunked\r\n"
         return b"" if self._left is None else b"content-length: %d\r\n" % self._left
 
-    async def _pieces(
-        self, body: AsyncIterable[bytes], write: Callable[[bytes], None], drained: Callable[[], Awaitable[None] | None]
-    ) -> None:
+    async def _pieces(self, body: AsyncIterable[bytes], outlet: Outlet) -> None:
         chunked = self._chunked
         async for piece in body:
             if chunked:
                 if not piece:  # an empty chunk would end the body
                     continue
-                write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                outlet.write(b"%x\r\n%b\r\n" % (len(piece), piece))
             else:
                 self._count(piece)
-                write(piece)
-            waiting = drained()
-            if waiting is not None:
-                await waiting
+                outlet.write(piece)
+            if outlet.blocked:
+                await outlet.drained()
         end = self._end()
         if end:
-            write(end)
-
-    async def _relay(
-        self, head: bytes, body: Incoming, write: Callable[[bytes], None], drained: Callable[[], Awaitable[None] | None]
-    ) -> None:
-        """Pass on a body that comes in: each write is a system call, so all that is there goes into one."""
-        data = head
-        while True:
-            piece = body.take()
-            if piece and self._chunked:
-                data += b"%x\r\n%b\r\n" % (len(piece), piece)
-            elif piece:
-                self._count(piece)
-                data += piece
-            body.check()
-            ended = body.complete
-            if ended:
-                data += self._end()
-            if data:
-                self.begun = True
-                write(data)
-            if ended:
-                return
-            data = b""
-            waiting = drained()
-            if waiting is not None:
-                await waiting
-            await body.wait()
+            outlet.write(end)
 
     def _end(self) -> bytes:
         """What follows the last piece."""
@@ -141,6 +150,46 @@ class Stream:
             self._left -= len(piece)
             if self._left < 0:
                 raise Misuse(f"the stream is {-self._left} bytes longer than the length that was given")
+
+
+class _Passing:
+    """Writes a body that flows: each piece within the call that brings it, without a task that wakes."""
+
+    __slots__ = ("_flow", "_outlet", "_stream", "_waiting")
+
+    def __init__(self, stream: Stream, flow: Flow, outlet: Outlet) -> None:
+        self._stream = stream
+        self._flow = flow
+        self._outlet = outlet
+        self._waiting: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    async def run(self, head: bytes) -> None:
+        """Write `head` and all of the body."""
+        ended = self._stream.pass_on(self._flow, self._outlet, head)
+        while not ended:
+            if self._outlet.blocked:
+                await self._outlet.drained()
+            self._flow.when_more(self._more)
+            try:
+                ended = await self._waiting
+            finally:
+                self._flow.when_more(None)
+            self._waiting = asyncio.get_running_loop().create_future()
+
+    def _more(self) -> None:
+        """There is more. The task wakes when that was the end, when something is wrong, or to wait for the client."""
+        if self._waiting.done():  # cancelled in this very turn
+            return
+        try:
+            ended = self._stream.pass_on(self._flow, self._outlet)
+        # The boundary to the body: whatever it raises is raised in `run`, and not at whoever brought the bytes.
+        except Exception as error:
+            self._waiting.set_exception(error)
+            return
+        if ended or self._outlet.blocked:
+            self._waiting.set_result(ended)
+        else:
+            self._flow.when_more(self._more)
 
 
 async def _close(body: Any) -> None:

@@ -98,8 +98,7 @@ class Request(Incoming):
 
     def fail(self, error: BodyRefused) -> None:
         """The body will not be complete."""
-        self._error = error
-        self._wake()
+        self._broke(error)
 
     def done(self) -> None:
         """The exchange is over."""

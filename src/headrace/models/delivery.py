@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, Protocol
 
 from headrace.core.errors import StreamBroken
 from headrace.models.call import Usage
@@ -80,32 +81,53 @@ class Delivery:
         """The next piece. Raises `StreamBroken` where the answer breaks off."""
         if self._error is not None:
             raise self._error
-        incoming = self.incoming
-        complete = incoming.complete
+        complete = self.incoming.complete
         self.waiting = True
         try:
-            piece = await incoming.next()
-        except Failed as failed:
-            self._owner.broke(self, failed)
-            raise self._broken(failed) from None
+            piece = await self.incoming.next()
         except asyncio.CancelledError:
             await self.aclose()
             raise
         # The boundary to kinds of upstreams, as in `RoutedModel`: a call must not stay open because they raise.
         except Exception as error:
-            _LOG.exception("the answer of %s raised", self.upstream)
-            failed = Failed(Failure.SERVER_ERROR, f"it raised {type(error).__name__}")
-            incoming.stop()
-            self._owner.broke(self, failed)
-            raise self._broken(failed) from error
+            raise self._breaks(error) from error
         finally:
             self.waiting = False
-        if not complete:
-            self._owner.came(self)
+        self._came(piece, complete)
         if not piece:
             raise StopAsyncIteration
-        self._received += len(piece)
         return piece
+
+    @property
+    def flows(self) -> bool:
+        """Whether `take` and `when_more` can be used: where the upstream's bytes are there, nobody has to wait."""
+        return hasattr(self.incoming, "when_more")
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing any more."""
+        return self.incoming.complete
+
+    def take(self) -> bytes:
+        """What is there, without waiting; empty: nothing yet, or no more. Raises `StreamBroken`."""
+        if self._error is not None:
+            raise self._error
+        incoming: Any = self.incoming
+        self.waiting = False
+        complete = incoming.complete
+        try:
+            piece: bytes = incoming.take()
+        # As in `__anext__`.
+        except Exception as error:
+            raise self._breaks(error) from error
+        self._came(piece, complete)
+        return piece
+
+    def when_more(self, told: Callable[[], None] | None) -> None:
+        """Call `told` once, when there is more to take or to raise; None: nobody wants to know."""
+        self.waiting = told is not None
+        incoming: Any = self.incoming
+        incoming.when_more(told)
 
     async def aclose(self) -> None:
         """Let go: of an answer that is not complete, the attempt is cancelled at its upstream."""
@@ -116,6 +138,23 @@ class Delivery:
         """No more will come."""
         error.received = self._received
         self._error = error
+
+    def _came(self, piece: bytes, before: bool) -> None:
+        """A piece came, or the end; `before`: whether the answer was complete before."""
+        self._received += len(piece)
+        if not before and (piece or self.incoming.complete):
+            self._owner.came(self)
+
+    def _breaks(self, error: Exception) -> StreamBroken:
+        """It broke off: whoever reads it is told so, and so is the router."""
+        if isinstance(error, Failed):
+            failed = error
+        else:
+            _LOG.exception("the answer of %s raised", self.upstream)
+            failed = Failed(Failure.SERVER_ERROR, f"it raised {type(error).__name__}")
+            self.incoming.stop()
+        self._owner.broke(self, failed)
+        return self._broken(failed)
 
     def _broken(self, failed: Failed) -> StreamBroken:
         """What ended it: the router's word (the deadline, say) counts before that of the connection."""

@@ -239,8 +239,8 @@ class IncomingStream:
         early: list[bytes] = []
         size = 0
         while not self._reader.begun:
-            piece = await self._read()
-            if not piece and self.complete:
+            piece = await self.next()
+            if not piece:
                 break
             early.append(piece)
             size += len(piece)
@@ -251,35 +251,50 @@ class IncomingStream:
 
     async def next(self) -> bytes:
         """The next piece; empty after the last."""
+        piece = self.take()
+        while not (piece or self.complete):
+            await self._answer.wait()
+            piece = self.take()
+        return piece
+
+    def take(self) -> bytes:
+        """What is there to be passed on, without waiting: nothing, perhaps. Raises `Failed`."""
         if self._early:
             early, self._early = self._early, b""
             return early
-        return b"" if self.complete else await self._read()
+        if self.complete:
+            return b""
+        reader, answer = self._reader, self._answer
+        piece = answer.take() if reader.failed is None else b""
+        given = reader.feed(piece) if piece else b""
+        if answer.whole and not reader.ended and reader.failed is None:
+            given += reader.finish(vouched=answer.delimited != "close")
+        if reader.ended:
+            self._end()
+        elif not given:
+            self._check()
+        return given
+
+    def when_more(self, told: Callable[[], None] | None) -> None:
+        """Call `told` once, when there is more to take or to raise; None: nobody wants to know."""
+        if told is not None and (self._early or self.complete or self._reader.failed is not None):
+            asyncio.get_running_loop().call_soon(told)
+        else:
+            self._answer.when_more(told)
 
     def stop(self) -> None:
         """Close the connection."""
         self._answer.abandon()
 
-    async def _read(self) -> bytes:
-        """What is to be passed on of what comes; empty only when the stream is complete."""
-        reader = self._reader
-        while True:
-            if reader.failed is not None:
-                self.stop()
-                raise reader.failed
-            try:
-                piece = await self._answer.__anext__()
-            except StopAsyncIteration:
-                given = reader.finish(vouched=self._answer.delimited != "close")
-            except ExchangeError as error:
-                raise exchange_failure(error) from error
-            else:
-                given = reader.feed(piece)
-            if reader.ended:
-                self._end()
-                return given
-            if given:
-                return given
+    def _check(self) -> None:
+        """Raise why no more will come."""
+        if self._reader.failed is not None:
+            self.stop()
+            raise self._reader.failed
+        try:
+            self._answer.check()
+        except ExchangeError as error:
+            raise exchange_failure(error) from error
 
     def _end(self) -> None:
         """All came. The connection is kept if HTTP's own end follows soon; nobody waits for that."""

@@ -39,7 +39,7 @@ from headrace.server.gateway.injection import Injected, read_into, verdict
 from headrace.server.gateway.keys import VirtualKey
 from headrace.server.gateway.offer import Offer
 from headrace.server.gateway.prompt import without
-from headrace.server.gateway.relay import Relay
+from headrace.server.gateway.relay import relay
 from headrace.server.gateway.tally import Tally
 from headrace.server.gateway.wish import OnStale, Wish
 from headrace.server.ports import Reads
@@ -351,7 +351,7 @@ class Exchange:
                 trailers.extend(verdict(validity))
 
         self._parts.tally.answered(self._model, reply.upstream, reply.status)
-        return Response(reply.status, fields, Relay(reply, self.dialect, ended), trailers=lambda: trailers)
+        return Response(reply.status, fields, relay(reply, self.dialect, ended), trailers=lambda: trailers)
 
     def _observe(self, now: float, size: int, usage: Usage | None) -> None:
         """Learn how many tokens such a body has."""

@@ -3,8 +3,9 @@ is not."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from typing import Self
+from typing import Any, Self
 
 from headrace.core.errors import StreamBroken
 from headrace.models.reply import Reply
@@ -45,16 +46,62 @@ class Relay:
             self._end(None, True)
             raise
         except StreamBroken as error:
-            self._error = error
-            self._end(error, False)
-            return broken(error).event(self._dialect)
+            return self._break(error)
 
     async def aclose(self) -> None:
         """Nobody asks for more."""
         self._end(None, False)
         await self._reply.aclose()
 
+    def _break(self, error: StreamBroken) -> bytes:
+        """The event that says so; the exception follows."""
+        self._error = error
+        self._end(error, False)
+        return broken(error).event(self._dialect)
+
     def _end(self, error: StreamBroken | None, whole: bool) -> None:
         ended, self._ended = self._ended, None
         if ended is not None:
             ended(error, whole)
+
+
+class FlowingRelay(Relay):
+    """The same for a reply that flows: a `Flow`, of which each piece is passed on in the call that brings it."""
+
+    __slots__ = ()
+    _reply: Any
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of it is taken."""
+        return self._error is None and self._reply.complete
+
+    def take(self) -> bytes:
+        """What is there; nothing, perhaps."""
+        if self._error is not None:
+            return b""
+        try:
+            piece: bytes = self._reply.take()
+        except StreamBroken as error:
+            return self._break(error)
+        if self._reply.complete:
+            self._end(None, True)
+        return piece
+
+    def check(self) -> None:
+        """Raises `StreamBroken` after the event that says so."""
+        if self._error is not None:
+            raise self._error
+
+    def when_more(self, told: Callable[[], None] | None) -> None:
+        """Call `told` once, when there is more to take or to raise; None: nobody wants to know."""
+        if self._error is None:
+            self._reply.when_more(told)
+        elif told is not None:
+            asyncio.get_running_loop().call_soon(told)
+
+
+def relay(reply: Reply, dialect: Dialect, ended: Callable[[StreamBroken | None, bool], None]) -> Relay:
+    """The body of a streamed answer."""
+    kind = FlowingRelay if getattr(reply, "flows", False) else Relay
+    return kind(reply, dialect, ended)
