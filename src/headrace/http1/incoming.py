@@ -140,7 +140,7 @@ class Incoming:
         return self._waiter is not None or self._told is not None
 
     def tell(self) -> None:
-        """Tell whoever wants to know that there is more: after all bytes of one read, so that they are taken at once."""
+        """Tell whoever wants to know that there is more: after all bytes of a read, so they are taken at once."""
         told, self._told = self._told, None
         if told is not None:
             told()
