@@ -63,6 +63,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected."""
         self._transport = cast("asyncio.Transport", transport)
+        self.write = self._transport.write
         self._peer = transport.get_extra_info("peername")
         self.deadline = self._loop.time() + self._limits.head_timeout
         if not self._server.admit(self):
@@ -350,10 +351,6 @@ class Connection(asyncio.Protocol):
             self._body_since += self._loop.time() - self._paused_at
             self._transport.resume_reading()
             self._tick()
-
-    def write(self, data: bytes) -> None:
-        """More of an answer."""
-        self._transport.write(data)
 
     async def drained(self) -> None:
         """Wait until the client has taken what was written."""

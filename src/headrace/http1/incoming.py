@@ -30,8 +30,8 @@ class Flow(Protocol):
         ...
 
     def when_more(self, told: Callable[[], None] | None) -> None:
-        """Call `told` once, from the loop or from where bytes come, when there is more to take or to raise, or the body
-        is complete; None: nobody wants to know."""
+        """Call `told` from now on whenever there is more to take or to raise, or the body is complete: from the loop, or
+        from where bytes come. None: nobody wants to know."""
         ...
 
 
@@ -141,9 +141,8 @@ class Incoming:
 
     def tell(self) -> None:
         """Tell whoever wants to know that there is more: after all bytes of a read, so they are taken at once."""
-        told, self._told = self._told, None
-        if told is not None:
-            told()
+        if self._told is not None:
+            self._told()
 
     def listen(self, reads: Callable[[], None]) -> None:
         """Call `reads` whenever the body is read or waited for."""

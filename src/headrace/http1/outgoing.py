@@ -108,10 +108,12 @@ class Stream:
         if ended:
             data += self._end()
         elif not piece:
-            flow.check()
+            flow.check()  # before the head is out, it can still become an answer that says so
         if data:
             self.begun = True
             outlet.write(data)
+            if not ended:
+                flow.check()
         return ended
 
     def _framing(self) -> bytes:
@@ -178,18 +180,15 @@ class _Passing:
 
     def _more(self) -> None:
         """There is more. The task wakes when that was the end, when something is wrong, or to wait for the client."""
-        if self._waiting.done():  # cancelled in this very turn
+        if self._waiting.done():  # it wakes already, or was cancelled
             return
         try:
             ended = self._stream.pass_on(self._flow, self._outlet)
+            if ended or self._outlet.blocked:
+                self._waiting.set_result(ended)
         # The boundary to the body: whatever it raises is raised in `run`, and not at whoever brought the bytes.
         except Exception as error:
             self._waiting.set_exception(error)
-            return
-        if ended or self._outlet.blocked:
-            self._waiting.set_result(ended)
-        else:
-            self._flow.when_more(self._more)
 
 
 async def _close(body: Any) -> None:

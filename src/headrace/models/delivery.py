@@ -113,7 +113,6 @@ class Delivery:
         if self._error is not None:
             raise self._error
         incoming: Any = self.incoming
-        self.waiting = False
         complete = incoming.complete
         try:
             piece: bytes = incoming.take()
@@ -124,7 +123,7 @@ class Delivery:
         return piece
 
     def when_more(self, told: Callable[[], None] | None) -> None:
-        """Call `told` once, when there is more to take or to raise; None: nobody wants to know."""
+        """Call `told` whenever there is more to take or to raise; None: nobody wants to know."""
         self.waiting = told is not None
         incoming: Any = self.incoming
         incoming.when_more(told)

@@ -20,23 +20,19 @@ class Splitter:
     ([b'data: 1\\n\\n'], [b'data: 2\\n\\n'], b'')
     """
 
-    __slots__ = ("_large", "_rest", "_size", "_tail")
+    __slots__ = ("_large", "_rest", "_tail", "pending")
 
     def __init__(self) -> None:
+        self.pending = 0
+        """How many bytes came of an event that is not complete."""
         self._rest = b""
         self._large: list[bytes] = []
         self._tail = b""
-        self._size = 0
 
     @property
     def rest(self) -> bytes:
         """What came of an event that is not complete."""
         return b"".join(self._large) if self._large else self._rest
-
-    @property
-    def pending(self) -> int:
-        """How many bytes that is."""
-        return self._size if self._large else len(self._rest)
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The events that are complete now."""
@@ -45,7 +41,8 @@ class Splitter:
         data = self._rest + piece if self._rest else piece
         if b"\r" not in data:
             if data.endswith(b"\n\n") and data.find(b"\n\n") == len(data) - 2:
-                self._rest = b""
+                if self._rest:
+                    self._keep(b"")
                 return [data]
             parts = data.split(b"\n\n")
             self._keep(parts.pop())
@@ -57,17 +54,18 @@ class Splitter:
         window = self._tail + piece
         if _END.search(window) is None:
             self._large.append(piece)
-            self._size += len(piece)
+            self.pending += len(piece)
             self._tail = window[-3:]
             return []
         self._rest, self._large = b"".join(self._large), []
         return self.feed(piece)
 
     def _keep(self, rest: bytes) -> None:
-        if len(rest) <= _LARGE:
+        self.pending = len(rest)
+        if self.pending <= _LARGE:
             self._rest = rest
             return
-        self._rest, self._large, self._size, self._tail = b"", [rest], len(rest), rest[-3:]
+        self._rest, self._large, self._tail = b"", [rest], rest[-3:]
 
     def _slow(self, data: bytes) -> list[bytes]:
         events: list[bytes] = []

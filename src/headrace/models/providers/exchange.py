@@ -273,14 +273,15 @@ class IncomingStream:
             self._end()
         elif not given:
             self._check()
+        elif reader.failed is not None:
+            asyncio.get_running_loop().call_soon(answer.tell)
         return given
 
     def when_more(self, told: Callable[[], None] | None) -> None:
-        """Call `told` once, when there is more to take or to raise; None: nobody wants to know."""
+        """Call `told` whenever there is more to take or to raise; None: nobody wants to know."""
+        self._answer.when_more(told)
         if told is not None and (self._early or self.complete or self._reader.failed is not None):
-            asyncio.get_running_loop().call_soon(told)
-        else:
-            self._answer.when_more(told)
+            asyncio.get_running_loop().call_soon(self._answer.tell)
 
     def stop(self) -> None:
         """Close the connection."""

@@ -3,7 +3,6 @@ is not."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -68,13 +67,9 @@ class Relay:
 class FlowingRelay(Relay):
     """The same for a reply that flows: a `Flow`, of which each piece is passed on in the call that brings it."""
 
-    __slots__ = ()
+    complete = False
+    """Whether all of it is taken."""
     _reply: Any
-
-    @property
-    def complete(self) -> bool:
-        """Whether all of it is taken."""
-        return self._error is None and self._reply.complete
 
     def take(self) -> bytes:
         """What is there; nothing, perhaps."""
@@ -85,6 +80,7 @@ class FlowingRelay(Relay):
         except StreamBroken as error:
             return self._break(error)
         if self._reply.complete:
+            self.complete = True
             self._end(None, True)
         return piece
 
@@ -94,11 +90,8 @@ class FlowingRelay(Relay):
             raise self._error
 
     def when_more(self, told: Callable[[], None] | None) -> None:
-        """Call `told` once, when there is more to take or to raise; None: nobody wants to know."""
-        if self._error is None:
-            self._reply.when_more(told)
-        elif told is not None:
-            asyncio.get_running_loop().call_soon(told)
+        """Call `told` whenever there is more to take or to raise; None: nobody wants to know."""
+        self._reply.when_more(told)
 
 
 def relay(reply: Reply, dialect: Dialect, ended: Callable[[StreamBroken | None, bool], None]) -> Relay:
