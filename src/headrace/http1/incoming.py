@@ -30,8 +30,10 @@ class Flow(Protocol):
         ...
 
     def when_more(self, told: Callable[[], None] | None) -> None:
-        """Call `told` from now on whenever there is more to take or to raise, or the body is complete: from the loop, or
-        from where bytes come. None: nobody wants to know."""
+        """Call `told` from now on whenever there is more to take or to raise, or the body is complete.
+
+        It is called from the loop, or from where bytes come. None: nobody wants to know.
+        """
         ...
 
 

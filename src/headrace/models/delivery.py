@@ -19,7 +19,9 @@ _LOG = logging.getLogger(__name__)
 class _Owner(Protocol):
     """The shell of the router, as a delivery sees it."""
 
-    def came(self, delivery: Delivery) -> None: ...
+    def now(self) -> float: ...
+
+    def ended(self, delivery: Delivery) -> None: ...
 
     def broke(self, delivery: Delivery, failed: Failed) -> None: ...
 
@@ -30,11 +32,18 @@ class Delivery:
     """A `Reply` (see there for what it is and what its attributes mean).
 
     Reading pulls from the upstream: nothing is read ahead but what the connection buffers, which is bounded.
+
+    Attributes
+    ----------
+    waiting
+        Whether somebody waits for more: else its silence is that of a slow client.
+    since
+        Since when (the owner's `now`) nothing came, or nobody waited for it.
     """
 
     __slots__ = (
         "_error", "_owner", "_received", "attempt", "attempts", "call", "cost", "first_byte", "headers", "incoming",
-        "model", "queued", "status", "upstream", "usage", "waiting",
+        "model", "queued", "since", "status", "upstream", "usage", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +72,7 @@ class Delivery:
         self.attempt = attempt
         self.incoming = incoming
         self.waiting = False
+        self.since = owner.now()
         self._owner = owner
         self._received = 0
         self._error: StreamBroken | None = None
@@ -82,7 +92,7 @@ class Delivery:
         if self._error is not None:
             raise self._error
         complete = self.incoming.complete
-        self.waiting = True
+        self._wait()
         try:
             piece = await self.incoming.next()
         except asyncio.CancelledError:
@@ -124,7 +134,10 @@ class Delivery:
 
     def when_more(self, told: Callable[[], None] | None) -> None:
         """Call `told` whenever there is more to take or to raise; None: nobody wants to know."""
-        self.waiting = told is not None
+        if told is None:
+            self.waiting = False
+        else:
+            self._wait()
         incoming: Any = self.incoming
         incoming.when_more(told)
 
@@ -141,8 +154,16 @@ class Delivery:
     def _came(self, piece: bytes, before: bool) -> None:
         """A piece came, or the end; `before`: whether the answer was complete before."""
         self._received += len(piece)
-        if not before and (piece or self.incoming.complete):
-            self._owner.came(self)
+        if before:
+            return
+        if self.incoming.complete:
+            self._owner.ended(self)
+        else:
+            self.since = self._owner.now()
+
+    def _wait(self) -> None:
+        self.waiting = True
+        self.since = self._owner.now()
 
     def _breaks(self, error: Exception) -> StreamBroken:
         """It broke off: whoever reads it is told so, and so is the router."""

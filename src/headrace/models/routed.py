@@ -297,18 +297,21 @@ class RoutedModel:
 
     # What the client does ------------------------------------------------------------------------------------------
 
-    def came(self, delivery: Delivery) -> None:
-        """More of a stream came."""
+    def now(self) -> float:
+        """The time of the router."""
+        return self._clock.monotonic()
+
+    def ended(self, delivery: Delivery) -> None:
+        """A stream came to its end."""
         ask = self._asks.get(delivery.call)
-        if delivery.incoming.complete and ask is not None:
+        if ask is not None:
             self._ended(ask, delivery.attempt, delivery.incoming)
-        elif ask is not None:
-            self.router.on_progress(self._clock.monotonic(), delivery.attempt, delivery.incoming.written)
 
     def broke(self, delivery: Delivery, failed: Failed) -> None:
         """A stream broke off."""
         ask = self._asks.get(delivery.call)
         if ask is not None:
+            self._progress(delivery)
             self._failed(ask, delivery.attempt, failed)
 
     def let_go(self, delivery: Delivery) -> None:
@@ -318,6 +321,8 @@ class RoutedModel:
             self._cancel(ask)
 
     def _cancel(self, ask: _Ask) -> None:
+        if ask.delivered is not None:
+            self._progress(ask.delivered)
         self._act(self.router.cancel(self._clock.monotonic(), ask.call.id))
 
     # What the router says ------------------------------------------------------------------------------------------
@@ -443,12 +448,15 @@ class RoutedModel:
     # Time ----------------------------------------------------------------------------------------------------------
 
     def _poll(self) -> None:
-        now = self._clock.monotonic()
-        for attempt, delivery in self._flowing.items():
-            # Its client reads slowly: that is no silence of the upstream.
-            if not delivery.waiting:
-                self.router.on_progress(now, attempt)
-        self._act(self.router.poll(now))
+        for delivery in self._flowing.values():
+            self._progress(delivery)
+        self._act(self.router.poll(self._clock.monotonic()))
+
+    def _progress(self, delivery: Delivery) -> None:
+        """Tell the router how far a stream has come: when it is to judge it, not with each piece."""
+        # Where its client reads slowly, that is no silence of the upstream.
+        at = delivery.since if delivery.waiting else self._clock.monotonic()
+        self.router.on_progress(at, delivery.attempt, delivery.incoming.written)
 
 
 _NOBODY: frozenset[str] = frozenset()

@@ -134,8 +134,11 @@ class _Delta(msgspec.Struct):
 
 class _Choice(msgspec.Struct):
     index: int = 0
-    delta: _Delta | None = None
     finish_reason: Any = None
+
+
+class _FirstChoice(_Choice):
+    delta: _Delta | None = None
 
 
 class _Chunk(msgspec.Struct):
@@ -144,12 +147,18 @@ class _Chunk(msgspec.Struct):
     error: Any = None
 
 
+class _FirstChunk(_Chunk):
+    choices: list[_FirstChoice] | None = None  # type: ignore[assignment]
+
+
 class _Uncounted(msgspec.Struct):
-    choices: list[_Choice] | None = None
+    choices: list[_FirstChoice] | None = None
     error: Any = None
 
 
+_FIRST = msgspec.json.Decoder(_FirstChunk)
 _CHUNK = msgspec.json.Decoder(_Chunk)
+"""After the first content: what the deltas hold is of no concern any more."""
 _UNCOUNTED = msgspec.json.Decoder(_Uncounted)
 
 
@@ -187,11 +196,11 @@ class ChatReader(StreamReader):
             self.ended = True
             return event
         try:
-            chunk = _CHUNK.decode(data)
+            chunk = (_CHUNK if self.begun else _FIRST).decode(data)
         except msgspec.ValidationError:
             # A strange `usage` must not break an answer that is good.
             found = _UNCOUNTED.decode(data)
-            chunk = _Chunk(found.choices, None, found.error)
+            chunk = _FirstChunk(found.choices, None, found.error)
         if chunk.error or name == b"error":
             failure, message = read_error(chunk.error)
             raise Failed(failure, f"the stream says an error: {message:.200}", body=data)
@@ -204,7 +213,7 @@ class ChatReader(StreamReader):
         return event
 
     def _note(self, choice: _Choice) -> None:
-        delta = choice.delta
+        delta = choice.delta if isinstance(choice, _FirstChoice) else None
         if delta is not None and not self.begun:
             self.begun = bool(
                 delta.content
