@@ -84,7 +84,7 @@ class Instant:
     def refuses(self, request: ModelRequest) -> str:
         return ""
 
-    async def begin(self, request: ModelRequest) -> Whole:
+    async def begin(self, request: ModelRequest, until: float) -> Whole:
         return Whole(b"{}", usage=USAGE, limits=LIMITS)
 
     async def aclose(self) -> None:

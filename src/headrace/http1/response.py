@@ -8,6 +8,7 @@ import msgspec
 
 from headrace.core.problems import PREFIX
 from headrace.http1.headers import Field, Fields
+from headrace.http1.incoming import Flow
 from headrace.http1.request import Request
 
 
@@ -21,8 +22,9 @@ class Response:
     headers
         Without those of the framing (`content-length`, `transfer-encoding`, `connection`): they are written for you.
     body
-        Bytes, or an async iterable of bytes: each piece is on its way when the next is asked for. Is it closed
-        (`aclose`) when the client is gone or the answer has ended, if it can be.
+        Bytes, or an async iterable of bytes: each piece is on its way when the next is asked for. Or a `Flow`: each
+        piece is written in the call that brings it. It is closed (`aclose`) when the client is gone or the answer has
+        ended, if it can be.
     length
         The length of a stream, if it is known: the client gets `content-length`, and a stream that gives more or less
         breaks the connection. Without it a stream is chunked. For HEAD, the length that GET would have.
@@ -36,7 +38,7 @@ class Response:
         self,
         status: int = 200,
         headers: Fields = (),
-        body: bytes | AsyncIterable[bytes] = b"",
+        body: bytes | AsyncIterable[bytes] | Flow = b"",
         *,
         length: int | None = None,
         trailers: Callable[[], Sequence[Field]] | None = None,
