@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from headrace.core.clock import SystemClock
 from headrace.core.errors import Truncated
 from headrace.http1.answer import Answer
 from headrace.http1.outgoing import Stream
@@ -64,7 +65,7 @@ class Relayed:
 
 async def turns(count: int = 3) -> None:
     for _ in range(count):
-        await asyncio.sleep(0)
+        await SystemClock().sleep(0)
 
 
 @pytest.fixture

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
+from headrace.core.clock import SystemClock
 from headrace.core.errors import Truncated
 from headrace.http1.answer import Answer
 from headrace.models.dialects.stream import ChatReader
@@ -49,7 +48,7 @@ async def test_what_is_good_is_given_before_what_is_wrong_is_raised() -> None:
     upstream = Upstream()
     assert upstream.comes(HI + b"data: {]\n\n" + HI) == HI
     assert upstream.told == 0
-    await asyncio.sleep(0)
+    await SystemClock().sleep(0)
     assert upstream.told == 1  # that no more will come is news, too
     with pytest.raises(Failed) as caught:
         upstream.stream.take()
@@ -63,7 +62,7 @@ async def test_an_end_without_its_mark_is_no_end(ends: str) -> None:
     assert upstream.comes(HI) == HI
     if ends == "broken":
         upstream.answer.fail(Truncated("the connection ended"))
-        await asyncio.sleep(0)
+        await SystemClock().sleep(0)
         assert upstream.told == 1
     else:
         upstream.answer.finish()
@@ -77,7 +76,7 @@ async def test_what_came_with_the_first_content_is_told_of_at_once() -> None:
     upstream.answer.push(HI)
     await upstream.stream.begin()
     upstream.stream.when_more(upstream._more)
-    await asyncio.sleep(0)
+    await SystemClock().sleep(0)
     assert (upstream.told, upstream.stream.take()) == (1, HI)
 
 
