@@ -263,10 +263,12 @@ WRONG = [
     ({"json": {"shelf": "a", "colour": "red"}}, 422, "extra_forbidden"),
     ({"json": {"shelf": "x" * (1 << 20)}}, 413, "length"),
     ({"json": {"shelf": "a"}, "headers": {"x-headrace-priority": "urgent"}}, 400, "header"),
+    ({"json": {"shelf": "a"}, "headers": {"x-request-timeout-ms": "abc"}}, 400, "header"),
+    ({"json": {"shelf": "a"}, "headers": {"grpc-timeout": "5x"}}, 400, "header"),
 ]
 
 
-@pytest.mark.parametrize(("how", "status", "kind"), WRONG, ids=[kind for _, _, kind in WRONG])
+@pytest.mark.parametrize(("how", "status", "kind"), WRONG, ids=[f"{kind}{n}" for n, (_, _, kind) in enumerate(WRONG)])
 async def test_what_is_wrong_is_told_with_where_and_what_to_do(
     served: Served, how: dict[str, Any], status: int, kind: str
 ) -> None:

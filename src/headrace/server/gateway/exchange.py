@@ -197,7 +197,10 @@ class Exchange:
                 timeout = value.decode("latin-1")
         seconds = offer.deadline
         if timeout is not None or grpc is not None:
-            left = remaining_header(timeout, grpc)
+            try:
+                left = remaining_header(timeout, grpc)
+            except ValueError as error:
+                raise Complaint(400, str(error), code="invalid_header", retry=False) from None
             seconds = seconds if left is None else min(left, seconds)
         tenant = "" if key is None else key.tenant or key.name
         account = "" if key is None else key.id
