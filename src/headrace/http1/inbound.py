@@ -14,7 +14,7 @@ from typing import NoReturn
 import httptools
 
 from headrace.core.errors import BodyRefused
-from headrace.http1.headers import FRAMING, Field
+from headrace.http1.headers import FRAMING, Field, Fields
 from headrace.http1.limits import ServerLimits
 from headrace.http1.request import Request
 
@@ -26,10 +26,15 @@ _JUDGED = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a connection's bytes are not read on: the status for the client, and what is wrong."""
+    """Why a connection's bytes are not read on: the status for the client, and what is wrong.
+
+    `target` and `headers` are those of the request, as far as they were read.
+    """
 
     status: int
     detail: str
+    target: bytes = b""
+    headers: Fields = ()
 
 
 class _Refused(Exception):
@@ -102,6 +107,10 @@ class Inbound:
         """The other side sends no more."""
         if self._open is not None and self.refusal is None:
             self._refuse(400, "the request ended inside its body")
+
+    def refusal_of(self, status: int, detail: str) -> Refusal:
+        """A refusal of the request that is read now."""
+        return Refusal(status, detail, self._url, self._fields)
 
     # Called by the parser
 
@@ -255,7 +264,7 @@ class Inbound:
 
     def _refuse(self, status: int, detail: str) -> None:
         if self.refusal is None:
-            self.refusal = Refusal(status, detail)
+            self.refusal = self.refusal_of(status, detail)
         if self._open is not None:
             request, self._open = self._open, None
             request.keep_alive = False

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from headrace.core.errors import BodyRefused
-from headrace.http1.headers import Field, Fields, find
+from headrace.http1.headers import Fields, find
 from headrace.http1.incoming import Incoming
 
 
@@ -42,11 +42,11 @@ class Request(Incoming):
     _named: dict[bytes, bytes] | None = None
 
     def __init__(
-        self, method: bytes, target: bytes, headers: list[Field], *, version: str, keep_alive: bool, length: int | None
+        self, method: bytes, target: bytes, headers: Fields, *, version: str, keep_alive: bool, length: int | None
     ) -> None:
         self.method = method
         self.target = target
-        self.headers: Fields = headers
+        self.headers = headers
         self.version = version
         self.keep_alive = keep_alive
         self.length = length

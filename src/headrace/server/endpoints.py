@@ -63,6 +63,10 @@ class Endpoints:
         """The endpoint at this path."""
         return self._paths.get(request.path)
 
+    def refused(self, request: Request, problem: Problem) -> Response | None:
+        """Problems are its own words."""
+        return None
+
     def openapi(self) -> dict[str, Any]:
         """One path per endpoint."""
         return {path: describe(runner.endpoint) for path, runner in self._desk.runners.items()}

@@ -107,9 +107,7 @@ class Exchange:
             self._settle(None)
             return self._refused(refusal.broken(error).response(self.dialect, self._head()), "")
         except BodyRefused as error:
-            what = {408: "timeout", 413: "request_too_large"}.get(error.status)
-            complaint = Complaint(error.status, error.message, code=what, retry=False)
-            return self._refused(complaint.response(self.dialect, self._head()), "")
+            return self._refused(refusal.body(error).response(self.dialect, self._head()), "")
         except asyncio.CancelledError:
             self._settle(None)
             raise
