@@ -11,6 +11,7 @@ import click
 from headrace.cli.screen import json_option, print_json
 from headrace.cli.target import app_argument, load
 from headrace.core.durations import format_duration
+from headrace.core.names import OWN
 
 if TYPE_CHECKING:
     from headrace.app import App
@@ -45,7 +46,8 @@ def explain(target: str, as_json: bool) -> None:
 
     app = load(target)
     check(app)
-    found = [(one.name, one.kind, place(app, one.name), dict(facts(app, one))) for one in explain_all(app.catalog)]
+    declared = [one for one in explain_all(app.catalog) if one.name not in OWN]
+    found = [(one.name, one.kind, place(app, one.name), dict(facts(app, one))) for one in declared]
     found += [(name, "model", near(one.where), dict(model_facts(one))) for name, one in app.models.items()]
     found += [
         (path, "endpoint", near(one.where), dict(endpoint_facts(app, one))) for path, one in app.endpoints.items()

@@ -200,7 +200,8 @@ def _said(facts: Facts, *, whole: bool) -> Headers:
     if facts.unchanged_as_of is not None:
         headers.append((b"x-headrace-unchanged-as-of", isoformat(facts.unchanged_as_of).encode()))
     if facts.changed:
-        headers.append((b"x-headrace-changed", _listed(facts.changed)))
+        headers.append((b"x-headrace-changed", ", ".join(facts.changed).encode()))
+        headers.append((b"x-headrace-stale-detail", _listed(facts.stale_detail)))
     if facts.retries:
         headers.append((b"x-headrace-retries", b"%d" % facts.retries))
     if facts.cache:

@@ -107,17 +107,18 @@ def _mcp(reads: Reads, catalog: Catalog, settings: Settings, failures: Failures)
 
 
 def _described(catalog: Catalog, settings: Settings, handlers: Sequence[Handlers]) -> dict[str, Any]:
-    document = openapi.build(catalog, settings)
+    document = openapi.build(catalog.shown, settings)
     for one in handlers:
         document["paths"] |= one.openapi()
     return document
 
 
 def _index(catalog: Catalog) -> dict[str, Any]:
+    shown = catalog.shown
     return {
-        "app": catalog.app,
-        "views": sorted(catalog.views),
-        "tables": sorted(catalog.tables),
+        "app": shown.app,
+        "views": sorted(shown.views),
+        "tables": sorted(shown.tables),
         "see": ["/openapi.json", "/freshness", "/quarantine", "/metrics", "/mcp"],
     }
 

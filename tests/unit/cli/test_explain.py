@@ -68,6 +68,7 @@ def test_models_and_endpoints_are_told(tmp_path: Path) -> None:
     assert "retry 3 else refuse" in shown
     assert "shadow of 50%" in shown
     assert "5/day" in shown
+    assert "headrace_rout" not in shown
     assert "SECRET" not in shown
     assert "secret" not in shown
 
