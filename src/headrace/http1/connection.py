@@ -40,7 +40,7 @@ class Connection(asyncio.Protocol):
         self._server = server
         self._loop = loop
         self._limits = server.limits
-        self._inbound = Inbound(server.limits)
+        self._inbound = Inbound(server.limits, server.bodies)
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._current: Request | None = None
         self._task: asyncio.Task[None] | None = None
@@ -75,6 +75,8 @@ class Connection(asyncio.Protocol):
         self._leave()
         if self._current is not None:
             self._current.done()
+        for waiting in self._inbound.requests:
+            waiting.done()
         self._server.forget(self)
 
     def eof_received(self) -> bool:

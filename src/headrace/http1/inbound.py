@@ -14,6 +14,7 @@ from typing import NoReturn
 import httptools
 
 from headrace.core.errors import BodyRefused
+from headrace.http1.bodies import SMALL, Bodies
 from headrace.http1.headers import FRAMING, Field, Fields
 from headrace.http1.limits import ServerLimits
 from headrace.http1.request import Request
@@ -52,10 +53,11 @@ class Inbound:
         Set when the bytes after the last request are refused. Nothing is read after it.
     """
 
-    def __init__(self, limits: ServerLimits) -> None:
+    def __init__(self, limits: ServerLimits, bodies: Bodies | None = None) -> None:
         self.requests: deque[Request] = deque()
         self.refusal: Refusal | None = None
         self._limits = limits
+        self._bodies = bodies or Bodies(limits.max_bodies)
         self._parser = httptools.HttpRequestParser(self)
         self._last = False
         self._open: Request | None = None
@@ -168,6 +170,8 @@ class Inbound:
         if request.length is None and request.received + len(body) > self._limits.max_body:
             self._stop(413, f"the body is longer than {self._limits.max_body} bytes")
         request.push(body)
+        if request.received > SMALL and not self._bodies.take(request, len(body)):
+            self._stop(503, self._bodies.full)
 
     def on_message_complete(self) -> None:
         """The request is complete."""
@@ -224,6 +228,8 @@ class Inbound:
         length = int(told)
         if length > self._limits.max_body:
             self._stop(413, f"the body is longer than {self._limits.max_body} bytes")
+        if length > SMALL and not self._bodies.fits(length):
+            self._stop(503, self._bodies.full)
         return length
 
     def _target(self, method: bytes, host: bytes | None) -> bytes:

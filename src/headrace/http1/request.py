@@ -35,6 +35,8 @@ class Request(Incoming):
 
     expects = False
     answered = 0
+    held = 0
+    """Bytes of the body that count as held, see `http1.bodies`."""
     client: Any = None
     state: Any = None
     """Free for whoever handles the request."""

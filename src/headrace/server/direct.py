@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 from headrace.core.errors import BodyRefused, HeadraceError
 from headrace.http1 import Handler, Request, Response
+from headrace.http1.bodies import Bodies
 from headrace.server.composition import Handlers
 from headrace.server.failures import Failures
 from headrace.server.gate import Gate
@@ -18,9 +19,12 @@ _TYPE = (b"content-type", MEDIA_TYPE.encode())
 
 
 class Direct:
-    """Answers reads of one view, and what one of `handlers` takes."""
+    """Answers reads of one view, and what one of `handlers` takes. `bodies` counts those of the whole server."""
 
-    def __init__(self, gate: Gate, lookup: Lookup, failures: Failures, handlers: Sequence[Handlers]) -> None:
+    def __init__(
+        self, gate: Gate, lookup: Lookup, failures: Failures, handlers: Sequence[Handlers], bodies: Bodies | None = None
+    ) -> None:
+        self.bodies = bodies
         self._gate = gate
         self._lookup = lookup
         self._failures = failures

@@ -61,6 +61,7 @@ def limits(settings: Settings) -> ServerLimits:
         max_head=settings.max_headers + settings.max_url,
         max_target=settings.max_url,
         max_body=settings.max_body,
+        max_bodies=settings.max_bodies,
         head_timeout=settings.header_timeout,
         body_timeout=settings.body_timeout,
         idle_timeout=settings.keep_alive,
@@ -98,7 +99,8 @@ async def serve(
 
     async with lifespan(app):
         refused = refuse if direct is None else direct.refuse
-        server = Server(handle, limits(settings), refuse=refused, failed=failed)
+        bodies = None if direct is None else direct.bodies
+        server = Server(handle, limits(settings), refuse=refused, failed=failed, bodies=bodies)
         await server.start(sockets=[listening])
         patience = 0.0  # for requests in flight, where this is cancelled
         try:

@@ -99,6 +99,32 @@ async def test_a_body_that_is_too_large(tmp_path: Path, mock: Any) -> None:
             assert elsewhere.headers["content-type"] == "application/problem+json"
 
 
+async def test_bodies_that_take_too_much_together(tmp_path: Path, mock: Any) -> None:
+    async with running(tmp_path, mock.url + "/v1", max_body=200_000, max_bodies=200_000) as url:
+        mock.force("hang", times=1)
+        first = asyncio.create_task(ask(url, messages=[{"role": "user", "content": "x" * 120_000}]))
+        while not mock.requests():
+            await CLOCK.sleep(0.01)
+        more: Any = [{"role": "user", "content": "x" * 100_000}]
+        with pytest.raises(openai.InternalServerError, match=r"take all that they may, 195\.3 KiB") as full:
+            await ask(url, messages=more)
+        assert (full.value.status_code, full.value.code) == (503, "overloaded")
+        assert full.value.response.headers["retry-after"] == "1"
+        with pytest.raises(anthropic.APIStatusError, match="take all that they may"):
+            await claude(url, more)
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as plain:
+            pushed = await plain.post("/push/items", content=b"x" * 100_000)
+            assert (pushed.status_code, pushed.headers["retry-after"]) == (503, "1")
+            assert pushed.headers["content-type"] == "application/problem+json"
+            metrics = (await plain.get("/metrics")).text
+            assert "headrace_request_bodies_refused_total 3" in metrics
+            assert "headrace_request_bodies_bytes 1200" in metrics
+            assert (await ask(url)).choices
+            first.cancel()
+            while "headrace_request_bodies_bytes 0\n" not in (await plain.get("/metrics")).text:
+                await CLOCK.sleep(0.01)
+
+
 @pytest.mark.parametrize(
     ("headers", "status", "words"),
     [
