@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 LABELS = {"lacks": "yellow", "reads all": "yellow", "no price": "yellow"}
 """Labels that ask for attention."""
+RELATION_LABELS = ("from", "columns", "why", "kept", "parameters", "promise", "policy", "indexes", "lacks", "reads all")
+"""What may be said of a table, rollup or view."""
 
 
 @click.command
@@ -53,10 +55,22 @@ def explain(target: str, as_json: bool) -> None:
         (path, "endpoint", near(one.where), dict(endpoint_facts(app, one))) for path, one in app.endpoints.items()
     ]
     if as_json:
-        print_json([{"name": name, "class": kind, "where": where} | known for name, kind, where, known in found])
+        print_json([document(name, kind, where, known) for name, kind, where, known in found])
         return
     for name, kind, where, known in found:
         _print(name, kind, where, known)
+
+
+def document(name: str, kind: str, where: str, known: dict[str, list[str]]) -> dict[str, Any]:
+    """One thing for programs: of each class the same fields, empty where there is nothing to say.
+
+    >>> document("llm", "model", "app.py:3", {"deadline": ["30s"]})["fallback"]
+    []
+    """
+    from headrace.cli.explain_models import ENDPOINT_LABELS, MODEL_LABELS
+
+    labels = {"model": MODEL_LABELS, "endpoint": ENDPOINT_LABELS}.get(kind, RELATION_LABELS)
+    return {"name": name, "class": kind, "where": where} | {label: [] for label in labels} | known
 
 
 def place(app: App, name: str) -> str:

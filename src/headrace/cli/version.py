@@ -10,7 +10,7 @@ import click
 from headrace.cli.screen import json_option, print_json
 from headrace.core.version import VERSION
 
-EXTRAS = {"mcp": "mcp", "sql": "sqlalchemy", "parquet": "pyarrow"}
+EXTRAS = {"mcp": "mcp", "sql": "sqlalchemy", "parquet": "pyarrow", "postgres": "psycopg"}
 """The extras, and the package that shows that one is installed."""
 
 
