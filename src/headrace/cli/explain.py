@@ -70,7 +70,8 @@ def document(name: str, kind: str, where: str, known: dict[str, list[str]]) -> d
     from headrace.cli.explain_models import ENDPOINT_LABELS, MODEL_LABELS
 
     labels = {"model": MODEL_LABELS, "endpoint": ENDPOINT_LABELS}.get(kind, RELATION_LABELS)
-    return {"name": name, "class": kind, "where": where} | {label: [] for label in labels} | known
+    nothing: dict[str, Any] = {label: [] for label in labels}
+    return {"name": name, "class": kind, "where": where} | nothing | known
 
 
 def place(app: App, name: str) -> str:

@@ -31,4 +31,4 @@ def version(as_json: bool) -> None:
         print_json(facts)
         return
     for name, value in facts.items():
-        click.echo(f"{name:9} {', '.join(value) if isinstance(value, list) else value}")
+        click.echo(f"{name:9} {(', '.join(value) or 'none') if isinstance(value, list) else value}")
