@@ -78,6 +78,23 @@ async def test_a_time_that_is_none_is_refused_by_name(serve: Any, mock: Any, nam
     assert not mock.requests()
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("x-headrace-priority", "critical, normal, sheddable"),
+        ("x-headrace-on-stale", "flag, retry, refuse"),
+        ("x-headrace-context-as", "system, user"),
+    ],
+)
+async def test_a_word_that_is_none_is_refused_by_name(serve: Any, name: str, words: str) -> None:
+    serving = await serve()
+    async with client(serving, max_retries=0) as llm:
+        headers = {"x-headrace-context": "menu?restaurant_id=r7", name: "odd"}
+        with pytest.raises(openai.BadRequestError, match=f"{name}: 'odd' is none of {words}") as wrong:
+            await llm.chat.completions.create(model="llm", messages=HI, extra_headers=headers)
+        assert wrong.value.code == "invalid_header"
+
+
 async def test_a_time_longer_than_the_deadline_changes_nothing(serve: Any) -> None:
     serving = await serve()
     async with client(serving, max_retries=0) as llm:

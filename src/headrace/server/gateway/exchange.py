@@ -209,7 +209,8 @@ class Exchange:
         wanted = _PRIORITIES.get(value.lower())
         if wanted is None:
             said = value[:40].decode("latin-1")
-            raise Complaint(400, f"x-headrace-priority: {said!r} is none of critical, normal, sheddable")
+            message = f"x-headrace-priority: {said!r} is none of critical, normal, sheddable"
+            raise Complaint(400, message, code="invalid_header", retry=False)
         return wanted if self.key is None else max(wanted, own)
 
     # To the model and back
