@@ -112,7 +112,7 @@ class Handling:
         endpoint = self.endpoint
         now = self.means.clock.monotonic()
         if work.runs:
-            work.runs[-1].stages.end(now)
+            work.runs[-1].stages.close(now)
         run = Run(
             self.means,
             work.ask,

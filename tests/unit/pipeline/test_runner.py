@@ -210,6 +210,7 @@ async def test_or_tried_again_until_it_holds(world: World) -> None:
     runner = world.runner(declare(world, on_stale="retry"))
     answer = await world.live(runner.run(world.ask()), happen={0.5: lambda: world.shelf.put("r7", "stew")})
     assert (answer.facts.stale, answer.facts.retries) == ("unchanged", 1)
+    assert sum(answer.facts.stages.values()) <= answer.facts.seconds
     assert "stew" in world.llm.asked[1][0].document["messages"][0]["content"]
     assert len(answer.facts.models) == 2
 

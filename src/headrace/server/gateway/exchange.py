@@ -76,8 +76,8 @@ class Exchange:
     """Serves one request."""
 
     __slots__ = (
-        "_cost", "_grant", "_model", "_parts", "_ready", "_usage", "dialect", "id", "key", "offer", "request",
-        "started",
+        "_cost", "_discarded", "_grant", "_model", "_parts", "_ready", "_usage", "dialect", "id", "key", "offer",
+        "request", "started",
     )  # fmt: skip
 
     def __init__(self, parts: Parts, dialect: Dialect, request: Request) -> None:
@@ -92,6 +92,7 @@ class Exchange:
         self._usage: Usage | None = None
         self._cost: Decimal | None = None
         self._ready = 0.0
+        self._discarded = 0.0
         self._model = ""
 
     async def run(self) -> Response:
@@ -267,9 +268,13 @@ class Exchange:
             if not validity.holds:
                 self._parts.tally.changed(asked.model)
             if validity.holds or wanted.on_stale is OnStale.FLAG:
-                return self._complete(reply, answer, len(injected.body), [*injected.headers(), *verdict(validity)])
+                more = [*injected.headers(), *verdict(validity)]
+                if left < RETRIES:
+                    more.append((b"x-headrace-retries", b"%d" % (RETRIES - left)))
+                return self._complete(reply, answer, len(injected.body), more)
             if wanted.on_stale is OnStale.REFUSE or not left:
                 break
+            self._discarded += self._parts.clock.monotonic() - self._ready
         # The model was paid, so its tokens count; the answer is kept back.
         self._settle(self._usage)
         tries = "" if wanted.on_stale is OnStale.REFUSE else f" {RETRIES + 1} times"
@@ -312,7 +317,7 @@ class Exchange:
             (b"x-headrace-attempts", b"%d" % reply.attempts),
             (b"x-headrace-queued-ms", b"%.2f" % (reply.queued * 1000)),
             (b"x-headrace-first-byte-ms", b"%.2f" % (ours * 1000)),
-            (b"x-headrace-gateway-ms", b"%.2f" % ((self._ready - self.started) * 1000)),
+            (b"x-headrace-gateway-ms", b"%.2f" % ((self._ready - self.started - self._discarded) * 1000)),
         )
         grant = self._grant
         if grant is not None:
