@@ -11,7 +11,7 @@ from headrace.app import App, load_app
 from headrace.core.clock import SystemClock
 from headrace.core.errors import DeclarationError
 from headrace.core.events import Recorders
-from headrace.declaration.endpoints import ROUTING
+from headrace.core.names import OWN
 from headrace.models.local.provider import LocalCarrier
 from headrace.models.reply import Caller
 from headrace.models.running import Models
@@ -133,7 +133,7 @@ def catalog(app: App) -> Catalog:
         app=app.name,
         views={
             view.name: ViewInfo(
-                view.name, view.description, parameters(view.plan), view.plan.columns, tool=view.name != ROUTING
+                view.name, view.description, parameters(view.plan), view.plan.columns, tool=view.name not in OWN
             )
             for view in app.views.values()
         },

@@ -20,6 +20,7 @@ from headrace.composition import composition
 from headrace.core.clock import SystemClock
 from headrace.core.errors import DeadlinePassed, ModelRefused, StreamBroken
 from headrace.http1 import Request, Response, Server
+from headrace.pipeline.answer import Asked
 from headrace.server.http import create_app
 from headrace.server.listening import address, bind, serve
 from headrace.server.settings import Settings
@@ -102,6 +103,7 @@ def declare(url: str) -> hr.App:
     app = hr.App("shop")
     app.table(Item, key="item_id", index=["shelf"])
     app.view("on_shelf", "SELECT item_id, stock FROM items WHERE shelf = :shelf AND stock > 0 ORDER BY item_id")
+    app.view("stocked", "SELECT item_id, stock FROM items WHERE item_id = :item_id")
     app.model("llm", hr.models.OpenAI(url, model="m"))
 
     @app.endpoint("/pick", deadline="5s", on_stale="retry")
@@ -114,6 +116,13 @@ def declare(url: str) -> hr.App:
     @pick.version("b")
     async def other(ask: Ask, ctx: hr.Context) -> Pick:
         return Pick(item_id="b")
+
+    @app.endpoint("/flag", deadline="5s")
+    async def flag(ask: Ask, ctx: hr.Context) -> Pick:
+        await ctx.on_shelf(shelf=ask.shelf)
+        await ctx.stocked(item_id="h1")
+        await ctx.llm.chat(ask.shelf)
+        return Pick(item_id="h1")
 
     @app.endpoint("/tell", deadline="5s")
     async def tell(ask: Ask, ctx: hr.Context) -> AsyncIterator[str]:
@@ -197,6 +206,21 @@ async def test_a_row_that_changes_between_the_read_and_the_answer(served: Served
     assert (answer.headers["x-headrace-retries"], answer.headers["x-headrace-stale"]) == ("1", "unchanged")
 
 
+async def test_what_changed_is_told_by_name_and_in_sentences(served: Served) -> None:
+    served.model.release.clear()
+    await served.stock("h1", 1, "hang")
+    asking = asyncio.create_task(served.http.post("/flag", json={"shelf": "hang"}))
+    await served.model.waiting.wait()
+    await served.stock("h1", 0, "hang")
+    served.model.release.set()
+    headers = (await asking).headers
+    assert (headers["x-headrace-stale"], headers["x-headrace-changed"]) == ("changed", "on_shelf, stocked")
+    first, second = json.loads(headers["x-headrace-stale-detail"])
+    assert "on_shelf" in first + second
+    asked = Asked.from_headers(None, headers)
+    assert (asked.changed, asked.stale_detail) == (("on_shelf", "stocked"), (first, second))
+
+
 @pytest.mark.parametrize("path", ["/pick", "/tell"])
 async def test_a_client_that_leaves_cancels_the_call_within_a_tenth_of_a_second(served: Served, path: str) -> None:
     host, port = served.url.removeprefix("http://").split(":")
@@ -263,10 +287,12 @@ WRONG = [
     ({"json": {"shelf": "a", "colour": "red"}}, 422, "extra_forbidden"),
     ({"json": {"shelf": "x" * (1 << 20)}}, 413, "length"),
     ({"json": {"shelf": "a"}, "headers": {"x-headrace-priority": "urgent"}}, 400, "header"),
+    ({"json": {"shelf": "a"}, "headers": {"x-request-timeout-ms": "abc"}}, 400, "header"),
+    ({"json": {"shelf": "a"}, "headers": {"grpc-timeout": "5x"}}, 400, "header"),
 ]
 
 
-@pytest.mark.parametrize(("how", "status", "kind"), WRONG, ids=[kind for _, _, kind in WRONG])
+@pytest.mark.parametrize(("how", "status", "kind"), WRONG, ids=[f"{kind}{n}" for n, (_, _, kind) in enumerate(WRONG)])
 async def test_what_is_wrong_is_told_with_where_and_what_to_do(
     served: Served, how: dict[str, Any], status: int, kind: str
 ) -> None:
@@ -313,6 +339,14 @@ async def test_everything_is_described(served: Served) -> None:
     answered = operation["responses"]["200"]["content"]["application/json"]["schema"]
     jsonschema.validate((await served.pick("a")).json(), answered)
     assert "text/event-stream" in document["paths"]["/tell"]["post"]["responses"]["200"]["content"]
+
+
+async def test_what_is_kept_for_routing_is_not_shown_among_what_the_app_declares(served: Served) -> None:
+    found = [await served.http.get(path) for path in ("/", "/openapi.json", "/freshness", "/metrics")]
+    found += [await served.http.get("/context/nothing"), await served.http.post("/push/nothing", json={})]
+    assert [answer.url.path for answer in found if "headrace_rout" in answer.text] == []
+    assert "on_shelf" in found[0].text
+    assert (await served.http.get("/context/headrace_routing")).json()["rows"] == []
 
 
 async def test_traffic_is_moved_by_a_row(served: Served) -> None:

@@ -36,7 +36,7 @@ async def served(app: Any, **settings: Any) -> AsyncIterator[str]:
     chosen = Settings(port=0, **settings)
     with bind(chosen) as listening:
         ready, stop = asyncio.Event(), asyncio.Event()
-        direct = getattr(app, "direct", lambda _request: None)
+        direct = getattr(app, "direct", None)
         serving = asyncio.create_task(serve(app, chosen, listening, stop, direct=direct, ready=ready.set))
         began = asyncio.create_task(ready.wait())
         await asyncio.wait({serving, began}, return_when=asyncio.FIRST_COMPLETED)
@@ -296,6 +296,9 @@ class Plain:
 
     def find(self, request: Request) -> Handler | None:
         return self._answer if request.path.startswith(b"/plain/") else None
+
+    def refused(self, request: Request, problem: Any) -> Response | None:
+        return Response(problem.status, (), b"plainly no") if request.path == b"/plain/own" else None
 
     def openapi(self) -> dict[str, Any]:
         return {"/plain/{what}": {"get": {"responses": {"200": {"description": "plain"}}}}}

@@ -10,6 +10,7 @@ import click
 
 from headrace.cli.target import app_argument, load
 from headrace.core.errors import UnknownName
+from headrace.core.names import OWN, suggest
 
 
 @click.group
@@ -39,8 +40,8 @@ def export_(target: str, tables: tuple[str, ...], contract_version: str, output:
     app = load(target)
     for name in tables:
         if name not in app.tables:
-            raise UnknownName(f"there is no table {name!r}", hint=f"there are: {', '.join(app.tables)}")
-    chosen = [table.contract for name, table in app.tables.items() if not tables or name in tables]
+            raise UnknownName(f"there is no table {name!r}", hint=suggest(name, app.tables))
+    chosen = [table.contract for name, table in app.tables.items() if (name in tables if tables else name not in OWN)]
     _write(export_odcs(chosen, name=app.name, version=contract_version), output)
 
 

@@ -11,6 +11,7 @@ import click
 from headrace.cli.screen import json_option, print_json
 from headrace.cli.target import app_argument, load
 from headrace.core.durations import format_duration
+from headrace.core.names import OWN
 
 if TYPE_CHECKING:
     from headrace.app import App
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 LABELS = {"lacks": "yellow", "reads all": "yellow", "no price": "yellow"}
 """Labels that ask for attention."""
+RELATION_LABELS = ("from", "columns", "why", "kept", "parameters", "promise", "policy", "indexes", "lacks", "reads all")
+"""What may be said of a table, rollup or view."""
 
 
 @click.command
@@ -45,16 +48,30 @@ def explain(target: str, as_json: bool) -> None:
 
     app = load(target)
     check(app)
-    found = [(one.name, one.kind, place(app, one.name), dict(facts(app, one))) for one in explain_all(app.catalog)]
+    declared = [one for one in explain_all(app.catalog) if one.name not in OWN]
+    found = [(one.name, one.kind, place(app, one.name), dict(facts(app, one))) for one in declared]
     found += [(name, "model", near(one.where), dict(model_facts(one))) for name, one in app.models.items()]
     found += [
         (path, "endpoint", near(one.where), dict(endpoint_facts(app, one))) for path, one in app.endpoints.items()
     ]
     if as_json:
-        print_json([{"name": name, "class": kind, "where": where} | known for name, kind, where, known in found])
+        print_json([document(name, kind, where, known) for name, kind, where, known in found])
         return
     for name, kind, where, known in found:
         _print(name, kind, where, known)
+
+
+def document(name: str, kind: str, where: str, known: dict[str, list[str]]) -> dict[str, Any]:
+    """One thing for programs: of each class the same fields, empty where there is nothing to say.
+
+    >>> document("llm", "model", "app.py:3", {"deadline": ["30s"]})["fallback"]
+    []
+    """
+    from headrace.cli.explain_models import ENDPOINT_LABELS, MODEL_LABELS
+
+    labels = {"model": MODEL_LABELS, "endpoint": ENDPOINT_LABELS}.get(kind, RELATION_LABELS)
+    nothing: dict[str, Any] = {label: [] for label in labels}
+    return {"name": name, "class": kind, "where": where} | nothing | known
 
 
 def place(app: App, name: str) -> str:

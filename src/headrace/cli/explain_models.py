@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from headrace.pipeline.version import Version
 
 Facts = Iterator[tuple[str, list[str]]]
+MODEL_LABELS = ("upstreams", "deadline", "fallback", "policies", "prices", "no price")
+ENDPOINT_LABELS = (
+    "takes", "answers", "versions", "deadline", "on_stale", "fallback", "budget", "cache", "strict", "tolerances",
+    "policy", "at a time",
+)  # fmt: skip
 
 
 def model_facts(model: DeclaredModel) -> Facts:

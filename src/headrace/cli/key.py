@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from headrace.server.gateway.keys import VirtualKey
 
 F = TypeVar("F", bound=Callable[..., Any])
+LONGEST = 200
+"""Characters of a key's name."""
 COLUMNS = ("name", "id", "state", "models", "views", "rpm", "tpm", "budget", "spent today", "this month", "in all")
 
 
@@ -68,6 +70,9 @@ def create(
     from headrace.server.gateway import keyfile
     from headrace.server.gateway.keys import Budget, VirtualKey
 
+    _check_app(target)
+    if not (name.strip() and name.isprintable() and len(name) <= LONGEST):
+        raise DeclarationError(f"{name!r:.80} is no name of a key", hint=f"use 1 to {LONGEST} printable characters")
     clock = SystemClock()
     now = to_datetime(clock.now()).replace(microsecond=0)
     until = None if expires is None else _instant(expires, clock.now())
@@ -95,6 +100,7 @@ def list_(target: str, data: Path | None, keys: Path | None, as_json: bool) -> N
     from headrace.server.gateway import ledger
     from headrace.server.gateway.accounts import SPENDING
 
+    _check_app(target)
     path = key_file(target, data, keys)
     found = files.load(path).keys if path.exists() else ()
     spent = {one.key: one for one in ledger.read(data_folder(target, data) / SPENDING)}
@@ -115,6 +121,7 @@ def revoke(target: str, data: Path | None, keys: Path | None, name: str) -> None
     """Revoke the key of that NAME (or id). A running server takes note within about a second."""
     from headrace.server.gateway import keyfile
 
+    _check_app(target)
     gone = keyfile.revoke(key_file(target, data, keys), name, to_datetime(SystemClock().now()).replace(microsecond=0))
     click.echo(f"the key {gone.name!r} ({gone.id}) is revoked")
 
@@ -128,6 +135,13 @@ def key_file(target: str, data: Path | None, keys: Path | None) -> Path:
     from headrace.server.gateway.accounts import KEYS
 
     return keys or data_folder(target, data) / KEYS
+
+
+def _check_app(target: str) -> None:
+    """A misspelt file would mean another folder of keys, which no server reads."""
+    file = target.partition(":")[0]
+    if file.endswith(".py") and not Path(file).exists():
+        raise DeclarationError(f"there is no file {file!r}", hint="give the path of the file that declares the app")
 
 
 def _check_names(target: str, models: tuple[str, ...], views: tuple[str, ...]) -> None:
@@ -145,6 +159,7 @@ def _check_names(target: str, models: tuple[str, ...], views: tuple[str, ...]) -
 
 
 def _instant(text: str, now: int) -> datetime:
+    """When a key ends: a duration from now on, or an instant that is still to come."""
     try:
         return to_datetime(now + parse_duration(text)).replace(microsecond=0)
     except DeclarationError:
@@ -155,6 +170,8 @@ def _instant(text: str, now: int) -> datetime:
         at = None
     if at is None or at.tzinfo is None:
         raise DeclarationError(f"{text!r} is no time to end", hint="write 30d, or 2027-01-01T00:00:00Z")
+    if at <= to_datetime(now):
+        raise DeclarationError(f"{text} is over: such a key would be of no use", hint="write 30d, or a later instant")
     return at
 
 

@@ -34,6 +34,13 @@ from headrace.cli.target import app_argument, data_folder, data_option
 @click.option(
     "--allowed-host", "allowed_hosts", multiple=True, help="A further name under which a proxy calls this server."
 )
+@click.option(
+    "--max-bodies",
+    default="256MiB",
+    show_default=True,
+    envvar="HEADRACE_MAX_BODIES",
+    help="What the request bodies that a worker holds may take together; more are answered 503.",
+)
 def serve(
     target: str,
     host: str,
@@ -43,12 +50,14 @@ def serve(
     api_keys_file: Path | None,
     keys: Path | None,
     allowed_hosts: tuple[str, ...],
+    max_bodies: str,
 ) -> None:
     """Run APP in production: one engine process that writes, and HTTP workers that read beside it.
 
     SIGTERM (or Ctrl-C) drains: requests in flight are finished, everything taken is on disk, then it ends with 0.
     An address that other machines can reach is refused unless API keys are set.
     """
+    from headrace.core.sizes import parse_size
     from headrace.server.settings import Settings
     from headrace.server.supervisor import Plan
     from headrace.server.supervisor import serve as run
@@ -65,6 +74,7 @@ def serve(
         workers=workers,
         api_keys=api_keys(api_keys_file),
         allowed_hosts=allowed_hosts,
+        max_bodies=parse_size(max_bodies),
         keys=None if keys is None else str(keys),
     )
     with noted(folder):

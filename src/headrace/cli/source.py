@@ -56,11 +56,11 @@ def list_(target: str | None, dsn: str | None, as_json: bool) -> None:
     if dsn is not None:
         with connect(dsn) as connection:
             wal, where = read_wal(connection), place(dsn)
-            rows = [_row(where, slot, wal) for slot in read_slots(connection)]
+            rows = [_row(where, slot.name, slot, wal) for slot in read_slots(connection)]
     else:
         for stream in streams(_app(target)):
             remains = look(stream.dsn, slot=stream.slot, publication=stream.publication)
-            row = _row(remains.place, remains.slot, remains.wal) | {"slot": stream.slot}
+            row = _row(remains.place, stream.slot, remains.slot, remains.wal)
             public = stream.publication if remains.publication is not None else None
             rows.append(row | {"publication": public, "tables": ", ".join(stream.tables)})
     if as_json:
@@ -71,16 +71,21 @@ def list_(target: str | None, dsn: str | None, as_json: bool) -> None:
         click.echo("there is no logical replication slot", err=True)
 
 
-def _row(place: str, slot: SlotFacts | None, wal: int | None) -> dict[str, Any]:
+def _row(place: str, name: str, slot: SlotFacts | None, wal: int | None) -> dict[str, Any]:
+    """The same fields whatever the state; what is not known is None.
+
+    >>> _row("db:5432/shop", "headrace_shop", None, 5)["followed"] is None
+    True
+    """
     from headrace.sources.postgres.checkup.names import size
     from headrace.sources.postgres.checkup.slot import is_lost
 
+    row: dict[str, Any] = {"server": place, "slot": name, "state": "not there"}
+    row |= dict.fromkeys(("followed", "kept log", "publication", "tables"))
     if slot is None:
-        return {"server": place, "state": "not there"}
+        return row
     kept = None if wal is None or slot.restart is None else size(wal - slot.restart)
-    return {
-        "server": place,
-        "slot": slot.name,
+    return row | {
         "state": "lost" if is_lost(slot) else slot.wal_status or "there",
         "followed": "no" if slot.active_pid is None else f"by process {slot.active_pid}",
         "kept log": kept,

@@ -63,6 +63,7 @@ def files(database: Path) -> list[Path]:
 
 def describe(database: Path) -> dict[str, Any]:
     """Sizes and row counts of a store."""
+    from headrace.core.names import OWN
     from headrace.store.connection import open_reader
 
     db = open_reader(database)
@@ -71,7 +72,7 @@ def describe(database: Path) -> dict[str, Any]:
             "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT GLOB '_hr_*' AND name NOT GLOB 'sqlite_*'"
             " ORDER BY name"
         ).fetchall()
-        names = [str(name) for (name,) in found]
+        names = [str(name) for (name,) in found if name not in OWN]
         counts = {name: db.execute(f'SELECT count(*) FROM "{name}"').fetchone() for name in names}
     finally:
         db.close()

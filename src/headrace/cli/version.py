@@ -10,7 +10,7 @@ import click
 from headrace.cli.screen import json_option, print_json
 from headrace.core.version import VERSION
 
-EXTRAS = {"mcp": "mcp", "sql": "sqlalchemy", "parquet": "pyarrow"}
+EXTRAS = {"mcp": "mcp", "sql": "sqlalchemy", "parquet": "pyarrow", "postgres": "psycopg"}
 """The extras, and the package that shows that one is installed."""
 
 
@@ -31,4 +31,4 @@ def version(as_json: bool) -> None:
         print_json(facts)
         return
     for name, value in facts.items():
-        click.echo(f"{name:9} {', '.join(value) if isinstance(value, list) else value}")
+        click.echo(f"{name:9} {(', '.join(value) or 'none') if isinstance(value, list) else value}")

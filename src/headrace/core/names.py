@@ -1,4 +1,4 @@
-"""Names that are not there: what was probably meant."""
+"""Names: those that Headrace keeps for itself, and what was probably meant by one that is not there."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from collections.abc import Iterable
 
 from headrace.core.errors import UnknownName
 
+ROUTES, ROUTING = "headrace_routes", "headrace_routing"
+"""The table that says which version of an endpoint gets how much, and the view of its rows."""
+OWN = frozenset({ROUTES, ROUTING})
+"""Tables and views that Headrace keeps for itself: not shown among those of the app."""
 _LISTED = 20
 
 
@@ -18,7 +22,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
     >>> suggest("x", [])
     'there are: none'
     """
-    names = list(known)
+    names = [one for one in known if one not in OWN]
     near = [n for n in names if n.lower() == name.lower()] or difflib.get_close_matches(name[:100], names, n=1)
     more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     listed = f"there are: {', '.join(names[:_LISTED]) or 'none'}{more}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from headrace.context.policy import FreshnessPolicy
 from headrace.core.durations import Duration, parse_duration
 from headrace.core.errors import DeclarationError
+from headrace.core.names import ROUTES, ROUTING
 from headrace.core.records import Field, Record
 from headrace.core.sizes import parse_size
 from headrace.declaration.place import caller, located
@@ -17,7 +18,6 @@ from headrace.models.periods import parse_budget
 from headrace.pipeline import fallbacks
 from headrace.pipeline.bounds import Bounds
 from headrace.pipeline.endpoint import Endpoint, Function, check_path, make_handler
-from headrace.pipeline.split import TABLE
 from headrace.pipeline.stale import OnStale
 from headrace.pipeline.tolerance import Tolerance, check_columns
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from headrace.declaration.declaration import Declaration
 
 _CACHE = 64 * 1024 * 1024
-ROUTING = "headrace_routing"
-"""The view of all rows of `headrace_routes`, which the serving process reads."""
 
 
 class Route(Record):
@@ -212,12 +210,12 @@ class Endpoints:
 
 def declare_routes(app: Declaration) -> None:
     """The table that says who gets which version, and the view of its rows; once, with the first endpoint."""
-    if TABLE in app.tables:
+    if ROUTES in app.tables:
         return
-    app.table(Route, key=("endpoint", "version"), name=TABLE, description="Which version of an endpoint answers whom.")
+    app.table(Route, key=("endpoint", "version"), name=ROUTES, description="Which version of an endpoint answers whom.")
     app.view(
         ROUTING,
-        f"SELECT endpoint, version, weight, shadow FROM {TABLE} ORDER BY endpoint, version",
+        f"SELECT endpoint, version, weight, shadow FROM {ROUTES} ORDER BY endpoint, version",
         policy="serve",
         description="Which version of an endpoint answers whom.",
     )

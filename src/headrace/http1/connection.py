@@ -40,7 +40,7 @@ class Connection(asyncio.Protocol):
         self._server = server
         self._loop = loop
         self._limits = server.limits
-        self._inbound = Inbound(server.limits)
+        self._inbound = Inbound(server.limits, server.bodies)
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._current: Request | None = None
         self._task: asyncio.Task[None] | None = None
@@ -76,6 +76,8 @@ class Connection(asyncio.Protocol):
         self._leave()
         if self._current is not None:
             self._current.done()
+        for waiting in self._inbound.requests:
+            waiting.done()
         self._server.forget(self)
 
     def eof_received(self) -> bool:
@@ -131,7 +133,7 @@ class Connection(asyncio.Protocol):
         elif self._lingering or (self._current is None and not self._inbound.partial):
             self._transport.close()
         elif self._current is None:
-            self._refuse(Refusal(408, "the request's headers did not arrive in time"))
+            self._refuse(self._inbound.refusal_of(408, "the request's headers did not arrive in time"))
         else:
             self._current.fail(BodyRefused("the request's body did not arrive in time", status=408))
             self._current.keep_alive = False
@@ -251,10 +253,10 @@ class Connection(asyncio.Protocol):
             self._break_off(marked=marked and not reset)
             return
         if isinstance(error, BodyRefused):
-            refused = self._server.refuse(error.status, error.message)
+            refused = self._server.refuse(error.status, error.message, request)
         else:
             self._server.failed(error, request)
-            refused = self._server.refuse(500, "the request could not be answered; the server's log says why")
+            refused = self._server.refuse(500, "the request could not be answered; the server's log says why", request)
         if not self._gone:
             self._write_whole(request, refused, cast("bytes", refused.body))
 
@@ -274,8 +276,8 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer what is no request, and end."""
-        response = self._server.refuse(refusal.status, refusal.detail)
-        nobody = Request(b"GET", b"", [], version="1.1", keep_alive=False, length=0)
+        nobody = Request(b"GET", refusal.target, refusal.headers, version="1.1", keep_alive=False, length=0)
+        response = self._server.refuse(refusal.status, refusal.detail, nobody)
         self._transport.write(whole(nobody, response, cast("bytes", response.body), self._server.date, close=True))
         self._linger()
 

@@ -14,7 +14,8 @@ from typing import NoReturn
 import httptools
 
 from headrace.core.errors import BodyRefused
-from headrace.http1.headers import FRAMING, Field
+from headrace.http1.bodies import SMALL, Bodies
+from headrace.http1.headers import FRAMING, Field, Fields
 from headrace.http1.limits import ServerLimits
 from headrace.http1.request import Request
 
@@ -26,10 +27,15 @@ _JUDGED = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a connection's bytes are not read on: the status for the client, and what is wrong."""
+    """Why a connection's bytes are not read on: the status for the client, and what is wrong.
+
+    `target` and `headers` are those of the request, as far as they were read.
+    """
 
     status: int
     detail: str
+    target: bytes = b""
+    headers: Fields = ()
 
 
 class _Refused(Exception):
@@ -47,10 +53,11 @@ class Inbound:
         Set when the bytes after the last request are refused. Nothing is read after it.
     """
 
-    def __init__(self, limits: ServerLimits) -> None:
+    def __init__(self, limits: ServerLimits, bodies: Bodies | None = None) -> None:
         self.requests: deque[Request] = deque()
         self.refusal: Refusal | None = None
         self._limits = limits
+        self._bodies = bodies or Bodies(limits.max_bodies)
         self._parser = httptools.HttpRequestParser(self)
         self._last = False
         self._open: Request | None = None
@@ -102,6 +109,10 @@ class Inbound:
         """The other side sends no more."""
         if self._open is not None and self.refusal is None:
             self._refuse(400, "the request ended inside its body")
+
+    def refusal_of(self, status: int, detail: str) -> Refusal:
+        """A refusal of the request that is read now."""
+        return Refusal(status, detail, self._url, self._fields)
 
     # Called by the parser
 
@@ -159,6 +170,8 @@ class Inbound:
         if request.length is None and request.received + len(body) > self._limits.max_body:
             self._stop(413, f"the body is longer than {self._limits.max_body} bytes")
         request.push(body)
+        if request.received > SMALL and not self._bodies.take(request, len(body)):
+            self._stop(503, self._bodies.full)
 
     def on_message_complete(self) -> None:
         """The request is complete."""
@@ -215,6 +228,8 @@ class Inbound:
         length = int(told)
         if length > self._limits.max_body:
             self._stop(413, f"the body is longer than {self._limits.max_body} bytes")
+        if length > SMALL and not self._bodies.fits(length):
+            self._stop(503, self._bodies.full)
         return length
 
     def _target(self, method: bytes, host: bytes | None) -> bytes:
@@ -255,7 +270,7 @@ class Inbound:
 
     def _refuse(self, status: int, detail: str) -> None:
         if self.refusal is None:
-            self.refusal = Refusal(status, detail)
+            self.refusal = self.refusal_of(status, detail)
         if self._open is not None:
             request, self._open = self._open, None
             request.keep_alive = False

@@ -19,6 +19,8 @@ class ServerLimits:
         The request target (path and query). Over it: 414.
     max_body
         The body of a request. Over it: 413, before a byte of the body is read where its length is told.
+    max_bodies
+        What the bodies of all requests take together, of those that are longer than 64 KiB. Over it: 503.
     max_buffer
         Unread bytes of a request's body at which the connection stops reading; also of requests sent ahead.
     max_pipelined
@@ -46,6 +48,7 @@ class ServerLimits:
     max_header_count: int = 128
     max_target: int = 8 * 1024
     max_body: int = 16 * 1024 * 1024
+    max_bodies: int = 256 * 1024 * 1024
     max_buffer: int = 256 * 1024
     max_pipelined: int = 64
     max_connections: int = 10_000

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from headrace.core.errors import BodyRefused
-from headrace.http1.headers import Field, Fields, find
+from headrace.http1.headers import Fields, find
 from headrace.http1.incoming import Incoming
 
 
@@ -35,6 +35,8 @@ class Request(Incoming):
 
     expects = False
     answered = 0
+    held = 0
+    """Bytes of the body that count as held, see `http1.bodies`."""
     client: Any = None
     state: Any = None
     """Free for whoever handles the request."""
@@ -42,11 +44,11 @@ class Request(Incoming):
     _named: dict[bytes, bytes] | None = None
 
     def __init__(
-        self, method: bytes, target: bytes, headers: list[Field], *, version: str, keep_alive: bool, length: int | None
+        self, method: bytes, target: bytes, headers: Fields, *, version: str, keep_alive: bool, length: int | None
     ) -> None:
         self.method = method
         self.target = target
-        self.headers: Fields = headers
+        self.headers = headers
         self.version = version
         self.keep_alive = keep_alive
         self.length = length

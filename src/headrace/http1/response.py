@@ -60,11 +60,14 @@ class Reset(Exception):
 Handler = Callable[[Request], "Response | Awaitable[Response]"]
 """Answers a request: a coroutine function, or a plain function where nothing has to be waited for."""
 
-Refuse = Callable[[int, str], Response]
-"""Renders what the connection itself answers: a status and what is wrong."""
+Refuse = Callable[[int, str, Request], Response]
+"""Renders what the connection itself answers: a status, what is wrong, and the request as far as it was read.
+
+The target of a request of which nothing was read is empty.
+"""
 
 
-def problem(status: int, detail: str) -> Response:
+def problem(status: int, detail: str, _request: Request | None = None) -> Response:
     """A refusal as a problem document (RFC 9457).
 
     >>> problem(413, "too long").body

@@ -17,6 +17,7 @@ from email.utils import format_datetime
 
 from headrace.core.clock import Clock, SystemClock, to_datetime
 from headrace.core.errors import HeadraceError
+from headrace.http1.bodies import Bodies
 from headrace.http1.connection import Connection
 from headrace.http1.limits import ServerLimits
 from headrace.http1.request import Request
@@ -48,6 +49,8 @@ class Server:
         Renders what the server itself answers (bad requests, limits, failures of the handler).
     failed
         Told of each exception that left the handler.
+    bodies
+        Counts what bodies take together; its own, under `limits.max_bodies`, if not given.
 
     Attributes
     ----------
@@ -65,9 +68,11 @@ class Server:
         clock: Clock | None = None,
         refuse: Refuse = problem,
         failed: Callable[[Exception, Request], None] = log_failure,
+        bodies: Bodies | None = None,
     ) -> None:
         self.handler = handler
         self.limits = limits or ServerLimits()
+        self.bodies = bodies or Bodies(self.limits.max_bodies)
         self.refuse = refuse
         self.failed = failed
         self.date = b""

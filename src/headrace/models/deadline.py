@@ -15,20 +15,41 @@ from pydantic import ConfigDict
 
 from headrace.models.bounds import STRICT, Seconds
 
-_GRPC = re.compile(r"(\d{1,8})([HMSmun])")
+_MS = re.compile(r"0*[1-9][0-9]{0,8}")
+_GRPC = re.compile(r"0*([1-9][0-9]{0,7})([HMSmun])")
 _GRPC_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+_SHOWN = 40
+_LONGEST = 64
+"""Characters of such a header; more than any number that it may hold."""
 
 
 def remaining_header(milliseconds: str | None, grpc: str | None = None) -> float | None:
-    """Seconds that a caller gives, from `x-request-timeout-ms` or `grpc-timeout`; None when it says nothing sensible.
+    """Seconds that a caller gives, from `x-request-timeout-ms` and `grpc-timeout`: the smaller; None without either.
 
-    >>> remaining_header("1500"), remaining_header(None, "250m"), remaining_header("soon")
-    (1.5, 0.25, None)
+    >>> remaining_header("1500"), remaining_header(None, "250m"), remaining_header("1500", "1S"), remaining_header(None)
+    (1.5, 0.25, 1.0, None)
+
+    Raises
+    ------
+    ValueError
+        One of them is no time above zero; the message says which, with its value and what to write.
     """
-    if milliseconds is not None and re.fullmatch(r"\d{1,9}", milliseconds.strip()):
-        return int(milliseconds) / 1000
-    found = _GRPC.fullmatch(grpc.strip()) if grpc is not None else None
-    return int(found[1]) * _GRPC_UNITS[found[2]] if found else None
+    left: float | None = None
+    if milliseconds is not None:
+        given = milliseconds.strip()
+        if len(given) > _LONGEST or not _MS.fullmatch(given):
+            wanted = "write whole milliseconds, 1 to 999999999, as in 1500"
+            raise ValueError(f"x-request-timeout-ms: {given[:_SHOWN]!r} is no time above zero; {wanted}")
+        left = int(given) / 1000
+    if grpc is not None:
+        given = grpc.strip()
+        found = _GRPC.fullmatch(given) if len(given) <= _LONGEST else None
+        if found is None:
+            wanted = "write a whole number of at most 8 digits, above 0, and one of the units H M S m u n, as in 1500m"
+            raise ValueError(f"grpc-timeout: {given[:_SHOWN]!r} is no time above zero; {wanted}")
+        seconds = int(found[1]) * _GRPC_UNITS[found[2]]
+        left = seconds if left is None else min(left, seconds)
+    return left
 
 
 @dataclass(slots=True)

@@ -118,6 +118,7 @@ def _told(name: str, data: bytes, headers: Mapping[str, str]) -> Any:
         unchanged_as_of=facts["unchanged_as_of"],
         stale=facts["stale"],
         changed=tuple(facts["changed"]),
+        stale_detail=tuple(facts["stale_detail"]),
         retries=facts["retries"],
         fallback=facts["fallback"],
         cache=headers.get("x-headrace-cache"),

@@ -26,7 +26,9 @@ class Facts:
     stale
         "unchanged", "changed" or "unchecked".
     changed
-        What changed since it was read, a sentence each.
+        Names of the views and tables that changed since they were read, sorted.
+    stale_detail
+        What changed in them, a sentence each.
     retries
         How often the handler ran again, or the answer was repaired, because something changed.
     fallback
@@ -44,6 +46,7 @@ class Facts:
     unchanged_as_of: int | None = None
     stale: str = "unchecked"
     changed: list[str] = field(default_factory=list[str])
+    stale_detail: list[str] = field(default_factory=list[str])
     retries: int = 0
     fallback: str = ""
     cache: str = ""
@@ -60,6 +63,7 @@ class Facts:
             "unchanged_as_of": None if self.unchanged_as_of is None else isoformat(self.unchanged_as_of),
             "stale": self.stale,
             "changed": self.changed,
+            "stale_detail": self.stale_detail,
             "retries": self.retries,
             "fallback": self.fallback or None,
             "reads": [{"name": read.name, "age_ms": read.age_ms, "status": read.status} for read in self.reads],
@@ -116,7 +120,9 @@ class Asked:
         Text of the instant as of which nothing had changed that the answer was built on; None: something has, or nobody
         knows.
     changed
-        What changed, a sentence each.
+        Names of the views and tables that changed since they were read, sorted.
+    stale_detail
+        What changed in them, a sentence each; from afar, so many as fit into a header.
     fallback
         Which fallback answered; None: none did.
     cache
@@ -133,6 +139,7 @@ class Asked:
     unchanged_as_of: str | None = None
     stale: str = "unchecked"
     changed: tuple[str, ...] = ()
+    stale_detail: tuple[str, ...] = ()
     retries: int = 0
     fallback: str | None = None
     cache: str | None = None
@@ -150,6 +157,7 @@ class Asked:
             unchanged_as_of=None if at is None else isoformat(at),
             stale=facts.stale,
             changed=tuple(facts.changed),
+            stale_detail=tuple(facts.stale_detail),
             retries=facts.retries,
             fallback=facts.fallback or None,
             cache=facts.cache or None,
@@ -166,7 +174,8 @@ class Asked:
             request_id=headers.get("x-headrace-request-id", ""),
             unchanged_as_of=headers.get("x-headrace-unchanged-as-of"),
             stale=headers.get("x-headrace-stale", "unchecked"),
-            changed=tuple(json.loads(headers.get("x-headrace-changed", "[]"))),
+            changed=tuple(name for name in headers.get("x-headrace-changed", "").split(", ") if name),
+            stale_detail=tuple(json.loads(headers.get("x-headrace-stale-detail", "[]"))),
             retries=int(headers.get("x-headrace-retries", "0")),
             fallback=headers.get("x-headrace-fallback"),
             cache=headers.get("x-headrace-cache"),

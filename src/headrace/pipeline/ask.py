@@ -66,6 +66,6 @@ def parse_priority(word: str) -> Priority:
         raise BadInput(
             f"the priority {word!r:.40} is not known",
             status=400,
-            problems=[{"pointer": "", "kind": "header", "message": "x-headrace-priority"}],
+            problems=[{"pointer": "", "kind": "header", "message": f"x-headrace-priority: {word!r:.40} is not known"}],
             hint='"critical", "normal" or "sheddable"',
         ) from None

@@ -112,7 +112,7 @@ class Handling:
         endpoint = self.endpoint
         now = self.means.clock.monotonic()
         if work.runs:
-            work.runs[-1].stages.end(now)
+            work.runs[-1].stages.close(now)
         run = Run(
             self.means,
             work.ask,
@@ -252,11 +252,12 @@ class Handling:
             return
         facts.stale = "changed" if check.changed else "unchanged"
         facts.unchanged_as_of = None if check.changed else check.as_of
-        facts.changed = [changed.reason for changed in check.changed]
+        facts.changed = sorted({changed.read.name for changed in check.changed})
+        facts.stale_detail = [changed.reason for changed in check.changed]
         if check.changed and on_stale.then is Then.REFUSE:
             raise AnswerStale(
-                f"what the answer was built on changed before it was returned: {facts.changed[0]}",
-                changed=facts.changed,
+                f"what the answer was built on changed before it was returned: {facts.stale_detail[0]}",
+                changed=facts.stale_detail,
                 hint="ask again, or declare the endpoint with on_stale='retry'",
             )
 

@@ -26,9 +26,9 @@ from typing import Any
 
 from headrace.core.errors import DeclarationError
 from headrace.core.events import Problem
-from headrace.core.names import suggest
+from headrace.core.names import ROUTES, suggest
 
-TABLE = "headrace_routes"
+TABLE = ROUTES
 """The table whose rows say it: endpoint, version, weight, shadow."""
 
 SMALLEST, LARGEST = 1e-9, 1e9

@@ -29,7 +29,7 @@ class Stages:
     {'preprocess': 1.5, 'context': 0.5, 'model': 3.0, 'postprocess': 0.5}
     """
 
-    __slots__ = ("_depth", "_gap", "_named", "_since", "_used", "seconds")
+    __slots__ = ("_closed", "_depth", "_gap", "_named", "_since", "_used", "seconds")
 
     def __init__(self, now: float) -> None:
         self.seconds: dict[str, float] = {}
@@ -38,6 +38,7 @@ class Stages:
         self._named: list[str] = []
         self._gap = PREPROCESS
         self._used = False
+        self._closed = False
 
     @property
     def current(self) -> str:
@@ -75,10 +76,17 @@ class Stages:
 
     def end(self, now: float) -> dict[str, float]:
         """The handler has returned; seconds per stage."""
+        if self._closed:
+            return self.seconds
         if self._used and self._gap == PREPROCESS:
             self._gap = POSTPROCESS
         self._add(now)
         return self.seconds
+
+    def close(self, now: float) -> None:
+        """The run is over and another one begins: what comes later is that one's."""
+        self.end(now)
+        self._closed = True
 
     def _add(self, now: float) -> None:
         name = self.current

@@ -12,9 +12,8 @@ from headrace.context.value import ContextValue
 from headrace.core.clock import Clock
 from headrace.core.errors import DeclarationError
 from headrace.core.events import Recorder
-from headrace.core.names import unknown
+from headrace.core.names import OWN, ROUTING, unknown
 from headrace.declaration.declaration import Declaration
-from headrace.declaration.endpoints import ROUTING
 from headrace.http1 import Client
 from headrace.models.declared import DeclaredModel
 from headrace.models.periods import Budgets
@@ -28,7 +27,6 @@ from headrace.pipeline.handling import Relax
 from headrace.pipeline.ports import Reads
 from headrace.pipeline.runner import Runner
 from headrace.pipeline.running import Means
-from headrace.pipeline.split import TABLE
 from headrace.pipeline.tolerance import Shape, Tolerances, shapes
 from headrace.pipeline.version import Version, fingerprint
 from headrace.runtime.library import build_library
@@ -176,9 +174,9 @@ def labels(app: Declaration, endpoint: Endpoint) -> dict[str, str]:
 
 def versions(app: Declaration, endpoint: Endpoint) -> dict[str, Version]:
     """The versions of an endpoint as the app is declared now: code, prompts, views, contracts and models."""
-    views = [view.plan for name, view in app.views.items() if name != ROUTING]
+    views = [view.plan for name, view in app.views.items() if name not in OWN]
     rollups = [declared.rollup for declared in app.rollups.values()]
-    contracts = [table.contract for name, table in app.tables.items() if name != TABLE]
+    contracts = [table.contract for name, table in app.tables.items() if name not in OWN]
     return {
         name: fingerprint(
             handler.function,

@@ -103,7 +103,9 @@ def only(data: dict[str, Any], names: frozenset[str]) -> None:
     """Raise `BadParameter` when a body has members that nobody reads: they are mostly misspelt."""
     unknown = sorted(data.keys() - names)
     if unknown:
-        raise BadParameter(f"the body has unknown members: {', '.join(unknown)[:200]}", hint=f"use {sorted(names)}")
+        raise BadParameter(
+            f"the body has unknown members: {', '.join(unknown)[:200]}", hint=f"there are: {', '.join(sorted(names))}"
+        )
 
 
 def _too_large(limit: int) -> TooLarge:

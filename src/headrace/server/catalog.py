@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from headrace.core.names import unknown
+from headrace.core.names import OWN, unknown
 from headrace.core.schema import Column, ColumnType, TableKind
 
 
@@ -63,6 +63,13 @@ class Catalog:
     tables: Mapping[str, TableInfo]
     version: str = "0"
     description: str = ""
+
+    @property
+    def shown(self) -> Catalog:
+        """The same without what Headrace keeps for itself."""
+        views = {name: view for name, view in self.views.items() if name not in OWN}
+        tables = {name: table for name, table in self.tables.items() if name not in OWN}
+        return replace(self, views=views, tables=tables)
 
     def view(self, name: str) -> ViewInfo:
         """The view `name`. Raises `UnknownName` with the nearest name."""

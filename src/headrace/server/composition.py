@@ -10,9 +10,10 @@ from typing import Any, Protocol, cast
 
 from headrace.core.errors import DeclarationError
 from headrace.core.events import Problem
-from headrace.http1 import Handler, Request
+from headrace.http1 import Handler, Request, Response
 from headrace.server.catalog import Catalog
 from headrace.server.ports import Health, Reads, Writes
+from headrace.server.problem import Problem as Document
 from headrace.server.settings import Settings
 
 DEFAULT = "headrace.composition:composition"
@@ -40,6 +41,13 @@ class Handlers(Protocol):
 
     def find(self, request: Request) -> Handler | None:
         """The handler for a request; None: its path belongs to somebody else. Called for each request: be quick."""
+        ...
+
+    def refused(self, request: Request, problem: Document) -> Response | None:
+        """The answer to a request that others refuse (the gate, the connection), in words of its own; None: a problem.
+
+        Called for every path, also with a request that was read in part.
+        """
         ...
 
     def openapi(self) -> dict[str, Any]:

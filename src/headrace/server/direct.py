@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Sequence
 from urllib.parse import unquote
 
 from headrace.core.errors import BodyRefused, HeadraceError
 from headrace.http1 import Handler, Request, Response
+from headrace.http1.bodies import Bodies
 from headrace.server.composition import Handlers
 from headrace.server.failures import Failures
 from headrace.server.gate import Gate
@@ -19,9 +19,12 @@ _TYPE = (b"content-type", MEDIA_TYPE.encode())
 
 
 class Direct:
-    """Answers reads of one view, and what one of `handlers` takes."""
+    """Answers reads of one view, and what one of `handlers` takes. `bodies` counts those of the whole server."""
 
-    def __init__(self, gate: Gate, lookup: Lookup, failures: Failures, handlers: Sequence[Handlers]) -> None:
+    def __init__(
+        self, gate: Gate, lookup: Lookup, failures: Failures, handlers: Sequence[Handlers], bodies: Bodies | None = None
+    ) -> None:
+        self.bodies = bodies
         self._gate = gate
         self._lookup = lookup
         self._failures = failures
@@ -38,13 +41,17 @@ class Direct:
                 return refusal or self._handle(request, handler)
         return None
 
+    def refuse(self, status: int, detail: str, request: Request) -> Response:
+        """What the connection itself answers: no HTTP, over a limit, too slow, or a handler that failed."""
+        return self._render(refusal_of(status, detail), request)
+
     def _admit(self, request: Request, headers: dict[bytes, bytes], *, keys: bool) -> Response | None:
         """Let the request in, and out again when it is over; or the answer that refuses it."""
         path = path_of(request)
         entered = self._gate.enter()
         request.when_done(lambda done: self._gate.leave(path, done.answered, entered))
         refusal = self._gate.refuse(path, len(request.target), headers, keys=keys)
-        return None if refusal is None else render_problem(refusal)
+        return None if refusal is None else self._render(refusal, request)
 
     def _handle(self, request: Request, handler: Handler) -> Response | Awaitable[Response]:
         try:
@@ -64,9 +71,17 @@ class Direct:
         if isinstance(error, BodyRefused):
             raise error  # the connection says what was wrong with the body
         if isinstance(error, HeadraceError):
-            return render_problem(Problem.of(error))
+            return self._render(Problem.of(error), request)
         scope = {"method": request.method.decode("latin-1"), "path": path_of(request)}
-        return render_problem(self._failures.report(error, scope))
+        return self._render(self._failures.report(error, scope), request)
+
+    def _render(self, problem: Problem, request: Request) -> Response:
+        """In the words of whose path it is."""
+        for one in self._handlers:
+            answer = one.refused(request, problem)
+            if answer is not None:
+                return answer
+        return render_problem(problem)
 
     async def _read(self, request: Request, headers: dict[bytes, bytes]) -> Response:
         method = request.method.decode("latin-1")
@@ -88,23 +103,21 @@ def render_problem(problem: Problem) -> Response:
     return Response(problem.status, [_TYPE, *problem.headers], problem.body)
 
 
-def refuse(status: int, detail: str) -> Response:
-    """What the connection itself answers, as a problem: no HTTP, over a limit, too slow, or a handler that failed."""
+def refuse(status: int, detail: str, _request: Request) -> Response:
+    """What the connection itself answers where there is no `Direct`."""
+    return render_problem(refusal_of(status, detail))
+
+
+def refusal_of(status: int, detail: str) -> Problem:
+    """What the connection itself refuses, as a problem."""
     name, title, hint = _REFUSALS.get(status, ("internal" if status >= 500 else "bad-request", "", ""))
     fallback = "The request failed" if status >= 500 else "The request is refused"
-    members: dict[str, Any] = {}
-    if status == 413:
-        # Refused before it is known whose it is. Clients of models look for `error`, and this has both their forms.
-        code = "request_too_large"
-        members = {"error": {"message": detail, "type": code, "param": None, "code": code}}
-    return render_problem(Problem(status, name, title or fallback, detail, hint, members))
+    headers = ((b"retry-after", b"1"),) if status == 503 else ()
+    return Problem(status, name, title or fallback, detail, hint, headers=headers)
 
 
 _REFUSALS = {
     413: ("too-large", "The body is too large", "send it in smaller parts"),
     414: ("url-too-long", "The URL is too long", ""),
-    503: ("busy", "Too many requests at once", "try again after a moment"),
+    503: ("busy", "The server is busy", "try again after a moment"),
 }
-
-Find = Callable[[Request], "Response | Awaitable[Response] | None"]
-"""Answers a request by itself, or says that it is somebody else's."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -62,6 +62,10 @@ class Endpoints:
     def find(self, request: Request) -> Handler | None:
         """The endpoint at this path."""
         return self._paths.get(request.path)
+
+    def refused(self, request: Request, problem: Problem) -> Response | None:
+        """Problems are its own words."""
+        return None
 
     def openapi(self) -> dict[str, Any]:
         """One path per endpoint."""
@@ -128,7 +132,7 @@ class _Endpoint:
 
     def _ask(self, value: Any, number: str, headers: dict[bytes, bytes], began: float) -> Ask:
         text = {name.decode("latin-1"): given.decode("latin-1") for name, given in headers.items()}
-        left = remaining_header(text.get("x-request-timeout-ms"), text.get("grpc-timeout"))
+        left = _left(text)
         return Ask(
             value,
             number,
@@ -143,6 +147,16 @@ class _Endpoint:
     def _number(self, given: bytes) -> str:
         """The request's id: the one that it came with, where that is one."""
         return given.decode() if _ID.fullmatch(given) else f"{self._random.getrandbits(96):024x}"
+
+
+def _left(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the caller gives; raises `BadInput` for what is no time."""
+    try:
+        return remaining_header(headers.get("x-request-timeout-ms"), headers.get("grpc-timeout"))
+    except ValueError as error:
+        message, _, hint = str(error).partition("; ")
+        problems = [{"pointer": "", "kind": "header", "message": message}]
+        raise BadInput(message, status=400, problems=problems, hint=hint) from None
 
 
 def _check_type(given: bytes) -> None:
@@ -186,7 +200,8 @@ def _said(facts: Facts, *, whole: bool) -> Headers:
     if facts.unchanged_as_of is not None:
         headers.append((b"x-headrace-unchanged-as-of", isoformat(facts.unchanged_as_of).encode()))
     if facts.changed:
-        headers.append((b"x-headrace-changed", _listed(facts.changed)))
+        headers.append((b"x-headrace-changed", ", ".join(facts.changed).encode()))
+        headers.append((b"x-headrace-stale-detail", _listed(facts.stale_detail)))
     if facts.retries:
         headers.append((b"x-headrace-retries", b"%d" % facts.retries))
     if facts.cache:

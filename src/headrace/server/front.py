@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from headrace.http1.bodies import Bodies
 from headrace.server.answers import RawHeaders
 from headrace.server.composition import Handlers
 from headrace.server.direct import Direct
@@ -30,9 +31,15 @@ class Front:
     """
 
     def __init__(
-        self, rest: ASGIApp, gate: Gate, lookup: Lookup, failures: Failures, handlers: Sequence[Handlers] = ()
+        self,
+        rest: ASGIApp,
+        gate: Gate,
+        lookup: Lookup,
+        failures: Failures,
+        handlers: Sequence[Handlers] = (),
+        bodies: Bodies | None = None,
     ) -> None:
-        self.direct = Direct(gate, lookup, failures, handlers)
+        self.direct = Direct(gate, lookup, failures, handlers, bodies)
         self._rest = rest
         self._gate = gate
         self._lookup = lookup

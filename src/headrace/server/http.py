@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from headrace.core.clock import Clock, SystemClock
 from headrace.core.errors import HeadraceError
+from headrace.http1.bodies import Bodies
 from headrace.server import mcp, openapi
 from headrace.server.answers import to_json
 from headrace.server.body import Refused
@@ -97,7 +98,8 @@ def create_app(
     rest = Starlette(routes=routes, exception_handlers={**_HANDLERS, Exception: unforeseen}, lifespan=lifespan)
     rest.router.redirect_slashes = False
     lookup = Lookup(reads, catalog, chosen, failures)
-    return Front(rest, Gate(chosen, counted, time), lookup, failures, handlers)
+    bodies = Bodies(chosen.max_bodies, counted.bodies)
+    return Front(rest, Gate(chosen, counted, time), lookup, failures, handlers, bodies)
 
 
 def _mcp(reads: Reads, catalog: Catalog, settings: Settings, failures: Failures) -> mcp.HttpTransport | None:
@@ -107,17 +109,18 @@ def _mcp(reads: Reads, catalog: Catalog, settings: Settings, failures: Failures)
 
 
 def _described(catalog: Catalog, settings: Settings, handlers: Sequence[Handlers]) -> dict[str, Any]:
-    document = openapi.build(catalog, settings)
+    document = openapi.build(catalog.shown, settings)
     for one in handlers:
         document["paths"] |= one.openapi()
     return document
 
 
 def _index(catalog: Catalog) -> dict[str, Any]:
+    shown = catalog.shown
     return {
-        "app": catalog.app,
-        "views": sorted(catalog.views),
-        "tables": sorted(catalog.tables),
+        "app": shown.app,
+        "views": sorted(shown.views),
+        "tables": sorted(shown.tables),
         "see": ["/openapi.json", "/freshness", "/quarantine", "/metrics", "/mcp"],
     }
 

@@ -13,7 +13,7 @@ from headrace.core.errors import HeadraceError
 from headrace.http1 import Request, Response, Server, ServerLimits
 from headrace.http1.server import log_failure
 from headrace.server.bridge import Bridge, lifespan
-from headrace.server.direct import Find, refuse
+from headrace.server.direct import Direct, refuse
 from headrace.server.settings import Settings
 
 BACKLOG = 2048
@@ -61,6 +61,7 @@ def limits(settings: Settings) -> ServerLimits:
         max_head=settings.max_headers + settings.max_url,
         max_target=settings.max_url,
         max_body=settings.max_body,
+        max_bodies=settings.max_bodies,
         head_timeout=settings.header_timeout,
         body_timeout=settings.body_timeout,
         idle_timeout=settings.keep_alive,
@@ -81,7 +82,7 @@ async def serve(
     listening: socket.socket,
     stop: asyncio.Event,
     *,
-    direct: Find = lambda _request: None,
+    direct: Direct | None = None,
     ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve on a listening socket until `stop` is set, then finish what was begun.
@@ -93,11 +94,13 @@ async def serve(
     bridge = Bridge(app, (host, port))
 
     def handle(request: Request) -> Response | Awaitable[Response]:
-        answer = direct(request)
+        answer = None if direct is None else direct(request)
         return bridge(request) if answer is None else answer
 
     async with lifespan(app):
-        server = Server(handle, limits(settings), refuse=refuse, failed=failed)
+        refused = refuse if direct is None else direct.refuse
+        bodies = None if direct is None else direct.bodies
+        server = Server(handle, limits(settings), refuse=refused, failed=failed, bodies=bodies)
         await server.start(sockets=[listening])
         patience = 0.0  # for requests in flight, where this is cancelled
         try:

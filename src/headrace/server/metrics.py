@@ -48,7 +48,9 @@ _BY_PREFIX = {
 }
 _STRIDE = len(STATUSES) + len(BUCKETS) + 1 + 1
 """Cells per route: one per status, one per bucket and the one above, and the sum in microseconds."""
-_CELLS = _STRIDE * len(ROUTES)
+_HELD = _STRIDE * len(ROUTES)
+"""After the routes: bytes of bodies that are held now, and bodies that were refused for want of room."""
+_CELLS = _HELD + 2
 _BYTES = _CELLS * 8
 
 
@@ -71,6 +73,8 @@ class Meter:
         self.file = file
         self._map = _map(file)
         self._cells = memoryview(self._map).cast("Q")
+        self._cells[_HELD] = 0  # what a worker before this one held went with it
+        self._before = self._cells[_HELD + 1]
 
     def count(self, path: str, status: int, seconds: float) -> None:
         """One request was answered."""
@@ -79,6 +83,11 @@ class Meter:
         cells[base + _BY_STATUS.get(status, len(STATUSES) - 1)] += 1
         cells[base + len(STATUSES) + bisect_left(BUCKETS, seconds)] += 1
         cells[base + _STRIDE - 1] += int(seconds * 1e6)
+
+    def bodies(self, held: int, refused: int) -> None:
+        """What the bodies of requests take now, bytes; how many this worker refused."""
+        self._cells[_HELD] = held
+        self._cells[_HELD + 1] = self._before + refused
 
     def totals(self) -> list[int]:
         """The cells of all workers of this server, added up."""
@@ -111,7 +120,7 @@ def worker_file(folder: Path, worker: int) -> Path:
 
 
 def render_requests(totals: Sequence[int]) -> Iterator[str]:
-    """The lines of the Prometheus text format for request counts and latencies."""
+    """The lines of the Prometheus text format for request counts, latencies and bodies."""
     yield "# HELP headrace_requests_total Requests answered, by route and status."
     yield "# TYPE headrace_requests_total counter"
     for index, route in enumerate(ROUTES):
@@ -125,6 +134,12 @@ def render_requests(totals: Sequence[int]) -> Iterator[str]:
         cells = totals[index * _STRIDE + len(STATUSES) : (index + 1) * _STRIDE]
         if any(cells):
             yield from _histogram(route, cells)
+    yield "# HELP headrace_request_bodies_bytes What the bodies (over 64 KiB) of requests take now."
+    yield "# TYPE headrace_request_bodies_bytes gauge"
+    yield f"headrace_request_bodies_bytes {totals[_HELD]}"
+    yield "# HELP headrace_request_bodies_refused_total Bodies that were refused because others took all the room."
+    yield "# TYPE headrace_request_bodies_refused_total counter"
+    yield f"headrace_request_bodies_refused_total {totals[_HELD + 1]}"
 
 
 def _histogram(route: str, cells: Sequence[int]) -> Iterator[str]:

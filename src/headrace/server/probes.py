@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from headrace.core.errors import HeadraceError
 from headrace.core.frontier import SourceState, Status
+from headrace.core.names import OWN
 from headrace.server.answers import json_response
 from headrace.server.composition import Handlers
 from headrace.server.metrics import Meter, render_requests
@@ -61,10 +62,12 @@ class Probes:
         return Response("\n".join(lines) + "\n", media_type=_EXPOSITION)
 
     def _freshness(self) -> dict[str, Any]:
-        found = self._reads.freshness()
+        found = dict(self._reads.freshness())
+        for kind in ("tables", "views"):
+            found[kind] = {name: one for name, one in found.get(kind, {}).items() if name not in OWN}
         # Nobody wrote down since when: these are looked at where they are, not stored.
         own = [asdict(problem) | {"since": None} for one in self._handlers for problem in one.problems()]
-        return {**found, "problems": [*found.get("problems", ()), *own]} if own else dict(found)
+        return {**found, "problems": [*found.get("problems", ()), *own]} if own else found
 
     async def _reasons(self) -> list[str]:
         try:

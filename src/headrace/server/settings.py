@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.core.errors import DeclarationError
+from headrace.core.sizes import format_size
 
 _MIB = 1024 * 1024
 _SHORTEST_KEY = 16
@@ -29,6 +30,9 @@ class Settings:
         Further names under which a loopback server may be called (`Host` header, without port).
     max_body
         Largest pushed body. It is read in pieces and refused as soon as it is over.
+    max_bodies
+        What the bodies of all requests of a worker take together, of those that are longer than 64 KiB; more are
+        answered 503.
     max_url, max_headers
         Longest request target; largest sum of all headers.
     max_reads
@@ -55,6 +59,7 @@ class Settings:
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     allowed_hosts: tuple[str, ...] = ()
     max_body: int = 16 * _MIB
+    max_bodies: int = 256 * _MIB
     max_url: int = 8 * 1024
     max_headers: int = 32 * 1024
     max_reads: int = 100
@@ -78,10 +83,16 @@ class Settings:
         Raises
         ------
         DeclarationError
-            The host is not a loopback address and there is no API key, or a key is too short.
+            The host is not a loopback address and there is no API key, or a key is too short; there are no workers,
+            or there is less room for all bodies than for one.
         """
         if self.workers < 1:
             raise DeclarationError(f"{self.workers} workers cannot serve", hint="use at least one worker")
+        if self.max_bodies < self.max_body:
+            raise DeclarationError(
+                f"all bodies together may take {format_size(self.max_bodies)}, one alone {format_size(self.max_body)}",
+                hint="give them more room: --max-bodies 256MiB",
+            )
         if self.loopback:
             return
         if not self.api_keys:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import socket
-
-import msgspec
+from dataclasses import replace
 
 from headrace.core.errors import HeadraceError
-from headrace.core.problems import PREFIX, to_problem
 from headrace.http1 import Request, Response, Server, ServerLimits
-from headrace.server.problem import MEDIA_TYPE
+from headrace.server.problem import MEDIA_TYPE, Problem
 
 _LIMITS = ServerLimits(head_timeout=5.0, body_timeout=5.0, idle_timeout=5.0)
-_HEADERS = ((b"content-type", MEDIA_TYPE.encode()), (b"retry-after", b"1"))
-
+_RETRY = ((b"retry-after", b"1"),)
 _PATIENCE = 0.5
 """Seconds that a client has to take its answer before whoever serves next begins."""
 
@@ -24,12 +21,12 @@ class StandIn:
     def __init__(self, listening: socket.socket) -> None:
         self._listening = listening
         self._server: Server | None = None
-        self._answer = b""
+        self._problem = Problem(503, "app-broken", "The app cannot be served", "")
 
     async def show(self, error: HeadraceError) -> None:
         """Answer with `error` from now on."""
-        document = to_problem(error) | {"type": PREFIX + "app-broken", "title": "The app cannot be served"}
-        self._answer = msgspec.json.encode(document | {"status": 503})
+        known = Problem.of(error)
+        self._problem = replace(known, status=503, name="app-broken", title="The app cannot be served", headers=_RETRY)
         if self._server is None:
             self._server = Server(self._handle, _LIMITS)
             await self._server.start(sockets=[self._listening.dup()])
@@ -42,4 +39,10 @@ class StandIn:
 
     def _handle(self, request: Request) -> Response:
         request.keep_alive = False  # the next request is for whoever serves then
-        return Response(503, _HEADERS, self._answer)
+        problem = self._problem
+        if request.target.startswith(b"/v1/"):
+            # Clients of models show what is in their own words. Loaded here: it brings the whole gateway.
+            from headrace.server.gateway.refusal import outside, spoken
+
+            return outside(problem).response(spoken(request))
+        return Response(503, [(b"content-type", MEDIA_TYPE.encode()), *_RETRY], problem.body)

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from headrace.core.events import Problem
-from headrace.http1 import Handler, Request
+from headrace.http1 import Handler, Request, Response
 from headrace.models.local.pool import LocalPool
+from headrace.server.problem import Problem as Document
 
 _COUNTED = {
     "answered": "Inputs that were answered.",
@@ -32,6 +33,10 @@ class Workers:
 
     def find(self, request: Request) -> Handler | None:
         """No path is its own."""
+        return None
+
+    def refused(self, request: Request, problem: Document) -> Response | None:
+        """Problems are its own words."""
         return None
 
     def openapi(self) -> dict[str, Any]:

@@ -53,6 +53,55 @@ async def test_openai_chat_responses_embeddings_models(serve: Any) -> None:
         assert (await llm.models.retrieve("llm")).id == "llm"
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("x-request-timeout-ms", "abc"),
+        ("x-request-timeout-ms", "-5"),
+        ("x-request-timeout-ms", "0"),
+        ("x-request-timeout-ms", "1.5"),
+        ("x-request-timeout-ms", "9" * 3000),
+        ("x-request-timeout-ms", ""),
+        ("grpc-timeout", "5x"),
+        ("grpc-timeout", "0m"),
+    ],
+)
+async def test_a_time_that_is_none_is_refused_by_name(serve: Any, mock: Any, name: str, value: str) -> None:
+    serving = await serve()
+    async with client(serving, max_retries=0) as llm:
+        with pytest.raises(openai.BadRequestError, match=f"{name}: '{value[:40]}' .* write .*, as in 1500") as wrong:
+            await llm.chat.completions.create(model="llm", messages=HI, extra_headers={name: value})
+        assert (wrong.value.code, len(wrong.value.message) < 300) == ("invalid_header", True)
+    async with claude(serving, max_retries=0) as llm:
+        with pytest.raises(anthropic.BadRequestError, match=name):
+            await llm.messages.create(model="claude", max_tokens=5, messages=HI, extra_headers={name: value})
+    assert not mock.requests()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("x-headrace-priority", "critical, normal, sheddable"),
+        ("x-headrace-on-stale", "flag, retry, refuse"),
+        ("x-headrace-context-as", "system, user"),
+    ],
+)
+async def test_a_word_that_is_none_is_refused_by_name(serve: Any, name: str, words: str) -> None:
+    serving = await serve()
+    async with client(serving, max_retries=0) as llm:
+        headers = {"x-headrace-context": "menu?restaurant_id=r7", name: "odd"}
+        with pytest.raises(openai.BadRequestError, match=f"{name}: 'odd' is none of {words}") as wrong:
+            await llm.chat.completions.create(model="llm", messages=HI, extra_headers=headers)
+        assert wrong.value.code == "invalid_header"
+
+
+async def test_a_time_longer_than_the_deadline_changes_nothing(serve: Any) -> None:
+    serving = await serve()
+    async with client(serving, max_retries=0) as llm:
+        longer = {"x-request-timeout-ms": "999999999", "grpc-timeout": "99999999H"}
+        assert (await llm.chat.completions.create(model="llm", messages=HI, extra_headers=longer)).choices
+
+
 async def test_openai_streams(serve: Any) -> None:
     serving = await serve()
     async with client(serving) as llm:

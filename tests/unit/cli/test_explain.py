@@ -50,6 +50,22 @@ async def other(ask: Ask, ctx: hr.Context) -> float:
     return 2.0
 """
 
+BARE = """
+import headrace as hr
+
+app = hr.App("bare")
+
+class Item(hr.Record):
+    item_id: str
+
+app.table(Item, key="item_id")
+app.model("llm", hr.models.OpenAI("http://127.0.0.1:9/v1", model="m"))
+
+@app.endpoint("/ask")
+async def ask(ask: dict, ctx: hr.Context) -> dict:
+    return {}
+"""
+
 
 def explain(tmp_path: Path, tolerances: str = "", *options: str) -> str:
     file = tmp_path / "app.py"
@@ -68,6 +84,7 @@ def test_models_and_endpoints_are_told(tmp_path: Path) -> None:
     assert "retry 3 else refuse" in shown
     assert "shadow of 50%" in shown
     assert "5/day" in shown
+    assert "headrace_rout" not in shown
     assert "SECRET" not in shown
     assert "secret" not in shown
 
@@ -79,6 +96,19 @@ def test_machines_get_the_same(tmp_path: Path) -> None:
     assert found["/price"]["class"] == "endpoint"
     assert found["/price"]["deadline"] == ["2s, 666.7ms of it for the fallback"]
     assert [line.split("-")[0] for line in found["/price"]["versions"]] == ["a", "b"]
+
+
+def test_of_each_class_machines_get_the_same_fields(tmp_path: Path) -> None:
+    fields: dict[str, set[tuple[str, ...]]] = {}
+    for one in json.loads(explain(tmp_path, "", "--json")):
+        kind = one["class"] if one["class"] in ("model", "endpoint") else "relation"
+        fields.setdefault(kind, set()).add(tuple(one))
+    assert {kind: len(found) for kind, found in fields.items()} == dict.fromkeys(fields, 1)
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "app.py").write_text(BARE)
+    done = CliRunner().invoke(main, ["explain", str(bare / "app.py"), "--json"])
+    assert {tuple(one) for one in json.loads(done.output)} == {one for found in fields.values() for one in found}
 
 
 @pytest.mark.parametrize("wrong", ['"itms", price=1', '"items", prise=1'])

@@ -51,3 +51,27 @@ def test_a_key_for_what_is_there_is_made(file: Path) -> None:
     result = CliRunner().invoke(main, ["key", "create", str(file), "team", *options])
     assert result.exit_code == 0, result.output
     assert "models: [llm]" in keys.read_text() or "- llm" in keys.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([""], "is no name of a key"),
+        (["a\nb"], "is no name of a key"),
+        (["x" * 201], "is no name of a key"),
+        (["team", "--expires", "2020-01-01T00:00:00Z"], "2020-01-01T00:00:00Z is over"),
+    ],
+)
+def test_a_key_that_nobody_could_use_is_not_made(file: Path, arguments: list[str], said: str) -> None:
+    result = CliRunner().invoke(main, ["key", "create", str(file), *arguments])
+    assert (result.exit_code, said in result.output) == (1, True), result.output
+    assert "bug in Headrace" not in result.output
+    assert not (file.parent / ".headrace").exists()
+
+
+@pytest.mark.parametrize("command", [["create", "APP", "team"], ["list", "APP"], ["revoke", "APP", "team"]])
+def test_an_app_that_is_not_there_has_no_keys(tmp_path: Path, command: list[str]) -> None:
+    target = str(tmp_path / "misspelt" / "app.py")
+    result = CliRunner().invoke(main, ["key", *(target if one == "APP" else one for one in command)])
+    assert (result.exit_code, "there is no file" in result.output) == (1, True), result.output
+    assert not (tmp_path / "misspelt").exists()

@@ -197,7 +197,7 @@ async def test_what_changed_is_flagged(world: World) -> None:
     answer = await world.live(runner.run(world.ask()), happen={0.5: lambda: world.shelf.put("r7", "stew")})
     assert answer.facts.stale == "changed"
     assert answer.facts.unchanged_as_of is None
-    assert answer.facts.changed == ["'menu': 1 rows came or changed"]
+    assert (answer.facts.changed, answer.facts.stale_detail) == (["menu"], ["'menu': 1 rows came or changed"])
 
 
 async def test_or_not_looked_at(world: World) -> None:
@@ -210,6 +210,7 @@ async def test_or_tried_again_until_it_holds(world: World) -> None:
     runner = world.runner(declare(world, on_stale="retry"))
     answer = await world.live(runner.run(world.ask()), happen={0.5: lambda: world.shelf.put("r7", "stew")})
     assert (answer.facts.stale, answer.facts.retries) == ("unchanged", 1)
+    assert sum(answer.facts.stages.values()) <= answer.facts.seconds
     assert "stew" in world.llm.asked[1][0].document["messages"][0]["content"]
     assert len(answer.facts.models) == 2
 

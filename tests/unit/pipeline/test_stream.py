@@ -74,7 +74,8 @@ async def test_what_changed_meanwhile_is_told_at_the_end(world: World) -> None:
     found = await world.live(whole(), happen={2.0: lambda: world.shelf.put("r7", "stew")})
     assert [name for name, _ in found] == ["", "", "", "headrace"]
     assert (found[-1][1]["stale"], found[-1][1]["unchanged_as_of"]) == ("changed", None)
-    assert found[-1][1]["changed"]
+    assert found[-1][1]["changed"] == ["menu"]
+    assert found[-1][1]["stale_detail"]
 
 
 async def test_before_the_first_item_it_can_be_tried_again(world: World) -> None:

@@ -112,6 +112,8 @@ def test_other_machines_need_a_key() -> None:
     assert "HEADRACE_API_KEYS" in refused.value.hint
     with pytest.raises(DeclarationError, match="shorter"):
         Settings(host="192.168.1.4", api_keys=("short",)).check()
+    with pytest.raises(DeclarationError, match="all bodies together may take 8 MiB, one alone 16 MiB"):
+        Settings(max_bodies=8 << 20).check()
     Settings(host="0.0.0.0", api_keys=KEYS).check()
     Settings(host="::1").check()
     with pytest.raises(DeclarationError):

@@ -64,3 +64,17 @@ def test_workers_add_up_and_a_successor_goes_on(tmp_path: Path) -> None:
     assert found["headrace_requests_total", "/push/{table}", "other"] == 1
     first.close()
     successor.close()
+
+
+def test_what_bodies_take_begins_anew_with_a_worker_and_what_was_refused_goes_on(tmp_path: Path) -> None:
+    before = Meter(worker_file(tmp_path, 0))
+    before.bodies(70_000, 2)
+    before.close()
+    meter, other = Meter(worker_file(tmp_path, 0)), Meter(worker_file(tmp_path, 1))
+    meter.bodies(0, 1)
+    other.bodies(80_000, 1)
+    found = samples(meter)
+    assert found["headrace_request_bodies_bytes",] == 80_000
+    assert found["headrace_request_bodies_refused_total",] == 4
+    meter.close()
+    other.close()

@@ -164,7 +164,8 @@ def read(dialect: Dialect, body: bytes) -> Asked:
     except msgspec.ValidationError as error:
         raise _wrong(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Complaint(400, f"the body is not JSON: {error}", code="invalid_json") from None
+        what = f"the body is not JSON: {error}" if body else "the body is empty: send a JSON object"
+        raise Complaint(400, what, code="invalid_json") from None
     if not isinstance(found, _Embeddings):
         _listed(found)
     return Asked(

@@ -53,7 +53,7 @@ _CONTEXT: dict[str, Any] = {
     },
 }
 _HEADERS = {
-    "x-request-timeout-ms": "milliseconds that the client waits",
+    "x-request-timeout-ms": "milliseconds that the client waits; the smaller of it and the model's deadline counts",
     "x-headrace-session": "requests of one session prefer one upstream",
     "x-headrace-priority": "critical, normal or sheddable; never above that of the key",
     "x-headrace-context": "view?parameter=value, several with commas between them",

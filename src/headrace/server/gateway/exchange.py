@@ -76,8 +76,8 @@ class Exchange:
     """Serves one request."""
 
     __slots__ = (
-        "_cost", "_grant", "_model", "_parts", "_ready", "_usage", "dialect", "id", "key", "offer", "request",
-        "started",
+        "_cost", "_discarded", "_grant", "_model", "_parts", "_ready", "_usage", "dialect", "id", "key", "offer",
+        "request", "started",
     )  # fmt: skip
 
     def __init__(self, parts: Parts, dialect: Dialect, request: Request) -> None:
@@ -92,6 +92,7 @@ class Exchange:
         self._usage: Usage | None = None
         self._cost: Decimal | None = None
         self._ready = 0.0
+        self._discarded = 0.0
         self._model = ""
 
     async def run(self) -> Response:
@@ -107,9 +108,7 @@ class Exchange:
             self._settle(None)
             return self._refused(refusal.broken(error).response(self.dialect, self._head()), "")
         except BodyRefused as error:
-            what = {408: "timeout", 413: "request_too_large"}.get(error.status)
-            complaint = Complaint(error.status, error.message, code=what, retry=False)
-            return self._refused(complaint.response(self.dialect, self._head()), "")
+            return self._refused(refusal.body(error).response(self.dialect, self._head()), "")
         except asyncio.CancelledError:
             self._settle(None)
             raise
@@ -197,7 +196,10 @@ class Exchange:
                 timeout = value.decode("latin-1")
         seconds = offer.deadline
         if timeout is not None or grpc is not None:
-            left = remaining_header(timeout, grpc)
+            try:
+                left = remaining_header(timeout, grpc)
+            except ValueError as error:
+                raise Complaint(400, str(error), code="invalid_header", retry=False) from None
             seconds = seconds if left is None else min(left, seconds)
         tenant = "" if key is None else key.tenant or key.name
         account = "" if key is None else key.id
@@ -208,7 +210,8 @@ class Exchange:
         wanted = _PRIORITIES.get(value.lower())
         if wanted is None:
             said = value[:40].decode("latin-1")
-            raise Complaint(400, f"x-headrace-priority: {said!r} is none of critical, normal, sheddable")
+            message = f"x-headrace-priority: {said!r} is none of critical, normal, sheddable"
+            raise Complaint(400, message, code="invalid_header", retry=False)
         return wanted if self.key is None else max(wanted, own)
 
     # To the model and back
@@ -265,9 +268,13 @@ class Exchange:
             if not validity.holds:
                 self._parts.tally.changed(asked.model)
             if validity.holds or wanted.on_stale is OnStale.FLAG:
-                return self._complete(reply, answer, len(injected.body), [*injected.headers(), *verdict(validity)])
+                more = [*injected.headers(), *verdict(validity)]
+                if left < RETRIES:
+                    more.append((b"x-headrace-retries", b"%d" % (RETRIES - left)))
+                return self._complete(reply, answer, len(injected.body), more)
             if wanted.on_stale is OnStale.REFUSE or not left:
                 break
+            self._discarded += self._parts.clock.monotonic() - self._ready
         # The model was paid, so its tokens count; the answer is kept back.
         self._settle(self._usage)
         tries = "" if wanted.on_stale is OnStale.REFUSE else f" {RETRIES + 1} times"
@@ -310,7 +317,7 @@ class Exchange:
             (b"x-headrace-attempts", b"%d" % reply.attempts),
             (b"x-headrace-queued-ms", b"%.2f" % (reply.queued * 1000)),
             (b"x-headrace-first-byte-ms", b"%.2f" % (ours * 1000)),
-            (b"x-headrace-gateway-ms", b"%.2f" % ((self._ready - self.started) * 1000)),
+            (b"x-headrace-gateway-ms", b"%.2f" % ((self._ready - self.started - self._discarded) * 1000)),
         )
         grant = self._grant
         if grant is not None:

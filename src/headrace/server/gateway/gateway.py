@@ -15,7 +15,7 @@ from headrace.http1.request import Request
 from headrace.http1.response import Handler, Response
 from headrace.models.periods import Budgets
 from headrace.models.request import Dialect
-from headrace.server.gateway import documents, upstreams
+from headrace.server.gateway import documents, refusal, upstreams
 from headrace.server.gateway.allowance import Allowances
 from headrace.server.gateway.complaint import JSON, Complaint
 from headrace.server.gateway.entrance import Entrance
@@ -25,6 +25,7 @@ from headrace.server.gateway.ledger import Ledger
 from headrace.server.gateway.offer import Offer
 from headrace.server.gateway.tally import Tally
 from headrace.server.ports import Reads
+from headrace.server.problem import Problem as Document
 
 PREFIX = b"/v1/"
 _MODELS = b"/v1/models"
@@ -110,6 +111,13 @@ class Gateway:
             return self._models
         return self._nothing
 
+    def refused(self, request: Request, problem: Document) -> Response | None:
+        """What the gate or the connection refuses, in the words of the client's library, for paths of ours."""
+        if not request.target.startswith(PREFIX) and request.target != _ASTRAY:
+            return None
+        dialect = _PATHS.get(request.path) or refusal.spoken(request)
+        return refusal.outside(problem).response(dialect)
+
     def openapi(self) -> dict[str, Any]:
         """The paths of this gateway for `/openapi.json`."""
         return documents.paths(sorted(self._parts.offers))
@@ -156,7 +164,7 @@ class Gateway:
 
     def _models(self, request: Request) -> Response:
         """`GET /v1/models` and `/v1/models/{id}`, in the words of whoever asks."""
-        dialect = _spoken(request)
+        dialect = refusal.spoken(request)
         try:
             if request.method not in (b"GET", b"HEAD"):
                 return _not_allowed(b"GET, HEAD").response(dialect, [(b"allow", b"GET, HEAD")])
@@ -186,7 +194,7 @@ class Gateway:
     def _nothing(self, request: Request) -> Response:
         """A path of ours that is none, or a method that it does not have."""
         path = request.path
-        dialect = _PATHS.get(path) or _spoken(request)
+        dialect = _PATHS.get(path) or refusal.spoken(request)
         if path in _PATHS:
             return _not_allowed(b"POST").response(dialect, [(b"allow", b"POST")])
         said = path[:100].decode("latin-1")
@@ -195,12 +203,6 @@ class Gateway:
         if path == _ASTRAY:
             message += ". The base_url of OpenAI's clients ends in /v1"
         return Complaint(404, message, code="not_found", retry=False).response(dialect)
-
-
-def _spoken(request: Request) -> Dialect:
-    """Whose client it is, where the path does not say: Anthropic's names a version with every request."""
-    anthropic = request.path.startswith(b"/v1/messages") or request.header(b"anthropic-version") is not None
-    return Dialect.MESSAGES if anthropic else Dialect.CHAT
 
 
 def _not_allowed(methods: bytes) -> Complaint:

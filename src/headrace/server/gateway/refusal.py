@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from headrace.core.errors import ModelRefused, StreamBroken
+from headrace.core.errors import BodyRefused, ModelRefused, StreamBroken
 from headrace.http1.headers import Field
+from headrace.http1.request import Request
 from headrace.http1.response import Response
 from headrace.models.action import Reason
 from headrace.models.failure import Failure
 from headrace.models.request import Dialect
 from headrace.server.gateway.complaint import JSON, Complaint
+from headrace.server.problem import Problem
 
 _OWN = frozenset({Failure.BAD_REQUEST, Failure.MISSING, Failure.RATE_LIMITED, Failure.QUOTA})
 """What an upstream says of the request itself, in words that its client is to read: its status and body are passed on.
 
 Not so 401 and 403: they are about the key of this server, and a client would take them for its own."""
+
+_CODES = {401: "invalid_api_key", 408: "timeout", 413: "request_too_large", 503: "overloaded"}
+_PASSING = frozenset({408, 429, 500, 503})
+"""What another try may help against."""
 
 
 def answer(error: ModelRefused, dialect: Dialect, headers: list[Field]) -> Response:
@@ -53,6 +59,43 @@ def complaint(error: ModelRefused) -> Complaint:
         said = "no upstream took the key that this server has for it; whoever runs it must see to that"
         return Complaint(502, said, kind="server_error", code="upstream_failed", retry=False)
     return Complaint(502, error.message, kind="server_error", code="upstream_failed")
+
+
+def body(error: BodyRefused) -> Complaint:
+    """The connection will not read the body on."""
+    code = _CODES.get(error.status)
+    if error.status == 503:
+        return Complaint(503, error.message, kind="server_error", code=code, retry_after=1.0)
+    return Complaint(error.status, error.message, code=code, retry=False)
+
+
+def outside(problem: Problem) -> Complaint:
+    """What is refused before the gateway sees it: by the gate, or by the connection.
+
+    >>> outside(Problem(503, "busy", "Too many requests at once", "it has 5", hint="try again")).message
+    'Too many requests at once: it has 5; try again'
+    """
+    status = problem.status
+    hint = f"; {problem.hint}" if problem.hint else ""
+    complaint = Complaint(
+        status,
+        f"{problem.title}: {problem.detail}{hint}",
+        kind="server_error" if status >= 500 else "invalid_request_error",
+        code=_CODES.get(status, problem.name.replace("-", "_")),
+        retry=status in _PASSING,
+    )
+    for name, value in problem.headers:
+        if name == b"retry-after":
+            complaint.retry_after = float(value)
+        elif name != b"www-authenticate":  # every 401 has it
+            complaint.headers.append((name, value))
+    return complaint
+
+
+def spoken(request: Request) -> Dialect:
+    """Whose client it is, where the path does not say: Anthropic's names a version with every request."""
+    anthropic = request.path.startswith(b"/v1/messages") or request.header(b"anthropic-version") is not None
+    return Dialect.MESSAGES if anthropic else Dialect.CHAT
 
 
 def broken(error: StreamBroken) -> Complaint:

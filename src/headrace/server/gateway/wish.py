@@ -95,7 +95,10 @@ def read(extra: bytes | None, headers: Fields, *, max_reads: int, max_wait: int)
         try:
             member = _DECODE.decode(extra)
         except (msgspec.DecodeError, RecursionError) as error:
-            raise Complaint(400, f"headrace: {error}", code="invalid_value", param="headrace") from None
+            message = f"headrace: {error}"
+            if "enum value" in message:
+                message += "; `as` is system or user, `on_stale` is flag, retry or refuse"
+            raise Complaint(400, message, code="invalid_value", param="headrace") from None
     place, on_stale = member.place, member.on_stale
     try:
         views = [_wanted(one, max_wait) for one in member.context]
@@ -109,7 +112,8 @@ def read(extra: bytes | None, headers: Fields, *, max_reads: int, max_wait: int)
             elif name == ON_STALE:
                 on_stale = _on_stale(value)
     except BadParameter as error:
-        raise Complaint(400, f"headrace.context: {error.message}; {error.hint}", param="headrace.context") from None
+        message = f"headrace.context: {error.message}; {error.hint}"
+        raise Complaint(400, message, code="invalid_context", param="headrace.context") from None
     if len(views) > max_reads:
         message = f"headrace.context: {len(views)} views are too many, at most {max_reads} are read"
         raise Complaint(400, message, code="invalid_value", param="headrace.context")
@@ -133,14 +137,17 @@ def _place(value: bytes) -> Place:
         return "system"
     if value == b"user":
         return "user"
-    raise BadParameter(f"{value[:40].decode('latin-1')!r} is no place for context", hint="write system or user")
+    raise _senseless(PLACE, value, "as", "system, user")
 
 
 def _on_stale(value: bytes) -> OnStale:
     try:
         return OnStale(value.decode("latin-1"))
     except ValueError:
-        raise BadParameter(
-            f"{value[:40].decode('latin-1')!r} is not what to do with changed context",
-            hint="write flag, retry or refuse",
-        ) from None
+        raise _senseless(ON_STALE, value, "on_stale", "flag, retry, refuse") from None
+
+
+def _senseless(name: bytes, value: bytes, member: str, known: str) -> Complaint:
+    said = value[:40].decode("latin-1")
+    message = f"{name.decode()}: {said!r} is none of {known}"
+    return Complaint(400, message, code="invalid_header", param=f"headrace.{member}", retry=False)

@@ -375,12 +375,25 @@ async def test_changed_context_is_flagged(world: Any, kit: Any) -> None:
 async def test_changed_context_is_tried_again(world: Any, kit: Any) -> None:
     selling(world, kit, 1)
     answer = await world.ask(kit.CHAT | {"headrace": {"context": [MENU], "on_stale": "retry"}})
-    assert answer.status == 200
+    assert (answer.status, kit.told(answer)["x-headrace-retries"]) == (200, "1")
     assert "x-headrace-unchanged-as-of" in kit.told(answer)
     first, second = (body["messages"][0]["content"] for body in sent(world))
     assert '"stock":3' in first
     assert '"stock":0' in second
     assert 'headrace_model_context_changed_total{model="llm"} 1' in list(world.gateway.metrics())
+
+
+async def test_the_time_of_an_answer_that_was_thrown_away_is_not_the_gateways(world: Any, kit: Any) -> None:
+    selling(world, kit, 1)
+    slow = world.model.answer
+
+    async def answer(request: Any) -> Any:
+        world.clock.advance(2.0)
+        return await slow(request)
+
+    world.model.answer = answer
+    told = kit.told(await world.ask(kit.CHAT | {"headrace": {"context": [MENU], "on_stale": "retry"}}))
+    assert (told["x-headrace-retries"], float(told["x-headrace-gateway-ms"])) == ("1", 0.0)
 
 
 @pytest.mark.parametrize(("on_stale", "calls"), [("refuse", 1), ("retry", 3)])
