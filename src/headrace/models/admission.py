@@ -5,7 +5,8 @@
 - Among tenants of one priority: deficit round robin by tokens. Each round gives every tenant the same number of tokens;
   a tenant with ten times the calls, or with prompts ten times as long, gets no more of them.
 - Within a tenant: the earliest deadline first. A call whose deadline does not leave enough for it is turned away when
-  its turn comes, or when its deadline passes: what nobody waits for any more is not worth an upstream's time.
+  its turn comes, or when its deadline passes: what nobody waits for any more is not worth an upstream's time. So is one
+  that all upstreams are closed to for longer than its deadline leaves.
 - A queue that stands is shortened (`Codel`, one per tenant), critical calls excepted. While it stands, sheddable calls
   are turned away at the door.
 - It is bounded: beyond `most` calls the door is closed, with a word about when to come again.
@@ -42,6 +43,7 @@ class Turned(enum.StrEnum):
     FULL = "queue_full"
     SHED = "shed"
     DEADLINE = "deadline"
+    CLOSED = "closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +172,13 @@ class Admission:
             place[0].remove(place[1])
         return True
 
-    def take(self, now: float, usual: Callable[[Call], float], fits: Callable[[Call], bool]) -> Next:
+    def take(
+        self,
+        now: float,
+        usual: Callable[[Call], float],
+        fits: Callable[[Call], bool],
+        closed: Callable[[Call], float] = lambda _: 0.0,
+    ) -> Next:
         """The next call that can start now.
 
         Parameters
@@ -180,6 +188,8 @@ class Admission:
         fits
             Whether an upstream can take the call now. A call that does not fit keeps its place, and holds up its own
             tenant only.
+        closed
+            Seconds for which, for sure, no upstream will take a call that does not fit.
         """
         found = Next()
         if not self.rules.enabled:
@@ -188,7 +198,7 @@ class Admission:
                 del self.places[found.call.id]
             return found
         for priority in _ORDER:
-            found.call = self._round(now, priority, usual, fits, found.turned)
+            found.call = self._round(now, priority, usual, fits, closed, found.turned)
             if found.call is not None:
                 break
         return found
@@ -210,6 +220,7 @@ class Admission:
         priority: Priority,
         usual: Callable[[Call], float],
         fits: Callable[[Call], bool],
+        closed: Callable[[Call], float],
         turned: list[tuple[Call, Turned]],
     ) -> Call | None:
         """One call of this priority, by deficit round robin; None when none fits."""
@@ -221,8 +232,13 @@ class Admission:
             if call is None:
                 self._drop(priority, lanes)
             elif not fits(call):
-                lanes.rotate(-1)
-                blocked += 1
+                if call.deadline - now < closed(call) + usual(call):
+                    lane.pop()
+                    del self.places[call.id]
+                    turned.append((call, Turned.CLOSED))
+                else:
+                    lanes.rotate(-1)
+                    blocked += 1
             elif lane.credit < call.tokens:
                 lane.credit += self.rules.quantum
                 lanes.rotate(-1)

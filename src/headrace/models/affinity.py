@@ -28,7 +28,14 @@ def rank(session: str, name: str) -> int:
 
 
 def preferred(
-    now: float, session: str, loads: Sequence[Load], *, work: float, bound: float = 1.25, patience: float = 3.0
+    now: float,
+    session: str,
+    loads: Sequence[Load],
+    *,
+    work: float,
+    bound: float = 1.25,
+    patience: float = 3.0,
+    floor: float = 0.05,
 ) -> Load | None:
     """The upstream that a session's call should go to; None when the balancer had better choose.
 
@@ -43,6 +50,9 @@ def preferred(
     patience
         A warm cache saves time only where the upstream is well: not where its score is more than so many
         times the best.
+    floor
+        A score that is less than so much (seconds) above the best is well all the same: between upstreams that answer
+        in milliseconds, factors are noise.
 
     Examples
     --------
@@ -52,11 +62,12 @@ def preferred(
     >>> preferred(0.0, "s1", [a, b], work=1.0).name == first.name
     False
     """
-    floor = best_score(loads)
-    best = min((load.expected(now, floor) for load in loads if load.score.measured), default=0.0)
+    lowest = best_score(loads)
+    best = min((load.expected(now, lowest) for load in loads if load.score.measured), default=0.0)
+    limit = max(patience * best, best + floor)
     most = bound * max((sum(load.work for load in loads) + work) / len(loads), work)
     for load in sorted(loads, key=lambda one: rank(session, one.name), reverse=True):
-        well = not load.score.measured or load.expected(now, floor) <= patience * best
+        well = not load.score.measured or load.expected(now, lowest) <= limit
         if well and load.work + work <= most:
             return load
     return None

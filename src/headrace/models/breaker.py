@@ -128,6 +128,13 @@ class Breaker:
         """Whether a probe may go there before its time because calls wait that nobody else can take."""
         return self.ejected and not self._probing and now >= self._since + self.rules.first
 
+    def closed(self, now: float, *, pressed: bool) -> float:
+        """Seconds until a probe may go there, before its time if it is `pressed`; 0 while one is there, whose end is
+        not known."""
+        if not self.ejected or self._probing:
+            return 0.0
+        return max((min(self.until, self._since + self.rules.first) if pressed else self.until) - now, 0.0)
+
     def begin(self, now: float) -> bool:
         """An attempt goes there; True when it is the probe (hand that back with its end)."""
         if not self.ejected or self._probing or not (self.allows(now) or self.presses(now)):

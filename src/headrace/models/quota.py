@@ -108,6 +108,19 @@ class Quota:
                 wait = max(bucket.wait(now, amounts[place]), wait)
         return wait
 
+    def closed(self, now: float, input_tokens: float, output_tokens: float) -> float:
+        """Seconds for which such an attempt cannot be made, whatever those under way give back; at most `wait`."""
+        if not self.wait(now, input_tokens, output_tokens):
+            return 0.0
+        closed = max(self._closed_until - now, 0.0)
+        amounts = (1.0, input_tokens + output_tokens, input_tokens, output_tokens)
+        for place, bucket in self._buckets:
+            returned = self._held[place] if place else 0.0  # a request is used up, however it ends
+            short = min(amounts[place], bucket.capacity) - returned
+            if short > 0:
+                closed = max(bucket.wait(now, short), closed)
+        return closed
+
     def reserve(self, now: float, input_tokens: float, output_tokens: float) -> Reservation | None:
         """Take one request and these tokens, all or nothing."""
         if self.wait(now, input_tokens, output_tokens) > 0:

@@ -465,6 +465,8 @@ _WHY = {
     Reason.DEADLINE: "its deadline passed",
     Reason.SHED: "it was turned away, so that others are served in time",
     Reason.QUEUE_FULL: "too many wait already",
+    Reason.RATE_LIMITED: "rate limits close its upstreams for longer than its deadline leaves",
+    Reason.EJECTED: "its upstreams are ejected for longer than its deadline leaves",
     Reason.OVER_BUDGET: "the budget that pays for it has not enough left",
     Reason.FAILED: "its attempts failed",
     Reason.BROKEN: "it broke off after a part was seen",
@@ -475,5 +477,7 @@ _HINTS = {
     Reason.DEADLINE: "give it more time, or look at why its upstreams are slow",
     Reason.SHED: "try again after `retry_after` seconds",
     Reason.QUEUE_FULL: "try again after `retry_after` seconds",
+    Reason.RATE_LIMITED: "try again after `retry_after` seconds, or declare a fallback that has limits of its own",
+    Reason.EJECTED: "try again after `retry_after` seconds, and look at why its upstreams fail",
     Reason.OVER_BUDGET: "wait for the next period, or raise the budget",
 }

@@ -213,7 +213,7 @@ class Router:
         self._time(flight)
         turned = self.admission.offer(now, flight.call, again=flight.failures > 0)
         if turned is not None:
-            self._refuse(now, flight, _REASONS[turned], actions)
+            self._refuse(now, flight, self._reason(now, flight.call, turned), actions)
 
     def _pump(self, now: float, actions: list[Action]) -> list[Action]:
         """Start whatever waits and fits."""
@@ -229,9 +229,11 @@ class Router:
                 able[:] = self._able(now, self._flights[call.id])
                 return bool(able)
 
-            found = self.admission.take(now, lambda call: self.selection.usual(now, call), fits)
+            found = self.admission.take(
+                now, lambda call: self.selection.usual(now, call), fits, lambda call: self._closed(now, call)
+            )
             for call, why in found.turned:
-                self._refuse(now, self._flights[call.id], _REASONS[why], actions)
+                self._refuse(now, self._flights[call.id], self._reason(now, call, why), actions)
             if found.call is None:
                 break
             flight = self._flights[found.call.id]
@@ -249,6 +251,16 @@ class Router:
         if fresh or hedge or flight.tried == flight.barred:
             return fresh
         return self.selection.able(now, call, reserved=reserved, without=flight.barred)
+
+    def _closed(self, now: float, call: Call) -> float:
+        """Seconds for which no upstream that may still be asked will take the call; 0: it may be less."""
+        return self.selection.closed(now, call, without=self._flights[call.id].barred)
+
+    def _reason(self, now: float, call: Call, turned: Turned) -> Reason:
+        if turned is not Turned.CLOSED:
+            return _REASONS[turned]
+        limited = self.selection.limited(now, call, without=self._flights[call.id].barred)
+        return Reason.RATE_LIMITED if limited else Reason.EJECTED
 
     def _start(
         self, now: float, flight: Flight, able: Sequence[Upstream], actions: list[Action], *, hedge: bool = False
@@ -396,6 +408,8 @@ class Router:
         for running in list(flight.running.values()):
             self._give_up(now, running, actions)
         self.admission.withdraw(flight.call)
+        if reason in (Reason.RATE_LIMITED, Reason.EJECTED):
+            retry_after = self._closed(now, flight.call)
         del self._flights[flight.call.id]
         flight.winner = None
         if retry_after is None and reason in (Reason.SHED, Reason.QUEUE_FULL):

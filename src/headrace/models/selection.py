@@ -82,7 +82,15 @@ class Selection:
         affinity = self._policies.affinity
         if call.session and affinity.enabled:
             weight = call.first_work + call.rest_work
-            kept = preferred(now, call.session, loads, work=weight, bound=affinity.bound, patience=affinity.patience)
+            kept = preferred(
+                now,
+                call.session,
+                loads,
+                work=weight,
+                bound=affinity.bound,
+                patience=affinity.patience,
+                floor=affinity.floor,
+            )
             if kept is not None:
                 return self._by_name[kept.name]
         return self._by_name[self._policies.balancer.pick(now, loads, self._random).name]
@@ -92,6 +100,25 @@ class Selection:
         panic = self.panics(now)
         waits = [one.wait(now, call, panic=panic) for one in self.upstreams]
         return min((wait for wait in waits if wait > 0), default=math.inf)
+
+    def closed(self, now: float, call: Call, *, without: Collection[str] = _NOBODY) -> float:
+        """Seconds for which rate limits and ejections keep the call out of every upstream, without those named.
+
+        0 where an attempt that ends could make room: when that is, nobody knows.
+        """
+        panic = self.panics(now)
+        first = math.inf
+        for one in self.upstreams:
+            if one.name not in without:
+                first = min(first, one.closed(now, call, panic=panic))
+                if first <= 0:
+                    return 0.0
+        return first if first < math.inf else 0.0
+
+    def limited(self, now: float, call: Call, *, without: Collection[str] = _NOBODY) -> bool:
+        """Whether a rate limit keeps the call out of any of them now."""
+        asked = (one.quota for one in self.upstreams if one.name not in without)
+        return any(quota.closed(now, call.prompt_tokens, call.output_tokens) > 0 for quota in asked)
 
     def utilisation(self, now: float) -> float:
         """Attempts in flight over the concurrency of the upstreams that are not ejected."""

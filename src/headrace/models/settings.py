@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from headrace.models.admission import AdmissionRules
 from headrace.models.balancer import Balancer
-from headrace.models.bounds import STRICT, Count, Factor, NotNegative, Positive, Share
+from headrace.models.bounds import STRICT, Count, Factor, NotNegative, Positive, Seconds, Share
 from headrace.models.breaker import BreakerRules
 from headrace.models.budget import Extra, ResilienceBudget
 from headrace.models.concurrency import Aimd, Fixed, Gradient, Limit
@@ -116,7 +116,9 @@ class AffinityRules:
     bound
         Most load of an upstream, in averages.
     patience
-        How much slower than the best a preferred upstream may be.
+        How many times slower than the best a preferred upstream may be.
+    floor
+        How much slower (seconds) it may be at least, whatever the factor is.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -124,6 +126,7 @@ class AffinityRules:
     enabled: bool = True
     bound: Factor = 1.25
     patience: Factor = 3.0
+    floor: Seconds = 0.05
 
 
 class Policies(BaseModel):

@@ -103,6 +103,11 @@ class Upstream:
             return math.inf
         return self.quota.wait(now, call.prompt_tokens, call.output_tokens)
 
+    def closed(self, now: float, call: Call, *, panic: bool) -> float:
+        """Seconds for which a rate limit or its ejection keeps the call out, whatever ends there; 0: it may be less."""
+        ejected = 0.0 if panic else self.breaker.closed(now, pressed=call.repeatable)
+        return max(ejected, self.quota.closed(now, call.prompt_tokens, call.output_tokens))
+
     def awaits_probe(self, now: float) -> bool:
         """Whether it is ejected and its time is up."""
         return self.breaker.state(now) is State.HALF_OPEN

@@ -149,6 +149,19 @@ def test_what_was_never_measured_is_tried_once() -> None:
     assert Balancer(explore=0.0).pick(0.0, fresh, Random(1)) is not first
 
 
+def test_affinity_does_not_leave_for_milliseconds() -> None:
+    two = [Load("a"), Load("b")]
+    home = preferred(0.0, "s1", two, work=1.0)
+    assert home is not None
+    for load in two:
+        load.score.observe(0.0, 0.004 if load is home else 0.001)
+    assert preferred(0.0, "s1", two, work=1.0) is home
+    assert preferred(0.0, "s1", two, work=1.0, floor=0.002) is not home
+    home.score.observe(0.0, 0.06)
+    assert preferred(0.0, "s1", two, work=1.0) is not home
+    assert preferred(0.0, "s1", two, work=1.0, patience=100.0) is home
+
+
 @given(st.lists(st.sampled_from([f"s{number}" for number in range(8)]), max_size=200))
 def test_affinity_never_loads_one_beyond_its_bound(sessions: list[str]) -> None:
     three = [Load(name) for name in "abc"]

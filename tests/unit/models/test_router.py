@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -240,6 +241,70 @@ def test_a_retry_that_cannot_be_in_time_is_not_made() -> None:
     assert (refused.reason, refused.retry_after) == (Reason.FAILED, 5.0)
 
 
+def test_a_call_that_comes_while_rate_limits_close_all_for_too_long_is_told_at_once() -> None:
+    one = router("a", "b", retry={"attempts": 1})
+    now = warm(one)
+    for number, seconds in enumerate((60.0, 40.0)):
+        attempt = sole(one.submit(now, call(f"last{number}", deadline=now + 20)))
+        one.on_failure(now, attempt.id, Failure.RATE_LIMITED, Limits(retry_after=seconds))
+    [refused] = one.submit(now + 10, call("late", deadline=now + 39))
+    assert isinstance(refused, Refused)
+    assert (refused.reason, refused.retry_after) == (Reason.RATE_LIMITED, pytest.approx(30.0))
+    # Its deadline leaves enough after the first opens, so this one waits for it.
+    assert one.submit(now + 10, call("early", deadline=now + 60)) == []
+    assert one.wake is not None
+    assert one.wake == pytest.approx(now + 40)
+    assert sole(one.poll(one.wake)).call.id == "early"
+
+
+def test_a_call_that_waits_when_the_limit_comes_is_told_then() -> None:
+    one = router("a", concurrency={"kind": "fixed", "initial": 1}, retry={"attempts": 1})
+    now = warm(one)
+    first = sole(one.submit(now, call("first", deadline=now + 30)))
+    assert one.submit(now, call("soon", deadline=now + 20)) == []
+    assert one.submit(now, call("soon as well", tenant="other", deadline=now + 20)) == []
+    assert one.submit(now, call("late", deadline=now + 90)) == []
+    ended = one.on_failure(now + 0.1, first.id, Failure.RATE_LIMITED, Limits(retry_after=60.0))
+    told = {end.call.id: (end.reason, end.retry_after) for end in ended if isinstance(end, Refused)}
+    limited = (Reason.RATE_LIMITED, pytest.approx(60.0))
+    assert told == {"first": (Reason.FAILED, 60.0), "soon": limited, "soon as well": limited}
+
+
+def test_a_call_waits_while_an_attempt_that_ends_may_make_room() -> None:
+    one = router("a", "b", concurrency={"kind": "fixed", "initial": 1}, retry={"attempts": 1})
+    now = warm(one)
+    first, second = (sole(one.submit(now, call(name, deadline=now + 30))) for name in ("first", "second"))
+    one.on_failure(now, first.id, Failure.RATE_LIMITED, Limits(retry_after=60.0))
+    assert one.submit(now, call("third", deadline=now + 20)) == []
+    one.on_first_token(now + 1, second.id)
+    assert sole(one.on_end(now + 2, second.id, Usage(100, 40))).call.id == "third"
+
+
+@pytest.mark.parametrize("used", [20, 150])
+def test_tokens_that_an_attempt_may_give_back_close_nothing(used: int) -> None:
+    one = Router([UpstreamSpec(name="a", tokens_per_minute=200)], Policies(), Random(1))
+    first = sole(one.submit(0.0, call("first")))
+    assert one.submit(0.0, call("second", deadline=10.0)) == []
+    ended = one.on_end(1.0, first.id, Usage(used, 0))
+    if used == 20:
+        assert sole(ended).call.id == "second"
+    else:
+        assert [end.reason for end in ended if isinstance(end, Refused)] == [Reason.RATE_LIMITED]
+
+
+@pytest.mark.parametrize("repeatable", [True, False])
+def test_a_call_that_only_an_ejected_upstream_could_take_is_told_when_its_probe_is_far(repeatable: bool) -> None:
+    one = router("a", "b", breaker={"consecutive": 1, "first": 20, "jitter": 0}, retry={"attempts": 1})
+    only_b: dict[str, Any] = {"without": frozenset({"a"}), "repeatable": repeatable}
+    first = sole(one.submit(0.0, call("first", **only_b)))
+    one.on_failure(0.0, first.id, Failure.SERVER_ERROR)
+    [refused] = one.submit(5.0, call("second", deadline=15.0, **only_b))
+    assert isinstance(refused, Refused)
+    assert (refused.reason, refused.retry_after) == (Reason.EJECTED, pytest.approx(15.0))
+    assert one.submit(5.0, call("third", deadline=30.0, **only_b)) == []
+    assert sole(one.poll(20.0)).call.id == "third"
+
+
 def test_a_stream_that_breaks_is_told_as_broken_and_never_tried_again() -> None:
     one = router("a", "b")
     now = warm(one)
@@ -283,6 +348,28 @@ def test_sessions_stay_where_they_are_while_it_is_well() -> None:
         one.on_end(now + 1.4, attempt.id, Usage(100, 40))
         now += 2.0
     assert len(set(homes.values())) > 1
+
+
+@pytest.mark.parametrize(("floor", "homes"), [("50ms", 1), (0, 2)])
+def test_a_session_does_not_move_for_milliseconds(floor: object, homes: int) -> None:
+    one = router("a", "b", balancer={"explore": 0.0}, affinity={"floor": floor})
+    first = sole(one.submit(0.0, call("first", session="s1")))
+    one.on_end(0.02, first.id, Usage(100, 40))
+    home = first.upstream
+    seen = {home}
+    for number in range(40):
+        now = 1.0 + number
+        attempt = sole(one.submit(now, call(f"s{number}", deadline=now + 30, session="s1")))
+        one.on_end(now + 0.02, attempt.id, Usage(100, 40))
+        seen.add(attempt.upstream)
+        other = sole(one.submit(now + 0.5, call(f"o{number}", deadline=now + 30, without=frozenset({home}))))
+        one.on_end(now + 0.502, other.id, Usage(100, 40))
+    assert len(seen) == homes
+
+
+def test_affinity_takes_no_negative_floor() -> None:
+    with pytest.raises(ValueError, match="greater than or equal to 0"):
+        router("a", affinity={"floor": -0.1})
 
 
 def test_critical_calls_find_room_while_others_wait() -> None:

@@ -42,11 +42,13 @@ def complaint(error: ModelRefused) -> Complaint:
     """
     if error.reason == Reason.DEADLINE or (error.reason == Reason.FAILED and error.failure == Failure.TIMEOUT):
         return Complaint(504, error.message, kind="server_error", code="timeout", retry_after=error.retry_after)
-    if error.reason in (Reason.SHED, Reason.QUEUE_FULL) or error.failure == Failure.OVERLOADED:
+    if error.reason == Reason.RATE_LIMITED:
+        return _limited(error)
+    if error.reason in (Reason.SHED, Reason.QUEUE_FULL, Reason.EJECTED) or error.failure == Failure.OVERLOADED:
         wait = 1.0 if error.retry_after is None else error.retry_after
         return Complaint(503, error.message, kind="server_error", code="overloaded", retry_after=wait)
     if error.failure == Failure.RATE_LIMITED:
-        return Complaint(429, error.message, kind="requests", code="rate_limit_exceeded", retry_after=error.retry_after)
+        return _limited(error)
     if error.failure == Failure.QUOTA or error.reason == Reason.OVER_BUDGET:
         quota = "insufficient_quota"
         return Complaint(429, error.message, kind=quota, code=quota, retry_after=error.retry_after, retry=False)
@@ -96,6 +98,10 @@ def spoken(request: Request) -> Dialect:
     """Whose client it is, where the path does not say: Anthropic's names a version with every request."""
     anthropic = request.path.startswith(b"/v1/messages") or request.header(b"anthropic-version") is not None
     return Dialect.MESSAGES if anthropic else Dialect.CHAT
+
+
+def _limited(error: ModelRefused) -> Complaint:
+    return Complaint(429, error.message, kind="requests", code="rate_limit_exceeded", retry_after=error.retry_after)
 
 
 def broken(error: StreamBroken) -> Complaint:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
@@ -11,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.core.clock import SystemClock
 from headrace.models.call import Usage
+from headrace.models.dialects import sse
 from headrace.models.dialects.chat_as_messages import ChatOfMessages
 from headrace.models.dialects.messages_as_chat import MessagesOfChat
 from headrace.models.dialects.render import render_stream
@@ -185,12 +186,43 @@ def test_large_events_are_cut_as_small_ones_are(pieces: list[bytes]) -> None:
         assert (events, by_piece.rest) == (whole, at_once.rest)
 
 
-def test_an_event_of_megabytes_costs_no_more_than_its_bytes() -> None:
+class Counted(bytes):
+    """A piece of a stream that tells `work` how many bytes are handled when it is put together with others."""
+
+    work = 0
+
+    def __radd__(self, before: bytes) -> Counted:
+        Counted.work += len(before) + len(self)
+        return Counted(bytes(before) + bytes(self))
+
+
+class Searched:
+    """A pattern that counts the bytes in which it is looked for."""
+
+    def __init__(self, pattern: re.Pattern[bytes]) -> None:
+        self.pattern = pattern
+        self.work = 0
+
+    def search(self, data: bytes) -> re.Match[bytes] | None:
+        self.work += len(data)
+        return self.pattern.search(data)
+
+    def finditer(self, data: bytes) -> Iterator[re.Match[bytes]]:
+        self.work += len(data)
+        return self.pattern.finditer(data)
+
+
+@pytest.mark.parametrize("byte", [b"x", b"\r"])
+def test_an_event_of_megabytes_costs_no_more_than_its_bytes(monkeypatch: pytest.MonkeyPatch, byte: bytes) -> None:
     """A picture in one event; its pieces are looked at once each, not all of them with every new one."""
-    reader = ChatReader(keep_usage=True)
-    clock = SystemClock()
-    began = clock.monotonic()
-    for _ in range(250):
-        reader.feed(b"x" * 65_536)
+    searched = Searched(sse._END)  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(sse, "_END", searched)
+    monkeypatch.setattr(Counted, "work", 0)
+    reader, pieces, size = ChatReader(keep_usage=True), 250, 65_536
+    for _ in range(pieces):
+        reader.feed(Counted(byte + b"x" * (size - 1)))
     assert reader.failed is None
-    assert clock.monotonic() - began < 5.0  # it was 30 s on a busy machine, and takes a tenth of one
+    whole = pieces * size
+    # Each piece once, and the first ones, up to where an event counts as large, a few times more.
+    assert whole / 2 < Counted.work < 1.5 * whole
+    assert whole / 2 < searched.work < 1.5 * whole
