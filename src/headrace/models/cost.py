@@ -70,7 +70,7 @@ class Price(BaseModel):
 
         >>> price = Price(input=Decimal(0), output=Decimal(1_000_000), most_output=4000)
         >>> call = Call("1", 10, 50, 0.0)
-        >>> from dataclasses import replace
+        >>> from msgspec.structs import replace
         >>> price.most(replace(call, most_output=300)), price.most(call)
         (Decimal('300.0000000000'), Decimal('4000.0000000000'))
         """

@@ -17,10 +17,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+
+from msgspec import Struct
 
 from headrace.core.clock import SECOND, instant
 
@@ -39,8 +40,7 @@ _LONGEST = 31 * 86400.0
 """A wait longer than a month is a mistake of somebody's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """One limit: how much there is in all, how much is left, and in how many seconds it is full again.
 
     A value that was not said is None.
@@ -51,8 +51,7 @@ class Window:
     reset: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """All that one response said.
 
     Attributes

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+
+from msgspec import Struct
 
 from headrace.core.clock import SECOND
 from headrace.core.errors import DeclarationError
@@ -16,15 +17,13 @@ _ZERO = Decimal(0)
 PERIODS = ("day", "month", "total")
 
 
-@dataclass(slots=True)
-class Holds(Hold):
+class Holds(Hold, frozen=True):
     """Money that is set aside in each of the three periods."""
 
     parts: tuple[Hold, ...] = ()
 
 
-@dataclass(slots=True)
-class Spent:
+class Spent(Struct, frozen=True):
     """What one key has spent: absolute amounts, with the numbers of the day and the month that they belong to."""
 
     key: str

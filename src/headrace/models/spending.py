@@ -12,20 +12,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from msgspec import Struct
+
 _ZERO = Decimal(0)
 _DAY = 86_400.0
 
 
-@dataclass(slots=True)
-class _Account:
+class _Account(Struct):
     period: int
     spent: Decimal = _ZERO
     reserved: Decimal = _ZERO
 
 
-@dataclass(slots=True)
-class Hold:
-    """Money that is set aside for one attempt. Not frozen: each call makes several, and a frozen one takes longer."""
+class Hold(Struct, frozen=True):
+    """Money that is set aside for one attempt."""
 
     key: str
     amount: Decimal

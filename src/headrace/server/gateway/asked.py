@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from headrace.models.request import Dialect
 from headrace.server.gateway.complaint import Complaint
@@ -59,7 +58,7 @@ _ABSENT = Raw(b"null")
 """A member that is not there is as one that is null. (msgspec takes `Raw | None` for null only.)"""
 
 
-class _Body(msgspec.Struct):
+class _Body(Struct):
     """What all dialects have."""
 
     model: str
@@ -69,7 +68,7 @@ class _Body(msgspec.Struct):
     headrace: Raw = _ABSENT
 
 
-class _Tool(msgspec.Struct):
+class _Tool(Struct):
     type: str | None = None
 
 
@@ -94,7 +93,7 @@ class _Embeddings(_Body, kw_only=True):
     input: Raw
 
 
-class _Metadata(msgspec.Struct):
+class _Metadata(Struct):
     user_id: str | None = None
 
 
@@ -120,8 +119,7 @@ _MANY = 128
 _MOST_TOKENS = 100_000_000
 
 
-@dataclass(slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What one body asks for.
 
     Attributes
