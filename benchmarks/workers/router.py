@@ -81,10 +81,12 @@ def pure(calls: int) -> float:
 class Instant:
     """A carrier that has its answers at hand."""
 
+    takes: frozenset[tuple[Dialect, bool]] = frozenset()
+
     def refuses(self, request: ModelRequest) -> str:
         return ""
 
-    async def begin(self, request: ModelRequest) -> Whole:
+    async def begin(self, request: ModelRequest, until: float) -> Whole:
         return Whole(b"{}", usage=USAGE, limits=LIMITS)
 
     async def aclose(self) -> None:

@@ -27,7 +27,7 @@ from headrace.models.delivery import Delivery
 from headrace.models.estimate import Tokens, prompt_bytes
 from headrace.models.failure import Failure
 from headrace.models.provider import Carrier, Failed, Incoming
-from headrace.models.request import ModelRequest, Terms
+from headrace.models.request import Dialect, ModelRequest, Terms
 from headrace.models.router import Router
 
 _LOG = logging.getLogger(__name__)
@@ -134,6 +134,7 @@ class RoutedModel:
         self.router = router
         self.tokens = Tokens()
         self._carriers = dict(carriers)
+        self._takes = frozenset[tuple[Dialect, bool]].intersection(*(one.takes for one in carriers.values()))
         self._models = {one.spec.name: one.spec.model for one in router.selection.upstreams}
         self._clock = clock
         self._deadline = deadline
@@ -224,7 +225,9 @@ class RoutedModel:
 
     def _call(self, now: float, request: ModelRequest, terms: Terms, size: int) -> Call:
         """The request as the policies see it."""
-        refused = [(name, why) for name, one in self._carriers.items() if (why := one.refuses(request))]
+        refused: list[tuple[str, str]] = []
+        if (request.dialect, request.stream) not in self._takes:
+            refused = [(name, why) for name, one in self._carriers.items() if (why := one.refuses(request))]
         if len(refused) == len(self._carriers):
             raise ModelRefused(
                 f"no upstream of {self.name!r} takes this request: {'; '.join(why for _, why in refused)}",

@@ -102,6 +102,11 @@ class HttpCarrier:
         self._origin = origin
         self._headers = tuple(headers)
         self._routes = dict(routes)
+        plain = [(dialect, route) for dialect, route in routes.items() if route.refuses is None]
+        self.takes = frozenset(
+            [(dialect, False) for dialect, _ in plain]
+            + [(dialect, True) for dialect, route in plain if route.reader is not None]
+        )
         self._secrets = [
             value.removeprefix(b"Bearer ") for name, value in headers if name not in _PLAIN and len(value) >= _SECRET
         ]

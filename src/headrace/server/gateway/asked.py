@@ -67,6 +67,10 @@ class _Body(Struct):
     prompt_cache_key: str | None = None
     headrace: Raw = _ABSENT
 
+    def session(self) -> str:
+        """What its calls have in common; empty: nothing."""
+        return self.prompt_cache_key or self.user or ""
+
 
 class _Tool(Struct):
     type: str | None = None
@@ -80,6 +84,20 @@ class _Chat(_Body, kw_only=True):
     store: bool | None = None
     tools: list[_Tool] | None = None
 
+    def output(self) -> int | None:
+        _listed(self.messages)
+        many = 1 if self.n is None else self.n
+        if not 1 <= many <= _MANY:
+            raise Complaint(400, f"n: {many} is not between 1 and {_MANY}", code="invalid_value", param="n")
+        if self.max_completion_tokens is not None:
+            most = _bounded("max_completion_tokens", self.max_completion_tokens)
+        else:
+            most = _bounded("max_tokens", self.max_tokens)
+        return None if most is None else most * many
+
+    def repeatable(self) -> bool:
+        return not self.store and (self.tools is None or _harmless(self.tools))
+
 
 class _Responses(_Body, kw_only=True):
     input: Raw = _ABSENT
@@ -88,9 +106,23 @@ class _Responses(_Body, kw_only=True):
     background: bool | None = None
     tools: list[_Tool] | None = None
 
+    def output(self) -> int | None:
+        if begin(self.input) not in (b'"', b"[", b"n"):
+            raise Complaint(400, "input: expected text or a list", code="invalid_type", param="input")
+        return _bounded("max_output_tokens", self.max_output_tokens)
+
+    def repeatable(self) -> bool:
+        return self.store is False and not self.background and (self.tools is None or _harmless(self.tools))
+
 
 class _Embeddings(_Body, kw_only=True):
     input: Raw
+
+    def output(self) -> int | None:
+        return 0
+
+    def repeatable(self) -> bool:
+        return True
 
 
 class _Metadata(Struct):
@@ -103,6 +135,16 @@ class _Messages(_Body, kw_only=True):
     metadata: _Metadata | None = None
     tools: list[_Tool] | None = None
     mcp_servers: Raw = _ABSENT
+
+    def output(self) -> int | None:
+        _listed(self.messages)
+        return _bounded("max_tokens", self.max_tokens)
+
+    def session(self) -> str:
+        return (self.metadata.user_id if self.metadata is not None else None) or super().session()
+
+    def repeatable(self) -> bool:
+        return begin(self.mcp_servers) == b"n" and (self.tools is None or _harmless(self.tools))
 
 
 _Known = _Chat | _Responses | _Embeddings | _Messages
@@ -163,14 +205,12 @@ def read(dialect: Dialect, body: bytes) -> Asked:
         raise _wrong(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Complaint(400, f"the body is not JSON: {error}", code="invalid_json") from None
-    if not isinstance(found, _Embeddings):
-        _listed(found)
     return Asked(
         model=found.model,
         stream=bool(found.stream),
-        output=_output(found),
-        session=_session(found),
-        repeatable=_repeatable(found),
+        output=found.output(),
+        session=found.session(),
+        repeatable=found.repeatable(),
         extra=None if found.headrace is _ABSENT else bytes(found.headrace),
     )
 
@@ -190,27 +230,9 @@ def _wrong(text: str) -> Complaint:
     return Complaint(400, message, code="missing_field" if missing else "invalid_type", param=path or None)
 
 
-def _listed(found: _Chat | _Responses | _Messages) -> None:
-    if isinstance(found, _Responses):
-        if begin(found.input) not in (b'"', b"[", b"n"):
-            raise Complaint(400, "input: expected text or a list", code="invalid_type", param="input")
-    elif begin(found.messages) != b"[":
+def _listed(messages: Raw) -> None:
+    if begin(messages) != b"[":
         raise Complaint(400, "messages: expected a list of messages", code="invalid_type", param="messages")
-
-
-def _output(found: _Known) -> int | None:
-    if isinstance(found, _Embeddings):
-        return 0
-    if isinstance(found, _Responses):
-        return _bounded("max_output_tokens", found.max_output_tokens)
-    if isinstance(found, _Messages):
-        return _bounded("max_tokens", found.max_tokens)
-    many = 1 if found.n is None else found.n
-    if not 1 <= many <= _MANY:
-        raise Complaint(400, f"n: {many} is not between 1 and {_MANY}", code="invalid_value", param="n")
-    name = "max_tokens" if found.max_completion_tokens is None else "max_completion_tokens"
-    most = _bounded(name, found.max_tokens if found.max_completion_tokens is None else found.max_completion_tokens)
-    return None if most is None else most * many
 
 
 def _bounded(name: str, value: int | None) -> int | None:
@@ -219,19 +241,5 @@ def _bounded(name: str, value: int | None) -> int | None:
     return value
 
 
-def _session(found: _Known) -> str:
-    if isinstance(found, _Messages) and found.metadata is not None and found.metadata.user_id:
-        return found.metadata.user_id
-    return found.prompt_cache_key or found.user or ""
-
-
-def _repeatable(found: _Known) -> bool:
-    if isinstance(found, _Embeddings):
-        return True
-    if found.tools is not None and any(tool.type not in _HARMLESS for tool in found.tools):
-        return False
-    if isinstance(found, _Responses):
-        return found.store is False and not found.background
-    if isinstance(found, _Messages):
-        return begin(found.mcp_servers) == b"n"
-    return not found.store
+def _harmless(tools: list[_Tool]) -> bool:
+    return all(tool.type in _HARMLESS for tool in tools)
