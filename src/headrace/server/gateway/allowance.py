@@ -12,6 +12,7 @@ from headrace.server.gateway.complaint import Complaint
 from headrace.server.gateway.keys import VirtualKey
 
 _NOTHING = Usage(0, 0)
+_NO_MONEY = Decimal(0)
 _WORDS = {"day": "a day", "month": "a month", "total": "in all"}
 
 
@@ -69,7 +70,7 @@ class Allowances:
             429: it is over one of its limits, or has no money left.
         """
         account = self._account(key)
-        short = self._budgets.short(wall, key.id, Decimal(0)) if key.budget.limits else None
+        short = self._budgets.short(wall, key.id, _NO_MONEY) if key.budget.limits else None
         if short is not None:
             raise no_money(key, *short)
         held = account.take(now, tokens)
