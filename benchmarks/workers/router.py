@@ -81,6 +81,8 @@ def pure(calls: int) -> float:
 class Instant:
     """A carrier that has its answers at hand."""
 
+    takes: frozenset[tuple[Dialect, bool]] = frozenset()
+
     def refuses(self, request: ModelRequest) -> str:
         return ""
 

@@ -145,7 +145,8 @@ class Admission:
         for priority in _ORDER:
             if priority is call.priority:
                 break
-            self._clear(now, priority, None)
+            if self._rounds[priority]:
+                self._clear(now, priority, None)
         lanes, lane, tokens = self._rounds[call.priority], self._lane(call), call.tokens
         if not lane.in_round:
             lane.in_round, lane.credit = True, 0.0

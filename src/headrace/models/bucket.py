@@ -43,15 +43,20 @@ class Bucket:
         if now > self._at:
             came = (now - self._at) * self.rate if self._at > -math.inf else 0.0
             self._at = now
-            self._add(came)
-        elif self.stored > self.capacity:
+            if self.owed > 0:
+                self._add(came)
+                return self.stored
+            self.stored += came
+        if self.stored > self.capacity:
             self.stored = self.capacity
         return self.stored
 
     def take(self, now: float, amount: float) -> bool:
         """Spend `amount`, all or nothing."""
-        if self.owed > 0 or self.level(now) < amount:
+        if self.owed > 0:
             self.level(now)
+            return False
+        if self.level(now) < amount:
             return False
         self.stored -= amount
         return True
@@ -64,8 +69,11 @@ class Bucket:
     def charge(self, now: float, amount: float) -> None:
         """Spend `amount` that was already used elsewhere; what is not there is owed."""
         level = self.level(now)
-        self.stored = max(level - amount, 0.0)
-        self.owed += max(amount - level, 0.0)
+        if amount <= level:
+            self.stored = level - amount
+        else:
+            self.stored = 0.0
+            self.owed += amount - level
 
     def give(self, now: float, amount: float) -> None:
         """Put back what was taken and not used; debts first."""

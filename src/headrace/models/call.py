@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 PROMPT_TOKENS = 2000.0
 """Prompt tokens that take about as long as the fixed part of a first token (0.3 s at 7,000 tokens/s of prefill)."""
@@ -19,9 +20,8 @@ class Priority(enum.IntEnum):
     SHEDDABLE = 2
 
 
-@dataclass(slots=True)
-class Call:
-    """One request to a model. A value, though not frozen: a frozen one takes three times as long to make.
+class Call(Struct):
+    """One request to a model.
 
     Attributes
     ----------
@@ -53,6 +53,7 @@ class Call:
         to set aside, while all else goes by what is usual.
     kind
         What calls have in common that take about as long: the size of their prompts, and whether they are streams.
+        Never given: it follows from these.
     """
 
     id: str
@@ -68,24 +69,15 @@ class Call:
     without: frozenset[str] = frozenset()
     most_prompt: int = 0
     most_output: int = 0
-    kind: tuple[int, bool] = field(init=False, repr=False, compare=False)
+    kind: tuple[int, bool] = (0, True)
 
     def __post_init__(self) -> None:
-        self.kind = (self.size, self.stream)
+        self.kind = (size_of(self.prompt_tokens), self.stream)
 
     @property
     def tokens(self) -> int:
         """All tokens that it may take."""
         return self.prompt_tokens + self.output_tokens
-
-    @property
-    def size(self) -> int:
-        """The bucket of its prompt's size: 0 below 1,000 tokens, then one per factor of four.
-
-        >>> [Call("", n, 0, 0.0).size for n in (0, 999, 1000, 4000, 50_000)]
-        [0, 0, 1, 2, 3]
-        """
-        return ((self.prompt_tokens // 1000).bit_length() + 1) // 2
 
     @property
     def first_work(self) -> float:
@@ -111,8 +103,16 @@ class Call:
         return self.first_work if self.stream else self.first_work + self.rest_work
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+def size_of(prompt_tokens: int) -> int:
+    """The bucket of a prompt's size: 0 below 1,000 tokens, then one per factor of four.
+
+    >>> [size_of(n) for n in (0, 999, 1000, 4000, 50_000)]
+    [0, 0, 1, 2, 3]
+    """
+    return ((prompt_tokens // 1000).bit_length() + 1) // 2
+
+
+class Usage(Struct, frozen=True):
     """What an answer took, as the upstream counts it.
 
     Attributes

@@ -28,6 +28,7 @@ from headrace.models.call import Call, Usage
 
 _DIGITS = 10
 """Digits after the point of a cost: a price of 0.01 per million has a token of 0.00000001."""
+_UNIT = Decimal(1).scaleb(-_DIGITS)
 _PER_MILLION = 10**_DIGITS // 1_000_000
 """What a price of 1 per million makes of a token, in units of the last digit."""
 
@@ -55,13 +56,7 @@ class Price(BaseModel):
         >>> Price(input=Decimal("2.50"), output=Decimal("10")).of(Usage(prompt_tokens=1000, output_tokens=200))
         Decimal('0.0045000000')
         """
-        fresh, cached, output, scale = self._units
-        total = (
-            fresh * (usage.prompt_tokens - usage.cached_tokens)
-            + cached * usage.cached_tokens
-            + output * usage.output_tokens
-        )
-        return Decimal(-(-total // scale)).scaleb(-_DIGITS)
+        return self._sum(usage.prompt_tokens - usage.cached_tokens, usage.cached_tokens, usage.output_tokens)
 
     def most(self, call: Call) -> Decimal:
         """The most that a call can cost: nothing cached, the longest prompt and the longest answer that it can have.
@@ -70,12 +65,18 @@ class Price(BaseModel):
 
         >>> price = Price(input=Decimal(0), output=Decimal(1_000_000), most_output=4000)
         >>> call = Call("1", 10, 50, 0.0)
-        >>> from dataclasses import replace
+        >>> from msgspec.structs import replace
         >>> price.most(replace(call, most_output=300)), price.most(call)
         (Decimal('300.0000000000'), Decimal('4000.0000000000'))
         """
         output = call.most_output or self.most_output or 0
-        return self.of(Usage(max(call.prompt_tokens, call.most_prompt), max(call.output_tokens, output)))
+        return self._sum(max(call.prompt_tokens, call.most_prompt), 0, max(call.output_tokens, output))
+
+    def _sum(self, fresh: int, cached: int, output: int) -> Decimal:
+        """The price of so many tokens of each kind."""
+        of_fresh, of_cached, of_output, scale = self._units
+        total = of_fresh * fresh + of_cached * cached + of_output * output
+        return Decimal(-(-total // scale)) * _UNIT
 
     @cached_property
     def _units(self) -> tuple[int, int, int, int]:

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
+from msgspec import Struct
 from pydantic import ConfigDict
 
 from headrace.models.bounds import STRICT, Seconds
@@ -52,8 +53,7 @@ def remaining_header(milliseconds: str | None, grpc: str | None = None) -> float
     return left
 
 
-@dataclass(slots=True)
-class AttemptClock:
+class AttemptClock(Struct, frozen=True):
     """Until when each stage of one attempt may take (instants, seconds).
 
     Attributes

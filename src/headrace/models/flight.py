@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from decimal import Decimal
+
+from msgspec import Struct
 
 from headrace.models.action import Attempt
 from headrace.models.budget import Extra
@@ -16,8 +17,7 @@ from headrace.models.upstream import Lease, Upstream
 _NOBODY: frozenset[str] = frozenset()
 
 
-@dataclass(slots=True)
-class Running:
+class Running(Struct):
     """An attempt under way.
 
     Attributes
@@ -81,8 +81,7 @@ class Running:
         return now >= clock.end or (now >= self.idle_by if self.begun else now >= clock.first_token)
 
 
-@dataclass(slots=True)
-class Flight:
+class Flight(Struct):
     """All that is known of one call.
 
     Attributes
@@ -106,7 +105,7 @@ class Flight:
     """
 
     call: Call
-    running: dict[int, Running] = field(default_factory=dict[int, Running])
+    running: dict[int, Running] = {}
     winner: Running | None = None
     tried: frozenset[str] = _NOBODY
     barred: frozenset[str] = _NOBODY

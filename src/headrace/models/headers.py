@@ -16,31 +16,34 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
+from msgspec import Struct
+
 from headrace.core.clock import SECOND, instant
 
-_UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_UNITS = {b"ms": 1e-3, b"s": 1.0, b"m": 60.0, b"h": 3600.0, b"d": 86400.0}
+_PART = re.compile(rb"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_NUMBER = re.compile(rb"\d+(?:\.\d+)?")
 _KINDS = ("requests", "tokens", "input-tokens", "output-tokens")
-_RESET = 2
-_PLACES = {
-    name: (kind, part)
-    for kind in _KINDS
-    for part, word in enumerate(("limit", "remaining", "reset"))
+_PARTS = ("limit", "remaining", "reset")
+_WAITS = ("retry-after-ms", "retry-after")
+HEADERS: dict[str, int] = {
+    name: place
+    for place, (kind, word) in enumerate((kind, word) for kind in _KINDS for word in _PARTS)
     for name in (f"x-ratelimit-{word}-{kind}", f"anthropic-ratelimit-{kind}-{word}")
-}
+} | {name: len(_KINDS) * len(_PARTS) + place for place, name in enumerate(_WAITS)}
+"""Names of headers that tell limits, with the places of their values in what `limits_of` takes."""
+PLACES = len(_KINDS) * len(_PARTS) + len(_WAITS)
+"""How many such places there are."""
 _LONGEST = 31 * 86400.0
 """A wait longer than a month is a mistake of somebody's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """One limit: how much there is in all, how much is left, and in how many seconds it is full again.
 
     A value that was not said is None.
@@ -51,8 +54,7 @@ class Window:
     reset: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """All that one response said.
 
     Attributes
@@ -93,64 +95,70 @@ def read_limits(headers: Mapping[str, str], now: int) -> Limits:
     >>> read_limits({"anthropic-ratelimit-tokens-reset": "1970-01-01T00:00:30Z"}, now=10_000_000).tokens
     Window(limit=None, remaining=None, reset=20.0)
     """
-    said: dict[str, list[float | None]] = {}
-    waits = False
+    said: list[bytes | None] = [None] * PLACES
     for name, value in headers.items():
-        place = _PLACES.get(name)
+        place = HEADERS.get(name)
         if place is not None:
-            kind, part = place
-            window = said.get(kind)
-            if window is None:
-                window = said[kind] = [None, None, None]
-            window[part] = _reset(value.strip(), now) if part == _RESET else _number(value.strip())
-        elif name.startswith("retry-after"):
-            waits = True
-    if not said and not waits:
-        return NOTHING
+            said[place] = value.encode(errors="replace")
+    return limits_of(said, now)
+
+
+def limits_of(said: Sequence[bytes | None], now: int) -> Limits:
+    """The same of values that are in their places already (`HEADERS`); None where a header did not come."""
+    milliseconds, retry = said[-2:]
     return Limits(
-        *(Window(*said[kind]) if kind in said else None for kind in _KINDS),
-        retry_after=_retry_after(headers, now) if waits else None,
+        _window(said[0], said[1], said[2], now),
+        _window(said[3], said[4], said[5], now),
+        _window(said[6], said[7], said[8], now),
+        _window(said[9], said[10], said[11], now),
+        None if milliseconds is None and retry is None else _retry_after(milliseconds, retry, now),
     )
 
 
-# These headers come with every answer, and most of their values come again.
+def _window(limit: bytes | None, remaining: bytes | None, reset: bytes | None, now: int) -> Window | None:
+    if limit is None and remaining is None and reset is None:
+        return None
+    return Window(_number(limit), _number(remaining), None if reset is None else _reset(reset.strip(), now))
 
 
-@lru_cache(maxsize=4096)
-def _number(text: str | None) -> float | None:
-    return float(text) if text is not None and _NUMBER.fullmatch(text) else None
+def _number(text: bytes | None) -> float | None:
+    if text is None:
+        return None
+    text = text.strip()
+    return float(text) if text.isdigit() or _NUMBER.fullmatch(text) else None
 
 
-def _reset(text: str, now: int) -> float | None:
+def _reset(text: bytes, now: int) -> float | None:
     seconds = _duration(text)
     if seconds is not None:
         return seconds
     try:
-        return _sane((instant(datetime.fromisoformat(text)) - now) / SECOND)
+        return _sane((instant(datetime.fromisoformat(text.decode())) - now) / SECOND)
     except ValueError:
         return None
 
 
+# A reset comes with every answer, and mostly says what the one before said.
 @lru_cache(maxsize=4096)
-def _duration(text: str) -> float | None:
+def _duration(text: bytes) -> float | None:
     if _NUMBER.fullmatch(text):
         return _sane(float(text))
-    parts = _PART.findall(text)
-    if parts and "".join(number + unit for number, unit in parts) == text:
+    parts: list[tuple[bytes, bytes]] = _PART.findall(text)
+    if parts and b"".join(number + unit for number, unit in parts) == text:
         return _sane(sum(float(number) * _UNITS[unit] for number, unit in parts))
     return None
 
 
-def _retry_after(headers: Mapping[str, str], now: int) -> float | None:
-    milliseconds = _number(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return _sane(milliseconds / 1000)
-    text = headers.get("retry-after", "").strip()
+def _retry_after(milliseconds: bytes | None, retry: bytes | None, now: int) -> float | None:
+    short = _number(milliseconds)
+    if short is not None:
+        return _sane(short / 1000)
+    text = b"" if retry is None else retry.strip()
     seconds = _number(text)
     if seconds is not None or not text:
         return _sane(seconds)
     try:
-        at = parsedate_to_datetime(text)
+        at = parsedate_to_datetime(text.decode())
     except ValueError:
         return None
     return _sane((instant(at if at.tzinfo else at.replace(tzinfo=UTC)) - now) / SECOND)

@@ -45,14 +45,14 @@ class Recent:
 
     def quantile(self, now: float, q: float) -> float:
         """The value at or below which a share `q` of them lies; NaN while there is none."""
-        return self._quantile(now, q, self.count(now))
+        found = self.usual(now, q, 0)
+        return math.nan if found is None else found
 
     def usual(self, now: float, q: float, least: int) -> float | None:
         """A quantile of at least so many values; None while there are fewer."""
         count = self.count(now)
-        return None if count < least else self._quantile(now, q, count)
-
-    def _quantile(self, now: float, q: float, count: int) -> float:
+        if count < least:
+            return None
         at, then, value = self._known.get(q, _NEVER)
         # A merge costs tens of microseconds, and every call asks; a fiftieth of a window changes little.
         if now - at > self.window / 50 or count > 1.1 * then or count < then:
@@ -89,26 +89,24 @@ class Latencies:
 
     def first(self, now: float, call: Call, seconds: float) -> None:
         """The first byte came, or was given up on, after so many seconds."""
-        self._recent(self._first, call).add(now, seconds)
+        recent = self._first.get(call.kind) or self._begin(self._first, call)
+        recent.add(now, seconds)
 
     def total(self, now: float, call: Call, seconds: float) -> None:
         """The whole answer took so many seconds."""
-        self._recent(self._total, call).add(now, seconds)
+        recent = self._total.get(call.kind) or self._begin(self._total, call)
+        recent.add(now, seconds)
 
     def first_quantile(self, now: float, call: Call, q: float) -> float | None:
         """A quantile of the time to the first byte of such calls; None while too little is known."""
-        return self._quantile(self._first, now, call, q)
+        recent = self._first.get(call.kind)
+        return None if recent is None else recent.usual(now, q, self.least)
 
     def usual(self, now: float, call: Call) -> float:
         """Seconds that such a call usually takes (the median); 0 while too little is known."""
-        return self._quantile(self._total, now, call, 0.5) or 0.0
+        recent = self._total.get(call.kind)
+        return 0.0 if recent is None else recent.usual(now, 0.5, self.least) or 0.0
 
-    def _recent(self, side: dict[tuple[int, bool], Recent], call: Call) -> Recent:
-        found = side.get(call.kind)
-        if found is None:
-            found = side[call.kind] = Recent(self.window)
-        return found
-
-    def _quantile(self, side: dict[tuple[int, bool], Recent], now: float, call: Call, q: float) -> float | None:
-        recent = side.get(call.kind)
-        return None if recent is None else recent.usual(now, q, self.least)
+    def _begin(self, side: dict[tuple[int, bool], Recent], call: Call) -> Recent:
+        recent = side[call.kind] = Recent(self.window)
+        return recent

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+
+from msgspec import Struct
 
 from headrace.core.clock import SECOND
 from headrace.core.errors import DeclarationError
-from headrace.models.spending import Hold, Monthly, Spending
+from headrace.models.spending import Account, Hold, Monthly, Spending
 
 DAY = 86_400.0
-_ZERO = Decimal(0)
 PERIODS = ("day", "month", "total")
 
 
-@dataclass(slots=True)
-class Holds(Hold):
-    """Money that is set aside in each of the three periods."""
+class Holds(Hold, frozen=True):
+    """Money that is set aside in the accounts of the three periods."""
 
-    parts: tuple[Hold, ...] = ()
+    accounts: tuple[Account, ...] = ()
 
 
-@dataclass(slots=True)
-class Spent:
+class _Purse(Struct, frozen=True):
+    """What one key has until a day ends: its accounts, and those of them that have a limit. Found once, not three times
+    in every call."""
+
+    until: float
+    accounts: tuple[Account, Account, Account]
+    limits: tuple[tuple[Account, Decimal, str], ...]
+
+
+class Spent(Struct, frozen=True):
     """What one key has spent: absolute amounts, with the numbers of the day and the month that they belong to."""
 
     key: str
@@ -91,7 +98,7 @@ class Budgets(Spending):
     ('total', inf)
     """
 
-    __slots__ = ("changed", "lanes")
+    __slots__ = ("_purses", "changed", "lanes")
 
     def __init__(self, changed: Callable[[Spent], None] = _nothing) -> None:
         super().__init__({}, period=DAY)
@@ -101,6 +108,7 @@ class Budgets(Spending):
             "month": Monthly({}),
             "total": Spending({}, period=math.inf),
         }
+        self._purses: dict[str, _Purse] = {}
 
     def limit(self, key: str, limits: Mapping[str, Decimal]) -> None:
         """Set the limits of a key; a period that is not given has none. What was spent stays."""
@@ -109,6 +117,9 @@ class Budgets(Spending):
                 lane.limits[key] = limits[period]
             else:
                 lane.limits.pop(key, None)
+        purse = self._purses.get(key)
+        if purse is not None:
+            self._keep(key, *purse.accounts)
 
     def left(self, now: float, key: str) -> Decimal | None:
         """What the key may still spend now; None: as much as it likes."""
@@ -122,46 +133,59 @@ class Budgets(Spending):
     def short(self, now: float, key: str, most: Decimal) -> tuple[str, float] | None:
         """The period whose limit does not allow `most`, and the seconds until it ends; None when all do."""
         found: tuple[str, float] | None = None
-        for period, lane in self.lanes.items():
-            left = lane.left(now, key)
-            if left is not None and (most > left or left <= 0):
-                found = (period, lane.wait(now))
+        for account, limit, period in self._purse(now, key).limits:
+            left = limit - account.spent - account.reserved
+            if most > left or left <= 0:
+                found = (period, self.lanes[period].wait(now))
         return found
 
     def reserve(self, now: float, key: str, most: Decimal) -> Hold | None:
         """Set `most` aside in every period, or in none."""
         if not key:
             return Hold("", most, 0)
-        parts: list[Hold] = []
-        for lane in self.lanes.values():
-            part = lane.reserve(now, key, most)
-            if part is None:
-                for lane_before, before in zip(self.lanes.values(), parts, strict=False):
-                    lane_before.settle(before, Decimal(0))
+        purse = self._purse(now, key)
+        for account, limit, _ in purse.limits:
+            if most > limit - account.spent - account.reserved and most > 0:
                 return None
-            parts.append(part)
-        return Holds(key, most, parts[0].period, tuple(parts))
+        for account in purse.accounts:
+            account.reserved += most
+        return Holds(key, most, purse.accounts[0].period, purse.accounts)
 
     def settle(self, held: Hold, cost: Decimal) -> None:
         """The attempt ended and cost so much."""
         if not isinstance(held, Holds):
             return
-        key = held.key
-        # The amounts are read at the present periods of the accounts: a hold of before midnight changes no new day.
-        amounts: list[tuple[int, Decimal]] = []
-        for lane, part in zip(self.lanes.values(), held.parts, strict=True):
-            lane.settle(part, cost)
-            amounts.append(lane.amount(key) or (part.period, _ZERO))
+        for account in held.accounts:
+            account.reserved -= held.amount
+            account.spent += cost
         if cost:
-            (day, in_day), (month, in_month), (_, in_total) = amounts
-            self.changed(Spent(key, day, in_day, month, in_month, in_total))
+            # Of the present periods: what was held before midnight changes no new day.
+            day, month, total = self._purses[held.key].accounts
+            self.changed(Spent(held.key, day.period, day.spent, month.period, month.spent, total.spent))
 
     def recall(self, spent: Spent) -> None:
         """What a key had spent before a restart, as it was `changed` to."""
-        self.lanes["day"].restore(spent.key, spent.day, spent.in_day)
-        self.lanes["month"].restore(spent.key, spent.month, spent.in_month)
-        self.lanes["total"].restore(spent.key, 0, spent.in_total)
+        self._keep(
+            spent.key,
+            self.lanes["day"].restore(spent.key, spent.day, spent.in_day),
+            self.lanes["month"].restore(spent.key, spent.month, spent.in_month),
+            self.lanes["total"].restore(spent.key, 0, spent.in_total),
+        )
 
     def wait(self, now: float) -> float:
         """Seconds until the next day begins: the soonest that any budget can grow."""
         return self.lanes["day"].wait(now)
+
+    def _purse(self, now: float, key: str) -> _Purse:
+        purse = self._purses.get(key)
+        if purse is None or now >= purse.until:
+            day, month, total = (lane.account(now, key) for lane in self.lanes.values())
+            return self._keep(key, day, month, total)
+        return purse
+
+    def _keep(self, key: str, day: Account, month: Account, total: Account) -> _Purse:
+        accounts = (day, month, total)
+        lanes = zip(accounts, self.lanes.items(), strict=True)
+        limits = ((account, lane.limits[key], period) for account, (period, lane) in lanes if key in lane.limits)
+        purse = self._purses[key] = _Purse((day.period + 1) * DAY, accounts, tuple(limits))
+        return purse

@@ -26,7 +26,7 @@ from headrace.http1.client import Client
 from headrace.models.call import Usage
 from headrace.models.failure import Failure
 from headrace.models.headers import NOTHING, Limits
-from headrace.models.request import ModelRequest
+from headrace.models.request import Dialect, ModelRequest
 from headrace.models.settings import UpstreamSpec
 
 
@@ -145,7 +145,18 @@ class Whole:
 
 
 class Carrier(Protocol):
-    """An upstream that is ready: makes attempts."""
+    """An upstream that is ready: makes attempts.
+
+    Attributes
+    ----------
+    takes
+        Kinds of requests, as their dialect and whether they want a stream, that it never refuses, whatever is in them.
+    """
+
+    @property
+    def takes(self) -> frozenset[tuple[Dialect, bool]]:
+        """See above."""
+        ...
 
     def refuses(self, request: ModelRequest) -> str:
         """Why this upstream cannot take such a request at all (its dialect, say); empty when it can."""

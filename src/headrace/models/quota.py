@@ -16,7 +16,8 @@ OpenAI and Anthropic document their headers under "rate limits" (see `headers.py
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from headrace.models.bucket import Bucket
 from headrace.models.call import Usage
@@ -35,8 +36,7 @@ _KINDS = ("requests", "tokens", "input_tokens", "output_tokens")
 _PLACES = range(len(_KINDS))
 
 
-@dataclass(slots=True)
-class Reservation:
+class Reservation(Struct, frozen=True):
     """What one attempt holds of each kind of limit, in the order of the kinds: one request, and its tokens."""
 
     amounts: tuple[float, float, float, float]

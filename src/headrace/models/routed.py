@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from msgspec import Struct
+
 from headrace.core.clock import Clock
 from headrace.core.errors import ModelRefused, StreamBroken
 from headrace.core.events import ModelCalled, NullRecorder, Recorder
@@ -27,47 +29,38 @@ from headrace.models.delivery import Delivery
 from headrace.models.estimate import Tokens, prompt_bytes
 from headrace.models.failure import Failure
 from headrace.models.provider import Carrier, Failed, Incoming
-from headrace.models.request import ModelRequest, Terms
+from headrace.models.request import Dialect, ModelRequest, Terms
 from headrace.models.router import Router
 
 _LOG = logging.getLogger(__name__)
 
 
-class _Ask:
+class _Ask(Struct):
     """One call under way."""
 
-    __slots__ = (
-        "attempts", "began", "call", "delivered", "first", "hedged", "last", "outcome", "queued", "ready", "request",
-        "running", "size", "terms",
-    )  # fmt: skip
-
-    def __init__(self, request: ModelRequest, terms: Terms, call: Call, size: int, began: float) -> None:
-        self.request = request
-        self.size = size
-        self.terms = terms
-        self.call = call
-        self.began = began
-        self.queued: float | None = None
-        self.attempts = 0
-        self.hedged = False
-        self.last: Failed | None = None
-        self.first: Attempt | None = None
-        self.outcome: Delivery | ModelRefused | None = None
-        self.ready: asyncio.Future[None] | None = None
-        self.delivered: Delivery | None = None
-        self.running: dict[int, _Running] = {}
+    request: ModelRequest
+    terms: Terms
+    call: Call
+    size: int
+    began: float
+    queued: float | None = None
+    attempts: int = 0
+    hedged: bool = False
+    last: Failed | None = None
+    first: Attempt | None = None
+    outcome: Delivery | ModelRefused | None = None
+    ready: asyncio.Future[None] | None = None
+    delivered: Delivery | None = None
+    running: dict[int, _Running] = {}
 
 
-class _Running:
+class _Running(Struct):
     """An attempt: what runs until its answer has begun, and then the answer."""
 
-    __slots__ = ("incoming", "inline", "interrupted", "task")
-
-    def __init__(self, task: asyncio.Task[Any] | None, *, inline: bool = False) -> None:
-        self.task = task
-        self.inline = inline
-        self.interrupted = False
-        self.incoming: Incoming | None = None
+    task: asyncio.Task[Any] | None
+    inline: bool = False
+    interrupted: bool = False
+    incoming: Incoming | None = None
 
     def stop(self) -> None:
         """End it at its upstream."""
@@ -134,6 +127,7 @@ class RoutedModel:
         self.router = router
         self.tokens = Tokens()
         self._carriers = dict(carriers)
+        self._takes = frozenset[tuple[Dialect, bool]].intersection(*(one.takes for one in carriers.values()))
         self._models = {one.spec.name: one.spec.model for one in router.selection.upstreams}
         self._clock = clock
         self._deadline = deadline
@@ -183,7 +177,7 @@ class RoutedModel:
         self._act(self.router.submit(now, ask.call))
         try:
             if ask.first is not None:
-                await self._inline(ask, ask.first)
+                await self._attempt(ask, ask.first)
             if ask.outcome is None:
                 ask.ready = asyncio.get_running_loop().create_future()
                 await ask.ready
@@ -193,25 +187,6 @@ class RoutedModel:
         if isinstance(ask.outcome, Delivery):
             return ask.outcome
         raise ask.outcome or ModelRefused(f"the model {self.name!r} gave no answer", reason=Reason.FAILED.value)
-
-    async def _inline(self, ask: _Ask, attempt: Attempt) -> None:
-        """Make the first attempt in the caller's own task.
-
-        When the router stops it (a hedge won), the task is interrupted as `asyncio.timeout` does it: cancelled, and
-        the cancellation taken back where it was ours alone.
-        """
-        running = ask.running[attempt.id]
-        task = running.task = asyncio.current_task()
-        if task is None:  # pragma: no cover - a coroutine runs in a task
-            return
-        cancelling = task.cancelling()
-        try:
-            await self._attempt(ask, attempt)
-        except asyncio.CancelledError:
-            if not running.interrupted or task.uncancel() > cancelling:
-                raise
-        finally:
-            running.task = None
 
     async def aclose(self) -> None:
         """End all calls."""
@@ -224,7 +199,9 @@ class RoutedModel:
 
     def _call(self, now: float, request: ModelRequest, terms: Terms, size: int) -> Call:
         """The request as the policies see it."""
-        refused = [(name, why) for name, one in self._carriers.items() if (why := one.refuses(request))]
+        refused: list[tuple[str, str]] = []
+        if (request.dialect, request.stream) not in self._takes:
+            refused = [(name, why) for name, one in self._carriers.items() if (why := one.refuses(request))]
         if len(refused) == len(self._carriers):
             raise ModelRefused(
                 f"no upstream of {self.name!r} takes this request: {'; '.join(why for _, why in refused)}",
@@ -252,13 +229,26 @@ class RoutedModel:
     # Attempts ------------------------------------------------------------------------------------------------------
 
     async def _attempt(self, ask: _Ask, attempt: Attempt) -> None:
-        """Make an attempt up to where its answer begins."""
+        """Make an attempt up to where its answer begins, in a task of its own or (the first) in the caller's.
+
+        When the router stops it (a hedge won), the task is interrupted as `asyncio.timeout` does it: cancelled, and
+        the cancellation taken back where it was ours alone.
+        """
+        running = ask.running[attempt.id]
+        task = running.task = asyncio.current_task()
+        if task is None:  # pragma: no cover - a coroutine runs in a task
+            return
+        cancelling = task.cancelling()
         clock = attempt.clock
         until = clock.end if ask.request.stream else min(clock.first_token, clock.end)  # its first byte is its last
         try:
             incoming = await self._carriers[attempt.upstream].begin(ask.request, until)
         except Failed as failed:
             self._failed(ask, attempt.id, failed)
+        except asyncio.CancelledError:
+            running.task = None
+            if not running.interrupted or task.uncancel() > cancelling:
+                raise
         # The boundary to kinds of upstreams and to functions of users: a call must not hang because they raise.
         except Exception as error:
             _LOG.exception("an attempt at %s raised", attempt.upstream)

@@ -146,6 +146,7 @@ class Router:
         running = self._running.get(attempt)
         if running is not None and not running.begun:
             self._begin(now, running, actions)
+            self._arm(now, running)
         return self._pump(now, actions)
 
     def on_progress(self, now: float, attempt: int, written: int = 0) -> None:
@@ -306,7 +307,6 @@ class Router:
             for other in [one for one in flight.running.values() if one is not running]:
                 overtaken = other.attempt.started < running.attempt.started
                 self._give_up(now, other, actions, overtaken=overtaken)
-        self._arm(now, running)
         actions.append(Deliver(running.attempt))
 
     # Time ----------------------------------------------------------------------------------------------------------

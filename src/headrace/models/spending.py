@@ -12,20 +12,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from msgspec import Struct
+
 _ZERO = Decimal(0)
 _DAY = 86_400.0
 
 
-@dataclass(slots=True)
-class _Account:
+class Account(Struct):
+    """What one key has spent and set aside in one period."""
+
     period: int
     spent: Decimal = _ZERO
     reserved: Decimal = _ZERO
 
 
-@dataclass(slots=True)
-class Hold:
-    """Money that is set aside for one attempt. Not frozen: each call makes several, and a frozen one takes longer."""
+class Hold(Struct, frozen=True):
+    """Money that is set aside for one attempt."""
 
     key: str
     amount: Decimal
@@ -57,22 +59,22 @@ class Spending:
 
     limits: dict[str, Decimal]
     period: float = 86_400.0
-    _accounts: dict[str, _Account] = field(default_factory=dict[str, _Account], init=False)
+    _accounts: dict[str, Account] = field(default_factory=dict[str, Account], init=False)
 
     def left(self, now: float, key: str) -> Decimal | None:
         """What the key may still spend in this period; None: as much as it likes."""
         if key not in self.limits:
             return None
-        account = self._account(now, key)
+        account = self.account(now, key)
         return max(self.limits[key] - account.spent - account.reserved, _ZERO)
 
     def spent(self, now: float, key: str) -> Decimal:
         """What the key has spent in this period."""
-        return self._account(now, key).spent
+        return self.account(now, key).spent
 
     def reserve(self, now: float, key: str, most: Decimal) -> Hold | None:
         """Set `most` aside; None when that is more than is left."""
-        account = self._account(now, key)
+        account = self.account(now, key)
         limit = self.limits.get(key)
         if limit is not None and most > max(limit - account.spent - account.reserved, _ZERO):
             return None
@@ -98,22 +100,19 @@ class Spending:
         """The number of the period that an instant lies in."""
         return int(now // self.period)
 
-    def amount(self, key: str) -> tuple[int, Decimal] | None:
-        """The number of the last period in which a key was seen, and what it spent in it."""
-        account = self._accounts.get(key)
-        return None if account is None else (account.period, account.spent)
-
-    def restore(self, key: str, period: int, spent: Decimal) -> None:
-        """What a key had spent in a period, as somebody wrote it down before a restart."""
+    def restore(self, key: str, period: int, spent: Decimal) -> Account:
+        """What a key had spent in a period, as somebody wrote it down before a restart; the account that counts now."""
         account = self._accounts.get(key)
         if account is None or account.period < period:
-            self._accounts[key] = _Account(period, spent)
+            account = self._accounts[key] = Account(period, spent)
+        return account
 
-    def _account(self, now: float, key: str) -> _Account:
+    def account(self, now: float, key: str) -> Account:
+        """What a key has in the period that an instant lies in. The one of before is not looked at any more."""
         period = self.which(now)
         account = self._accounts.get(key)
         if account is None or account.period < period:
-            account = self._accounts[key] = _Account(period)
+            account = self._accounts[key] = Account(period)
         return account
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from random import Random
+
+from msgspec import Struct
 
 from headrace.models.balancer import Load
 from headrace.models.breaker import Breaker, State
@@ -22,8 +23,7 @@ _WRITING = 0.1
 at once, while long prompts are read one after the other."""
 
 
-@dataclass(slots=True)
-class Lease:
+class Lease(Struct):
     """What one attempt holds of an upstream until it ends.
 
     Attributes

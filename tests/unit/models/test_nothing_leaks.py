@@ -74,6 +74,8 @@ class Place:
         self.open = 0
         self._clock, self._random = clock, random
 
+    takes: frozenset[tuple[Dialect, bool]] = frozenset()
+
     def refuses(self, request: ModelRequest) -> str:
         return ""
 
@@ -188,6 +190,8 @@ class Slow:
 
     def __init__(self) -> None:
         self.tokens = 2
+
+    takes: frozenset[tuple[Dialect, bool]] = frozenset()
 
     def refuses(self, request: ModelRequest) -> str:
         return ""

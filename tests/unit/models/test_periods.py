@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.models.periods import DAY, Budgets, Spent
+from headrace.models.periods import DAY, PERIODS, Budgets, Spent
+from headrace.models.spending import Monthly, Spending
 
 amounts = st.decimals(min_value=0, max_value=3, places=2)
 steps = st.lists(st.tuples(st.sampled_from(["reserve", "settle"]), amounts, st.floats(0, 3 * DAY)), max_size=40)
@@ -31,6 +33,63 @@ def test_no_order_of_calls_overruns_any_period(steps: list, day: Decimal, total:
     for hold, most in held:
         budgets.settle(hold, most)
     assert budgets.lanes["total"].spent(now, "k") <= total
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["reserve", "settle", "short", "limit"]),
+            amounts,
+            st.floats(0, 20 * DAY),
+            st.dictionaries(st.sampled_from(PERIODS), amounts),
+        ),
+        max_size=40,
+    ),
+    amounts,
+)
+def test_budgets_decide_as_a_spending_for_each_period(steps: list, before: Decimal) -> None:
+    told: list[Spent] = []
+    budgets = Budgets(told.append)
+    apart = {"day": Spending({}, period=DAY), "month": Monthly({}), "total": Spending({}, period=math.inf)}
+    budgets.recall(Spent("k", 0, before, apart["month"].which(0.0), before, before))
+    for one in apart.values():
+        one.restore("k", one.which(0.0), before)
+    held: list = []
+    now = 0.0
+    for what, amount, pause, limits in steps:
+        if what == "limit":
+            budgets.limit("k", limits)
+            for period, one in apart.items():
+                one.limits = {"k": limits[period]} if period in limits else {}
+        elif what == "short":
+            now += pause
+            left = {period: one.left(now, "k") for period, one in apart.items()}
+            tight = [period for period, some in left.items() if some is not None and (amount > some or some <= 0)]
+            found = budgets.short(now, "k", amount)
+            assert (found and found[0]) == (tight[-1] if tight else None)
+        elif what == "reserve":
+            now += pause
+            parts = {period: one.reserve(now, "k", amount) for period, one in apart.items()}
+            hold = budgets.reserve(now, "k", amount)
+            assert (hold is None) == (None in parts.values())
+            if hold is not None:
+                held.append((hold, parts, amount))
+            else:
+                for period, part in parts.items():
+                    if part is not None:
+                        apart[period].settle(part, Decimal(0))
+        elif held:
+            hold, parts, most = held.pop(0)
+            cost = min(most, amount)
+            budgets.settle(hold, cost)
+            for period, part in parts.items():
+                apart[period].settle(part, cost)
+            if cost:
+                assert told[-1].in_day == apart["day"].spent(now, "k")
+                assert told[-1].in_month == apart["month"].spent(now, "k")
+                assert told[-1].in_total == apart["total"].spent(now, "k")
+    for period, one in apart.items():
+        assert budgets.lanes[period].left(now, "k") == one.left(now, "k")
 
 
 def test_refused_in_one_period_takes_from_none() -> None:

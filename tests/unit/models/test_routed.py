@@ -57,6 +57,8 @@ class Place:
         self.cancelled = 0
         self.until = 0.0
 
+    takes: frozenset[tuple[Dialect, bool]] = frozenset()
+
     def refuses(self, request: ModelRequest) -> str:
         return ""
 

@@ -159,6 +159,7 @@ class LocalCarrier:
     def __init__(self, pool: LocalPool, dialect: Dialect) -> None:
         self.pool = pool
         self.dialect = dialect
+        self.takes = frozenset({(dialect, False)})
 
     def refuses(self, request: ModelRequest) -> str:
         """Why it cannot take such a request; empty when it can."""

@@ -18,33 +18,17 @@ from headrace.models.call import Usage
 from headrace.models.dialects.errors import error_of, read_error, write_error
 from headrace.models.dialects.stream import StreamReader
 from headrace.models.failure import Failure, classify
-from headrace.models.headers import NOTHING, Limits, read_limits
+from headrace.models.headers import HEADERS, NOTHING, PLACES, Limits, limits_of
 from headrace.models.provider import Failed, Incoming, Whole
 from headrace.models.request import Dialect, ModelRequest
 
-_LIMITS = (b"x-ratelimit-", b"anthropic-ratelimit-", b"retry-after")
+_TOLD = {name.encode(): place for name, place in HEADERS.items()}
 _PASSED = frozenset(
     {b"content-type", b"x-request-id", b"request-id", b"openai-version", b"openai-processing-ms", b"openai-model"}
 )
 """Headers of an answer that concern whoever asked. Limits and names of accounts are not theirs to see."""
-_MANY = 1024
 
 
-class _Uses(dict[bytes, str | None]):
-    """What a header of an answer is for: its name as text where it tells limits, empty where it is passed on, or None.
-
-    The names of an API come again with each answer, so they are judged once.
-    """
-
-    def __missing__(self, name: bytes) -> str | None:
-        limit = name.decode("latin-1") if name.startswith(_LIMITS) else None
-        use = "" if name in _PASSED else limit
-        if len(self) < _MANY:
-            self[name] = use
-        return use
-
-
-_USES = _Uses()
 _EARLY = 1024 * 1024
 """Bytes that a stream may send before its first content."""
 _PLAIN = frozenset({b"content-type", b"accept", b"anthropic-version", b"openai-organization"})
@@ -118,6 +102,11 @@ class HttpCarrier:
         self._origin = origin
         self._headers = tuple(headers)
         self._routes = dict(routes)
+        plain = [(dialect, route) for dialect, route in routes.items() if route.refuses is None]
+        self.takes = frozenset(
+            [(dialect, False) for dialect, _ in plain]
+            + [(dialect, True) for dialect, route in plain if route.reader is not None]
+        )
         self._secrets = [
             value.removeprefix(b"Bearer ") for name, value in headers if name not in _PLAIN and len(value) >= _SECRET
         ]
@@ -198,16 +187,17 @@ class HttpCarrier:
     def _heads(self, answer: Answer) -> tuple[list[Field], Limits]:
         """The headers that are passed on, and the limits that the others tell."""
         passed: list[Field] = []
-        told: dict[str, str] = {}
+        said: list[bytes | None] = []
         for field in answer.headers:
-            use = _USES[field[0]]
-            if use is None:
-                continue
-            if use:
-                told[use] = field[1].decode("latin-1")
-            else:
+            name, value = field
+            place = _TOLD.get(name)
+            if place is not None:
+                if not said:
+                    said = [None] * PLACES
+                said[place] = value
+            elif name in _PASSED:
                 passed.append(field)
-        return passed, read_limits(told, self._clock.now()) if told else NOTHING
+        return passed, limits_of(said, self._clock.now()) if said else NOTHING
 
 
 class IncomingStream:

@@ -12,6 +12,7 @@ from headrace.server.gateway.complaint import Complaint
 from headrace.server.gateway.keys import VirtualKey
 
 _NOTHING = Usage(0, 0)
+_NO_MONEY = Decimal(0)
 _WORDS = {"day": "a day", "month": "a month", "total": "in all"}
 
 
@@ -21,12 +22,14 @@ _MINUTE = 60.0
 class _Account:
     """The buckets of one key; None where it has no limit."""
 
-    __slots__ = ("key", "requests", "tokens")
+    __slots__ = ("key", "most_requests", "most_tokens", "requests", "tokens")
 
     def __init__(self, key: VirtualKey) -> None:
         self.key = key
         self.requests = None if key.rpm is None else Bucket(key.rpm, key.rpm / _MINUTE)
         self.tokens = None if key.tpm is None else Bucket(key.tpm, key.tpm / _MINUTE)
+        self.most_requests = b"%d" % (key.rpm or 0)
+        self.most_tokens = b"%d" % (key.tpm or 0)
 
     def take(self, now: float, tokens: int) -> float | None:
         """One request and these tokens, all or nothing: the tokens that are taken, None where nothing is.
@@ -67,7 +70,7 @@ class Allowances:
             429: it is over one of its limits, or has no money left.
         """
         account = self._account(key)
-        short = self._budgets.short(wall, key.id, Decimal(0)) if key.budget.limits else None
+        short = self._budgets.short(wall, key.id, _NO_MONEY) if key.budget.limits else None
         if short is not None:
             raise no_money(key, *short)
         held = account.take(now, tokens)
@@ -146,11 +149,14 @@ class Grant:
 
 def _limits(now: float, account: _Account) -> list[Field]:
     fields: list[Field] = []
-    for names, bucket in ((_REQUESTS, account.requests), (_TOKENS, account.tokens)):
+    for names, bucket, most in (
+        (_REQUESTS, account.requests, account.most_requests),
+        (_TOKENS, account.tokens, account.most_tokens),
+    ):
         if bucket is not None:
             limit, level = bucket.capacity, bucket.level(now)
             fields += (
-                (names[0], b"%d" % limit),
+                (names[0], most),
                 (names[1], b"%d" % level),
                 (names[2], b"%dms" % ((limit - level + bucket.owed) / limit * 60_000)),
             )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from headrace.models.request import Dialect
 from headrace.server.gateway.complaint import Complaint
@@ -59,7 +58,7 @@ _ABSENT = Raw(b"null")
 """A member that is not there is as one that is null. (msgspec takes `Raw | None` for null only.)"""
 
 
-class _Body(msgspec.Struct):
+class _Body(Struct):
     """What all dialects have."""
 
     model: str
@@ -68,8 +67,12 @@ class _Body(msgspec.Struct):
     prompt_cache_key: str | None = None
     headrace: Raw = _ABSENT
 
+    def session(self) -> str:
+        """What its calls have in common; empty: nothing."""
+        return self.prompt_cache_key or self.user or ""
 
-class _Tool(msgspec.Struct):
+
+class _Tool(Struct):
     type: str | None = None
 
 
@@ -81,6 +84,20 @@ class _Chat(_Body, kw_only=True):
     store: bool | None = None
     tools: list[_Tool] | None = None
 
+    def output(self) -> int | None:
+        _listed(self.messages)
+        many = 1 if self.n is None else self.n
+        if not 1 <= many <= _MANY:
+            raise Complaint(400, f"n: {many} is not between 1 and {_MANY}", code="invalid_value", param="n")
+        if self.max_completion_tokens is not None:
+            most = _bounded("max_completion_tokens", self.max_completion_tokens)
+        else:
+            most = _bounded("max_tokens", self.max_tokens)
+        return None if most is None else most * many
+
+    def repeatable(self) -> bool:
+        return not self.store and (self.tools is None or _harmless(self.tools))
+
 
 class _Responses(_Body, kw_only=True):
     input: Raw = _ABSENT
@@ -89,12 +106,26 @@ class _Responses(_Body, kw_only=True):
     background: bool | None = None
     tools: list[_Tool] | None = None
 
+    def output(self) -> int | None:
+        if begin(self.input) not in (b'"', b"[", b"n"):
+            raise Complaint(400, "input: expected text or a list", code="invalid_type", param="input")
+        return _bounded("max_output_tokens", self.max_output_tokens)
+
+    def repeatable(self) -> bool:
+        return self.store is False and not self.background and (self.tools is None or _harmless(self.tools))
+
 
 class _Embeddings(_Body, kw_only=True):
     input: Raw
 
+    def output(self) -> int | None:
+        return 0
 
-class _Metadata(msgspec.Struct):
+    def repeatable(self) -> bool:
+        return True
+
+
+class _Metadata(Struct):
     user_id: str | None = None
 
 
@@ -104,6 +135,16 @@ class _Messages(_Body, kw_only=True):
     metadata: _Metadata | None = None
     tools: list[_Tool] | None = None
     mcp_servers: Raw = _ABSENT
+
+    def output(self) -> int | None:
+        _listed(self.messages)
+        return _bounded("max_tokens", self.max_tokens)
+
+    def session(self) -> str:
+        return (self.metadata.user_id if self.metadata is not None else None) or super().session()
+
+    def repeatable(self) -> bool:
+        return begin(self.mcp_servers) == b"n" and (self.tools is None or _harmless(self.tools))
 
 
 _Known = _Chat | _Responses | _Embeddings | _Messages
@@ -120,8 +161,7 @@ _MANY = 128
 _MOST_TOKENS = 100_000_000
 
 
-@dataclass(slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What one body asks for.
 
     Attributes
@@ -166,14 +206,12 @@ def read(dialect: Dialect, body: bytes) -> Asked:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         what = f"the body is not JSON: {error}" if body else "the body is empty: send a JSON object"
         raise Complaint(400, what, code="invalid_json") from None
-    if not isinstance(found, _Embeddings):
-        _listed(found)
     return Asked(
         model=found.model,
         stream=bool(found.stream),
-        output=_output(found),
-        session=_session(found),
-        repeatable=_repeatable(found),
+        output=found.output(),
+        session=found.session(),
+        repeatable=found.repeatable(),
         extra=None if found.headrace is _ABSENT else bytes(found.headrace),
     )
 
@@ -193,27 +231,9 @@ def _wrong(text: str) -> Complaint:
     return Complaint(400, message, code="missing_field" if missing else "invalid_type", param=path or None)
 
 
-def _listed(found: _Chat | _Responses | _Messages) -> None:
-    if isinstance(found, _Responses):
-        if begin(found.input) not in (b'"', b"[", b"n"):
-            raise Complaint(400, "input: expected text or a list", code="invalid_type", param="input")
-    elif begin(found.messages) != b"[":
+def _listed(messages: Raw) -> None:
+    if begin(messages) != b"[":
         raise Complaint(400, "messages: expected a list of messages", code="invalid_type", param="messages")
-
-
-def _output(found: _Known) -> int | None:
-    if isinstance(found, _Embeddings):
-        return 0
-    if isinstance(found, _Responses):
-        return _bounded("max_output_tokens", found.max_output_tokens)
-    if isinstance(found, _Messages):
-        return _bounded("max_tokens", found.max_tokens)
-    many = 1 if found.n is None else found.n
-    if not 1 <= many <= _MANY:
-        raise Complaint(400, f"n: {many} is not between 1 and {_MANY}", code="invalid_value", param="n")
-    name = "max_tokens" if found.max_completion_tokens is None else "max_completion_tokens"
-    most = _bounded(name, found.max_tokens if found.max_completion_tokens is None else found.max_completion_tokens)
-    return None if most is None else most * many
 
 
 def _bounded(name: str, value: int | None) -> int | None:
@@ -222,19 +242,5 @@ def _bounded(name: str, value: int | None) -> int | None:
     return value
 
 
-def _session(found: _Known) -> str:
-    if isinstance(found, _Messages) and found.metadata is not None and found.metadata.user_id:
-        return found.metadata.user_id
-    return found.prompt_cache_key or found.user or ""
-
-
-def _repeatable(found: _Known) -> bool:
-    if isinstance(found, _Embeddings):
-        return True
-    if found.tools is not None and any(tool.type not in _HARMLESS for tool in found.tools):
-        return False
-    if isinstance(found, _Responses):
-        return found.store is False and not found.background
-    if isinstance(found, _Messages):
-        return begin(found.mcp_servers) == b"n"
-    return not found.store
+def _harmless(tools: list[_Tool]) -> bool:
+    return all(tool.type in _HARMLESS for tool in tools)

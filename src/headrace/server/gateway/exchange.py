@@ -182,8 +182,9 @@ class Exchange:
         timeout: str | None = None
         grpc: str | None = None
         wanting = False
-        for name in _SAYING & self.request.named.keys():
-            value = self.request.named[name]
+        named = self.request.named
+        for name in () if _SAYING.isdisjoint(named) else _SAYING & named.keys():
+            value = named[name]
             if name == wish.CONTEXT:
                 wanting = True
             elif name == b"x-headrace-session":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
+
+from msgspec.structs import replace
 
 from headrace.core.events import Committed, ModelCalled
 from headrace.server.gateway.tally import Tally
