@@ -70,7 +70,7 @@ def create(
     from headrace.server.gateway import keyfile
     from headrace.server.gateway.keys import Budget, VirtualKey
 
-    _check_app(target)
+    _check_app(target, data)
     if not (name.strip() and name.isprintable() and len(name) <= LONGEST):
         raise DeclarationError(f"{name!r:.80} is no name of a key", hint=f"use 1 to {LONGEST} printable characters")
     clock = SystemClock()
@@ -100,7 +100,7 @@ def list_(target: str, data: Path | None, keys: Path | None, as_json: bool) -> N
     from headrace.server.gateway import ledger
     from headrace.server.gateway.accounts import SPENDING
 
-    _check_app(target)
+    _check_app(target, data)
     path = key_file(target, data, keys)
     found = files.load(path).keys if path.exists() else ()
     spent = {one.key: one for one in ledger.read(data_folder(target, data) / SPENDING)}
@@ -121,7 +121,7 @@ def revoke(target: str, data: Path | None, keys: Path | None, name: str) -> None
     """Revoke the key of that NAME (or id). A running server takes note within about a second."""
     from headrace.server.gateway import keyfile
 
-    _check_app(target)
+    _check_app(target, data)
     gone = keyfile.revoke(key_file(target, data, keys), name, to_datetime(SystemClock().now()).replace(microsecond=0))
     click.echo(f"the key {gone.name!r} ({gone.id}) is revoked")
 
@@ -137,10 +137,10 @@ def key_file(target: str, data: Path | None, keys: Path | None) -> Path:
     return keys or data_folder(target, data) / KEYS
 
 
-def _check_app(target: str) -> None:
+def _check_app(target: str, data: Path | None) -> None:
     """A misspelt file would mean another folder of keys, which no server reads."""
     file = target.partition(":")[0]
-    if file.endswith(".py") and not Path(file).exists():
+    if data is None and file.endswith(".py") and not Path(file).exists():
         raise DeclarationError(f"there is no file {file!r}", hint="give the path of the file that declares the app")
 
 
