@@ -41,8 +41,7 @@ class Memory:
         return Copied([], None)
 
     async def get(self, table: str, key: str) -> Copied:
-        found = {} if self._blind else {"changed_at": "9", "seen_at": "9"}
-        return Copied([found] if found else [], None)
+        return Copied([], None) if self._blind else Copied([{"changed_at": "9", "seen_at": "9"}], 0.0)
 
 
 def start(service: Memory, folder: Path) -> tuple[Feeder, World, Scoreboard]:
