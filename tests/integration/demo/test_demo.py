@@ -29,6 +29,9 @@ from headrace.demo.wire import records
 from headrace.testing import Mock, mock_llm
 
 PLAN = CityPlan(restaurants=12, dishes=8, couriers=60, warm_up=30)
+PROBES = 10
+"""Rows whose way to the reader a run of 4 s watches at least. A push is watched now and then, and a busy machine pushes
+less often: ninety are watched on one at rest, twenty beside four busy processes for each core."""
 SAYS_YES_FIRST = 16
 """A seed of the mock that fails 8 of 10 requests, and not the first, which is the demo's greeting."""
 
@@ -38,14 +41,16 @@ def test_a_short_run_follows_the_city(tmp_path: Path):
     run_demo(4.0, path, seed=3, batch="2m", plan=PLAN, console=Console(file=io.StringIO(), width=100))
     figures = json.loads(path.read_text())
     batch, live = figures["batch"], figures["live"]
-    assert figures["events"]["per_second"] > 300
+    # Of the city's time, not of the machine's; at this speed a minute is a second.
+    assert figures["events"]["total"] > 300 * figures["city_minutes"]
+    assert min(figures["events"]["by_table"][table] for table in ("items", "orders", "couriers", "sales")) > 0
     assert figures["freshness_ms"]["unseen"] == 0
-    assert figures["freshness_ms"]["count"] > 30
+    assert figures["freshness_ms"]["count"] > PROBES
     assert live["wrong_answers"]["of"] == batch["wrong_answers"]["of"] > 10
     assert live["wrong_answers"]["count"] < batch["wrong_answers"]["count"]
     assert live["courier_position_error_m"]["p50"] < batch["courier_position_error_m"]["p50"]
     assert live["age_city_seconds"]["unknown"] == 0
-    assert live["age_city_seconds"]["p50"] < 60
+    assert live["age_city_seconds"]["p50"] < batch["age_city_seconds"]["p50"]
 
 
 def test_both_sides_ask_the_model_and_the_figures_say_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -173,7 +178,7 @@ def test_the_city_can_write_into_a_database_that_the_app_follows(tmp_path: Path)
     batch, live = figures["batch"], figures["live"]
     assert figures["fed_by"] == "postgres"
     assert figures["freshness_ms"]["unseen"] == 0
-    assert figures["freshness_ms"]["count"] > 30
+    assert figures["freshness_ms"]["count"] > PROBES
     assert live["wrong_answers"]["of"] == batch["wrong_answers"]["of"] > 10
     assert live["wrong_answers"]["count"] < batch["wrong_answers"]["count"]
     assert live["age_city_seconds"]["unknown"] == 0
