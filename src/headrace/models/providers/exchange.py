@@ -22,13 +22,13 @@ from headrace.models.headers import HEADERS, NOTHING, PLACES, Limits, limits_of
 from headrace.models.provider import Failed, Incoming, Whole
 from headrace.models.request import Dialect, ModelRequest
 
-_TOLD = {name.encode(): place for name, place in HEADERS.items()}
 _PASSED = frozenset(
     {b"content-type", b"x-request-id", b"request-id", b"openai-version", b"openai-processing-ms", b"openai-model"}
 )
 """Headers of an answer that concern whoever asked. Limits and names of accounts are not theirs to see."""
-
-
+_PASS = -1
+_USES = {name.encode(): place for name, place in HEADERS.items()} | dict.fromkeys(_PASSED, _PASS)
+"""What headers of an answer are for: the places of limits, or that they are passed on."""
 _EARLY = 1024 * 1024
 """Bytes that a stream may send before its first content."""
 _PLAIN = frozenset({b"content-type", b"accept", b"anthropic-version", b"openai-organization"})
@@ -189,14 +189,15 @@ class HttpCarrier:
         passed: list[Field] = []
         said: list[bytes | None] = []
         for field in answer.headers:
-            name, value = field
-            place = _TOLD.get(name)
-            if place is not None:
-                if not said:
-                    said = [None] * PLACES
-                said[place] = value
-            elif name in _PASSED:
+            use = _USES.get(field[0])
+            if use is None:
+                continue
+            if use == _PASS:
                 passed.append(field)
+                continue
+            if not said:
+                said = [None] * PLACES
+            said[use] = field[1]
         return passed, limits_of(said, self._clock.now()) if said else NOTHING
 
 
