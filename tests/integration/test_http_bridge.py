@@ -355,7 +355,8 @@ async def test_handlers_answer_beside_the_application(ports: MemoryPorts) -> Non
             pieces = answer.aiter_raw()
             assert await anext(pieces) == b"a"
             assert (await client.get("/plain/now")).status_code == 503
-            assert (await client.get("/healthz")).status_code == 503
+            assert (await client.get("/freshness")).status_code == 503
+            assert (await client.get("/healthz")).status_code == 200
             plain.go.set()
             assert [piece async for piece in pieces] == [b"b"]
         metrics = (await client.get("/metrics")).text

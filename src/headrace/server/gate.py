@@ -28,7 +28,7 @@ class Gate:
 
     def refuse(self, path: str, length: int, headers: Mapping[bytes, bytes], *, keys: bool = True) -> Problem | None:
         """Why it is refused, or None. `length` is that of its target; `keys`: whether it needs an API key."""
-        if self._in_flight > self._settings.max_concurrency:
+        if self._in_flight > self._settings.max_concurrency and path not in _PROBES:
             return _BUSY
         if length > self._settings.max_url:
             return Problem(414, "url-too-long", "The URL is too long", f"over {self._settings.max_url} bytes")
@@ -40,6 +40,8 @@ class Gate:
         self._meter.count(path, status, self._clock.monotonic() - entered)
 
 
+_PROBES = frozenset({"/healthz", "/metrics"})
+"""Answered however much there is to do: a worker that is busy lives, and this is when one wants to know what it does."""
 _BUSY = Problem(
     503,
     "busy",
