@@ -41,7 +41,7 @@ class Gate:
 
 
 _PROBES = frozenset({"/healthz", "/metrics"})
-"""Answered however much there is to do: a worker that is busy lives, and this is when one wants to know what it does."""
+"""Answered however much there is to do: a busy worker lives, and this is when one wants to know what it does."""
 _BUSY = Problem(
     503,
     "busy",
