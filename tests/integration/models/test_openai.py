@@ -190,7 +190,8 @@ async def test_rate_limits_are_learnt_and_not_passed_on(start: Any) -> None:
         assert reply.headers == [(b"content-type", b"application/json"), (b"x-request-id", b"req_1")]
         with pytest.raises(ModelRefused) as caught:
             await run.ask(within=0.2)
-    assert (caught.value.reason, len(upstream.asked)) == ("deadline", 1)
+    assert (caught.value.reason, len(upstream.asked)) == ("rate_limited", 1)
+    assert 1 < (caught.value.retry_after or 0) < 5  # a tenth of what comes back in half a minute
 
 
 async def test_the_estimate_of_tokens_follows_what_upstreams_count(start: Any) -> None:
