@@ -1,7 +1,8 @@
 """Questions with one right answer each, whole and streamed in turn, for minutes. Prints one line of JSON.
 
 Plan: {"port", "headers", "rate", "seconds"}. An answer that came whole and is not the right one is wrong; a refusal or
-a broken stream is not: it says what it is.
+a broken stream is not: it says what it is. A stream is whole where its text has an end, by `[DONE]` or by the reason to
+finish, and HTTP vouches for the end of its bytes.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Soak:
             return
         if answer.status != 200:
             self.outcomes[str(answer.status)] += 1
-        elif stream and b"[DONE]" not in text:
+        elif stream and b"[DONE]" not in text and b'"finish_reason":"stop"' not in text:
             self.outcomes["told broken" if b'"error"' in text else "ends without an end"] += 1
             if b'"error"' not in text:
                 self.wrong.append(f"{number}: {text[-200:]!r}")

@@ -99,6 +99,8 @@ class Incoming:
                 self._rest = None
             if self._reads is not None:
                 self._reads()
+            if self._error is not None and self._told is not None:
+                asyncio.get_running_loop().call_soon(self.tell)  # what is wrong is still to be raised
         return piece
 
     async def wait(self) -> None:

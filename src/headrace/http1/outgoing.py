@@ -112,8 +112,6 @@ class Stream:
         if data:
             self.begun = True
             outlet.write(data)
-            if not ended:
-                flow.check()
         return ended
 
     def _framing(self) -> bytes:

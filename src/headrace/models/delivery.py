@@ -19,7 +19,7 @@ _LOG = logging.getLogger(__name__)
 class _Owner(Protocol):
     """The shell of the router, as a delivery sees it."""
 
-    def now(self) -> float: ...
+    now: Callable[[], float]
 
     def ended(self, delivery: Delivery) -> None: ...
 
@@ -42,8 +42,8 @@ class Delivery:
     """
 
     __slots__ = (
-        "_error", "_owner", "_received", "attempt", "attempts", "call", "cost", "first_byte", "headers", "incoming",
-        "model", "queued", "since", "status", "upstream", "usage", "waiting",
+        "_error", "_now", "_owner", "_received", "attempt", "attempts", "call", "cost", "first_byte", "headers",
+        "incoming", "model", "queued", "since", "status", "upstream", "usage", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +73,7 @@ class Delivery:
         self.incoming = incoming
         self.waiting = False
         self.since = owner.now()
+        self._now = owner.now
         self._owner = owner
         self._received = 0
         self._error: StreamBroken | None = None
@@ -159,11 +160,11 @@ class Delivery:
         if self.incoming.complete:
             self._owner.ended(self)
         else:
-            self.since = self._owner.now()
+            self.since = self._now()
 
     def _wait(self) -> None:
         self.waiting = True
-        self.since = self._owner.now()
+        self.since = self._now()
 
     def _breaks(self, error: Exception) -> StreamBroken:
         """It broke off: whoever reads it is told so, and so is the router."""

@@ -130,6 +130,8 @@ class RoutedModel:
         self._takes = frozenset[tuple[Dialect, bool]].intersection(*(one.takes for one in carriers.values()))
         self._models = {one.spec.name: one.spec.model for one in router.selection.upstreams}
         self._clock = clock
+        self.now = clock.monotonic
+        """The time of the router."""
         self._deadline = deadline
         self._recorder = recorder or NullRecorder()
         self._asks: dict[str, _Ask] = {}
@@ -286,10 +288,6 @@ class RoutedModel:
         self._act(self.router.on_failure(self._clock.monotonic(), attempt, failed.failure, failed.limits))
 
     # What the client does ------------------------------------------------------------------------------------------
-
-    def now(self) -> float:
-        """The time of the router."""
-        return self._clock.monotonic()
 
     def ended(self, delivery: Delivery) -> None:
         """A stream came to its end."""

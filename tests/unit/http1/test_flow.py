@@ -153,3 +153,15 @@ async def test_whatever_a_body_raises_is_raised_where_it_is_written_and_not_wher
     with pytest.raises(KeyError):
         await task
     assert odd.told is None
+
+
+async def test_what_is_wrong_is_raised_after_what_a_slow_client_had_not_taken(relayed: Relayed) -> None:
+    relayed.client.blocked = True
+    assert relayed.comes(b"one") == [b"3\r\none\r\n"]
+    await turns()
+    assert relayed.comes(b"two") == []
+    relayed.answer.fail(Truncated("the connection ended"))
+    relayed.client.take()
+    with pytest.raises(Truncated):
+        await relayed.task
+    assert relayed.client.written == [HEAD, b"3\r\none\r\n", b"3\r\ntwo\r\n"]

@@ -87,3 +87,14 @@ async def test_choices_are_counted_before_and_after_the_first_content() -> None:
     upstream.answer.finish()
     with pytest.raises(Failed, match="without its end mark"):  # the second choice is not finished
         upstream.stream.take()
+
+
+async def test_an_error_that_came_with_a_piece_is_told_of_after_it() -> None:
+    upstream = Upstream()
+    upstream.answer.push(HI)
+    upstream.answer.fail(Truncated("the connection ended"))
+    assert upstream.stream.take() == HI
+    await SystemClock().sleep(0)
+    assert upstream.told > 0
+    with pytest.raises(Failed):
+        upstream.stream.take()

@@ -209,29 +209,31 @@ class ChatReader(StreamReader):
             if not chunk.choices:
                 return event if self._keep_usage else b""
         for choice in chunk.choices or ():
-            self._note(choice)
+            if not self.begun:
+                self.begun = _says(choice)
+            if choice.finish_reason:
+                self._finished = self.begun = True
+                self._open.discard(choice.index)
+            elif not self._finished:
+                self._open.add(choice.index)
         return event
-
-    def _note(self, choice: _Choice) -> None:
-        delta = choice.delta if isinstance(choice, _FirstChoice) else None
-        if delta is not None and not self.begun:
-            self.begun = bool(
-                delta.content
-                or delta.tool_calls
-                or delta.reasoning_content
-                or delta.reasoning
-                or delta.refusal
-                or delta.function_call
-                or delta.audio
-            )
-        if choice.finish_reason:
-            self._finished = self.begun = True
-            self._open.discard(choice.index)
-        elif not self._finished:
-            self._open.add(choice.index)
 
     def _closed(self) -> bool:
         return self._finished and not self._open
+
+
+def _says(choice: _Choice) -> bool:
+    """Whether there is content in it."""
+    delta = choice.delta if isinstance(choice, _FirstChoice) else None
+    return delta is not None and bool(
+        delta.content
+        or delta.tool_calls
+        or delta.reasoning_content
+        or delta.reasoning
+        or delta.refusal
+        or delta.function_call
+        or delta.audio
+    )
 
 
 class _ResponseError(msgspec.Struct):

@@ -3,6 +3,7 @@ is not."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -70,6 +71,7 @@ class FlowingRelay(Relay):
     complete = False
     """Whether all of it is taken."""
     _reply: Any
+    _told: Callable[[], None] | None = None
 
     def take(self) -> bytes:
         """What is there; nothing, perhaps."""
@@ -78,7 +80,9 @@ class FlowingRelay(Relay):
         try:
             piece: bytes = self._reply.take()
         except StreamBroken as error:
-            return self._break(error)
+            event = self._break(error)
+            self._tell()
+            return event
         if self._reply.complete:
             self.complete = True
             self._end(None, True)
@@ -92,6 +96,14 @@ class FlowingRelay(Relay):
     def when_more(self, told: Callable[[], None] | None) -> None:
         """Call `told` whenever there is more to take or to raise; None: nobody wants to know."""
         self._reply.when_more(told)
+        self._told = told
+        if self._error is not None:
+            self._tell()
+
+    def _tell(self) -> None:
+        """The exception that follows the event is more, too."""
+        if self._told is not None:
+            asyncio.get_running_loop().call_soon(self._told)
 
 
 def relay(reply: Reply, dialect: Dialect, ended: Callable[[StreamBroken | None, bool], None]) -> Relay:
