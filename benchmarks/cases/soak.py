@@ -18,6 +18,8 @@ RATE = 300
 FAILURES = ("500=0.01", "503=0.005", "429=0.005", "reset=0.005", "cut=0.005", "truncate=0.005", "no-done=0.005",
             "error-event=0.005", "garbage=0.005")  # fmt: skip
 """Five of a hundred answers."""
+UPSTREAMS = 4
+"""A 429 closes its upstream for the second that it asks for: with two, a quarter of the time none would be left."""
 
 
 def run(setting: Setting) -> Result:
@@ -27,13 +29,13 @@ def run(setting: Setting) -> Result:
     seconds = setting.pick(10, 90, 600)
     with ExitStack() as stack:
         ports = []
-        for number in range(2):
+        for number in range(UPSTREAMS):
             port, log = free_port(), folder / f"mock{number}.log"
             failing = [part for one in FAILURES for part in ("--fail", one)]
             mock = [sys.executable, "-m", "headrace", "mock-llm", "--port", str(port), "--seed", str(number)]
             mock += ["--first-token", "lognormal(40ms, p99=200ms)", "--tokens-per-second", "2000", *failing]
-            # One beside the gateway, one beside the load: neither core may be full, or queues are all that is seen.
-            child = stack.enter_context(running(mock, log=log, core=setting.core if number else 0))
+            # Half beside the gateway, half beside the load: neither core may be full, or queues are all that is seen.
+            child = stack.enter_context(running(mock, log=log, core=setting.core if number % 2 else 0))
             wait_for(f"http://127.0.0.1:{port}/v1/models", child, log=log)
             ports.append(port)
         ours = stack.enter_context(gateways.headrace(folder / "ours", ports, core=0))
@@ -45,12 +47,13 @@ def run(setting: Setting) -> Result:
         samples = watch.stop()
     outcomes, total = found["outcomes"], RATE * seconds
     result.add("wrong answers", found["wrong"] + found["unanswered"], "", target=0, better="less", detail=found)
-    result.add("memory growth after warm-up", _growth(samples), "MiB/min", target=1.0, better="less")
+    growth = 1.0 if setting.size == "full" else None  # shorter runs are all warm-up
+    result.add("memory growth after warm-up", _growth(samples), "MiB/min", target=growth, better="less")
     result.add("right answers", outcomes.get("right", 0) / total * 100, "%", detail=outcomes)
     result.add("memory at the end", samples[-1][1] / 2**20, "MiB", better="less")
     result.add("p99", found["ms"]["p99"], "ms", better="less", detail=found["ms"])
     result.notes.append(
-        f"{seconds} s at {RATE}/s, half of them streams; two upstreams (mocks) whose answers fail by"
+        f"{seconds} s at {RATE}/s, half of them streams; {UPSTREAMS} upstreams (mocks) whose answers fail by"
         f" {', '.join(FAILURES)}. What is not right was refused or visibly broken: {outcomes}."
     )
     return result

@@ -19,7 +19,7 @@ from typing import Any
 from harness.figures import quantiles
 
 from headrace.core.errors import HttpError
-from headrace.http1 import Client, Origin
+from headrace.http1 import Client, ClientLimits, Origin
 
 PARTS = 12
 _DELTA = re.compile(rb'"content":"((?:[^"\\]|\\.)*)"')
@@ -51,7 +51,8 @@ class Soak:
     async def run(self) -> dict[str, Any]:
         """Send everything, wait for the last answer."""
         rate, tasks = self._plan["rate"], set[asyncio.Task[None]]()
-        async with Client() as client:
+        # As many connections as it takes: a queue in the load would be measured as the gateway's.
+        async with Client(ClientLimits(max_connections=8192)) as client:
             start = time.monotonic()
             for number in range(rate * self._plan["seconds"]):
                 wait = start + number / rate - time.monotonic()
