@@ -149,3 +149,12 @@ def _histogram(route: str, cells: Sequence[int]) -> Iterator[str]:
         yield f'headrace_request_seconds_bucket{{route="{route}",le="{bound}"}} {running}'
     yield f'headrace_request_seconds_sum{{route="{route}"}} {cells[-1] / 1e6}'
     yield f'headrace_request_seconds_count{{route="{route}"}} {running}'
+
+
+def escape(label: str) -> str:
+    """The value of a label in the Prometheus text format.
+
+    >>> escape('a "b"')
+    'a \\\\"b\\\\"'
+    """
+    return label.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

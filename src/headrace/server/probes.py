@@ -15,7 +15,7 @@ from headrace.core.frontier import SourceState, Status
 from headrace.core.names import OWN
 from headrace.server.answers import json_response
 from headrace.server.composition import Handlers
-from headrace.server.metrics import Meter, render_requests
+from headrace.server.metrics import Meter, escape, render_requests
 from headrace.server.ports import Health, Reads
 
 _EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
@@ -105,14 +105,14 @@ def render_freshness(freshness: Mapping[str, Any]) -> Iterator[str]:
     for kind, ages in (("table", tables), ("view", views)):
         for name, one in ages.items():
             if one.get("age_ms") is not None:
-                yield f'headrace_as_of_age_seconds{{{kind}="{_escape(name)}"}} {one["age_ms"] / 1000}'
+                yield f'headrace_as_of_age_seconds{{{kind}="{escape(name)}"}} {one["age_ms"] / 1000}'
     yield from _one_hot("headrace_freshness_status", "status", "Fresh, stale or unknown.", tables, _STATUSES)
     yield from _one_hot("headrace_source_state", "state", "What the source is doing.", tables, _STATES)
     for counter in sorted({name for one in tables.values() for name in one.get("counters", ())}):
         yield f"# HELP headrace_records_{counter}_total Records {counter}, per table."
         yield f"# TYPE headrace_records_{counter}_total counter"
         for name, one in tables.items():
-            yield f'headrace_records_{counter}_total{{table="{_escape(name)}"}} {one["counters"].get(counter, 0)}'
+            yield f'headrace_records_{counter}_total{{table="{escape(name)}"}} {one["counters"].get(counter, 0)}'
     clocks = {name: one["clock"] for name, one in tables.items() if one.get("clock")}
     for what, words in (
         ("offset", "How far a source's clock is ahead of ours."),
@@ -122,19 +122,19 @@ def render_freshness(freshness: Mapping[str, Any]) -> Iterator[str]:
             yield f"# HELP headrace_source_clock_{what}_seconds {words}"
             yield f"# TYPE headrace_source_clock_{what}_seconds gauge"
         for name, clock in clocks.items():
-            yield f'headrace_source_clock_{what}_seconds{{table="{_escape(name)}"}} {clock[f"{what}_ms"] / 1000}'
+            yield f'headrace_source_clock_{what}_seconds{{table="{escape(name)}"}} {clock[f"{what}_ms"] / 1000}'
     copies = {name: one["copy"] for name, one in tables.items() if one.get("copy")}
     for what, words in _COPY:
         if copies:
             yield f"# HELP headrace_copy_{what} {words}"
             yield f"# TYPE headrace_copy_{what} gauge"
         for name, copy in copies.items():
-            yield f'headrace_copy_{what}{{table="{_escape(name)}"}} {copy[what]}'
+            yield f'headrace_copy_{what}{{table="{escape(name)}"}} {copy[what]}'
     yield "# HELP headrace_quarantine_waiting Records that wait in quarantine now."
     yield "# TYPE headrace_quarantine_waiting gauge"
     for name, one in tables.items():
         if "waiting" in one:
-            yield f'headrace_quarantine_waiting{{table="{_escape(name)}"}} {one["waiting"]}'
+            yield f'headrace_quarantine_waiting{{table="{escape(name)}"}} {one["waiting"]}'
     yield "# HELP headrace_problems Problems that last."
     yield "# TYPE headrace_problems gauge"
     yield f"headrace_problems {len(freshness.get('problems', ()))}"
@@ -158,8 +158,4 @@ def _one_hot(metric: str, field: str, words: str, tables: _Ages, values: tuple[s
         if one.get(field) is None:
             continue
         for value in values:
-            yield f'{metric}{{table="{_escape(name)}",{field}="{value}"}} {int(str(one[field]) == value)}'
-
-
-def _escape(label: str) -> str:
-    return label.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+            yield f'{metric}{{table="{escape(name)}",{field}="{value}"}} {int(str(one[field]) == value)}'

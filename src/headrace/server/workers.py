@@ -8,6 +8,7 @@ from typing import Any
 from headrace.core.events import Problem
 from headrace.http1 import Handler, Request, Response
 from headrace.models.local.pool import LocalPool
+from headrace.server.metrics import escape
 from headrace.server.problem import Problem as Document
 
 _COUNTED = {
@@ -21,10 +22,17 @@ _COUNTED = {
 
 
 class Workers:
-    """Says how local models do (`server.composition.Handlers`); it serves no path of its own."""
+    """Says how local models do (`server.composition.Handlers`); it serves no path of its own.
 
-    def __init__(self, pools: Sequence[LocalPool]) -> None:
-        self._pools = tuple(pools)
+    Parameters
+    ----------
+    pools
+        Each with the names of the models that use it: two models may have upstreams of the same name.
+    """
+
+    def __init__(self, pools: Sequence[tuple[str, LocalPool]]) -> None:
+        self._pools = tuple(pool for _, pool in pools)
+        self._labels = [f'model="{escape(models)}",upstream="{escape(pool.name)}"' for models, pool in pools]
 
     @property
     def checks_keys(self) -> bool:
@@ -44,7 +52,7 @@ class Workers:
         return {}
 
     def metrics(self) -> Iterator[str]:
-        """What was counted, and what is now, by upstream."""
+        """What was counted, and what is now, by model and upstream."""
         for name, words in _COUNTED.items():
             yield from self._lines(f"{name}_total", "counter", words, [getattr(p.counters, name) for p in self._pools])
         yield from self._lines("workers", "gauge", "Workers that are up.", [len(p.pids) for p in self._pools])
@@ -60,6 +68,5 @@ class Workers:
     def _lines(self, metric: str, kind: str, words: str, numbers: Sequence[int]) -> Iterator[str]:
         yield f"# HELP headrace_local_{metric} {words}"
         yield f"# TYPE headrace_local_{metric} {kind}"
-        for pool, number in zip(self._pools, numbers, strict=True):
-            name = pool.name.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-            yield f'headrace_local_{metric}{{upstream="{name}"}} {number}'
+        for labels, number in zip(self._labels, numbers, strict=True):
+            yield f"headrace_local_{metric}{{{labels}}} {number}"

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 from headrace.core.events import Event, ModelCalled
+from headrace.server.metrics import escape
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 """Upper bounds of the histograms, seconds."""
@@ -120,13 +121,13 @@ class Tally:
         """All of it."""
         yield from _head("requests_total", "counter", "Answers of the gateway, by model, upstream and status.")
         for (model, upstream, status), count in sorted(self._requests.items()):
-            labels = f'model="{_escape(model)}",upstream="{_escape(upstream)}",status="{status}"'
+            labels = f'model="{escape(model)}",upstream="{escape(upstream)}",status="{status}"'
             yield f"headrace_model_requests_total{{{labels}}} {count}"
         yield from _head("calls_total", "counter", "Calls that ended, whoever made them, by outcome.")
         for (model, upstream, outcome), count in sorted(self._calls.items()):
-            labels = f'model="{_escape(model)}",upstream="{_escape(upstream)}",outcome="{outcome}"'
+            labels = f'model="{escape(model)}",upstream="{escape(upstream)}",outcome="{outcome}"'
             yield f"headrace_model_calls_total{{{labels}}} {count}"
-        used = {_escape(name): one for name, one in self._models.items() if name != _NONE}
+        used = {escape(name): one for name, one in self._models.items() if name != _NONE}
         yield from _head("tokens_total", "counter", "Tokens, as the upstreams count them; cached ones are prompt too.")
         for name, one in used.items():
             for kind, count in zip(_KINDS, one.tokens, strict=True):
@@ -147,7 +148,3 @@ class Tally:
 def _head(metric: str, kind: str, words: str) -> Iterator[str]:
     yield f"# HELP headrace_model_{metric} {words}"
     yield f"# TYPE headrace_model_{metric} {kind}"
-
-
-def _escape(label: str) -> str:
-    return label.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from headrace.models.breaker import State
 from headrace.models.routed import UpstreamState
 from headrace.server.gateway.offer import Offer
+from headrace.server.metrics import escape
 
 _GAUGES: dict[str, tuple[str, Callable[[UpstreamState], str]]] = {
     "in_flight": ("Attempts under way.", lambda one: str(one.in_flight)),
@@ -33,8 +34,4 @@ def lines(offers: Iterable[Offer]) -> Iterator[str]:
 
 
 def _labels(model: str, upstream: str) -> str:
-    return f'model="{_escape(model)}",upstream="{_escape(upstream)}"'
-
-
-def _escape(label: str) -> str:
-    return label.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return f'model="{escape(model)}",upstream="{escape(upstream)}"'
