@@ -120,10 +120,9 @@ async def carried(app: App, reads: LocalReads, folder: Path, settings: Settings)
         if app.endpoints:
             desk = await stack.enter_async_context(open_desk(app, reads, models, clock=clock, recorder=Recorders(*log)))
             handlers.append(Endpoints(desk, clock=clock, random=random))
-        carriers = models.carriers if isinstance(models, Models) else {}
         pools = [
             (",".join(name for name, model in app.models.items() if provider in model.upstreams), carrier.pool)
-            for provider, carrier in carriers.items()
+            for provider, carrier in (models.carriers.items() if isinstance(models, Models) else ())
             if isinstance(carrier, LocalCarrier)
         ]
         if pools:
