@@ -10,10 +10,10 @@ from headrace.http1.limits import ClientLimits, ServerLimits
 from headrace.http1.loop import run
 from headrace.http1.origin import Origin
 from headrace.http1.request import Request
-from headrace.http1.response import Handler, Reset, Response
+from headrace.http1.response import Handler, Later, Reset, Response
 from headrace.http1.server import Server
 
 __all__ = [
-    "Answer", "Client", "ClientLimits", "Handler", "Origin", "Request", "Reset", "Response", "Server",
+    "Answer", "Client", "ClientLimits", "Handler", "Later", "Origin", "Request", "Reset", "Response", "Server",
     "ServerLimits", "end_to_end", "find", "run",
 ]  # fmt: skip

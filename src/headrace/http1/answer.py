@@ -56,6 +56,11 @@ class Answer(Incoming):
         """The first value of a header (name in lower case)."""
         return find(self.headers, name)
 
+    @property
+    def ready(self) -> bool:
+        """Whether `read` would give the body without waiting."""
+        return self.complete and self.received <= self._max_body and self._error is None
+
     async def read(self) -> bytes:
         """The whole body, or what is left of it.
 

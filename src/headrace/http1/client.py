@@ -24,7 +24,7 @@ from headrace.http1 import headers as fields
 from headrace.http1.answer import Answer
 from headrace.http1.headers import Field, Fields
 from headrace.http1.limits import ClientLimits
-from headrace.http1.link import NEVER, Link
+from headrace.http1.link import NEVER, Link, Told
 from headrace.http1.origin import Origin
 from headrace.http1.pool import Pool
 
@@ -74,6 +74,7 @@ class Client:
         first_byte: float | None = None,
         idle: float | None = None,
         resend: bool | None = None,
+        fresh: bool = False,
     ) -> Answer:
         """Send a request and wait for the head of its answer. Cancelled, it closes the connection.
 
@@ -94,6 +95,8 @@ class Client:
             Seconds between two pieces of the body; time in which the caller does not read does not count.
         resend
             Whether the request may be sent twice; by default, whether its method is idempotent. Streams never are.
+        fresh
+            Not on a connection that was idle: what is sent again because one of them was closed.
 
         Raises
         ------
@@ -109,26 +112,38 @@ class Client:
         else:
             data = _message(method, origin, target, headers, body, length)
         pool = self._pools.get(origin) or self._pool(origin)
-        link = pool.take(now) or await pool.acquire(deadline)
+        link = await pool.fresh(deadline) if fresh else pool.take(now) or await pool.acquire(deadline)
         gaps = (NEVER if first_byte is None else first_byte, NEVER if idle is None else idle)
         if not isinstance(body, bytes):
             return await self._upload(link, data, body, length, deadline, gaps)
         try:
-            # As `_exchange`, whose coroutine is saved here.
-            return await link.ask(data, method == b"HEAD", True, deadline, *gaps)
-        except asyncio.CancelledError:
-            link.abort()
-            raise
+            return await _exchange(link, data, method, deadline, gaps)
         except Interrupted as error:
             may = resend if resend is not None else method in IDEMPOTENT
-            if not (may and error.reused and error.received == 0):
+            if not (may and unheard(error)):
                 raise
         try:
             link = await pool.fresh(deadline)
         except ExchangeError as error:
             error.sent = True  # by the first attempt
             raise
-        return await self._exchange(link, data, method, deadline, gaps)
+        return await _exchange(link, data, method, deadline, gaps)
+
+    def post(
+        self, origin: Origin, target: bytes, headers: tuple[Field, ...], body: bytes, told: Told, timeout: float | None
+    ) -> Link | None:
+        """The same for a POST, at once and without a task, where a connection is idle; None: there is none.
+
+        `told` hears the head of the answer, or the `ExchangeError`, and never before this returns. `Link.drop` cancels
+        it. Nothing is sent twice: where `unheard` says that it may be, that is `request(..., fresh=True)`.
+        """
+        now = (self._loop or self._begin()).time()
+        pool = self._pools.get(origin)
+        link = None if pool is None else pool.take(now)
+        if link is not None:
+            data = self._post(origin, target, headers, body)
+            link.ask(data, False, True, NEVER if timeout is None else now + timeout, NEVER, NEVER, told)
+        return link
 
     async def aclose(self) -> None:
         """Close all connections; exchanges that run fail."""
@@ -155,15 +170,6 @@ class Client:
         """By origin: connections open, of them idle, and requests that wait for one."""
         return {str(origin): (pool.open, pool.idle, pool.waiting) for origin, pool in self._pools.items()}
 
-    async def _exchange(
-        self, link: Link, data: bytes, method: bytes, deadline: float, gaps: tuple[float, float]
-    ) -> Answer:
-        try:
-            return await link.ask(data, method == b"HEAD", True, deadline, *gaps)
-        except asyncio.CancelledError:
-            link.abort()
-            raise
-
     async def _upload(
         self,
         link: Link,
@@ -174,7 +180,7 @@ class Client:
         gaps: tuple[float, float],
     ) -> Answer:
         """The body goes out beside the wait for the answer, which may come before its end (413, 401)."""
-        asked = link.ask(head, False, False, deadline, *gaps)
+        asked = link.head(head, False, False, deadline, *gaps)
         upload = asyncio.ensure_future(_pour(link, body, length))
         self._uploads.add(upload)
         upload.add_done_callback(self._uploads.discard)
@@ -215,6 +221,19 @@ class Client:
             for pool in self._pools.values():
                 pool.expire(self._loop.time())
             self._reaper = self._loop.call_later(max(self.limits.idle_timeout / 2, 0.05), self._reap)
+
+
+def unheard(error: ExchangeError) -> bool:
+    """Whether a kept connection turned out to be closed, with not a byte of the answer received."""
+    return isinstance(error, Interrupted) and error.reused and error.received == 0
+
+
+async def _exchange(link: Link, data: bytes, method: bytes, deadline: float, gaps: tuple[float, float]) -> Answer:
+    try:
+        return await link.head(data, method == b"HEAD", True, deadline, *gaps)
+    except asyncio.CancelledError:
+        link.abort()
+        raise
 
 
 async def _turn() -> None:

@@ -23,13 +23,15 @@ from headrace.http1.inbound import Inbound, Refusal
 from headrace.http1.incoming import Incoming
 from headrace.http1.outgoing import Stream, bodiless, whole
 from headrace.http1.request import Request
-from headrace.http1.response import Reset, Response
+from headrace.http1.response import Later, Reset, Response
 
 if TYPE_CHECKING:
     from headrace.http1.server import Server
 
 NEVER = float("inf")
 _RESET = struct.pack("ii", 1, 0)
+_AT_ONCE = 64 * 1024
+"""Longest answer that is written without looking whether the client takes it."""
 
 
 class Connection(asyncio.Protocol):
@@ -44,6 +46,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._current: Request | None = None
         self._task: asyncio.Task[None] | None = None
+        self._later: Later | None = None
         self._begun = False
         self._held = bytearray()
         self._reading = True
@@ -186,6 +189,12 @@ class Connection(asyncio.Protocol):
             self._tick()
         try:
             answer = self._server.handler(request)
+            if type(answer) is Later:
+                if answer.response is None:
+                    self._later = answer
+                    answer.when_given(self._given)
+                    return
+                answer = answer.response
             if type(answer) is Response and type(answer.body) is bytes:
                 self._write_whole(request, answer, answer.body)
                 self._finished(request)
@@ -195,7 +204,23 @@ class Connection(asyncio.Protocol):
             self._failed(request, error)
             self._finished(request)
             return
-        self._task = self._loop.create_task(self._answer(request, answer))
+        self._task = self._loop.create_task(self._answer(request, cast("Response | Awaitable[Response]", answer)))
+
+    def _given(self, response: Response) -> None:
+        """The answer that was to be given later."""
+        request, self._later = self._current, None
+        if request is None or self._gone:
+            return
+        body = response.body
+        if self.blocked or not isinstance(body, bytes) or len(body) > _AT_ONCE:
+            self._task = self._loop.create_task(self._answer(request, response))
+            return
+        try:
+            self._write_whole(request, response, body)
+        except Exception as error:  # the boundary to the handler, as in _start
+            self._failed(request, error)
+        self._finished(request)
+        self._advance()
 
     async def _answer(self, request: Request, answer: Response | Awaitable[Response]) -> None:
         stream: Stream | None = None
@@ -304,6 +329,9 @@ class Connection(asyncio.Protocol):
             self._current.fail(BodyRefused("the client is gone", status=400))
         if self._task is not None:
             self._task.cancel()
+        if self._later is not None:
+            later, self._later = self._later, None
+            later.left()
         if self._drain_waiter is not None and not self._drain_waiter.done():
             self._drain_waiter.cancel()
 

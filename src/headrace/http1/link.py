@@ -20,6 +20,8 @@ from headrace.http1.headers import FRAMING, Field
 from headrace.http1.limits import ClientLimits
 
 NEVER = float("inf")
+Told = Callable[[Answer | ExchangeError], None]
+"""Hears the head of an answer, or why there is none: once, when all bytes that came with it are read."""
 
 
 class _Unusable(Exception):
@@ -53,7 +55,8 @@ class Link(asyncio.Protocol):
         self._lost = lost
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._parser = httptools.HttpResponseParser(self)
-        self._head: asyncio.Future[Answer] | None = None
+        self._asked = False
+        self._told: Told | None = None
         self._answer: Answer | None = None
         self._is_head = False
         self._fields: list[Field] = []
@@ -89,14 +92,15 @@ class Link(asyncio.Protocol):
         return self._blocked
 
     def ask(
-        self, data: bytes, is_head: bool, whole: bool, deadline: float, first_byte: float, idle: float
-    ) -> asyncio.Future[Answer]:
-        """Send a request's head (and body, when `whole`); the future is the head of the answer. Times are the loop's.
+        self, data: bytes, is_head: bool, whole: bool, deadline: float, first_byte: float, idle: float, told: Told
+    ) -> None:
+        """Send a request's head (and body, when `whole`); `told` hears the head of the answer. Times are the loop's.
 
         `first_byte` and `idle` are seconds: until the answer's head, and between pieces of its body.
         """
         now = self._loop.time()
-        self._head = self._loop.create_future()
+        self._asked = True
+        self._told = told
         self._answer = None
         self._is_head = is_head
         self._sending = not whole
@@ -108,7 +112,23 @@ class Link(asyncio.Protocol):
         self._idle = idle
         self._arm(min(deadline, now + first_byte))
         self._transport.write(data)
-        return self._head
+
+    def head(
+        self, data: bytes, is_head: bool, whole: bool, deadline: float, first_byte: float, idle: float
+    ) -> asyncio.Future[Answer]:
+        """The same for whoever waits; the future is the head of the answer."""
+        head: asyncio.Future[Answer] = self._loop.create_future()
+
+        def told(outcome: Answer | ExchangeError) -> None:
+            if head.done():
+                return
+            if isinstance(outcome, Answer):
+                head.set_result(outcome)
+            else:
+                head.set_exception(outcome)
+
+        self.ask(data, is_head, whole, deadline, first_byte, idle, told)
+        return head
 
     def write(self, data: bytes) -> None:
         """More of the request's body."""
@@ -136,6 +156,11 @@ class Link(asyncio.Protocol):
         self._gone = True
         self._transport.abort()
 
+    def drop(self) -> None:
+        """Close at once; whoever asked wants to hear nothing more."""
+        self._told = None
+        self.abort()
+
     def close(self) -> None:
         """Close an idle connection."""
         self._transport.close()
@@ -146,9 +171,8 @@ class Link(asyncio.Protocol):
         error.reused = self.served > 0
         if self._answer is not None:
             self._answer.fail(error)
-        elif self._head is not None and not self._head.done():
-            self._head.set_exception(error)
         self.abort()
+        self._tell(error if self._answer is None else self._answer)
 
     # The transport's side
 
@@ -160,7 +184,7 @@ class Link(asyncio.Protocol):
         """Bytes came."""
         if self._gone:
             return
-        if self._head is None:
+        if not self._asked:
             self.abort()  # nobody asked
             return
         self._received += len(data)
@@ -186,7 +210,11 @@ class Link(asyncio.Protocol):
             self._complete()
         elif answer is not None and answer.buffered > self._limits.max_buffer:
             self._pause()
-        if answer is not None:
+        if answer is None:
+            return
+        if self._told is not None:
+            self._tell(answer)
+        else:
             answer.tell()
 
     def eof_received(self) -> bool:
@@ -206,7 +234,7 @@ class Link(asyncio.Protocol):
             self._timer.cancel()
         if self._drain_waiter is not None and not self._drain_waiter.done():
             self._drain_waiter.set_result(None)
-        if self._head is not None and not self._done:
+        if self._asked and not self._done:
             why = f": {exc}" if exc else ""
             if self._answer is not None:
                 self.fail(Truncated(f"the connection ended after {self._answer.received} bytes of the answer{why}"))
@@ -280,6 +308,12 @@ class Link(asyncio.Protocol):
 
     # Inside
 
+    def _tell(self, outcome: Answer | ExchangeError) -> None:
+        """Say how it went to whoever asked, unless they know."""
+        told, self._told = self._told, None
+        if told is not None:
+            told(outcome)
+
     def _deliver(self, status: int) -> None:
         delimited = self._delimited(status)
         self._keep = delimited != "close" and self._parser.should_keep_alive()
@@ -296,8 +330,6 @@ class Link(asyncio.Protocol):
         self._gap = self._idle
         if self._idle != NEVER:
             self._arm(self._last + self._idle)
-        if self._head is not None and not self._head.done():
-            self._head.set_result(answer)
         if self._is_head:
             # The parser would wait for the body that the headers tell of.
             self._done = True
@@ -325,7 +357,8 @@ class Link(asyncio.Protocol):
             self._release()
 
     def _release(self) -> None:
-        self._head = self._answer = None
+        self._asked = False
+        self._answer = None
         self._deadline = self._gap = NEVER
         self.served += 1
         if self._gone:
@@ -364,7 +397,7 @@ class Link(asyncio.Protocol):
     def _ring(self) -> None:
         self._timer = None
         self._timer_at = NEVER
-        if self._gone or self._head is None or self._done:
+        if self._gone or not self._asked or self._done:
             return
         now = self._loop.time()
         gap_at = self._last + self._gap if self._reading else now + self._gap

@@ -50,6 +50,45 @@ class Response:
         self.trailers = trailers
 
 
+class Later:
+    """An answer that is given by a call, so that no task has to wait for it.
+
+    Parameters
+    ----------
+    left
+        Called when nobody waits for the answer any more, if it was not given by then.
+
+    Attributes
+    ----------
+    response
+        The answer, once it was given.
+
+    Examples
+    --------
+    >>> later = Later(lambda: None)
+    >>> later.when_given(lambda response: print(response.status))
+    >>> later.give(Response(204))
+    204
+    """
+
+    __slots__ = ("_told", "left", "response")
+
+    def __init__(self, left: Callable[[], None]) -> None:
+        self.left = left
+        self.response: Response | None = None
+        self._told: Callable[[Response], None] | None = None
+
+    def give(self, response: Response) -> None:
+        """This is the answer. Once; before somebody waits for it, or after."""
+        self.response = response
+        if self._told is not None:
+            self._told(response)
+
+    def when_given(self, told: Callable[[Response], None]) -> None:
+        """Call `told` with the answer, which is not there yet."""
+        self._told = told
+
+
 class Reset(Exception):
     """Raised by a handler, or by a stream: the connection is reset (TCP RST), whatever of the answer was sent.
 
@@ -57,8 +96,8 @@ class Reset(Exception):
     """
 
 
-Handler = Callable[[Request], "Response | Awaitable[Response]"]
-"""Answers a request: a coroutine function, or a plain function where nothing has to be waited for."""
+Handler = Callable[[Request], "Response | Later | Awaitable[Response]"]
+"""Answers a request: a coroutine function, or a plain function, whose answer is there or given later."""
 
 Refuse = Callable[[int, str, Request], Response]
 """Renders what the connection itself answers: a status, what is wrong, and the request as far as it was read.

@@ -13,7 +13,7 @@ not wanted any more is cancelled (`begin`) or stopped (`Incoming.stop`), and mus
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import ClassVar, Protocol
@@ -147,6 +147,8 @@ class Whole:
 class Carrier(Protocol):
     """An upstream that is ready: makes attempts.
 
+    One that need not wait for anything to make them may have `start` too (`Starter`).
+
     Attributes
     ----------
     takes
@@ -182,6 +184,21 @@ class Carrier(Protocol):
 
     async def aclose(self) -> None:
         """Let go of what it holds."""
+        ...
+
+
+class Starter(Protocol):
+    """What a `Carrier` can do besides: make an attempt without a task that waits for it."""
+
+    def start(
+        self, request: ModelRequest, until: float, told: Callable[[Incoming | Exception], None]
+    ) -> Callable[[], None] | None:
+        """Send a request now, and call `told` once with what `begin` would return or raise, but never before this
+        returns.
+
+        Returns what ends the attempt at the upstream at once, after which nothing needs to be told; or None where it
+        has to wait for something: then `begin` is called.
+        """
         ...
 
 

@@ -1,9 +1,10 @@
 """A declared model, running: the router, and the shell that does what it says.
 
-One call is one `_Ask`. Its first attempt runs within `send` itself, which most calls end with; others (retries, hedges)
-are tasks until their answer has begun. From then on nothing runs beside the client: the client's own reading pulls the
-stream, piece by piece, so that a client that reads slowly slows its upstream and nothing piles up in between. What may
-be due is one timer of the router (`wake`).
+One call is one `_Ask`. Where nothing has to be waited for there are no tasks: an attempt that finds an idle connection is
+sent within `ask`, and its answer is delivered within the call that brought its bytes. Other attempts are tasks until their
+answer has begun. From then on nothing runs beside the client: the client's own reading pulls the stream, piece by piece, so
+that a client that reads slowly slows its upstream and nothing piles up in between. What may be due is one timer of the
+router (`wake`).
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import cast
 
 from msgspec import Struct
 
@@ -35,6 +36,10 @@ from headrace.models.router import Router
 _LOG = logging.getLogger(__name__)
 
 
+Told = Callable[["Delivery | ModelRefused"], None]
+"""Hears how a call went, once."""
+
+
 class _Ask(Struct):
     """One call under way."""
 
@@ -43,32 +48,35 @@ class _Ask(Struct):
     call: Call
     size: int
     began: float
+    told: Told
     queued: float | None = None
     attempts: int = 0
     hedged: bool = False
     last: Failed | None = None
-    first: Attempt | None = None
     outcome: Delivery | ModelRefused | None = None
-    ready: asyncio.Future[None] | None = None
     delivered: Delivery | None = None
     running: dict[int, _Running] = {}
 
 
 class _Running(Struct):
-    """An attempt: what runs until its answer has begun, and then the answer."""
+    """An attempt: what ends it until its answer has begun, and then the answer."""
 
-    task: asyncio.Task[Any] | None
-    inline: bool = False
-    interrupted: bool = False
+    model: RoutedModel
+    ask: _Ask
+    attempt: Attempt
+    end: Callable[[], object] | None = None
     incoming: Incoming | None = None
+
+    def told(self, outcome: Incoming | Exception) -> None:
+        """Its answer is here, or begins; or it has failed."""
+        self.model.came(self, outcome)
 
     def stop(self) -> None:
         """End it at its upstream."""
         if self.incoming is not None:
             self.incoming.stop()
-        elif self.task is not None:
-            self.interrupted = True
-            self.task.cancel()
+        elif self.end is not None:
+            self.end()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +135,7 @@ class RoutedModel:
         self.router = router
         self.tokens = Tokens()
         self._carriers = dict(carriers)
+        self._starts = {name: getattr(one, "start", None) for name, one in carriers.items()}
         self._takes = frozenset[tuple[Dialect, bool]].intersection(*(one.takes for one in carriers.values()))
         self._models = {one.spec.name: one.spec.model for one in router.selection.upstreams}
         self._clock = clock
@@ -135,6 +144,8 @@ class RoutedModel:
         self._deadline = deadline
         self._recorder = recorder or NullRecorder()
         self._asks: dict[str, _Ask] = {}
+        self._answered: list[_Ask] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._flowing: dict[int, Delivery] = {}
         self._numbers = itertools.count(1)
         self._alarm = Alarm(clock, self._poll)
@@ -172,32 +183,46 @@ class RoutedModel:
         ModelRefused
             No answer; `reason` and `failure` say why.
         """
+        ready: asyncio.Future[Delivery | ModelRefused] = asyncio.get_running_loop().create_future()
+
+        def told(outcome: Delivery | ModelRefused) -> None:
+            if not ready.done():
+                ready.set_result(outcome)
+
+        call = self.ask(request, terms, told)
+        try:
+            outcome = await ready
+        except asyncio.CancelledError:
+            self.cancel(call)
+            raise
+        if isinstance(outcome, ModelRefused):
+            raise outcome
+        return outcome
+
+    def ask(self, request: ModelRequest, terms: Terms, told: Told) -> str:
+        """Send a request, and call `told` with what `send` would return or raise, perhaps before this returns.
+
+        Returns what `cancel` wants. Raises `ModelRefused` where no upstream takes such a request at all.
+        """
         now = self._clock.monotonic()
         size = prompt_bytes(request.body, request.document)
-        ask = _Ask(request, terms, self._call(now, request, terms, size), size, now)
-        self._asks[ask.call.id] = ask
-        self._act(self.router.submit(now, ask.call))
-        try:
-            if ask.first is not None:
-                await self._attempt(ask, ask.first)
-            if ask.outcome is None:
-                ask.ready = asyncio.get_running_loop().create_future()
-                await ask.ready
-        except asyncio.CancelledError:
+        call = self._call(now, request, terms, size)
+        self._asks[call.id] = _Ask(request, terms, call, size, now, told)
+        self._act(self.router.submit(now, call))
+        return call.id
+
+    def cancel(self, call: str) -> None:
+        """End what runs at upstreams for a call that is under way: nobody waits any more."""
+        ask = self._asks.get(call)
+        if ask is not None:
             self._cancel(ask)
-            raise
-        if isinstance(ask.outcome, Delivery):
-            return ask.outcome
-        raise ask.outcome or ModelRefused(f"the model {self.name!r} gave no answer", reason=Reason.FAILED.value)
 
     async def aclose(self) -> None:
         """End all calls."""
-        attempts = [one for ask in self._asks.values() for one in ask.running.values()]
-        running = [one.task for one in attempts if one.task is not None and not one.inline]
         for ask in list(self._asks.values()):
             self._cancel(ask)
         self._alarm.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _call(self, now: float, request: ModelRequest, terms: Terms, size: int) -> Call:
         """The request as the policies see it."""
@@ -230,45 +255,33 @@ class RoutedModel:
 
     # Attempts ------------------------------------------------------------------------------------------------------
 
-    async def _attempt(self, ask: _Ask, attempt: Attempt) -> None:
-        """Make an attempt up to where its answer begins, in a task of its own or (the first) in the caller's.
-
-        When the router stops it (a hedge won), the task is interrupted as `asyncio.timeout` does it: cancelled, and
-        the cancellation taken back where it was ours alone.
-        """
-        running = ask.running[attempt.id]
-        task = running.task = asyncio.current_task()
-        if task is None:  # pragma: no cover - a coroutine runs in a task
-            return
-        cancelling = task.cancelling()
-        clock = attempt.clock
-        until = clock.end if ask.request.stream else min(clock.first_token, clock.end)  # its first byte is its last
-        try:
-            incoming = await self._carriers[attempt.upstream].begin(ask.request, until)
-        except Failed as failed:
-            self._failed(ask, attempt.id, failed)
-        except asyncio.CancelledError:
-            running.task = None
-            if not running.interrupted or task.uncancel() > cancelling:
-                raise
+    def came(self, running: _Running, outcome: Incoming | Exception) -> None:
+        """The answer of an attempt is here, or begins; or it has failed."""
+        ask, attempt = running.ask, running.attempt
+        if attempt.id not in ask.running:  # stopped in the turn in which it came
+            if not isinstance(outcome, Exception):
+                outcome.stop()
+        elif isinstance(outcome, Failed):
+            self._failed(ask, attempt.id, outcome)
         # The boundary to kinds of upstreams and to functions of users: a call must not hang because they raise.
-        except Exception as error:
-            _LOG.exception("an attempt at %s raised", attempt.upstream)
-            message = f"{attempt.upstream} raised {type(error).__name__}: {error}"
+        elif isinstance(outcome, Exception):
+            _LOG.error("an attempt at %s raised", attempt.upstream, exc_info=outcome)
+            message = f"{attempt.upstream} raised {type(outcome).__name__}: {outcome}"
             self._failed(ask, attempt.id, Failed(Failure.SERVER_ERROR, message))
         else:
-            self._begun(ask, attempt, incoming)
+            running.incoming = outcome
+            if outcome.complete:
+                self._ended(ask, attempt.id, outcome)
+            else:
+                self._act(self.router.on_first_token(self._clock.monotonic(), attempt.id))
 
-    def _begun(self, ask: _Ask, attempt: Attempt, incoming: Incoming) -> None:
-        running = ask.running.get(attempt.id)
-        if running is None:  # stopped in the turn in which it came
-            incoming.stop()
-            return
-        running.incoming, running.task = incoming, None
-        if incoming.complete:
-            self._ended(ask, attempt.id, incoming)
-        else:
-            self._act(self.router.on_first_token(self._clock.monotonic(), attempt.id))
+    async def _wait(self, running: _Running, until: float) -> None:
+        """Make an attempt that has to wait, up to where its answer begins."""
+        try:
+            outcome: Incoming | Exception = await self._carriers[running.attempt.upstream].begin(running.ask.request, until)
+        except Exception as error:  # `came` sorts them out
+            outcome = error
+        self.came(running, outcome)
 
     def _ended(self, ask: _Ask, attempt: int, incoming: Incoming) -> None:
         """All of an answer is there."""
@@ -331,6 +344,10 @@ class RoutedModel:
             else:
                 self._refused(self._asks.pop(action.call.id), action)
         self._alarm.set(self.router.wake)
+        if self._answered:
+            answered, self._answered = self._answered, []
+            for ask in answered:
+                ask.told(cast("Delivery | ModelRefused", ask.outcome))
 
     def _start(self, attempt: Attempt) -> None:
         ask = self._asks[attempt.call.id]
@@ -338,11 +355,20 @@ class RoutedModel:
         if ask.queued is None:
             ask.queued = attempt.started - ask.began
         ask.hedged = ask.hedged or attempt.extra is Extra.HEDGE
-        if ask.attempts == 1 and ask.ready is None:
-            ask.first = attempt
-            ask.running[attempt.id] = _Running(None, inline=True)
-        else:
-            ask.running[attempt.id] = _Running(asyncio.get_running_loop().create_task(self._attempt(ask, attempt)))
+        running = ask.running[attempt.id] = _Running(self, ask, attempt)
+        clock, start = attempt.clock, self._starts[attempt.upstream]
+        until = clock.end if ask.request.stream else min(clock.first_token, clock.end)  # its first byte is its last
+        if start is not None:
+            try:
+                running.end = start(ask.request, until, running.told)
+            except Exception as error:  # as in `came`, when the router has said all that it has to say now
+                asyncio.get_running_loop().call_soon(running.told, error)
+                return
+        if running.end is None:
+            task = asyncio.get_running_loop().create_task(self._wait(running, until))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            running.end = task.cancel
 
     def _deliver(self, attempt: Attempt) -> None:
         ask = self._asks[attempt.call.id]
@@ -365,11 +391,10 @@ class RoutedModel:
             self._end(ask, delivery)
 
     def _end(self, ask: _Ask, outcome: Delivery | ModelRefused) -> None:
-        """`send` can return."""
+        """The call is answered, as far as whoever asked has to wait for it."""
         if ask.outcome is None:
             ask.outcome = outcome
-            if ask.ready is not None and not ask.ready.done():
-                ask.ready.set_result(None)
+            self._answered.append(ask)
 
     def _done(self, ask: _Ask, usage: Usage | None, cost: Decimal | None) -> None:
         delivery = ask.delivered

@@ -121,7 +121,7 @@ async def answered(pieces: Iterable[bytes], *, is_head: bool = False, ends: bool
     wire = Wire()
     link.connection_made(wire)
     inf = float("inf")
-    asked = link.ask(b"", is_head, True, inf, inf, inf)
+    asked = link.head(b"", is_head, True, inf, inf, inf)
     for piece in pieces:
         link.data_received(piece)
     if ends:

@@ -86,7 +86,7 @@ class Linked:
         self.lost += 1
 
     def ask(self, *, is_head: bool = False):
-        return self.link.ask(b"", is_head, True, INF, INF, INF)
+        return self.link.head(b"", is_head, True, INF, INF, INF)
 
 
 async def test_a_connection_is_kept_only_when_nothing_is_left_of_the_answer() -> None:

@@ -11,7 +11,7 @@ from headrace.models.dialects.stream import ChatReader
 from headrace.models.failure import Failure
 from headrace.models.headers import NOTHING
 from headrace.models.provider import Failed
-from headrace.models.providers.exchange import IncomingStream
+from headrace.models.providers.incoming import IncomingStream
 
 HI = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n'
 STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from headrace.core.clock import Clock
-from headrace.core.errors import BadAnswer, ExchangeError, PoolFull, TimedOut, Unreachable
+from headrace.core.errors import ExchangeError
 from headrace.http1.answer import Answer
-from headrace.http1.client import Client
+from headrace.http1.client import Client, unheard
 from headrace.http1.headers import Field
+from headrace.http1.link import Link
 from headrace.http1.origin import Origin
 from headrace.models.call import Usage
 from headrace.models.dialects.errors import error_of, read_error, write_error
@@ -20,6 +21,7 @@ from headrace.models.dialects.stream import StreamReader
 from headrace.models.failure import Failure, classify
 from headrace.models.headers import HEADERS, NOTHING, PLACES, Limits, limits_of
 from headrace.models.provider import Failed, Incoming, Whole
+from headrace.models.providers.incoming import IncomingStream, exchange_failure
 from headrace.models.request import Dialect, ModelRequest
 
 _PASSED = frozenset(
@@ -29,8 +31,6 @@ _PASSED = frozenset(
 _PASS = -1
 _USES = {name.encode(): place for name, place in HEADERS.items()} | dict.fromkeys(_PASSED, _PASS)
 """What headers of an answer are for: the places of limits, or that they are passed on."""
-_EARLY = 1024 * 1024
-"""Bytes that a stream may send before its first content."""
 _PLAIN = frozenset({b"content-type", b"accept", b"anthropic-version", b"openai-organization"})
 """Headers without a secret."""
 _SECRET = 8
@@ -38,8 +38,6 @@ _SECRET = 8
 _GRACE = 0.1
 """Seconds after its end in which whoever asked is to end an attempt: only they know whether the call's deadline passed,
 or this attempt alone took too long. After them the connection does it."""
-_LINGER = 1.0
-"""Seconds in which HTTP's end must follow the end mark of a stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +121,18 @@ class HttpCarrier:
 
     async def begin(self, request: ModelRequest, until: float) -> Incoming:
         """Send it, and wait for the whole answer or the first content of a stream."""
+        return await self._ask(request, until)
+
+    def start(
+        self, request: ModelRequest, until: float, told: Callable[[Incoming | Exception], None]
+    ) -> Callable[[], None] | None:
+        """The same without a task, where a connection is idle and no stream is wanted; see `Carrier`."""
+        route = self._routes[request.dialect]
+        if request.stream and route.reader is not None:
+            return None
+        return _Sent(self, request, route, until, told).begin()
+
+    async def _ask(self, request: ModelRequest, until: float, *, fresh: bool = False) -> Incoming:
         route = self._routes[request.dialect]
         try:
             answer = await self._client.request(
@@ -131,21 +141,35 @@ class HttpCarrier:
                 route.target,
                 self._headers,
                 route.encode(request),
-                timeout=None if until == math.inf else until - self._clock.monotonic() + _GRACE,
+                timeout=self._timeout(until),
                 resend=request.repeatable,
+                fresh=fresh,
             )
-            passed, limits = self._heads(answer)
-            if answer.status >= 300:
-                await self._refused(answer, route, limits)
-            if not request.stream or route.reader is None:
-                body, usage = route.whole(await answer.read())
-                return Whole(body, usage=usage, status=answer.status, headers=passed, limits=limits)
-            return await self._stream(answer, route.reader(request), passed, limits)
-        except ExchangeError as error:
-            raise exchange_failure(error) from error
-        except Failed as failed:
-            self._hide(failed)
-            raise
+            return await self._received(request, route, answer)
+        except (ExchangeError, Failed) as error:
+            raise self._failure(error) from error
+
+    async def _received(self, request: ModelRequest, route: Route, answer: Answer) -> Incoming:
+        """What an answer is, once its head is there."""
+        passed, limits = self._heads(answer)
+        if answer.status >= 300:
+            await self._refused(answer, route, limits)
+        if not request.stream or route.reader is None:
+            return self._whole(route, answer, await answer.read(), passed, limits)
+        return await self._stream(answer, route.reader(request), passed, limits)
+
+    def _whole(self, route: Route, answer: Answer, body: bytes, passed: Sequence[Field], limits: Limits) -> Whole:
+        given, usage = route.whole(body)
+        return Whole(given, usage=usage, status=answer.status, headers=passed, limits=limits)
+
+    def _timeout(self, until: float) -> float | None:
+        return None if until == math.inf else until - self._clock.monotonic() + _GRACE
+
+    def _failure(self, error: ExchangeError | Failed) -> Failed:
+        if isinstance(error, ExchangeError):
+            return exchange_failure(error)
+        self._hide(error)
+        return error
 
     def _hide(self, failed: Failed) -> None:
         """Some servers repeat the key that they refuse. What failed is told to clients and to the log."""
@@ -201,98 +225,75 @@ class HttpCarrier:
         return passed, limits_of(said, self._clock.now()) if said else NOTHING
 
 
-class IncomingStream:
-    """A stream of events that comes in over HTTP."""
+class _Sent:
+    """One attempt that was sent at once: mostly its answer comes whole, and nobody had to wait for it in a task."""
 
-    __slots__ = ("_answer", "_early", "_reader", "complete", "headers", "limits", "status")
+    __slots__ = ("_carrier", "_link", "_request", "_route", "_task", "_told", "_until")
 
-    def __init__(self, answer: Answer, reader: StreamReader, headers: Sequence[Field], limits: Limits) -> None:
-        self.status = answer.status
-        self.headers = headers
-        self.limits = limits
-        self.complete = False
-        self._answer = answer
-        self._reader = reader
-        self._early = b""
+    def __init__(
+        self,
+        carrier: HttpCarrier,
+        request: ModelRequest,
+        route: Route,
+        until: float,
+        told: Callable[[Incoming | Exception], None],
+    ) -> None:
+        self._carrier = carrier
+        self._request = request
+        self._route = route
+        self._until = until
+        self._told = told
+        self._link: Link | None = None
+        self._task: asyncio.Task[None] | None = None
 
-    @property
-    def usage(self) -> Usage | None:
-        """As far as it was told."""
-        return self._reader.usage
+    def begin(self) -> Callable[[], None] | None:
+        """Send it; what ends it, or None where no connection is idle."""
+        carrier, route = self._carrier, self._route
+        self._link = carrier._client.post(
+            carrier._origin,
+            route.target,
+            carrier._headers,
+            route.encode(self._request),
+            self._answered,
+            carrier._timeout(self._until),
+        )
+        return None if self._link is None else self._stop
 
-    @property
-    def written(self) -> int:
-        """Tokens that have come so far, about."""
-        return self._reader.written
+    def _stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        elif self._link is not None:
+            self._link.drop()
 
-    async def begin(self) -> None:
-        """Read to the first content. What comes with it is kept for `next`."""
-        early: list[bytes] = []
-        size = 0
-        while not self._reader.begun:
-            piece = await self.next()
-            if not piece:
-                break
-            early.append(piece)
-            size += len(piece)
-            if size > _EARLY:
-                self.stop()
-                raise Failed(Failure.SERVER_ERROR, f"the stream has no content in its first {size} bytes")
-        self._early = b"".join(early)
+    def _answered(self, outcome: Answer | ExchangeError) -> None:
+        carrier = self._carrier
+        if isinstance(outcome, ExchangeError):
+            if self._request.repeatable and unheard(outcome):
+                self._wait(carrier._ask(self._request, self._until, fresh=True))
+            else:
+                self._told(exchange_failure(outcome))
+        elif outcome.ready and outcome.status < 300:
+            try:
+                incoming: Incoming | Exception = carrier._whole(self._route, outcome, outcome.take(), *carrier._heads(outcome))
+            except Failed as failed:
+                incoming = carrier._failure(failed)
+            except Exception as error:  # whoever asked says what it means
+                incoming = error
+            self._told(incoming)
+        else:
+            self._wait(carrier._received(self._request, self._route, outcome))
 
-    async def next(self) -> bytes:
-        """The next piece; empty after the last."""
-        piece = self.take()
-        while not (piece or self.complete):
-            await self._answer.wait()
-            piece = self.take()
-        return piece
+    def _wait(self, coming: Coroutine[Any, Any, Incoming]) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._pass_on(coming))
 
-    def take(self) -> bytes:
-        """What is there to be passed on, without waiting: nothing, perhaps. Raises `Failed`."""
-        if self._early:
-            early, self._early = self._early, b""
-            return early
-        if self.complete:
-            return b""
-        reader, answer = self._reader, self._answer
-        piece = answer.take() if reader.failed is None else b""
-        given = reader.feed(piece) if piece else b""
-        if answer.whole and not reader.ended and reader.failed is None:
-            given += reader.finish(vouched=answer.delimited != "close")
-        if reader.ended:
-            self._end()
-        elif not given:
-            self._check()
-        elif reader.failed is not None:
-            asyncio.get_running_loop().call_soon(answer.tell)
-        return given
-
-    def when_more(self, told: Callable[[], None] | None) -> None:
-        """Call `told` whenever there is more to take or to raise; None: nobody wants to know."""
-        self._answer.when_more(told)
-        if told is not None and (self._early or self.complete or self._reader.failed is not None):
-            asyncio.get_running_loop().call_soon(self._answer.tell)
-
-    def stop(self) -> None:
-        """Close the connection."""
-        self._answer.abandon()
-
-    def _check(self) -> None:
-        """Raise why no more will come."""
-        if self._reader.failed is not None:
-            self.stop()
-            raise self._reader.failed
+    async def _pass_on(self, coming: Coroutine[Any, Any, Incoming]) -> None:
         try:
-            self._answer.check()
-        except ExchangeError as error:
-            raise exchange_failure(error) from error
-
-    def _end(self) -> None:
-        """All came. The connection is kept if HTTP's own end follows soon; nobody waits for that."""
-        self.complete = True
-        if not self._answer.complete:
-            asyncio.get_running_loop().call_later(_LINGER, self._answer.abandon)
+            incoming: Incoming | Exception = await coming
+        except (ExchangeError, Failed) as error:
+            incoming = self._carrier._failure(error)
+        except Exception as error:  # as in `_answered`
+            incoming = error
+        self._told(incoming)
 
 
 def said_in(dialect: Dialect) -> Callable[[int, bytes], bytes]:
@@ -307,21 +308,3 @@ def said_in(dialect: Dialect) -> Callable[[int, bytes], bytes]:
         return write_error(dialect, status, message or f"the upstream answered {status}")
 
     return say
-
-
-def exchange_failure(error: ExchangeError) -> Failed:
-    """What the end of an exchange says about the upstream.
-
-    >>> exchange_failure(Unreachable("cannot connect")).failure
-    <Failure.UNREACHABLE: 'unreachable'>
-    """
-    failure = Failure.CONNECTION
-    if isinstance(error, Unreachable):
-        failure = Failure.UNREACHABLE  # nothing was sent, so nothing is paid
-    elif isinstance(error, TimedOut):
-        failure = Failure.TIMEOUT
-    elif isinstance(error, PoolFull):
-        failure = Failure.OVERLOADED
-    elif isinstance(error, BadAnswer):
-        failure = Failure.SERVER_ERROR
-    return Failed(failure, error.message)
