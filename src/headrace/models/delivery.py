@@ -78,6 +78,10 @@ class Delivery:
         self._received = 0
         self._error: StreamBroken | None = None
 
+    def at_once(self) -> bytes | None:
+        """The whole body where it is known to be here; None: `read` it."""
+        return self.incoming.take() if isinstance(self.incoming, Whole) else None
+
     async def read(self) -> bytes:
         """The whole body, or what is left of it. Raises `StreamBroken`."""
         if isinstance(self.incoming, Whole):

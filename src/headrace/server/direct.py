@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Sequence
 from urllib.parse import unquote
 
 from headrace.core.errors import BodyRefused, HeadraceError
-from headrace.http1 import Handler, Request, Response
+from headrace.http1 import Handler, Later, Request, Response
 from headrace.http1.bodies import Bodies
 from headrace.server.composition import Handlers
 from headrace.server.failures import Failures
@@ -30,7 +30,7 @@ class Direct:
         self._failures = failures
         self._handlers = tuple(handlers)
 
-    def __call__(self, request: Request) -> Response | Awaitable[Response] | None:
+    def __call__(self, request: Request) -> Response | Later | Awaitable[Response] | None:
         """The answer; None: it goes through ASGI."""
         if request.target.startswith(_PREFIX):
             return self._admit(request, request.named, keys=True) or self._read(request, request.named)
@@ -53,12 +53,12 @@ class Direct:
         refusal = self._gate.refuse(path, len(request.target), headers, keys=keys)
         return None if refusal is None else self._render(refusal, request)
 
-    def _handle(self, request: Request, handler: Handler) -> Response | Awaitable[Response]:
+    def _handle(self, request: Request, handler: Handler) -> Response | Later | Awaitable[Response]:
         try:
             answer = handler(request)
         except Exception as error:  # the boundary to the handler, as in _wait
             return self._failed(request, error)
-        return answer if isinstance(answer, Response) else self._wait(request, answer)
+        return answer if isinstance(answer, Response | Later) else self._wait(request, answer)
 
     async def _wait(self, request: Request, answer: Awaitable[Response]) -> Response:
         try:

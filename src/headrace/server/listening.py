@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from starlette.types import ASGIApp
 
 from headrace.core.errors import HeadraceError
-from headrace.http1 import Request, Response, Server, ServerLimits
+from headrace.http1 import Later, Request, Response, Server, ServerLimits
 from headrace.http1.server import log_failure
 from headrace.server.bridge import Bridge, lifespan
 from headrace.server.direct import Direct, refuse
@@ -93,7 +93,7 @@ async def serve(
     host, port = listening.getsockname()[:2]
     bridge = Bridge(app, (host, port))
 
-    def handle(request: Request) -> Response | Awaitable[Response]:
+    def handle(request: Request) -> Response | Later | Awaitable[Response]:
         answer = None if direct is None else direct(request)
         return bridge(request) if answer is None else answer
 

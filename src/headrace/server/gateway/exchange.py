@@ -21,13 +21,15 @@ from headrace.core.clock import SECOND, Clock
 from headrace.core.errors import BodyRefused, DeadlinePassed, ModelRefused, StreamBroken
 from headrace.http1.headers import FRAMING, Field
 from headrace.http1.request import Request
-from headrace.http1.response import Response
+from headrace.http1.response import Later, Response
 from headrace.models.action import Reason
 from headrace.models.call import Priority, Usage
 from headrace.models.deadline import remaining_header
+from headrace.models.delivery import Delivery
 from headrace.models.failure import Failure
 from headrace.models.reply import Reply
 from headrace.models.request import Dialect, ModelRequest, Terms
+from headrace.models.routed import RoutedModel
 from headrace.pipeline.until import Until
 from headrace.server.gateway import asked as bodies
 from headrace.server.gateway import refusal, wish
@@ -76,8 +78,8 @@ class Exchange:
     """Serves one request."""
 
     __slots__ = (
-        "_cost", "_discarded", "_grant", "_model", "_parts", "_ready", "_usage", "dialect", "id", "key", "offer",
-        "request", "started",
+        "_call", "_cost", "_discarded", "_grant", "_later", "_model", "_parts", "_ready", "_size", "_task", "_usage",
+        "dialect", "id", "key", "offer", "request", "started",
     )  # fmt: skip
 
     def __init__(self, parts: Parts, dialect: Dialect, request: Request) -> None:
@@ -94,36 +96,105 @@ class Exchange:
         self._ready = 0.0
         self._discarded = 0.0
         self._model = ""
+        self._size = 0
+        self._later: Later | None = None
+        self._call = ""
+        self._task: asyncio.Task[None] | None = None
 
-    async def run(self) -> Response:
-        """The answer, whatever it is."""
+    def answer(self) -> Response | Later | Awaitable[Response]:
+        """The answer, whatever it is: without a task where nothing but the model has to be waited for."""
         try:
-            return await self._run()
-        except Complaint as complaint:
-            self._give_back()
-            return self._refused(complaint.response(self.dialect, self._head()), "")
-        except ModelRefused as error:
-            return self._unanswered(error)
-        except StreamBroken as error:
-            self._settle(None)
-            return self._refused(refusal.broken(error).response(self.dialect, self._head()), "")
-        except BodyRefused as error:
-            return self._refused(refusal.body(error).response(self.dialect, self._head()), "")
+            self.key = self._parts.entrance.admit(self.request)
+            if not self.request.whole:
+                return self._wait(None)
+            asked, body, terms, wanted = self._read(self.request.take())
+            caller = None if self.offer is None else self.offer.caller
+            if asked.stream or wanted is not None or not isinstance(caller, RoutedModel):
+                return self._wait((asked, body, terms, wanted))
+            self._size = len(body)
+            later = self._later = Later(self._left)
+            self._call = caller.ask(self._asking(asked, body), terms, self._came)
+            return later
+        except Exception as error:
+            return self._failed(error)
+
+    def _came(self, reply: Delivery | ModelRefused) -> None:
+        """The model has answered, or will not."""
+        if self._later is None:  # nobody waits any more
+            return
+        try:
+            if isinstance(reply, ModelRefused):
+                raise reply
+            body = reply.at_once()
+            if body is None:
+                self._task = asyncio.get_running_loop().create_task(self._collect(reply))
+                return
+            self._add(reply)
+            response = self._complete(reply, body, self._size, [])
+        except Exception as error:
+            response = self._failed(error)
+        self._later.give(response)
+
+    async def _collect(self, reply: Delivery) -> None:
+        """The same where the answer is not all there yet."""
+        try:
+            body = await reply.read()
+            self._add(reply)
+            response = self._complete(reply, body, self._size, [])
+        except Exception as error:
+            response = self._failed(error)
+        if self._later is not None:
+            self._later.give(response)
+
+    def _left(self) -> None:
+        """The client has gone before the model has answered."""
+        self._later = None
+        self._settle(None)
+        if self._task is not None:
+            self._task.cancel()
+        elif self.offer is not None and isinstance(self.offer.caller, RoutedModel):
+            self.offer.caller.cancel(self._call)
+
+    async def _wait(self, ready: tuple[Asked, bytes, Terms, Wish | None] | None) -> Response:
+        """The same for what has to be waited for. `ready`: what was read of the request, if its body was there."""
+        try:
+            asked, body, terms, wanted = ready or self._read(await self.request.read())
+            if wanted is not None:
+                return await self._with_context(asked, body, terms, wanted)
+            reply = await self._send(asked, body, terms)
+            if asked.stream:
+                return self._stream(reply, len(body), None)
+            answer = await reply.read()
+            self._add(reply)
+            return self._complete(reply, answer, len(body), [])
         except asyncio.CancelledError:
             self._settle(None)
             raise
-        # The boundary of the gateway: what nobody foresaw is logged with its number, and told as that number.
-        except Exception:
-            self._settle(None)
-            _LOG.exception("request %s failed", self.id)
-            message = f"something went wrong in the gateway; look for request {self.id} in its log"
-            complaint = Complaint(500, message, kind="server_error", code="unexpected")
-            return self._refused(complaint.response(self.dialect, self._head()), "")
+        except Exception as error:
+            return self._failed(error)
 
-    async def _run(self) -> Response:
-        parts = self._parts
-        key = self.key = parts.entrance.admit(self.request)
-        body = await self.request.read()
+    def _failed(self, error: Exception) -> Response:
+        """What to say instead of an answer."""
+        if isinstance(error, Complaint):
+            self._give_back()
+            return self._refused(error.response(self.dialect, self._head()), "")
+        if isinstance(error, ModelRefused):
+            return self._unanswered(error)
+        if isinstance(error, StreamBroken):
+            self._settle(None)
+            return self._refused(refusal.broken(error).response(self.dialect, self._head()), "")
+        if isinstance(error, BodyRefused):
+            return self._refused(refusal.body(error).response(self.dialect, self._head()), "")
+        # The boundary of the gateway: what nobody foresaw is logged with its number, and told as that number.
+        self._settle(None)
+        _LOG.error("request %s failed", self.id, exc_info=error)
+        message = f"something went wrong in the gateway; look for request {self.id} in its log"
+        complaint = Complaint(500, message, kind="server_error", code="unexpected")
+        return self._refused(complaint.response(self.dialect, self._head()), "")
+
+    def _read(self, body: bytes) -> tuple[Asked, bytes, Terms, Wish | None]:
+        """What is asked for, in which words, on whose account, and with which context; all that it may take is reserved."""
+        parts, key = self._parts, self.key
         asked = bodies.read(self.dialect, body)
         offer = self._find(asked.model)
         terms, wanting = self._terms(key, asked, offer)
@@ -135,15 +206,9 @@ class Exchange:
             wanted = wish.read(asked.extra, self.request.headers, max_reads=parts.max_reads, max_wait=parts.max_wait)
             if wanted is None:
                 body = without(body)
-        if wanted is not None:
-            self._may_read(key, wanted)
-            return await self._with_context(asked, body, terms, wanted)
-        reply = await self._send(asked, body, terms)
-        if asked.stream:
-            return self._stream(reply, len(body), None)
-        answer = await reply.read()
-        self._add(reply)
-        return self._complete(reply, answer, len(body), [])
+            else:
+                self._may_read(key, wanted)
+        return asked, body, terms, wanted
 
     # What comes in
 
@@ -217,18 +282,21 @@ class Exchange:
 
     # To the model and back
 
-    def _send(self, asked: Asked, body: bytes, terms: Terms) -> Awaitable[Reply]:
-        offer = self.offer
-        if offer is None:
-            raise Complaint(404, "there is no such model", code="model_not_found")
+    def _asking(self, asked: Asked, body: bytes) -> ModelRequest:
+        """The request as the model is asked; from now on it is the model's time that passes."""
         document = Lazy(body, asked.model)
         if asked.stream:
             # Upstreams look into it: what is wrong with it is said here, and not held against one of them.
             len(document)
-        # No tokens are named: whoever carries it knows better how many bytes make one.
-        request = ModelRequest(self.dialect, body, document, asked.stream, 0, asked.output, asked.repeatable)
         self._ready = self._parts.clock.monotonic()
-        return offer.caller.send(request, terms)
+        # No tokens are named: whoever carries it knows better how many bytes make one.
+        return ModelRequest(self.dialect, body, document, asked.stream, 0, asked.output, asked.repeatable)
+
+    def _send(self, asked: Asked, body: bytes, terms: Terms) -> Awaitable[Reply]:
+        offer = self.offer
+        if offer is None:
+            raise Complaint(404, "there is no such model", code="model_not_found")
+        return offer.caller.send(self._asking(asked, body), terms)
 
     async def _whole(self, asked: Asked, body: bytes, terms: Terms) -> tuple[Reply, bytes]:
         reply = await self._send(asked, body, terms)

@@ -12,7 +12,7 @@ import msgspec
 from headrace.core.clock import Clock, SystemClock, isoformat
 from headrace.core.events import Problem
 from headrace.http1.request import Request
-from headrace.http1.response import Handler, Response
+from headrace.http1.response import Handler, Later, Response
 from headrace.models.periods import Budgets
 from headrace.models.request import Dialect
 from headrace.server.gateway import documents, refusal, upstreams
@@ -157,8 +157,8 @@ class Gateway:
     def _handler(self, dialect: Dialect) -> Handler:
         parts = self._parts
 
-        def handle(request: Request) -> Awaitable[Response]:
-            return Exchange(parts, dialect, request).run()
+        def handle(request: Request) -> Response | Later | Awaitable[Response]:
+            return Exchange(parts, dialect, request).answer()
 
         return handle
 
