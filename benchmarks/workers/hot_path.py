@@ -216,11 +216,20 @@ async def layers(folder: Path) -> AsyncIterator[HANDLERS]:
 def _relay(client: http1.Client) -> http1.Handler:
     origin = Origin("http", "127.0.0.1", 1)
 
-    async def relay(request: http1.Request) -> http1.Response:
-        body = await request.read()
-        headers = end_to_end(request.headers)
+    async def first(request: http1.Request) -> http1.Response:
+        body, headers = await request.read(), end_to_end(request.headers)
         answer = await client.request(b"POST", origin, request.target, headers, body)
-        return http1.Response(answer.status, end_to_end(answer.headers), answer)
+        return http1.Response(answer.status, end_to_end(answer.headers), await answer.read())
+
+    def relay(request: http1.Request) -> Any:
+        later = http1.Later(lambda: None)
+
+        def told(answer: Any) -> None:
+            later.give(http1.Response(answer.status, end_to_end(answer.headers), answer.take()))
+
+        headers = tuple(end_to_end(request.headers))
+        sent = client.post(origin, request.target, headers, request.take(), told, None)
+        return first(request) if sent is None else later
 
     return relay
 
@@ -228,12 +237,17 @@ def _relay(client: http1.Client) -> http1.Handler:
 def _send(model: Any) -> http1.Handler:
     numbers = itertools.count()
 
-    async def send(request: http1.Request) -> http1.Response:
-        body = await request.read()
+    def send(request: http1.Request) -> http1.Later:
+        body = request.take()
         asked = ModelRequest(Dialect.CHAT, body, {"model": "llm"}, False, 40, 64)
         terms = Terms(str(next(numbers)), time.monotonic() + 30)
-        reply = await model.send(asked, terms)
-        return http1.Response(reply.status, reply.headers, await reply.read())
+        later = http1.Later(lambda: None)
+
+        def told(reply: Any) -> None:
+            later.give(http1.Response(reply.status, reply.headers, reply.at_once()))
+
+        model.ask(asked, terms, told)
+        return later
 
     return send
 

@@ -1,10 +1,10 @@
 """A declared model, running: the router, and the shell that does what it says.
 
-One call is one `_Ask`. Where nothing has to be waited for there are no tasks: an attempt that finds an idle connection is
-sent within `ask`, and its answer is delivered within the call that brought its bytes. Other attempts are tasks until their
-answer has begun. From then on nothing runs beside the client: the client's own reading pulls the stream, piece by piece, so
-that a client that reads slowly slows its upstream and nothing piles up in between. What may be due is one timer of the
-router (`wake`).
+One call is one `_Ask`. Where nothing has to be waited for there are no tasks: an attempt that finds an idle connection
+is sent within `ask`, and its answer is delivered within the call that brought its bytes. Other attempts are tasks until
+their answer has begun. From then on nothing runs beside the client: the client's own reading pulls the stream, piece by
+piece, so that a client that reads slowly slows its upstream and nothing piles up in between. What may be due is one
+timer of the router (`wake`).
 """
 
 from __future__ import annotations
@@ -258,6 +258,7 @@ class RoutedModel:
     def came(self, running: _Running, outcome: Incoming | Exception) -> None:
         """The answer of an attempt is here, or begins; or it has failed."""
         ask, attempt = running.ask, running.attempt
+        running.end = None  # with what it calls it would be a cycle, left to the garbage collector
         if attempt.id not in ask.running:  # stopped in the turn in which it came
             if not isinstance(outcome, Exception):
                 outcome.stop()
@@ -277,8 +278,9 @@ class RoutedModel:
 
     async def _wait(self, running: _Running, until: float) -> None:
         """Make an attempt that has to wait, up to where its answer begins."""
+        carrier = self._carriers[running.attempt.upstream]
         try:
-            outcome: Incoming | Exception = await self._carriers[running.attempt.upstream].begin(running.ask.request, until)
+            outcome: Incoming | Exception = await carrier.begin(running.ask.request, until)
         except Exception as error:  # `came` sorts them out
             outcome = error
         self.came(running, outcome)
@@ -336,7 +338,9 @@ class RoutedModel:
             elif isinstance(action, Deliver):
                 self._deliver(action.attempt)
             elif isinstance(action, Done):
-                self._done(self._asks.pop(action.call.id), action.usage, action.cost)
+                ask = self._asks.pop(action.call.id)
+                del ask.running[action.attempt.id]
+                self._done(ask, action.usage, action.cost)
             elif isinstance(action, Stop):
                 running = self._asks[action.attempt.call.id].running.pop(action.attempt.id, None)
                 if running is not None:

@@ -95,10 +95,10 @@ class HttpCarrier:
         routes: Mapping[Dialect, Route],
     ) -> None:
         self.name = name
-        self._client = client
+        self.client = client
         self._clock = clock
-        self._origin = origin
-        self._headers = tuple(headers)
+        self.origin = origin
+        self.headers = tuple(headers)
         self._routes = dict(routes)
         plain = [(dialect, route) for dialect, route in routes.items() if route.refuses is None]
         self.takes = frozenset(
@@ -121,7 +121,7 @@ class HttpCarrier:
 
     async def begin(self, request: ModelRequest, until: float) -> Incoming:
         """Send it, and wait for the whole answer or the first content of a stream."""
-        return await self._ask(request, until)
+        return await self.ask(request, until)
 
     def start(
         self, request: ModelRequest, until: float, told: Callable[[Incoming | Exception], None]
@@ -132,40 +132,44 @@ class HttpCarrier:
             return None
         return _Sent(self, request, route, until, told).begin()
 
-    async def _ask(self, request: ModelRequest, until: float, *, fresh: bool = False) -> Incoming:
+    async def ask(self, request: ModelRequest, until: float, *, fresh: bool = False) -> Incoming:
+        """As `begin`; `fresh`: not on a connection that was idle."""
         route = self._routes[request.dialect]
         try:
-            answer = await self._client.request(
+            answer = await self.client.request(
                 b"POST",
-                self._origin,
+                self.origin,
                 route.target,
-                self._headers,
+                self.headers,
                 route.encode(request),
-                timeout=self._timeout(until),
+                timeout=self.remaining(until),
                 resend=request.repeatable,
                 fresh=fresh,
             )
-            return await self._received(request, route, answer)
+            return await self.receive(request, route, answer)
         except (ExchangeError, Failed) as error:
-            raise self._failure(error) from error
+            raise self.failure(error) from error
 
-    async def _received(self, request: ModelRequest, route: Route, answer: Answer) -> Incoming:
+    async def receive(self, request: ModelRequest, route: Route, answer: Answer) -> Incoming:
         """What an answer is, once its head is there."""
-        passed, limits = self._heads(answer)
         if answer.status >= 300:
-            await self._refused(answer, route, limits)
+            await self._refused(answer, route)
         if not request.stream or route.reader is None:
-            return self._whole(route, answer, await answer.read(), passed, limits)
-        return await self._stream(answer, route.reader(request), passed, limits)
+            return self.whole(route, answer, await answer.read())
+        return await self._stream(answer, route.reader(request))
 
-    def _whole(self, route: Route, answer: Answer, body: bytes, passed: Sequence[Field], limits: Limits) -> Whole:
+    def whole(self, route: Route, answer: Answer, body: bytes) -> Whole:
+        """An answer of which all is here. Raises `Failed` where it is none."""
+        passed, limits = self._heads(answer)
         given, usage = route.whole(body)
         return Whole(given, usage=usage, status=answer.status, headers=passed, limits=limits)
 
-    def _timeout(self, until: float) -> float | None:
+    def remaining(self, until: float) -> float | None:
+        """Seconds that the connection gives an attempt."""
         return None if until == math.inf else until - self._clock.monotonic() + _GRACE
 
-    def _failure(self, error: ExchangeError | Failed) -> Failed:
+    def failure(self, error: ExchangeError | Failed) -> Failed:
+        """How an attempt failed, as the router is told; no secret of ours is in it."""
         if isinstance(error, ExchangeError):
             return exchange_failure(error)
         self._hide(error)
@@ -183,20 +187,18 @@ class HttpCarrier:
     async def aclose(self) -> None:
         """The connections are the client's."""
 
-    async def _stream(
-        self, answer: Answer, reader: StreamReader, passed: Sequence[Field], limits: Limits
-    ) -> IncomingStream:
+    async def _stream(self, answer: Answer, reader: StreamReader) -> IncomingStream:
         kind = answer.header(b"content-type") or b""
         if not kind.startswith(b"text/event-stream"):
             body = await answer.read()
             error = error_of(body)
             failure, message = read_error(error) if error else (Failure.SERVER_ERROR, "")
             raise Failed(failure, f"a stream was asked for, and {kind!r:.60} came: {message:.200}", body=body)
-        incoming = IncomingStream(answer, reader, passed, limits)
+        incoming = IncomingStream(answer, reader, *self._heads(answer))
         await incoming.begin()
         return incoming
 
-    async def _refused(self, answer: Answer, route: Route, limits: Limits) -> NoReturn:
+    async def _refused(self, answer: Answer, route: Route) -> NoReturn:
         """Raise what a status that is no success says."""
         body = await answer.read()
         status = answer.status
@@ -206,6 +208,7 @@ class HttpCarrier:
             failure, message = Failure.MISSING, f"it redirects to {answer.header(b'location')!r:.200}"
         said = route.refusal(status, body) if route.refusal is not None else body
         message = f"{self.name} answered {status}" + (f": {message:.500}" if message else "")
+        _, limits = self._heads(answer)
         raise Failed(failure or Failure.SERVER_ERROR, message, status=status, body=said, limits=limits)
 
     def _heads(self, answer: Answer) -> tuple[list[Field], Limits]:
@@ -249,13 +252,13 @@ class _Sent:
     def begin(self) -> Callable[[], None] | None:
         """Send it; what ends it, or None where no connection is idle."""
         carrier, route = self._carrier, self._route
-        self._link = carrier._client.post(
-            carrier._origin,
+        self._link = carrier.client.post(
+            carrier.origin,
             route.target,
-            carrier._headers,
+            carrier.headers,
             route.encode(self._request),
             self._answered,
-            carrier._timeout(self._until),
+            carrier.remaining(self._until),
         )
         return None if self._link is None else self._stop
 
@@ -269,19 +272,19 @@ class _Sent:
         carrier = self._carrier
         if isinstance(outcome, ExchangeError):
             if self._request.repeatable and unheard(outcome):
-                self._wait(carrier._ask(self._request, self._until, fresh=True))
+                self._wait(carrier.ask(self._request, self._until, fresh=True))
             else:
                 self._told(exchange_failure(outcome))
         elif outcome.ready and outcome.status < 300:
             try:
-                incoming: Incoming | Exception = carrier._whole(self._route, outcome, outcome.take(), *carrier._heads(outcome))
+                incoming: Incoming | Exception = carrier.whole(self._route, outcome, outcome.take())
             except Failed as failed:
-                incoming = carrier._failure(failed)
+                incoming = carrier.failure(failed)
             except Exception as error:  # whoever asked says what it means
                 incoming = error
             self._told(incoming)
         else:
-            self._wait(carrier._received(self._request, self._route, outcome))
+            self._wait(carrier.receive(self._request, self._route, outcome))
 
     def _wait(self, coming: Coroutine[Any, Any, Incoming]) -> None:
         self._task = asyncio.get_running_loop().create_task(self._pass_on(coming))
@@ -290,7 +293,7 @@ class _Sent:
         try:
             incoming: Incoming | Exception = await coming
         except (ExchangeError, Failed) as error:
-            incoming = self._carrier._failure(error)
+            incoming = self._carrier.failure(error)
         except Exception as error:  # as in `_answered`
             incoming = error
         self._told(incoming)

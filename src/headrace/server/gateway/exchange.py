@@ -120,22 +120,24 @@ class Exchange:
 
     def _came(self, reply: Delivery | ModelRefused) -> None:
         """The model has answered, or will not."""
-        if self._later is None:  # nobody waits any more
+        later = self._later
+        if later is None:  # nobody waits any more
             return
         try:
             if isinstance(reply, ModelRefused):
                 raise reply
             body = reply.at_once()
             if body is None:
-                self._task = asyncio.get_running_loop().create_task(self._collect(reply))
+                self._task = asyncio.get_running_loop().create_task(self._collect(reply, later))
                 return
             self._add(reply)
             response = self._complete(reply, body, self._size, [])
         except Exception as error:
             response = self._failed(error)
-        self._later.give(response)
+        self._later = None  # else it were a cycle
+        later.give(response)
 
-    async def _collect(self, reply: Delivery) -> None:
+    async def _collect(self, reply: Delivery, later: Later) -> None:
         """The same where the answer is not all there yet."""
         try:
             body = await reply.read()
@@ -143,8 +145,8 @@ class Exchange:
             response = self._complete(reply, body, self._size, [])
         except Exception as error:
             response = self._failed(error)
-        if self._later is not None:
-            self._later.give(response)
+        self._later = None
+        later.give(response)
 
     def _left(self) -> None:
         """The client has gone before the model has answered."""
@@ -193,7 +195,7 @@ class Exchange:
         return self._refused(complaint.response(self.dialect, self._head()), "")
 
     def _read(self, body: bytes) -> tuple[Asked, bytes, Terms, Wish | None]:
-        """What is asked for, in which words, on whose account, and with which context; all that it may take is reserved."""
+        """What is asked for, in which words, on whose account and with which context; what it may take is reserved."""
         parts, key = self._parts, self.key
         asked = bodies.read(self.dialect, body)
         offer = self._find(asked.model)
