@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 from headrace.core.errors import BadAnswer, ExchangeError
-from headrace.http1.headers import Field, Fields, find
+from headrace.http1.headers import Fields, find
 from headrace.http1.incoming import Incoming
+
+Delimited = Literal["length", "chunked", "none", "close"]
+"""How the end of a body is known, see `Answer`."""
 
 
 def _nothing() -> None:
@@ -30,20 +33,25 @@ class Answer(Incoming):
         connection, which a server that crashed sends just the same.
     reused
         Whether the connection had carried a request before.
+    facts
+        For callers: what follows from the head alone, the length of the body excepted. Answers whose heads are
+        otherwise the same may share it.
     """
 
     def __init__(
         self,
         status: int,
-        headers: list[Field],
+        headers: Fields,
         *,
-        delimited: Literal["length", "chunked", "none", "close"],
+        delimited: Delimited,
         reused: bool,
         max_body: int,
         close: Callable[[], None] = _nothing,
+        facts: dict[Any, Any] | None = None,
     ) -> None:
         self.status = status
-        self.headers: Fields = headers
+        self.headers = headers
+        self.facts: dict[Any, Any] = {} if facts is None else facts
         self.delimited = delimited
         self.reused = reused
         self._max_body = max_body

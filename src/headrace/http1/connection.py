@@ -42,7 +42,7 @@ class Connection(asyncio.Protocol):
         self._server = server
         self._loop = loop
         self._limits = server.limits
-        self._inbound = Inbound(server.limits, server.bodies)
+        self._inbound = Inbound(server.limits, server.bodies, server.heads)
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._current: Request | None = None
         self._task: asyncio.Task[None] | None = None

@@ -16,6 +16,7 @@ import httptools
 from headrace.core.errors import BodyRefused
 from headrace.http1.bodies import SMALL, Bodies
 from headrace.http1.headers import FRAMING, Field, Fields
+from headrace.http1.heads import Heads, Shape
 from headrace.http1.limits import ServerLimits
 from headrace.http1.request import Request
 
@@ -53,11 +54,13 @@ class Inbound:
         Set when the bytes after the last request are refused. Nothing is read after it.
     """
 
-    def __init__(self, limits: ServerLimits, bodies: Bodies | None = None) -> None:
+    def __init__(self, limits: ServerLimits, bodies: Bodies | None = None, heads: Heads | None = None) -> None:
         self.requests: deque[Request] = deque()
         self.refusal: Refusal | None = None
         self._limits = limits
         self._bodies = bodies or Bodies(limits.max_bodies)
+        self._heads = heads
+        self._shape: Shape | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._last = False
         self._open: Request | None = None
@@ -88,6 +91,56 @@ class Inbound:
         """Read bytes; the results are in `requests` and `refusal`."""
         if self._last or self.refusal is not None:
             return
+        heads = None if self._open is not None or self._begun or self.requests else self._heads
+        if heads is None or not self._recognise(data, heads):
+            self._parse(data)
+
+    def end(self) -> None:
+        """The other side sends no more."""
+        if self._open is not None and self.refusal is None:
+            self._refuse(400, "the request ended inside its body")
+
+    def refusal_of(self, status: int, detail: str) -> Refusal:
+        """A refusal of the request that is read now."""
+        return Refusal(status, detail, self._url, self._fields)
+
+    def _recognise(self, data: bytes, heads: Heads) -> bool:
+        """Read a request whose head is known; False: the parser has to, or has."""
+        found = heads.split(data)
+        if found is None:
+            return False
+        shape, digits, end = found
+        known = heads.find(shape)
+        if known is None:
+            self._parse(data)
+            self._learn(shape, digits, heads)
+            return True
+        method, target = known.first
+        request = Request(
+            method,
+            target,
+            known.fields(digits),
+            version="1.1",
+            keep_alive=True,
+            length=len(data) - end,
+            facts=known.facts,
+        )
+        if end < len(data):
+            request.push(data[end:])
+        request.finish()
+        self.requests.append(request)
+        return True
+
+    def _learn(self, shape: Shape, digits: bytes, heads: Heads) -> None:
+        """The parser has read a head of this shape. It is learnt the second time."""
+        if shape == self._shape and len(self.requests) == 1 and self.refusal is None:
+            request = self.requests[0]
+            plain = request.version == "1.1" and request.keep_alive and request.complete and not request.expects
+            if plain and request.received == int(digits or b"0"):
+                heads.learn(shape, digits, (request.method, request.target), request.headers, request.facts)
+        self._shape = shape
+
+    def _parse(self, data: bytes) -> None:
         self._progress = False
         self._feeding = len(data)
         try:
@@ -104,15 +157,6 @@ class Inbound:
         self._unseen = 0 if self._progress else self._unseen + len(data)
         if self._unseen > self._limits.max_head:
             self._refuse(431, f"more than {self._limits.max_head} bytes of headers")
-
-    def end(self) -> None:
-        """The other side sends no more."""
-        if self._open is not None and self.refusal is None:
-            self._refuse(400, "the request ended inside its body")
-
-    def refusal_of(self, status: int, detail: str) -> Refusal:
-        """A refusal of the request that is read now."""
-        return Refusal(status, detail, self._url, self._fields)
 
     # Called by the parser
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Literal, cast
+from typing import Any, cast
 
 import httptools
 
 from headrace.core.errors import BadAnswer, ExchangeError, Interrupted, TimedOut, Truncated
-from headrace.http1.answer import Answer
-from headrace.http1.headers import FRAMING, Field
+from headrace.http1.answer import Answer, Delimited
+from headrace.http1.headers import FRAMING, Field, Fields
+from headrace.http1.heads import Heads, Known, Shape
 from headrace.http1.limits import ClientLimits
 
 NEVER = float("inf")
@@ -46,6 +47,7 @@ class Link(asyncio.Protocol):
         *,
         released: Callable[[Link], None],
         lost: Callable[[Link], None],
+        heads: Heads | None = None,
     ) -> None:
         self.served = 0
         self.idle_since = 0.0
@@ -54,6 +56,8 @@ class Link(asyncio.Protocol):
         self._released = released
         self._lost = lost
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._heads = heads
+        self._shape: Shape | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._asked = False
         self._told: Told | None = None
@@ -187,6 +191,13 @@ class Link(asyncio.Protocol):
         if not self._asked:
             self.abort()  # nobody asked
             return
+        split = None
+        if not self._received and self._heads is not None and not (self._is_head or self._sending):
+            split = self._heads.split(data)
+            known = None if split is None else self._heads.find(split[0])
+            if split is not None and known is not None:
+                self._recognised(known, split[1], data[split[2] :])
+                return
         self._received += len(data)
         if self._answer is not None:
             self._last = self._loop.time()
@@ -207,6 +218,8 @@ class Link(asyncio.Protocol):
         if self._unseen > self._limits.max_head:
             self._broken(f"it has more than {self._limits.max_head} bytes of headers")
         elif self._done:
+            if split is not None and self._keep and answer is not None:
+                self._learn(split[0], split[1], answer)
             self._complete()
         elif answer is not None and answer.buffered > self._limits.max_buffer:
             self._pause()
@@ -314,18 +327,38 @@ class Link(asyncio.Protocol):
         if told is not None:
             told(outcome)
 
-    def _deliver(self, status: int) -> None:
-        delimited = self._delimited(status)
-        self._keep = delimited != "close" and self._parser.should_keep_alive()
-        answer = Answer(
+    def _recognised(self, known: Known, digits: bytes, body: bytes) -> None:
+        """An answer whose head is known is here, with all of its body."""
+        self._last = self._loop.time()
+        answer = self._answer = self._made(known.first[0], known.fields(digits), "length", known.facts)
+        if body:
+            answer.push(body)
+        self._keep = self._done = True
+        self._complete()
+        self._tell(answer)
+
+    def _learn(self, shape: Shape, digits: bytes, answer: Answer) -> None:
+        """The parser has read a head of this shape, and all of its body. It is learnt the second time."""
+        heads = self._heads if shape == self._shape and digits and not self._interims else None
+        if heads is not None and answer.delimited == "length" and answer.received == int(digits):
+            heads.learn(shape, digits, (answer.status,), answer.headers, answer.facts)
+        self._shape = shape
+
+    def _made(self, status: int, headers: Fields, delimited: Delimited, facts: dict[Any, Any] | None = None) -> Answer:
+        return Answer(
             status,
-            self._fields,
+            headers,
             delimited=delimited,
             reused=self.served > 0,
             max_body=self._limits.max_body,
             close=self.abort,
+            facts=facts,
         )
-        self._answer = answer
+
+    def _deliver(self, status: int) -> None:
+        delimited = self._delimited(status)
+        self._keep = delimited != "close" and self._parser.should_keep_alive()
+        self._answer = self._made(status, self._fields, delimited)
         self._last = self._loop.time()
         self._gap = self._idle
         if self._idle != NEVER:
@@ -335,7 +368,7 @@ class Link(asyncio.Protocol):
             self._done = True
             self._parser = httptools.HttpResponseParser(self)
 
-    def _delimited(self, status: int) -> Literal["length", "chunked", "none", "close"]:
+    def _delimited(self, status: int) -> Delimited:
         if self._is_head or status in (204, 304):
             return "none"
         coding = length = None

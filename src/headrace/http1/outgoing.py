@@ -30,12 +30,17 @@ def whole(request: Request, response: Response, body: bytes, date: bytes, *, clo
         return head
     if response.length is not None and response.length != len(body):
         raise Misuse(f"the body has {len(body)} bytes, and its length was given as {response.length}")
-    last = b"content-length: %d\r\n%b%b" % (len(body), date, b"connection: close\r\n" if close else b"")
+    last = b"%bcontent-length: %d\r\n%b%b" % (
+        response.lines,
+        len(body),
+        date,
+        b"connection: close\r\n" if close else b"",
+    )
     return headers.write(headers.status_line(response.status), response.headers, last, body)
 
 
 def _head(response: Response, framing: bytes, date: bytes, close: bool) -> bytes:
-    last = b"%b%bconnection: close\r\n" % (framing, date) if close else framing + date
+    last = response.lines + framing + date + (b"connection: close\r\n" if close else b"")
     return headers.write(headers.status_line(response.status), response.headers, last)
 
 

@@ -7,6 +7,7 @@ import ssl
 from collections import deque
 
 from headrace.core.errors import PoolFull, TimedOut, Unreachable
+from headrace.http1.heads import Heads
 from headrace.http1.limits import ClientLimits
 from headrace.http1.link import Link
 from headrace.http1.origin import Origin
@@ -25,6 +26,7 @@ class Pool:
         self._limits = limits
         self._loop = loop
         self._tls = tls
+        self._heads = Heads()
         self._idle: list[Link] = []
         self._waiting: deque[asyncio.Future[Link | None]] = deque()
         self._links: set[Link] = set()
@@ -165,7 +167,7 @@ class Pool:
         name = origin.host if self._tls is not None else None
 
         def link() -> Link:
-            return Link(self._loop, self._limits, released=self._released, lost=self._lost)
+            return Link(self._loop, self._limits, released=self._released, lost=self._lost, heads=self._heads)
 
         try:
             async with asyncio.timeout_at(within):

@@ -31,6 +31,9 @@ class Request(Incoming):
         The address of the other side, as the transport gives it.
     answered
         The status of the answer whose head was written; 0 before.
+    facts
+        For whoever serves requests: what follows from the head alone, the length of the body excepted. Requests whose
+        heads are otherwise the same may share it.
     """
 
     expects = False
@@ -44,7 +47,15 @@ class Request(Incoming):
     _named: dict[bytes, bytes] | None = None
 
     def __init__(
-        self, method: bytes, target: bytes, headers: Fields, *, version: str, keep_alive: bool, length: int | None
+        self,
+        method: bytes,
+        target: bytes,
+        headers: Fields,
+        *,
+        version: str,
+        keep_alive: bool,
+        length: int | None,
+        facts: dict[Any, Any] | None = None,
     ) -> None:
         self.method = method
         self.target = target
@@ -52,6 +63,7 @@ class Request(Incoming):
         self.version = version
         self.keep_alive = keep_alive
         self.length = length
+        self.facts: dict[Any, Any] = {} if facts is None else facts
         self.trailers = []
 
     # For handlers

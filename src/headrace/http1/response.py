@@ -30,9 +30,11 @@ class Response:
         breaks the connection. Without it a stream is chunked. For HEAD, the length that GET would have.
     trailers
         Called when a chunked stream has ended; its fields follow the body.
+    lines
+        More of the head, written already: each line with its CRLF. They are trusted; `headers` are judged.
     """
 
-    __slots__ = ("body", "headers", "length", "status", "trailers")
+    __slots__ = ("body", "headers", "length", "lines", "status", "trailers")
 
     def __init__(
         self,
@@ -42,7 +44,9 @@ class Response:
         *,
         length: int | None = None,
         trailers: Callable[[], Sequence[Field]] | None = None,
+        lines: bytes = b"",
     ) -> None:
+        self.lines = lines
         self.status = status
         self.headers = headers
         self.body = body

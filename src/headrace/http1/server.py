@@ -19,6 +19,7 @@ from headrace.core.clock import Clock, SystemClock, to_datetime
 from headrace.core.errors import HeadraceError
 from headrace.http1.bodies import Bodies
 from headrace.http1.connection import Connection
+from headrace.http1.heads import Heads
 from headrace.http1.limits import ServerLimits
 from headrace.http1.request import Request
 from headrace.http1.response import Handler, Refuse, problem
@@ -54,6 +55,8 @@ class Server:
 
     Attributes
     ----------
+    heads
+        The heads of requests that its connections know.
     date
         The `date` header line of this second.
     served
@@ -73,6 +76,7 @@ class Server:
         self.handler = handler
         self.limits = limits or ServerLimits()
         self.bodies = bodies or Bodies(self.limits.max_bodies)
+        self.heads = Heads(self.limits.max_body)
         self.refuse = refuse
         self.failed = failed
         self.date = b""

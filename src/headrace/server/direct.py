@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 from urllib.parse import unquote
 
+from msgspec import Struct
+
 from headrace.core.errors import BodyRefused, HeadraceError
 from headrace.http1 import Handler, Later, Request, Response
 from headrace.http1.bodies import Bodies
@@ -16,6 +18,17 @@ from headrace.server.problem import MEDIA_TYPE, Problem
 
 _PREFIX = PREFIX.encode()
 _TYPE = (b"content-type", MEDIA_TYPE.encode())
+
+
+class _Way(Struct, frozen=True):
+    """Where requests with one head go, once the gate has let one pass: that they all may follows from the head.
+
+    `handler`: None for reads of a view. `keys`: whether the gate asks for an API key.
+    """
+
+    path: str
+    handler: Handler | None
+    keys: bool
 
 
 class Direct:
@@ -32,26 +45,44 @@ class Direct:
 
     def __call__(self, request: Request) -> Response | Later | Awaitable[Response] | None:
         """The answer; None: it goes through ASGI."""
+        way: _Way | None = request.facts.get(_Way)
+        if way is not None:
+            return self._admit(request, way) or self._go(request, way)
         if request.target.startswith(_PREFIX):
-            return self._admit(request, request.named, keys=True) or self._read(request, request.named)
-        for one in self._handlers:
-            handler = one.find(request)
-            if handler is not None:
-                refusal = self._admit(request, request.named, keys=not one.checks_keys)
-                return refusal or self._handle(request, handler)
-        return None
+            way = _Way(path_of(request), None, True)
+        else:
+            for one in self._handlers:
+                handler = one.find(request)
+                if handler is not None:
+                    way = _Way(path_of(request), handler, not one.checks_keys)
+                    break
+        if way is None:
+            return None
+        refusal = self._admit(request, way)
+        if refusal is None:
+            problem = self._gate.refuse(way.path, len(request.target), request.named, keys=way.keys)
+            refusal = None if problem is None else self._render(problem, request)
+        if refusal is not None:
+            return refusal
+        request.facts[_Way] = way
+        return self._go(request, way)
 
     def refuse(self, status: int, detail: str, request: Request) -> Response:
         """What the connection itself answers: no HTTP, over a limit, too slow, or a handler that failed."""
         return self._render(refusal_of(status, detail), request)
 
-    def _admit(self, request: Request, headers: dict[bytes, bytes], *, keys: bool) -> Response | None:
-        """Let the request in, and out again when it is over; or the answer that refuses it."""
-        path = path_of(request)
-        entered = self._gate.enter()
-        request.when_done(lambda done: self._gate.leave(path, done.answered, entered))
-        refusal = self._gate.refuse(path, len(request.target), headers, keys=keys)
-        return None if refusal is None else self._render(refusal, request)
+    def _admit(self, request: Request, way: _Way) -> Response | None:
+        """Let the request in, and out again when it is over; or the answer that there is no room for it."""
+        path, gate = way.path, self._gate
+        entered = gate.enter()
+        request.when_done(lambda done: gate.leave(path, done.answered, entered))
+        problem = gate.busy(path)
+        return None if problem is None else self._render(problem, request)
+
+    def _go(self, request: Request, way: _Way) -> Response | Later | Awaitable[Response]:
+        if way.handler is None:
+            return self._read(request, request.named)
+        return self._handle(request, way.handler)
 
     def _handle(self, request: Request, handler: Handler) -> Response | Later | Awaitable[Response]:
         try:

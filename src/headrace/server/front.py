@@ -60,7 +60,8 @@ class Front:
 
     async def _serve(self, path: str, scope: Scope, receive: Receive, send: Send) -> int:
         headers = dict(cast("list[tuple[bytes, bytes]]", scope["headers"]))
-        refusal = self._gate.refuse(path, len(scope["raw_path"]) + len(scope["query_string"]), headers)
+        length = len(scope["raw_path"]) + len(scope["query_string"])
+        refusal = self._gate.busy(path) or self._gate.refuse(path, length, headers)
         if refusal is not None:
             return await _send_problem(send, refusal)
         if not path.startswith(PREFIX):

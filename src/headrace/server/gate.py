@@ -12,7 +12,7 @@ from headrace.server.settings import Settings
 
 
 class Gate:
-    """Lets requests in and counts them out: `enter`, then `refuse`, and in any case `leave`."""
+    """Lets requests in and counts them out: `enter`, then `busy` and `refuse`, and in any case `leave`."""
 
     def __init__(self, settings: Settings, meter: Meter, clock: Clock) -> None:
         self._settings = settings
@@ -26,10 +26,17 @@ class Gate:
         self._in_flight += 1
         return self._clock.monotonic()
 
-    def refuse(self, path: str, length: int, headers: Mapping[bytes, bytes], *, keys: bool = True) -> Problem | None:
-        """Why it is refused, or None. `length` is that of its target; `keys`: whether it needs an API key."""
+    def busy(self, path: str) -> Problem | None:
+        """Why there is no room for it now, or None."""
         if self._in_flight > self._settings.max_concurrency and path not in _PROBES:
             return _BUSY
+        return None
+
+    def refuse(self, path: str, length: int, headers: Mapping[bytes, bytes], *, keys: bool = True) -> Problem | None:
+        """Why a request with such a head is refused, at any time; or None.
+
+        `length` is that of its target; `keys`: whether it needs an API key.
+        """
         if length > self._settings.max_url:
             return Problem(414, "url-too-long", "The URL is too long", f"over {self._settings.max_url} bytes")
         return self._guard.refuse(path, headers, keys=keys)

@@ -158,7 +158,7 @@ async def test_a_timeout_of_the_callers_own_still_cancels() -> None:
         return "answered"
 
     assert await caller() == "timed out"
-    await asyncio.sleep(0)  # attempts are tasks of their own
+    await turns()  # attempts are tasks of their own
     assert (world.a.cancelled, world.calls[0].outcome, world.model.open) == (1, "cancelled", 0)
 
 

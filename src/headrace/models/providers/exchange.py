@@ -213,19 +213,26 @@ class HttpCarrier:
 
     def _heads(self, answer: Answer) -> tuple[list[Field], Limits]:
         """The headers that are passed on, and the limits that the others tell."""
-        passed: list[Field] = []
-        said: list[bytes | None] = []
-        for field in answer.headers:
-            use = _USES.get(field[0])
-            if use is None:
-                continue
-            if use == _PASS:
-                passed.append(field)
-                continue
-            if not said:
-                said = [None] * PLACES
-            said[use] = field[1]
+        passed, said = answer.facts.get(HttpCarrier) or _sorted(answer)
         return passed, limits_of(said, self._clock.now()) if said else NOTHING
+
+
+def _sorted(answer: Answer) -> tuple[list[Field], list[bytes | None]]:
+    """The headers that are passed on, and the values that tell limits; kept with the head."""
+    passed: list[Field] = []
+    said: list[bytes | None] = []
+    for field in answer.headers:
+        use = _USES.get(field[0])
+        if use is None:
+            continue
+        if use == _PASS:
+            passed.append(field)
+            continue
+        if not said:
+            said = [None] * PLACES
+        said[use] = field[1]
+    answer.facts[HttpCarrier] = passed, said
+    return passed, said
 
 
 class _Sent:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from headrace.http1.headers import Field
 from headrace.models.bucket import Bucket
 from headrace.models.call import Usage
 from headrace.models.periods import Budgets
@@ -22,14 +21,12 @@ _MINUTE = 60.0
 class _Account:
     """The buckets of one key; None where it has no limit."""
 
-    __slots__ = ("key", "most_requests", "most_tokens", "requests", "tokens")
+    __slots__ = ("key", "requests", "tokens")
 
     def __init__(self, key: VirtualKey) -> None:
         self.key = key
         self.requests = None if key.rpm is None else Bucket(key.rpm, key.rpm / _MINUTE)
         self.tokens = None if key.tpm is None else Bucket(key.tpm, key.tpm / _MINUTE)
-        self.most_requests = b"%d" % (key.rpm or 0)
-        self.most_tokens = b"%d" % (key.tpm or 0)
 
     def take(self, now: float, tokens: int) -> float | None:
         """One request and these tokens, all or nothing: the tokens that are taken, None where nothing is.
@@ -47,6 +44,29 @@ class _Account:
         if requests is not None:
             requests.give(now, 1.0)
         return None
+
+    def lines(self, now: float) -> bytes:
+        """What is left, in the headers that OpenAI's clients know, as lines of a head."""
+        lines = b""
+        if self.requests is not None:
+            lines = _REQUESTS % _left(now, self.requests)
+        if self.tokens is not None:
+            lines += _TOKENS % _left(now, self.tokens)
+        return lines
+
+
+def _left(now: float, bucket: Bucket) -> tuple[float, float, float]:
+    """The limit, what is left of it, and the milliseconds until all of it is there again."""
+    limit, level = bucket.capacity, bucket.level(now)
+    return limit, level, (limit - level + bucket.owed) / limit * 60_000
+
+
+def _form(kind: bytes) -> bytes:
+    names = (b"x-ratelimit-limit-" + kind, b"x-ratelimit-remaining-" + kind, b"x-ratelimit-reset-" + kind)
+    return b"%b: %%d\r\n%b: %%d\r\n%b: %%dms\r\n" % names
+
+
+_REQUESTS, _TOKENS = _form(b"requests"), _form(b"tokens")
 
 
 class Allowances:
@@ -142,32 +162,9 @@ class Grant:
         """No upstream was called: the tokens are given back. The request itself counts."""
         self.settle(now, _NOTHING)
 
-    def headers(self, now: float) -> list[Field]:
-        """What is left, in the headers that OpenAI's clients know."""
-        return _limits(now, self._account)
-
-
-def _limits(now: float, account: _Account) -> list[Field]:
-    fields: list[Field] = []
-    for names, bucket, most in (
-        (_REQUESTS, account.requests, account.most_requests),
-        (_TOKENS, account.tokens, account.most_tokens),
-    ):
-        if bucket is not None:
-            limit, level = bucket.capacity, bucket.level(now)
-            fields += (
-                (names[0], most),
-                (names[1], b"%d" % level),
-                (names[2], b"%dms" % ((limit - level + bucket.owed) / limit * 60_000)),
-            )
-    return fields
-
-
-def _names(kind: bytes) -> tuple[bytes, bytes, bytes]:
-    return b"x-ratelimit-limit-" + kind, b"x-ratelimit-remaining-" + kind, b"x-ratelimit-reset-" + kind
-
-
-_REQUESTS, _TOKENS = _names(b"requests"), _names(b"tokens")
+    def lines(self, now: float) -> bytes:
+        """What is left, as lines of a head."""
+        return self._account.lines(now)
 
 
 def _too_fast(now: float, account: _Account, tokens: int) -> Complaint:
@@ -183,7 +180,7 @@ def _too_fast(now: float, account: _Account, tokens: int) -> Complaint:
         code="rate_limit_exceeded",
         retry_after=wait,
     )
-    complaint.headers = _limits(now, account)
+    complaint.lines = account.lines(now)
     return complaint
 
 

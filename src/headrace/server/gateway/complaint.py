@@ -72,6 +72,8 @@ class Complaint(Exception):
     ----------
     headers
         More to say in headers.
+    lines
+        The same, written already, as in `Response`.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Complaint(Exception):
         self.retry_after = retry_after
         self.retry = retry
         self.headers: list[Field] = []
+        self.lines = b""
 
     def status_in(self, dialect: Dialect) -> int:
         """The HTTP status in a dialect."""
@@ -126,7 +129,8 @@ class Complaint(Exception):
             fields.append(_NO_RETRY)
         if self.status == 401:
             fields.append((b"www-authenticate", b"Bearer"))
-        return Response(self.status_in(dialect), fields, msgspec.json.encode(self.document(dialect)))
+        document = msgspec.json.encode(self.document(dialect))
+        return Response(self.status_in(dialect), fields, document, lines=self.lines)
 
     def event(self, dialect: Dialect) -> bytes:
         """The last event of a stream that breaks off.

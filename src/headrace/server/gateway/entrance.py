@@ -10,7 +10,7 @@ from headrace.core.clock import Clock
 from headrace.http1.request import Request
 from headrace.server.gateway.complaint import Complaint
 from headrace.server.gateway.keyring import Keyring
-from headrace.server.gateway.keys import VirtualKey
+from headrace.server.gateway.keys import Snapshot, VirtualKey
 
 
 class Entrance:
@@ -46,6 +46,19 @@ class Entrance:
         """
         if not self._digests and not self._keyring.present:
             return None
+        snapshot = self._keyring.snapshot
+        seen, found = request.facts.get(Entrance, _UNSEEN)
+        if seen is not snapshot:
+            found = self._find(request)
+            request.facts[Entrance] = snapshot, found
+        if found is not None and (found.expires is not None or found.revoked is not None):
+            ended = found.ended(self._clock.now())
+            if ended:
+                raise _unknown(f"the key {found.name!r} is {ended}")
+        return found
+
+    def _find(self, request: Request) -> VirtualKey | None:
+        """The same without a look at the clock: as long as the keys stay, it follows from the head."""
         given = given_key(request)
         if given is None:
             raise _unknown("no key was sent: send it as 'Authorization: Bearer <key>' or 'x-api-key: <key>'")
@@ -57,10 +70,6 @@ class Entrance:
         found = self._keyring.find(given)
         if found is None:
             raise _unknown("the key is not known here")
-        if found.expires is not None or found.revoked is not None:
-            ended = found.ended(self._clock.now())
-            if ended:
-                raise _unknown(f"the key {found.name!r} is {ended}")
         return found
 
 
@@ -75,6 +84,9 @@ def given_key(request: Request) -> bytes | None:
             if scheme.lower() == b"bearer":
                 bearer = rest.strip()
     return bearer
+
+
+_UNSEEN: tuple[Snapshot | None, VirtualKey | None] = (None, None)
 
 
 def _unknown(message: str) -> Complaint:

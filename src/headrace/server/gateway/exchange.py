@@ -16,9 +16,11 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 
 from headrace.core.clock import SECOND, Clock
 from headrace.core.errors import BodyRefused, DeadlinePassed, ModelRefused, StreamBroken
+from headrace.http1 import headers
 from headrace.http1.headers import FRAMING, Field
 from headrace.http1.request import Request
 from headrace.http1.response import Later, Response
@@ -57,6 +59,10 @@ _SAYING = frozenset(
 )
 """Headers that say how a request is to be carried."""
 _OURS = FRAMING | {b"date"}
+_LINES = (
+    b"x-headrace-request-id: %b\r\n%bx-headrace-attempts: %d\r\nx-headrace-queued-ms: %.2f\r\n"
+    b"x-headrace-first-byte-ms: %.2f\r\nx-headrace-gateway-ms: %.2f\r\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,9 +255,8 @@ class Exchange:
         timeout: str | None = None
         grpc: str | None = None
         wanting = False
-        named = self.request.named
-        for name in () if _SAYING.isdisjoint(named) else _SAYING & named.keys():
-            value = named[name]
+        saying = self.request.facts.get(_SAYING)
+        for name, value in self._saying() if saying is None else saying:
             if name == wish.CONTEXT:
                 wanting = True
             elif name == b"x-headrace-session":
@@ -272,6 +277,13 @@ class Exchange:
         tenant = "" if key is None else key.tenant or key.name
         account = "" if key is None else key.id
         return Terms(self.id, self.started + seconds, tenant, session, account, priority), wanting
+
+    def _saying(self) -> list[Field]:
+        """The headers that say how the request is to be carried; kept with its head."""
+        named = self.request.named
+        found = [] if _SAYING.isdisjoint(named) else [(name, named[name]) for name in _SAYING & named.keys()]
+        self.request.facts[_SAYING] = found
+        return found
 
     def _priority(self, value: bytes, own: Priority) -> Priority:
         """The priority of a request: as it asks, but never above that of its key."""
@@ -377,38 +389,34 @@ class Exchange:
     def _head(self) -> list[Field]:
         return [(b"x-headrace-request-id", self.id.encode())]
 
-    def _describe(self, reply: Reply, now: float) -> list[Field]:
-        """What is known of an answer when its head goes out."""
+    def _describe(self, reply: Reply, now: float) -> tuple[list[Field], bytes]:
+        """What is known of an answer when its head goes out: its own headers, and lines of ours."""
         fields = [field for field in reply.headers if field[0] not in _OURS]
-        ours = reply.first_byte + self._ready - self.started
-        fields += (
-            (b"x-headrace-request-id", self.id.encode()),
-            (b"x-headrace-model", reply.model.encode()),
-            (b"x-headrace-upstream", reply.upstream.encode()),
-            (b"x-headrace-attempts", b"%d" % reply.attempts),
-            (b"x-headrace-queued-ms", b"%.2f" % (reply.queued * 1000)),
-            (b"x-headrace-first-byte-ms", b"%.2f" % (ours * 1000)),
-            (b"x-headrace-gateway-ms", b"%.2f" % ((self._ready - self.started - self._discarded) * 1000)),
+        ready = self._ready - self.started
+        lines = _LINES % (
+            self.id.encode(),
+            _source(reply.model, reply.upstream),
+            reply.attempts,
+            reply.queued * 1000,
+            (reply.first_byte + ready) * 1000,
+            (ready - self._discarded) * 1000,
         )
-        grant = self._grant
-        if grant is not None:
-            fields += grant.headers(now)
-        return fields
+        return fields, lines if self._grant is None else lines + self._grant.lines(now)
 
     def _complete(self, reply: Reply, answer: bytes, size: int, more: list[Field]) -> Response:
         now = self._parts.clock.monotonic()
         usage, cost = self._usage, self._cost
         self._settle(usage)
-        fields = self._describe(reply, now)
+        fields, lines = self._describe(reply, now)
         if cost is not None:
-            fields.append((b"x-headrace-cost", f"{cost:f}".encode()))
+            lines += b"x-headrace-cost: %b\r\n" % f"{cost:f}".encode()
         fields += more
         self._observe(now, size, usage)
         self._parts.tally.answered(self._model, reply.upstream, reply.status)
-        return Response(reply.status, fields, answer)
+        return Response(reply.status, fields, answer, lines=lines)
 
     def _stream(self, reply: Reply, size: int, injected: Injected | None) -> Response:
-        fields = self._describe(reply, self._parts.clock.monotonic())
+        fields, lines = self._describe(reply, self._parts.clock.monotonic())
         trailers: list[Field] = []
         if injected is not None:
             fields += injected.headers()
@@ -429,7 +437,8 @@ class Exchange:
                 trailers.extend(verdict(validity))
 
         self._parts.tally.answered(self._model, reply.upstream, reply.status)
-        return Response(reply.status, fields, relay(reply, self.dialect, ended), trailers=lambda: trailers)
+        body = relay(reply, self.dialect, ended)
+        return Response(reply.status, fields, body, trailers=lambda: trailers, lines=lines)
 
     def _observe(self, now: float, size: int, usage: Usage | None) -> None:
         """Learn how many tokens such a body has."""
@@ -454,7 +463,7 @@ class Exchange:
     def _refused(self, response: Response, upstream: str) -> Response:
         self._parts.tally.answered(self._model, upstream, response.status)
         if self._grant is not None:
-            response.headers = [*response.headers, *self._grant.headers(self._parts.clock.monotonic())]
+            response.lines += self._grant.lines(self._parts.clock.monotonic())
         return response
 
     def _settle(self, usage: Usage | None) -> None:
@@ -464,3 +473,10 @@ class Exchange:
     def _give_back(self) -> None:
         if self._grant is not None:
             self._grant.release(self._parts.clock.monotonic())
+
+
+@lru_cache(maxsize=1024)
+def _source(model: str, upstream: str) -> bytes:
+    """Which model of which upstream an answer is from, as lines of a head."""
+    fields = [(b"x-headrace-model", model.encode()), (b"x-headrace-upstream", upstream.encode())]
+    return headers.write(b"", fields, b"").removesuffix(b"\r\n")

@@ -15,7 +15,7 @@ import pytest
 
 from headrace.core.clock import SimulatedClock
 from headrace.http1.request import Request
-from headrace.http1.response import Response
+from headrace.http1.response import Later, Response
 from headrace.models.call import Usage
 from headrace.models.periods import Budgets
 from headrace.models.request import ModelRequest, Terms
@@ -140,12 +140,18 @@ class World:
         handler = self.gateway.find(request)
         assert handler is not None
         answer = handler(request)
+        if isinstance(answer, Later):
+            given: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+            answer.when_given(given.set_result)
+            return answer.response or await given
         return answer if isinstance(answer, Response) else await answer
 
 
 def told(response: Response) -> dict[str, str]:
     """The headers of an answer."""
-    return {name.decode(): value.decode() for name, value in response.headers}
+    lines = (line.partition(b": ") for line in response.lines.split(b"\r\n") if line)
+    fields = [*response.headers, *((name, value) for name, _, value in lines)]
+    return {name.decode(): value.decode() for name, value in fields}
 
 
 def document(response: Response) -> Any:
