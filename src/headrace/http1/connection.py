@@ -208,9 +208,10 @@ class Connection(asyncio.Protocol):
 
     def _given(self, response: Response) -> None:
         """The answer that was to be given later."""
-        request, self._later = self._current, None
-        if request is None or self._gone:
+        request, later = self._current, self._later
+        if request is None or later is None:  # nobody waits any more
             return
+        self._later = None
         body = response.body
         if self.blocked or not isinstance(body, bytes) or len(body) > _AT_ONCE:
             self._task = self._loop.create_task(self._answer(request, response))

@@ -22,7 +22,7 @@ import msgspec
 
 from headrace.models.call import Usage
 from headrace.models.dialects.errors import read_error
-from headrace.models.dialects.sse import Splitter, parse
+from headrace.models.dialects.sse import Splitter, is_plain, parse
 from headrace.models.dialects.usage import Counts, read_counts, read_usage
 from headrace.models.failure import Failure
 from headrace.models.provider import Failed
@@ -63,32 +63,17 @@ class StreamReader:
 
     def feed(self, piece: bytes) -> bytes:
         """What is to be passed on after this piece; check `failed` then."""
+        splitter = self._splitter
+        if not splitter.pending and is_plain(piece):  # nearly always
+            return b"" if self.ended or self.failed is not None else self._read(piece, b"", piece[6:-2])
         passed: list[bytes] = []
-        for event in self._splitter.feed(piece):
+        for event in splitter.feed(piece):
             if self.failed is not None or self.ended:
                 break
-            name, data = parse(event)
-            size = len(data)
-            if size:
-                self.written += 1 if size < _FRAME else 1 + (size - _FRAME) // 4
-            try:
-                given = self._take(event, name, data) if data else self._comment(event)
-            except Failed as failed:
-                self.failed = failed
-                break
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                self.failed = Failed(
-                    Failure.SERVER_ERROR, f"an event of the stream is no JSON: {error}: {data[:100]!r}"
-                )
-                break
-            # The boundary to whatever an upstream sends: what no translation has thought of breaks the stream.
-            except Exception as error:
-                what = f"an event of the stream is not as its dialect says ({type(error).__name__}): {data[:100]!r}"
-                self.failed = Failed(Failure.SERVER_ERROR, what)
-                break
+            given = self._read(event, *parse(event))
             if given:
                 passed.append(given)
-        if self._splitter.pending > _LARGEST:
+        if splitter.pending > _LARGEST:
             self.failed = Failed(Failure.SERVER_ERROR, f"an event of the stream is longer than {_LARGEST} bytes")
         return passed[0] if len(passed) == 1 else b"".join(passed)
 
@@ -110,8 +95,25 @@ class StreamReader:
             self.ended = True
         return rest
 
+    def _read(self, event: bytes, name: bytes, data: bytes) -> bytes:
+        """Read an event; what of it is passed on. Sets `failed` where it is none."""
+        size = len(data)
+        if size:
+            self.written += 1 if size < _FRAME else 1 + (size - _FRAME) // 4
+        try:
+            return self._take(event, name, data) if data else self._comment(event)
+        except Failed as failed:
+            self.failed = failed
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            self.failed = Failed(Failure.SERVER_ERROR, f"an event of the stream is no JSON: {error}: {data[:100]!r}")
+        # The boundary to whatever an upstream sends: what no translation has thought of breaks the stream.
+        except Exception as error:
+            what = f"an event of the stream is not as its dialect says ({type(error).__name__}): {data[:100]!r}"
+            self.failed = Failed(Failure.SERVER_ERROR, what)
+        return b""
+
     def _take(self, event: bytes, name: bytes, data: bytes) -> bytes:
-        """Read an event; what of it is passed on."""
+        """Read an event; what of it is passed on. Raises what is wrong with it."""
         raise NotImplementedError(type(self).__name__)
 
     def _comment(self, event: bytes) -> bytes:

@@ -1,0 +1,156 @@
+"""Heads that came before: what is recognised is what the parser would have read."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from headrace.core.errors import ExchangeError
+from headrace.http1.answer import Answer
+from headrace.http1.heads import Heads
+from headrace.http1.inbound import Inbound
+from headrace.http1.link import Link
+from headrace.http1.request import Request
+
+sys.path.insert(0, str(Path(__file__).parent))
+from http1_reading import CLIENT, LIMITS, Wire
+from test_fuzz import answer, message
+
+FUZZ = int(os.environ.get("HEADRACE_FUZZ", "1"))
+INF = float("inf")
+LENGTHS = [
+    b"Content-Length: 5", b"content-length: 5", b"Content-Length: 2", b"Content-Length: 05", b"Content-Length: +5",
+    b"Content-Length: 5 ", b"Content-Length:5", b"Content-Length: 5\r\nX-Length: 5", b"X-Length: 5\r\nContent-Length: 5",
+    b"Content-Length: 5\r\nContent-Length: 2", b"X-Length: 5", b"X-Content-Length: 5", b"Content-Length: \xb2",
+]  # fmt: skip
+
+
+def post(length: bytes = b"Content-Length: 5", body: bytes = b"abcde", more: bytes = b"") -> bytes:
+    """A plain request."""
+    return b"POST /a HTTP/1.1\r\nHost: a\r\n" + more + length + b"\r\nAccept: */*\r\n\r\n" + body
+
+
+def read(pieces: list[bytes], heads: Heads | None) -> tuple[list[tuple[object, ...]], str, int]:
+    """The requests, each taken before the next piece comes; why it went no further; and how many were recognised."""
+    inbound, found, seen, known = Inbound(LIMITS, heads=heads), list[tuple[object, ...]](), list[Request](), 0
+    for piece in pieces:
+        inbound.feed(piece)
+        while inbound.requests and inbound.requests[0].complete:
+            one = inbound.requests.popleft()
+            known += any(one.facts is before.facts for before in seen)
+            seen.append(one)
+            found.append(
+                (one.method, one.target, tuple(one.headers), one.version, one.keep_alive, one.length, one.expects,
+                 one.received, one.take(), tuple(one.trailers))
+            )  # fmt: skip
+    refused = f"{inbound.refusal.status} {inbound.refusal.detail}" if inbound.refusal else ""
+    return found, refused, known
+
+
+PLAIN = st.builds(
+    post, st.sampled_from(LENGTHS), st.sampled_from([b"abcde", b"ab", b"", b"abcdeab"]),
+    st.sampled_from([b"", b"Connection: close\r\n", b"Expect: 100-continue\r\n", b"Transfer-Encoding: chunked\r\n"]),
+)  # fmt: skip
+
+
+@settings(max_examples=300 * FUZZ, deadline=None)
+@given(st.lists(PLAIN | message(), min_size=1, max_size=3), st.data())
+def test_what_is_recognised_is_what_the_parser_reads(messages: list[bytes], data: st.DataObject) -> None:
+    drawn = data.draw(st.lists(st.tuples(st.sampled_from(messages), st.integers(1, 4)), min_size=1, max_size=5))
+    pieces = [piece for piece, times in drawn for _ in range(times)]
+    found, refused, known = read(pieces, Heads(LIMITS.max_body))
+    event(f"recognised {known}")
+    assert (found, refused) == read(pieces, None)[:2]
+
+
+@settings(max_examples=200 * FUZZ, deadline=None)
+@given(st.lists(PLAIN | answer(), min_size=1, max_size=3), st.data())
+async def test_an_answer_that_is_recognised_is_what_the_parser_reads(
+    messages: list[bytes], data: st.DataObject
+) -> None:
+    drawn = data.draw(st.lists(st.tuples(st.sampled_from(messages), st.integers(1, 4)), min_size=1, max_size=4))
+    pieces = [piece.replace(b"POST /a HTTP/1.1", b"HTTP/1.1 200 OK") for piece, times in drawn for _ in range(times)]
+    assert exchanges(pieces, Heads()) == exchanges(pieces, None)
+
+
+def exchanges(pieces: list[bytes], heads: Heads | None) -> list[tuple[object, ...]]:
+    """What one connection of a client makes of each piece, as the answer to a request of its own."""
+    free = True
+
+    def released(_link: Link) -> None:
+        nonlocal free
+        free = True
+
+    loop = asyncio.get_running_loop()
+    link, found = Link(loop, CLIENT, released=released, lost=lambda _: None, heads=heads), list[tuple[object, ...]]()
+    link.connection_made(Wire())
+    for piece in pieces:
+        if not free or not link.usable:
+            break
+        free = False
+
+        def told(outcome: Answer | ExchangeError) -> None:
+            if isinstance(outcome, ExchangeError):
+                found.append((type(outcome), str(outcome)))
+                return
+            found.append(
+                (outcome.status, tuple(outcome.headers), outcome.delimited, outcome.complete, outcome.reused,
+                 outcome.received, outcome.take(), tuple(outcome.trailers), free)
+            )  # fmt: skip
+
+        link.ask(b"", False, True, INF, INF, INF, told)
+        link.data_received(piece)
+    return found
+
+
+def test_a_head_is_known_when_it_comes_for_the_third_time_whatever_its_length() -> None:
+    pieces = [post(), post(b"Content-Length: 2", b"ab"), post(b"Content-Length: 0", b""), post()]
+    found, refused, known = read(pieces, Heads(LIMITS.max_body))
+    assert (known, refused) == (2, "")
+    assert [one[8] for one in found] == [b"abcde", b"ab", b"", b"abcde"]
+    assert [dict(one[2])[b"content-length"] for one in found] == [b"5", b"2", b"0", b"5"]  # type: ignore[call-overload]
+
+
+def test_a_request_without_a_body_is_known_too() -> None:
+    get = b"GET /a?b=c HTTP/1.1\r\nHost: a\r\n\r\n"
+    assert read([get] * 4, Heads(LIMITS.max_body))[2] == 2
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        post(more=b"Connection: close\r\n"),
+        post(b"Transfer-Encoding: chunked", b"5\r\nabcde\r\n0\r\n\r\n"),
+        post().replace(b"HTTP/1.1", b"HTTP/1.0"),
+        post() + post(),
+        post(b"X-Length: 5", b"abcde"),
+        post(more=b"X-Length: 5\r\n"),
+        post(b"Content-Length: 5000", b"a" * 5000).replace(b"Accept", b"X-" + b"a" * 4096),
+    ],
+)
+def test_what_is_not_plain_is_left_to_the_parser(piece: bytes) -> None:
+    assert read([piece] * 4, Heads(LIMITS.max_body))[2] == 0
+
+
+def test_a_body_over_the_limit_is_refused_although_its_head_is_known() -> None:
+    long = post(b"Content-Length: 20000", b"a" * 20_000)
+    assert read([post()] * 3 + [long], Heads(LIMITS.max_body))[1].startswith("413 ")
+
+
+def test_no_more_heads_are_kept_than_a_bound() -> None:
+    heads = Heads()
+    for number in range(5000):
+        shape, digits, _ = heads.split(post(more=b"X: %d\r\n" % number)) or ((b"", b""), b"", 0)
+        heads.learn(shape, digits, (), [(b"content-length", digits)], {})
+    kept: Callable[[int], bool] = lambda number: (
+        heads.find(heads.split(post(more=b"X: %d\r\n" % number))[0]) is not None
+    )  # type: ignore[index]
+    assert kept(4999)
+    assert sum(kept(number) for number in range(5000)) <= 1024
