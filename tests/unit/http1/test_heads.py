@@ -27,7 +27,8 @@ INF = float("inf")
 LENGTHS = [
     b"Content-Length: 5", b"content-length: 5", b"Content-Length: 2", b"Content-Length: 05", b"Content-Length: +5",
     b"Content-Length: 5 ", b"Content-Length:5", b"Content-Length: 5\r\nX-Length: 5",
-    b"X-Length: 5\r\nContent-Length: 5", b"Content-Length: 5\r\nContent-Length: 2", b"X-Length: 5", b"X-Content-Length: 5", b"Content-Length: \xb2",
+    b"X-Length: 5\r\nContent-Length: 5", b"Content-Length: 5\r\nContent-Length: 2", b"X-Length: 5",
+    b"X-Content-Length: 5", b"Content-Length: \xb2",
 ]  # fmt: skip
 
 
