@@ -20,7 +20,8 @@ class Priority(enum.IntEnum):
     SHEDDABLE = 2
 
 
-class Call(Struct):
+# Nothing in this value, or in those that are made of it, leads back to it: the collector need not look (`gc=False`).
+class Call(Struct, gc=False):
     """One request to a model.
 
     Attributes
@@ -112,7 +113,7 @@ def size_of(prompt_tokens: int) -> int:
     return ((prompt_tokens // 1000).bit_length() + 1) // 2
 
 
-class Usage(Struct, frozen=True):
+class Usage(Struct, frozen=True, gc=False):
     """What an answer took, as the upstream counts it.
 
     Attributes

@@ -53,7 +53,7 @@ def remaining_header(milliseconds: str | None, grpc: str | None = None) -> float
     return left
 
 
-class AttemptClock(Struct, frozen=True):
+class AttemptClock(Struct, frozen=True, gc=False):
     """Until when each stage of one attempt may take (instants, seconds).
 
     Attributes

@@ -36,7 +36,7 @@ _KINDS = ("requests", "tokens", "input_tokens", "output_tokens")
 _PLACES = range(len(_KINDS))
 
 
-class Reservation(Struct, frozen=True):
+class Reservation(Struct, frozen=True, gc=False):
     """What one attempt holds of each kind of limit, in the order of the kinds: one request, and its tokens."""
 
     amounts: tuple[float, float, float, float]

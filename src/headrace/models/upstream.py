@@ -23,7 +23,7 @@ _WRITING = 0.1
 at once, while long prompts are read one after the other."""
 
 
-class Lease(Struct):
+class Lease(Struct, gc=False):
     """What one attempt holds of an upstream until it ends.
 
     Attributes
