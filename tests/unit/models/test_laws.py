@@ -84,6 +84,20 @@ def test_a_quota_never_lends_more_than_there_is(events: list[tuple[str, int, flo
         assert lent <= 1000 + now * 1000 / 60 + told + 1e-6
 
 
+@given(st.floats(0, 12), st.floats(0, 3), st.floats(0, 9), st.floats(-5, 20), st.floats(-5, 20), st.floats(0, 3))
+def test_a_bucket_believes_who_knows_what_is_in_it(
+    taken: float, owed: float, before: float, least: float, more: float, passed: float
+) -> None:
+    bucket, other = Bucket(10, 1.5), Bucket(10, 1.5)
+    for one in (bucket, other):
+        one.take(0.0, taken)
+        one.charge(before, owed)
+    now, most = before + passed, least + abs(more)
+    bucket.correct(now, least, most)
+    assert bucket.level(now) == min(max(min(max(other.level(now), least), most), 0.0), 10.0)
+    assert bucket.owed == 0
+
+
 def test_two_reservations_cannot_share_the_last_tokens() -> None:
     quota = Quota(tokens_per_minute=100)
     assert quota.reserve(0.0, 60, 0) is not None
