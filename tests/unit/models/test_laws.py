@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from headrace.models.admission import Admission, AdmissionRules, Turned
 from headrace.models.batching import Batcher, Item
+from headrace.models.billing import Billing
 from headrace.models.bucket import Bucket
 from headrace.models.budget import Extra, ResilienceBudget
 from headrace.models.call import Call, Priority, Usage
 from headrace.models.concurrency import Aimd, Gradient
-from headrace.models.cost import Price
+from headrace.models.cost import Price, Prices
 from headrace.models.headers import Limits, Window
 from headrace.models.quota import Quota, Reservation
 from headrace.models.spending import Hold, Spending
@@ -279,6 +280,15 @@ def test_the_door_closes_when_the_queue_is_full_but_not_for_retries() -> None:
     assert queue.offer(0.0, Call("1", 1, 1, 9.0)) is None
     assert queue.offer(0.0, Call("2", 1, 1, 9.0)) is Turned.FULL
     assert queue.offer(0.0, Call("3", 1, 1, 9.0), again=True) is None
+
+
+def test_a_call_without_a_key_spends_nobodys_money() -> None:
+    spending = Spending({"": Decimal("0.5")})
+    billing = Billing(Prices({"m": Price(input=Decimal(0), output=Decimal(1_000_000))}), spending)
+    hold = billing.reserve(0.0, Call("1", 10, 7, 9.0), "m")
+    assert hold is not None
+    assert billing.settle(hold, "m", Usage(10, 7)) == 7
+    assert spending.left(0.0, "") == Decimal("0.5")
 
 
 # Batches -------------------------------------------------------------------------------------------------------------
