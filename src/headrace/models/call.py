@@ -53,8 +53,8 @@ class Call(Struct, gc=False):
         The most tokens that its prompt and its answer can have, where that is known (0: it is not): what a budget has
         to set aside, while all else goes by what is usual.
     kind
-        What calls have in common that take about as long: the size of their prompts, and whether they are streams.
-        Never given: it follows from these.
+        What calls have in common that take about as long: a number for the size of their prompts and whether they are
+        streams. Never given: it follows from these.
     """
 
     id: str
@@ -70,10 +70,10 @@ class Call(Struct, gc=False):
     without: frozenset[str] = frozenset()
     most_prompt: int = 0
     most_output: int = 0
-    kind: tuple[int, bool] = (0, True)
+    kind: int = 0
 
     def __post_init__(self) -> None:
-        self.kind = (size_of(self.prompt_tokens), self.stream)
+        self.kind = 2 * size_of(self.prompt_tokens) + self.stream
 
     @property
     def tokens(self) -> int:

@@ -84,8 +84,8 @@ class Latencies:
     def __init__(self, *, window: float = 60.0, least: int = 30) -> None:
         self.window = window
         self.least = least
-        self._first: dict[tuple[int, bool], Recent] = {}
-        self._total: dict[tuple[int, bool], Recent] = {}
+        self._first: dict[int, Recent] = {}
+        self._total: dict[int, Recent] = {}
 
     def first(self, now: float, call: Call, seconds: float) -> None:
         """The first byte came, or was given up on, after so many seconds."""
@@ -107,6 +107,6 @@ class Latencies:
         recent = self._total.get(call.kind)
         return 0.0 if recent is None else recent.usual(now, 0.5, self.least) or 0.0
 
-    def _begin(self, side: dict[tuple[int, bool], Recent], call: Call) -> Recent:
+    def _begin(self, side: dict[int, Recent], call: Call) -> Recent:
         recent = side[call.kind] = Recent(self.window)
         return recent

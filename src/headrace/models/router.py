@@ -95,7 +95,7 @@ class Router:
         self._timers: list[tuple[float, int, str]] = []
         self._numbers = itertools.count(1)
         self._unblocked = math.inf
-        self._delays: dict[tuple[str, tuple[int, bool], bool], tuple[float, float | None]] = {}
+        self._delays: dict[tuple[str, int, bool], tuple[float, float | None]] = {}
 
     # What the shell asks -------------------------------------------------------------------------------------------
 

@@ -46,7 +46,7 @@ class Selection:
         tiers = sorted({one.tier for one in self.upstreams})
         self._tiers = [tuple(one for one in self.upstreams if one.tier == tier) for tier in tiers]
         self._policies = policies
-        self._usual: dict[tuple[int, bool], tuple[float, float]] = {}
+        self._usual: dict[int, tuple[float, float]] = {}
         self._random = random
 
     def named(self, name: str) -> Upstream:
