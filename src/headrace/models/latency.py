@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from headrace.models.call import Call
-from headrace.stats.ddsketch import Sketch
+from headrace.stats.ddsketch import Sketch, bin_of
 
 _NEVER = (-math.inf, 0, math.nan)
 
@@ -35,7 +35,13 @@ class Recent:
         """One more value."""
         if now - self._began >= self.window:
             self._turn(now)
-        self._new.add(value)
+        self._new.put(bin_of(value))
+
+    def put(self, now: float, index: int) -> None:
+        """The same of a value whose bin is known."""
+        if now - self._began >= self.window:
+            self._turn(now)
+        self._new.put(index)
 
     def count(self, now: float) -> int:
         """How many values are remembered."""
@@ -96,6 +102,13 @@ class Latencies:
         """The whole answer took so many seconds."""
         recent = self._total.get(call.kind) or self._begin(self._total, call)
         recent.add(now, seconds)
+
+    def whole(self, now: float, call: Call, seconds: float) -> None:
+        """The whole answer came at once, after so many seconds."""
+        index = bin_of(seconds)
+        for side in (self._first, self._total):
+            recent = side.get(call.kind) or self._begin(side, call)
+            recent.put(now, index)
 
     def first_quantile(self, now: float, call: Call, q: float) -> float | None:
         """A quantile of the time to the first byte of such calls; None while too little is known."""

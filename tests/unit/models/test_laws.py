@@ -18,6 +18,7 @@ from headrace.models.call import Call, Priority, Usage
 from headrace.models.concurrency import Aimd, Gradient
 from headrace.models.cost import Price, Prices
 from headrace.models.headers import Limits, Window
+from headrace.models.latency import Latencies
 from headrace.models.quota import Quota, Reservation
 from headrace.models.spending import Hold, Spending
 from headrace.stats.fairness import jain
@@ -289,6 +290,22 @@ def test_a_call_without_a_key_spends_nobodys_money() -> None:
     assert hold is not None
     assert billing.settle(hold, "m", Usage(10, 7)) == 7
     assert spending.left(0.0, "") == Decimal("0.5")
+
+
+# Times ---------------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.floats(0, 40), st.floats(0, 60), st.integers(0, 9000)), max_size=60))
+def test_an_answer_that_came_at_once_counts_twice(answers: list[tuple[float, float, int]]) -> None:
+    one, other, now = Latencies(least=1), Latencies(least=1), 0.0
+    for passed, seconds, tokens in answers:
+        now += passed
+        call = Call("1", tokens, 10, now + 9, stream=False)
+        one.whole(now, call, seconds)
+        other.first(now, call, seconds)
+        other.total(now, call, seconds)
+        assert one.first_quantile(now, call, 0.9) == other.first_quantile(now, call, 0.9)
+        assert one.usual(now, call) == other.usual(now, call)
 
 
 # Batches -------------------------------------------------------------------------------------------------------------
