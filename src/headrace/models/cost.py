@@ -80,7 +80,7 @@ class Price(BaseModel):
         """The price of so many tokens of each kind."""
         of_fresh, of_cached, of_output, scale = self._units
         total = of_fresh * fresh + of_cached * cached + of_output * output
-        return Decimal(-(-total // scale)) * _UNIT
+        return -(-total // scale) * _UNIT
 
     @cached_property
     def _units(self) -> tuple[int, int, int, int]:

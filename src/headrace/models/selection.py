@@ -63,7 +63,8 @@ class Selection:
         """The upstreams of the lowest tier that can take the call now, without those named."""
         panic = self.upstreams[0].breaker.ejected and self.panics(now)
         for tier in self._tiers:
-            found = [one for one in tier if one.name not in without and one.wait(now, call, reserved, panic) <= 0]
+            asked = [one for one in tier if one.name not in without] if without else tier
+            found = [one for one in asked if one.wait(now, call, reserved, panic) <= 0]
             if found:
                 return found
         if not call.repeatable:
