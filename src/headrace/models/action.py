@@ -38,7 +38,7 @@ class Reason(enum.StrEnum):
     """The client went away."""
 
 
-class Attempt(Struct, frozen=True):
+class Attempt(Struct, frozen=True, gc=False):
     """One request to one upstream.
 
     Attributes
@@ -65,25 +65,25 @@ class Attempt(Struct, frozen=True):
     clock: AttemptClock
 
 
-class Start(Struct, frozen=True):
+class Start(Struct, frozen=True, gc=False):
     """Send the request."""
 
     attempt: Attempt
 
 
-class Stop(Struct, frozen=True):
+class Stop(Struct, frozen=True, gc=False):
     """Cancel the attempt at its upstream at once; nothing more is to be told of it."""
 
     attempt: Attempt
 
 
-class Deliver(Struct, frozen=True):
+class Deliver(Struct, frozen=True, gc=False):
     """This attempt's first byte was the first: the answer is passed on from it."""
 
     attempt: Attempt
 
 
-class Done(Struct, frozen=True):
+class Done(Struct, frozen=True, gc=False):
     """The answer is complete. `cost` is that of all attempts; None where a price is not known."""
 
     call: Call
@@ -92,7 +92,7 @@ class Done(Struct, frozen=True):
     cost: Decimal | None
 
 
-class Refused(Struct, frozen=True):
+class Refused(Struct, frozen=True, gc=False):
     """The call ends without a (whole) answer.
 
     Attributes

@@ -77,15 +77,16 @@ class PeakEwma:
         if not seconds < self.last:  # also when it was never measured
             self.last = seconds
         else:
-            weight = math.exp(-max(now - self._at, 0.0) / self.decay)
+            weight = math.exp((self._at - now) / self.decay) if now > self._at else 1.0
             self.last = self.last * weight + seconds * (1 - weight)
         self._at = now
 
     def at(self, now: float, floor: float) -> float:
         """The value now, faded towards `floor` for want of news."""
-        if self.last <= floor:
-            return self.last
-        return floor + (self.last - floor) * math.exp(-max(now - self._at, 0.0) / self.decay)
+        last, at = self.last, self._at
+        if last <= floor:
+            return last
+        return floor + (last - floor) * (math.exp((at - now) / self.decay) if now > at else 1.0)
 
 
 class Trouble:
@@ -121,8 +122,9 @@ class Trouble:
         """One more attempt has shown how it goes."""
         self._fade(now)
         self._all += 1.0
-        self._bad += bad
-        self.any = self.any or bad
+        if bad:
+            self._bad += 1.0
+            self.any = True
 
     def share(self, now: float) -> float:
         """Of all attempts, with ten good ones added."""
@@ -238,14 +240,26 @@ class Balancer:
         return self._best(now, loads, random)
 
     def _best(self, now: float, loads: Sequence[Load], random: Random) -> Load:
+        """The one with the least cost: its score times the work there would be.
+
+        One that was never measured is tried at once when it is idle, and left alone until it has answered.
+        """
         floor = best_score(loads)
         best, lowest, drawn, draw = loads[0], math.inf, math.inf, random.random
+        # Each upstream is looked at for each call, so what is plain is not asked in a call of its own.
         for load in loads:
             # Ties are real: with nothing measured yet, or with nothing in flight at equal upstreams.
-            costs = cost(now, load, floor)
-            tie = draw()
-            if costs < lowest or (costs == lowest and tie < drawn):
-                best, lowest, drawn = load, costs, tie
+            tie, work, last = draw(), 1 + load.work, load.score.last
+            if last != last:  # not a number: never measured
+                cost = 0.0 if load.work <= 0 else _UNMEASURED * work
+            elif load.trouble.any:
+                cost = load.expected(now, floor) * work
+            elif floor * work > lowest:
+                continue  # too much to do, however fast it is
+            else:
+                cost = (last if last <= floor else load.score.at(now, floor)) * work
+            if cost <= lowest and (cost < lowest or tie < drawn):
+                best, lowest, drawn = load, cost, tie
         return best
 
 
@@ -261,25 +275,3 @@ def best_score(loads: Sequence[Load]) -> float:
         if last < lowest:  # never true of one that was not measured
             lowest = last
     return 0.0 if lowest == math.inf else lowest
-
-
-def cost(now: float, load: Load, floor: float) -> float:
-    """What a choice compares: the score times the work there would be.
-
-    An upstream that was never measured is tried at once when it is idle, and left alone until it has answered.
-
-    >>> fresh = Load("c")
-    >>> cost(0.0, fresh, 0.2)
-    0.0
-    >>> fresh.work = 2.0
-    >>> cost(0.0, fresh, 0.2)
-    3000000.0
-    """
-    last = load.score.last
-    if last != last:  # not a number: never measured
-        return 0.0 if load.work <= 0 else _UNMEASURED * (1 + load.work)
-    # Once per upstream and call, so that what is plain is not asked in a call of its own.
-    seconds = last if last <= floor else load.score.at(now, floor)
-    if load.trouble.any:
-        seconds += load.trouble.share(now) * load.penalty
-    return seconds * (1 + load.work)

@@ -16,6 +16,8 @@ from headrace.models.failure import Failure
 from headrace.models.spending import Hold, Spending
 
 _NOTHING = Decimal(0)
+_NOBODYS = Hold("", _NOTHING, 0)
+"""What is set aside for a call without a key."""
 _READ = frozenset({Failure.TIMEOUT, Failure.CONNECTION, Failure.CANCELLED})
 """Failures after which the prompt may have been read, and billed."""
 
@@ -51,6 +53,8 @@ class Billing:
 
     def reserve(self, now: float, call: Call, model: str) -> Hold | None:
         """Money for an attempt; None when the key has not enough left. A call without a key spends nobody's."""
+        if not call.key:
+            return _NOBODYS
         price = self._price(model)
         most = _NOTHING if price is None else price.most(call)
         return self.spending.reserve(now + self.epoch, call.key, most)
@@ -59,7 +63,8 @@ class Billing:
         """The attempt ended and used this; what it cost, None when its model has no price."""
         price = self._price(model)
         cost = None if price is None else _NOTHING if usage is None else price.of(usage)
-        self.spending.settle(hold, cost or _NOTHING)
+        if hold.key:
+            self.spending.settle(hold, cost or _NOTHING)
         return cost
 
     def wait(self, now: float) -> float:

@@ -147,7 +147,7 @@ class Breaker:
         good, bad = self._counts(now)
         return bad / (good + bad) if good + bad else 0.0
 
-    def on_success(self, now: float, *, started: float) -> None:
+    def on_success(self, now: float, started: float) -> None:
         """An attempt that began at `started` went well; one from before the ejection proves nothing."""
         self._streak = 0
         if self.ejected and started >= self._since:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+_NEVER = -math.inf
+
 
 class Bucket:
     """A token bucket that never goes below empty: what was spent beyond it is owed, and refill pays that first.
@@ -35,13 +37,13 @@ class Bucket:
         self.stored = self.capacity if level is None else min(float(level), self.capacity)
         """What it held when it was last looked at: it holds at least that now."""
         self.owed = 0.0
-        self._at = -math.inf
+        self._at = _NEVER
 
     def level(self, now: float) -> float:
         """What may be spent now; never negative."""
-        # No `min` and `max` here and below: a router asks ten times for each call.
+        # No `min` and `max` here and below: a router asks five times for each call.
         if now > self._at:
-            came = (now - self._at) * self.rate if self._at > -math.inf else 0.0
+            came = (now - self._at) * self.rate if self._at > _NEVER else 0.0
             self._at = now
             if self.owed > 0:
                 self._add(came)
@@ -92,9 +94,16 @@ class Bucket:
 
     def set(self, now: float, level: float) -> None:
         """What somebody who knows says that there is."""
-        if now > self._at:
-            self._at = now
-        self.stored = min(max(level, 0.0), self.capacity)
+        self.correct(now, level, level)
+
+    def correct(self, now: float, least: float, most: float) -> None:
+        """What somebody who knows says that there is at least, and at most."""
+        level = self.level(now)
+        if level < least:
+            level = least
+        if level > most:
+            level = most if most > 0 else 0.0
+        self.stored = level if level < self.capacity else self.capacity
         self.owed = 0.0
 
     def _add(self, amount: float) -> None:

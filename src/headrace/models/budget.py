@@ -90,7 +90,8 @@ class ResilienceBudget:
 
     def on_success(self) -> None:
         """A call was answered."""
-        self._level = min(self._level + self.deposit, self.cap)
+        level = self._level + self.deposit
+        self._level = level if level < self.cap else self.cap
 
     def allows(self, kind: Extra) -> bool:
         """Whether `take` would grant it."""

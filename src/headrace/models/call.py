@@ -20,7 +20,8 @@ class Priority(enum.IntEnum):
     SHEDDABLE = 2
 
 
-class Call(Struct):
+# Nothing in this value, or in those that are made of it, leads back to it: the collector need not look (`gc=False`).
+class Call(Struct, gc=False):
     """One request to a model.
 
     Attributes
@@ -52,8 +53,8 @@ class Call(Struct):
         The most tokens that its prompt and its answer can have, where that is known (0: it is not): what a budget has
         to set aside, while all else goes by what is usual.
     kind
-        What calls have in common that take about as long: the size of their prompts, and whether they are streams.
-        Never given: it follows from these.
+        What calls have in common that take about as long: a number for the size of their prompts and whether they are
+        streams. Never given: it follows from these.
     """
 
     id: str
@@ -69,10 +70,10 @@ class Call(Struct):
     without: frozenset[str] = frozenset()
     most_prompt: int = 0
     most_output: int = 0
-    kind: tuple[int, bool] = (0, True)
+    kind: int = 0
 
     def __post_init__(self) -> None:
-        self.kind = (size_of(self.prompt_tokens), self.stream)
+        self.kind = 2 * size_of(self.prompt_tokens) + self.stream
 
     @property
     def tokens(self) -> int:
@@ -112,7 +113,7 @@ def size_of(prompt_tokens: int) -> int:
     return ((prompt_tokens // 1000).bit_length() + 1) // 2
 
 
-class Usage(Struct, frozen=True):
+class Usage(Struct, frozen=True, gc=False):
     """What an answer took, as the upstream counts it.
 
     Attributes

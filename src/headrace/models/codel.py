@@ -55,8 +55,8 @@ class Codel:
             self.overloaded = self.target < self._least < math.inf and now < self._ends + self.interval
             self._ends = now + self.interval
             self._least = oldest
-        else:
-            self._least = min(self._least, oldest)
+        elif oldest < self._least:
+            self._least = oldest
 
     def sheds(self, wait: float) -> bool:
         """Whether a call that has waited so long is turned away instead of served."""

@@ -69,14 +69,18 @@ class Price(BaseModel):
         >>> price.most(replace(call, most_output=300)), price.most(call)
         (Decimal('300.0000000000'), Decimal('4000.0000000000'))
         """
-        output = call.most_output or self.most_output or 0
-        return self._sum(max(call.prompt_tokens, call.most_prompt), 0, max(call.output_tokens, output))
+        prompt, output = call.most_prompt, call.most_output or self.most_output or 0
+        if prompt < call.prompt_tokens:
+            prompt = call.prompt_tokens
+        if output < call.output_tokens:
+            output = call.output_tokens
+        return self._sum(prompt, 0, output)
 
     def _sum(self, fresh: int, cached: int, output: int) -> Decimal:
         """The price of so many tokens of each kind."""
         of_fresh, of_cached, of_output, scale = self._units
         total = of_fresh * fresh + of_cached * cached + of_output * output
-        return Decimal(-(-total // scale)) * _UNIT
+        return -(-total // scale) * _UNIT
 
     @cached_property
     def _units(self) -> tuple[int, int, int, int]:

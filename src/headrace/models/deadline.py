@@ -53,7 +53,7 @@ def remaining_header(milliseconds: str | None, grpc: str | None = None) -> float
     return left
 
 
-class AttemptClock(Struct, frozen=True):
+class AttemptClock(Struct, frozen=True, gc=False):
     """Until when each stage of one attempt may take (instants, seconds).
 
     Attributes
@@ -87,18 +87,18 @@ class Timeouts:
     Examples
     --------
     >>> timeouts = Timeouts(first_token=10, total=60, idle=5)
-    >>> timeouts.clock(now=0, deadline=100, stream=True, expected=4)
+    >>> timeouts.clock(0.0, 100.0, stream=True, expected=4)
     AttemptClock(first_token=10.0, end=60.0, idle=5)
 
     Twelve seconds are left and a call takes about four: the first token must come in eight, so that another attempt
     can still be made.
 
-    >>> timeouts.clock(now=0, deadline=12, stream=True, expected=4)
+    >>> timeouts.clock(0.0, 12.0, stream=True, expected=4)
     AttemptClock(first_token=8.0, end=12.0, idle=5)
 
     With six left there is no time for two attempts: this one gets it all.
 
-    >>> timeouts.clock(now=0, deadline=6, stream=True, expected=4)
+    >>> timeouts.clock(0.0, 6.0, stream=True, expected=4)
     AttemptClock(first_token=6.0, end=6.0, idle=5)
     """
 
@@ -122,8 +122,8 @@ class Timeouts:
         """
         left = deadline - now
         share = left - expected if left >= 2 * expected else left
-        first = min(self.first_token if stream else self.total, share)
-        return AttemptClock(float(now + first), float(min(now + self.total, deadline)), self.idle)
+        first, end = self.first_token if stream else self.total, now + self.total
+        return AttemptClock(now + (first if first < share else share), end if end < deadline else deadline, self.idle)
 
 
 def enough(now: float, deadline: float, expected: float) -> bool:

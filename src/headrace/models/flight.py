@@ -17,7 +17,7 @@ from headrace.models.upstream import Lease, Upstream
 _NOBODY: frozenset[str] = frozenset()
 
 
-class Running(Struct):
+class Running(Struct, eq=False):
     """An attempt under way.
 
     Attributes
@@ -52,11 +52,12 @@ class Running(Struct):
     @property
     def due(self) -> float:
         """The next instant at which something may be wrong with it."""
-        clock = self.attempt.clock
-        first = self.idle_by if self.lease.first_at is not None else clock.first_token
-        if self.hedge_at is not None and self.hedge_at < first and self.lease.first_at is None:
-            first = self.hedge_at
-        return min(first, clock.end)
+        clock, due = self.attempt.clock, self.idle_by
+        if self.lease.first_at is None:
+            due = clock.first_token
+            if self.hedge_at is not None and self.hedge_at < due:
+                due = self.hedge_at
+        return due if due < clock.end else clock.end
 
     def flowing(self, now: float) -> bool:
         """Whether its answer is coming in."""
@@ -87,7 +88,7 @@ class Flight(Struct):
     Attributes
     ----------
     running
-        Attempts under way by id.
+        Attempts under way.
     winner
         The attempt whose first byte was the first.
     tried, barred
@@ -105,7 +106,7 @@ class Flight(Struct):
     """
 
     call: Call
-    running: dict[int, Running] = {}
+    running: list[Running] = []
     winner: Running | None = None
     tried: frozenset[str] = _NOBODY
     barred: frozenset[str] = _NOBODY

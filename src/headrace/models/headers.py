@@ -43,7 +43,7 @@ _LONGEST = 31 * 86400.0
 """A wait longer than a month is a mistake of somebody's."""
 
 
-class Window(Struct, frozen=True):
+class Window(Struct, frozen=True, gc=False):
     """One limit: how much there is in all, how much is left, and in how many seconds it is full again.
 
     A value that was not said is None.
@@ -54,7 +54,7 @@ class Window(Struct, frozen=True):
     reset: float | None = None
 
 
-class Limits(Struct, frozen=True):
+class Limits(Struct, frozen=True, gc=False):
     """All that one response said.
 
     Attributes

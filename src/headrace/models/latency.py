@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from headrace.models.call import Call
-from headrace.stats.ddsketch import Sketch
+from headrace.stats.ddsketch import Sketch, bin_of
 
 _NEVER = (-math.inf, 0, math.nan)
 
@@ -35,7 +35,13 @@ class Recent:
         """One more value."""
         if now - self._began >= self.window:
             self._turn(now)
-        self._new.add(value)
+        self._new.put(bin_of(value))
+
+    def put(self, now: float, index: int) -> None:
+        """The same of a value whose bin is known."""
+        if now - self._began >= self.window:
+            self._turn(now)
+        self._new.put(index)
 
     def count(self, now: float) -> int:
         """How many values are remembered."""
@@ -84,8 +90,8 @@ class Latencies:
     def __init__(self, *, window: float = 60.0, least: int = 30) -> None:
         self.window = window
         self.least = least
-        self._first: dict[tuple[int, bool], Recent] = {}
-        self._total: dict[tuple[int, bool], Recent] = {}
+        self._first: dict[int, Recent] = {}
+        self._total: dict[int, Recent] = {}
 
     def first(self, now: float, call: Call, seconds: float) -> None:
         """The first byte came, or was given up on, after so many seconds."""
@@ -97,6 +103,13 @@ class Latencies:
         recent = self._total.get(call.kind) or self._begin(self._total, call)
         recent.add(now, seconds)
 
+    def whole(self, now: float, call: Call, seconds: float) -> None:
+        """The whole answer came at once, after so many seconds."""
+        index = bin_of(seconds)
+        for side in (self._first, self._total):
+            recent = side.get(call.kind) or self._begin(side, call)
+            recent.put(now, index)
+
     def first_quantile(self, now: float, call: Call, q: float) -> float | None:
         """A quantile of the time to the first byte of such calls; None while too little is known."""
         recent = self._first.get(call.kind)
@@ -107,6 +120,6 @@ class Latencies:
         recent = self._total.get(call.kind)
         return 0.0 if recent is None else recent.usual(now, 0.5, self.least) or 0.0
 
-    def _begin(self, side: dict[tuple[int, bool], Recent], call: Call) -> Recent:
+    def _begin(self, side: dict[int, Recent], call: Call) -> Recent:
         recent = side[call.kind] = Recent(self.window)
         return recent

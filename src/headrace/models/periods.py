@@ -16,7 +16,7 @@ DAY = 86_400.0
 PERIODS = ("day", "month", "total")
 
 
-class Holds(Hold, frozen=True):
+class Holds(Hold, frozen=True, gc=False):
     """Money that is set aside in the accounts of the three periods."""
 
     accounts: tuple[Account, ...] = ()

@@ -33,18 +33,18 @@ _MINUTE = 60.0
 
 
 _KINDS = ("requests", "tokens", "input_tokens", "output_tokens")
-_PLACES = range(len(_KINDS))
 
 
-class Reservation(Struct, frozen=True):
-    """What one attempt holds of each kind of limit, in the order of the kinds: one request, and its tokens."""
+class Reservation(Struct, frozen=True, gc=False):
+    """What one attempt holds: one request, and these tokens."""
 
-    amounts: tuple[float, float, float, float]
+    input_tokens: float
+    output_tokens: float
 
     @property
     def tokens(self) -> float:
         """All tokens."""
-        return self.amounts[1]
+        return self.input_tokens + self.output_tokens
 
 
 class Quota:
@@ -79,7 +79,10 @@ class Quota:
         self._buckets: list[tuple[int, Bucket]] = []
         """Of the limits that are known, with their places among the kinds."""
         self._by_place: list[Bucket | None] = [None, None, None, None]
-        self._held = [0.0, 0.0, 0.0, 0.0]
+        # What all attempts under way hold.
+        self._requests = 0
+        self._input_tokens = 0.0
+        self._output_tokens = 0.0
         self._closed_until = -math.inf
         self._refusals = 0
         for place, known in enumerate((requests_per_minute, tokens_per_minute)):
@@ -114,9 +117,9 @@ class Quota:
             return 0.0
         closed = max(self._closed_until - now, 0.0)
         amounts = (1.0, input_tokens + output_tokens, input_tokens, output_tokens)
+        held = (0.0, self._input_tokens + self._output_tokens, self._input_tokens, self._output_tokens)
         for place, bucket in self._buckets:
-            returned = self._held[place] if place else 0.0  # a request is used up, however it ends
-            short = min(amounts[place], bucket.capacity) - returned
+            short = min(amounts[place], bucket.capacity) - held[place]  # a request is used up, however it ends
             if short > 0:
                 closed = max(bucket.wait(now, short), closed)
         return closed
@@ -132,10 +135,10 @@ class Quota:
         amounts = (1.0, input_tokens + output_tokens, input_tokens, output_tokens)
         for place, bucket in self._buckets:
             bucket.draw(now, amounts[place])
-        held = self._held
-        for place in _PLACES:
-            held[place] += amounts[place]
-        return Reservation(amounts)
+        self._requests += 1
+        self._input_tokens += input_tokens
+        self._output_tokens += output_tokens
+        return Reservation(input_tokens, output_tokens)
 
     def settle(self, now: float, held: Reservation, usage: Usage | None) -> None:
         """The attempt ended; without usage (it failed, or was cancelled) what it held counts as used.
@@ -143,15 +146,19 @@ class Quota:
         A provider may or may not count a request that it refused or that was cut off. Taking it for used errs towards
         too little; the next headers correct it.
         """
-        amounts, all_held = held.amounts, self._held
-        for place in _PLACES:
-            left = all_held[place] - amounts[place]
-            all_held[place] = left if left > 0.0 else 0.0
+        of_input, of_output = held.input_tokens, held.output_tokens
+        self._requests -= 1
+        self._input_tokens -= of_input
+        self._output_tokens -= of_output
+        if self._requests == 0:
+            self._input_tokens = self._output_tokens = 0.0  # what additions and subtractions of floats have left over
         if usage is None:
             return
-        used = (1.0, usage.prompt_tokens + usage.output_tokens, usage.prompt_tokens, usage.output_tokens)
+        of_input -= usage.prompt_tokens
+        of_output -= usage.output_tokens
+        spare = (0.0, of_input + of_output, of_input, of_output)
         for place, bucket in self._buckets:
-            difference = amounts[place] - used[place]
+            difference = spare[place]
             if difference > 0:
                 bucket.give(now, difference)
             elif difference < 0:
@@ -162,13 +169,13 @@ class Quota:
         if limits is NOTHING:
             return
         if limits.requests is not None:
-            self._believe(now, 0, limits.requests)
+            self._believe(now, 0, limits.requests, self._requests)
         if limits.tokens is not None:
-            self._believe(now, 1, limits.tokens)
+            self._believe(now, 1, limits.tokens, self._input_tokens + self._output_tokens)
         if limits.input_tokens is not None:
-            self._believe(now, 2, limits.input_tokens)
+            self._believe(now, 2, limits.input_tokens, self._input_tokens)
         if limits.output_tokens is not None:
-            self._believe(now, 3, limits.output_tokens)
+            self._believe(now, 3, limits.output_tokens, self._output_tokens)
 
     def on_success(self) -> None:
         """The upstream answered."""
@@ -189,22 +196,18 @@ class Quota:
             return
         self._closed_until = max(self._closed_until, now + pause)
 
-    def _believe(self, now: float, place: int, window: Window) -> None:
+    def _believe(self, now: float, place: int, window: Window, held: float) -> None:
         bucket = self._by_place[place]
-        limit, remaining = window.limit, window.remaining
-        if bucket is None:
-            if limit is None or limit <= 0:
-                return
-            bucket = self._learn(place, limit)
+        limit, remaining, reset = window.limit, window.remaining, window.reset
         if limit is not None and limit > 0:
+            if bucket is None:
+                bucket = self._learn(place, limit)
             bucket.capacity = limit
-        if remaining is None:
+        if bucket is None or remaining is None:
             return
-        sure = remaining - self._held[place]
-        level = bucket.level(now)
-        bucket.set(now, min(sure if sure > level else level, remaining))
-        if window.reset is not None and window.reset > 0 and bucket.capacity > remaining:
-            bucket.rate = (bucket.capacity - remaining) / window.reset * (1 - self.headroom)
+        bucket.correct(now, remaining - held, remaining)
+        if reset is not None and reset > 0 and bucket.capacity > remaining:
+            bucket.rate = (bucket.capacity - remaining) / reset * (1 - self.headroom)
 
     def _learn(self, place: int, limit: float) -> Bucket:
         """A limit that was not known."""

@@ -95,16 +95,16 @@ class Router:
         self._timers: list[tuple[float, int, str]] = []
         self._numbers = itertools.count(1)
         self._unblocked = math.inf
-        self._delays: dict[tuple[str, tuple[int, bool], bool], tuple[float, float | None]] = {}
+        self._delays: dict[tuple[str, int, bool], tuple[float, float | None]] = {}
 
     # What the shell asks -------------------------------------------------------------------------------------------
 
     @property
     def wake(self) -> float | None:
         """The instant at which `poll` is to be called, if nothing happens before; None: not until something does."""
-        first = self._unblocked
-        if self._timers and self._timers[0][0] < first:
-            first = self._timers[0][0]
+        first, timers = self._unblocked, self._timers
+        if timers and timers[0][0] < first:
+            return timers[0][0]
         return None if first == math.inf else first
 
     @property
@@ -145,6 +145,8 @@ class Router:
         actions: list[Action] = []
         running = self._running.get(attempt)
         if running is not None and not running.begun:
+            running.upstream.first_token(now, running.lease)
+            running.idle_by = now + running.attempt.clock.idle
             self._begin(now, running, actions)
             self._arm(now, running)
         return self._pump(now, actions)
@@ -162,16 +164,16 @@ class Router:
         actions: list[Action] = []
         running = self._running.get(attempt)
         if running is not None:
-            flight = running.flight
-            if not running.begun:
+            flight, call, upstream = running.flight, running.attempt.call, running.upstream
+            if running.lease.first_at is None:
                 self._begin(now, running, actions)
             self._close(running)
-            running.upstream.end(now, running.lease, usage, limits)
+            upstream.end(now, running.lease, usage, limits)
             self.budget.on_success()
-            self._pay(running, usage)
-            del self._flights[flight.call.id]
+            flight.pay(self.billing.settle(running.hold, upstream.model, usage))
+            del self._flights[call.id]
             flight.winner = None  # a cycle would be left to the garbage collector
-            actions.append(Done(flight.call, running.attempt, usage, flight.cost))
+            actions.append(Done(call, running.attempt, usage, flight.cost))
         return self._pump(now, actions)
 
     def on_failure(self, now: float, attempt: int, failure: Failure, limits: Limits = NOTHING) -> list[Action]:
@@ -218,8 +220,9 @@ class Router:
 
     def _pump(self, now: float, actions: list[Action]) -> list[Action]:
         """Start whatever waits and fits."""
-        while self._timers and self._timers[0][2] not in self._flights:
-            heapq.heappop(self._timers)
+        timers, flights = self._timers, self._flights
+        while timers and timers[0][2] not in flights:
+            heapq.heappop(timers)
         self._unblocked = math.inf
         if not self.admission.places:
             return actions
@@ -268,7 +271,7 @@ class Router:
     ) -> None:
         call = flight.call
         upstream = self.selection.choose(now, call, able)
-        hold = self.billing.reserve(now, call, upstream.spec.model)
+        hold = self.billing.reserve(now, call, upstream.model)
         if hold is None:
             if not hedge:
                 self._refuse(now, flight, Reason.OVER_BUDGET, actions, retry_after=self.billing.wait(now))
@@ -279,10 +282,11 @@ class Router:
         expected = upstream.latencies.usual(now, call)
         clock = self.policies.timeouts.clock(now, call.deadline, stream=call.stream, expected=expected)
         attempt = Attempt(next(self._numbers), call, upstream.name, extra, now, clock)
-        running = Running(flight, attempt, upstream, upstream.start(now, call), hold)
         delay = None if hedge else self._late(now, call, upstream)
-        running.hedge_at = None if delay is None else now + delay
-        flight.running[attempt.id] = self._running[attempt.id] = running
+        hedge_at = None if delay is None else now + delay
+        running = Running(flight, attempt, upstream, upstream.start(now, call), hold, hedge_at)
+        self._running[attempt.id] = running
+        flight.running.append(running)
         self._arm(now, running)
         actions.append(Start(attempt))
 
@@ -300,11 +304,9 @@ class Router:
     def _begin(self, now: float, running: Running, actions: list[Action]) -> None:
         """The first byte of an attempt: the first of all wins."""
         flight = running.flight
-        running.upstream.first_token(now, running.lease)
-        running.idle_by = now + running.attempt.clock.idle
         flight.winner = running
         if len(flight.running) > 1:
-            for other in [one for one in flight.running.values() if one is not running]:
+            for other in [one for one in flight.running if one is not running]:
                 overtaken = other.attempt.started < running.attempt.started
                 self._give_up(now, other, actions, overtaken=overtaken)
         actions.append(Deliver(running.attempt))
@@ -313,7 +315,7 @@ class Router:
 
     def _check(self, now: float, flight: Flight, actions: list[Action]) -> None:
         """Something of this call may be due."""
-        for running in list(flight.running.values()):
+        for running in list(flight.running):
             if running.late(now) and not (running.flowing(now) and now >= flight.call.deadline):
                 actions.append(Stop(running.attempt))
                 self._fail(now, running, Failure.TIMEOUT, NOTHING, actions)
@@ -326,7 +328,7 @@ class Router:
             return
         if flight.retry_at is not None and now >= flight.retry_at:
             self._enqueue(now, flight, actions)
-        for running in flight.running.values():
+        for running in flight.running:
             self._arm(now, running)
 
     def _hedge(self, now: float, running: Running, actions: list[Action]) -> None:
@@ -405,7 +407,7 @@ class Router:
         self, now: float, flight: Flight, reason: Reason, actions: list[Action], retry_after: float | None = None
     ) -> None:
         """The call ends without an answer."""
-        for running in list(flight.running.values()):
+        for running in list(flight.running):
             self._give_up(now, running, actions)
         self.admission.withdraw(flight.call)
         if reason in (Reason.RATE_LIMITED, Reason.EJECTED):
@@ -425,11 +427,11 @@ class Router:
         actions.append(Stop(running.attempt))
 
     def _close(self, running: Running) -> None:
-        del running.flight.running[running.attempt.id]
+        running.flight.running.remove(running)
         del self._running[running.attempt.id]
 
     def _pay(self, running: Running, usage: Usage | None) -> None:
-        running.flight.pay(self.billing.settle(running.hold, running.upstream.spec.model, usage))
+        running.flight.pay(self.billing.settle(running.hold, running.upstream.model, usage))
 
     def _arm(self, now: float, running: Running) -> None:
         """See to it that the attempt is looked at when something of it is due."""

@@ -17,6 +17,7 @@ from collections.abc import Collection, Sequence
 from random import Random
 
 from headrace.models.affinity import preferred
+from headrace.models.balancer import Load
 from headrace.models.call import Call
 from headrace.models.settings import Policies
 from headrace.models.upstream import Upstream
@@ -45,8 +46,9 @@ class Selection:
         self._by_name = {one.name: one for one in self.upstreams}
         tiers = sorted({one.tier for one in self.upstreams})
         self._tiers = [tuple(one for one in self.upstreams if one.tier == tier) for tier in tiers]
-        self._policies = policies
-        self._usual: dict[tuple[int, bool], tuple[float, float]] = {}
+        self._affinity = policies.affinity
+        self._balancer = policies.balancer
+        self._usual: dict[int, tuple[float, float]] = {}
         self._random = random
 
     def named(self, name: str) -> Upstream:
@@ -61,25 +63,23 @@ class Selection:
         """The upstreams of the lowest tier that can take the call now, without those named."""
         panic = self.upstreams[0].breaker.ejected and self.panics(now)
         for tier in self._tiers:
-            found = [
-                one
-                for one in tier
-                if one.name not in without and one.wait(now, call, reserved=reserved, panic=panic) <= 0
-            ]
+            asked = [one for one in tier if one.name not in without] if without else tier
+            found = [one for one in asked if one.wait(now, call, reserved, panic) <= 0]
             if found:
                 return found
         if not call.repeatable:
             return []
         pressed = (one for one in self.upstreams if one.name not in without and one.breaker.presses(now))
-        return [one for one in pressed if one.wait(now, call, reserved=reserved, panic=True) <= 0]
+        return [one for one in pressed if one.wait(now, call, reserved, True) <= 0]
 
     def choose(self, now: float, call: Call, able: Sequence[Upstream]) -> Upstream:
         """The upstream for this call among those that can take it (at least one)."""
+        loads: list[Load] = []
         for one in able:
             if one.breaker.ejected and call.repeatable and one.awaits_probe(now):
                 return one
-        loads = [one.load for one in able]
-        affinity = self._policies.affinity
+            loads.append(one.load)
+        affinity = self._affinity
         if call.session and affinity.enabled:
             weight = call.first_work + call.rest_work
             kept = preferred(
@@ -93,12 +93,12 @@ class Selection:
             )
             if kept is not None:
                 return self._by_name[kept.name]
-        return self._by_name[self._policies.balancer.pick(now, loads, self._random).name]
+        return self._by_name[self._balancer.pick(now, loads, self._random).name]
 
     def wait(self, now: float, call: Call) -> float:
         """Seconds until time alone may let the call start (a quota, the end of an ejection); infinite: it will not."""
         panic = self.panics(now)
-        waits = [one.wait(now, call, panic=panic) for one in self.upstreams]
+        waits = [one.wait(now, call, 0.0, panic) for one in self.upstreams]
         return min((wait for wait in waits if wait > 0), default=math.inf)
 
     def closed(self, now: float, call: Call, *, without: Collection[str] = _NOBODY) -> float:

@@ -26,7 +26,7 @@ class Account(Struct):
     reserved: Decimal = _ZERO
 
 
-class Hold(Struct, frozen=True):
+class Hold(Struct, frozen=True, gc=False):
     """Money that is set aside for one attempt."""
 
     key: str

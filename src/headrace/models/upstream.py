@@ -23,7 +23,7 @@ _WRITING = 0.1
 at once, while long prompts are read one after the other."""
 
 
-class Lease(Struct):
+class Lease(Struct, gc=False):
     """What one attempt holds of an upstream until it ends.
 
     Attributes
@@ -71,6 +71,7 @@ class Upstream:
         self.spec = spec
         self.name = spec.name
         self.tier = spec.tier
+        self.model = spec.model
         self.policies = policies
         self.load = Load(
             spec.name, policies.balancer.decay, penalty=policies.balancer.aversion * policies.timeouts.first_token
@@ -83,7 +84,7 @@ class Upstream:
         self._keeps_quota = policies.quota.enabled
         self._by_work = policies.balancer.weigh == "work"
 
-    def wait(self, now: float, call: Call, *, reserved: float = 0.0, panic: bool = False) -> float:
+    def wait(self, now: float, call: Call, reserved: float = 0.0, panic: bool = False) -> float:
         """Seconds until it can take the call: 0 now; infinite when it waits for an attempt to end.
 
         Parameters
@@ -118,34 +119,39 @@ class Upstream:
         self.in_flight += 1
         first, rest = call.first_work, call.rest_work
         seen = first if call.stream else first + rest
-        weights = (first, _WRITING * rest) if self._by_work else (1.0, 0.0)
-        self.load.started += 1
-        self.load.work += weights[0] + weights[1]
-        breaker = self.breaker
+        first, rest = (first, _WRITING * rest) if self._by_work else (1.0, 0.0)
+        load, breaker = self.load, self.breaker
+        load.started += 1
+        load.work += first + rest
         probe = breaker.ejected and breaker.begin(now)
-        return Lease(call, now, probe, held, self.in_flight, *weights, seen)
+        return Lease(call, now, probe, held, self.in_flight, first, rest, seen)
 
-    def first_token(self, now: float, lease: Lease) -> None:
-        """Its first byte came."""
-        seconds = now - lease.started
+    def first_token(self, now: float, lease: Lease, *, whole: bool = False) -> None:
+        """Its first byte came; `whole`: and its last with it."""
+        seconds, load = now - lease.started, self.load
         lease.first_at = now
         if lease.probe:
-            self.load.forget()
-        self.load.trouble.count(now, bad=False)
-        self.load.score.observe(now, seconds / lease.seen_work)
-        self.load.work -= lease.first_weight
-        self.latencies.first(now, lease.call, seconds)
+            load.forget()
+        load.trouble.count(now, bad=False)
+        load.score.observe(now, seconds / lease.seen_work)
+        load.work -= lease.first_weight
+        if whole:
+            self.latencies.whole(now, lease.call, seconds)
+        else:
+            self.latencies.first(now, lease.call, seconds)
         self.limit.on_first_token(lease.in_flight, seconds, lease.seen_work)
 
     def end(self, now: float, lease: Lease, usage: Usage | None, limits: Limits = NOTHING) -> None:
         """It ended well."""
+        took = now - lease.started
         if lease.first_at is None:
-            self.first_token(now, lease)
+            self.first_token(now, lease, whole=True)
+        else:
+            self.latencies.total(now, lease.call, took)
         self._leave(now, lease, usage, limits)
         self.quota.on_success()
-        self.breaker.on_success(now, started=lease.started)
-        self.limit.on_success(now, lease.in_flight, now - lease.started)
-        self.latencies.total(now, lease.call, now - lease.started)
+        self.breaker.on_success(now, lease.started)
+        self.limit.on_success(now, lease.in_flight, took)
 
     def fail(self, now: float, lease: Lease, failure: Failure, limits: Limits = NOTHING) -> None:
         """It failed."""
@@ -190,12 +196,13 @@ class Upstream:
             self.load.score.observe(now, max(elapsed, self.load.score.last))
 
     def _leave(self, now: float, lease: Lease, usage: Usage | None, limits: Limits) -> None:
+        load = self.load
         self.in_flight -= 1
-        self.load.work -= lease.rest_weight
+        load.work -= lease.rest_weight
         if lease.first_at is None:
-            self.load.work -= lease.first_weight
+            load.work -= lease.first_weight
         if self.in_flight == 0:
-            self.load.work = 0.0  # what additions and subtractions of floats have left over
+            load.work = 0.0  # what additions and subtractions of floats have left over
         self.quota.settle(now, lease.held, usage)
         if self._keeps_quota:
             self.quota.observe(now, limits)

@@ -66,7 +66,10 @@ class Sketch:
 
     def add(self, value: float) -> None:
         """Count one value."""
-        index = bin_of(value)
+        self.put(bin_of(value))
+
+    def put(self, index: int) -> None:
+        """Count one value of this bin."""
         bins = self._bins
         bins[index] = bins.get(index, 0) + 1
         self.count += 1

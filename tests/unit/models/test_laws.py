@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from headrace.models.admission import Admission, AdmissionRules, Turned
 from headrace.models.batching import Batcher, Item
+from headrace.models.billing import Billing
 from headrace.models.bucket import Bucket
 from headrace.models.budget import Extra, ResilienceBudget
 from headrace.models.call import Call, Priority, Usage
 from headrace.models.concurrency import Aimd, Gradient
-from headrace.models.cost import Price
+from headrace.models.cost import Price, Prices
 from headrace.models.headers import Limits, Window
+from headrace.models.latency import Latencies
 from headrace.models.quota import Quota, Reservation
 from headrace.models.spending import Hold, Spending
 from headrace.stats.fairness import jain
@@ -82,6 +84,20 @@ def test_a_quota_never_lends_more_than_there_is(events: list[tuple[str, int, flo
             told += 1000
         assert all(level >= 0 for level in quota.left(now).values())
         assert lent <= 1000 + now * 1000 / 60 + told + 1e-6
+
+
+@given(st.floats(0, 12), st.floats(0, 3), st.floats(0, 9), st.floats(-5, 20), st.floats(-5, 20), st.floats(0, 3))
+def test_a_bucket_believes_who_knows_what_is_in_it(
+    taken: float, owed: float, before: float, least: float, more: float, passed: float
+) -> None:
+    bucket, other = Bucket(10, 1.5), Bucket(10, 1.5)
+    for one in (bucket, other):
+        one.take(0.0, taken)
+        one.charge(before, owed)
+    now, most = before + passed, least + abs(more)
+    bucket.correct(now, least, most)
+    assert bucket.level(now) == min(max(min(max(other.level(now), least), most), 0.0), 10.0)
+    assert bucket.owed == 0
 
 
 def test_two_reservations_cannot_share_the_last_tokens() -> None:
@@ -265,6 +281,31 @@ def test_the_door_closes_when_the_queue_is_full_but_not_for_retries() -> None:
     assert queue.offer(0.0, Call("1", 1, 1, 9.0)) is None
     assert queue.offer(0.0, Call("2", 1, 1, 9.0)) is Turned.FULL
     assert queue.offer(0.0, Call("3", 1, 1, 9.0), again=True) is None
+
+
+def test_a_call_without_a_key_spends_nobodys_money() -> None:
+    spending = Spending({"": Decimal("0.5")})
+    billing = Billing(Prices({"m": Price(input=Decimal(0), output=Decimal(1_000_000))}), spending)
+    hold = billing.reserve(0.0, Call("1", 10, 7, 9.0), "m")
+    assert hold is not None
+    assert billing.settle(hold, "m", Usage(10, 7)) == 7
+    assert spending.left(0.0, "") == Decimal("0.5")
+
+
+# Times ---------------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.floats(0, 40), st.floats(0, 60), st.integers(0, 9000)), max_size=60))
+def test_an_answer_that_came_at_once_counts_twice(answers: list[tuple[float, float, int]]) -> None:
+    one, other, now = Latencies(least=1), Latencies(least=1), 0.0
+    for passed, seconds, tokens in answers:
+        now += passed
+        call = Call("1", tokens, 10, now + 9, stream=False)
+        one.whole(now, call, seconds)
+        other.first(now, call, seconds)
+        other.total(now, call, seconds)
+        assert one.first_quantile(now, call, 0.9) == other.first_quantile(now, call, 0.9)
+        assert one.usual(now, call) == other.usual(now, call)
 
 
 # Batches -------------------------------------------------------------------------------------------------------------

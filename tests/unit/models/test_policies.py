@@ -149,6 +149,33 @@ def test_what_was_never_measured_is_tried_once() -> None:
     assert Balancer(explore=0.0).pick(0.0, fresh, Random(1)) is not first
 
 
+def test_one_that_has_not_answered_yet_is_left_alone() -> None:
+    fresh, slow = Load("fresh"), *loads(slow=9.0)
+    slow.work = 100.0
+    fresh.work = 1.0
+    assert Balancer(explore=0.0).pick(0.0, [fresh, slow], Random(1)) is slow
+    fresh.work = 0.0
+    assert Balancer(explore=0.0).pick(0.0, [fresh, slow], Random(1)) is fresh
+
+
+ONES = st.tuples(st.floats(0, 3), st.sampled_from([0.0, 0.5, 1.0, 7.25]), st.booleans(), st.floats(0, 20))
+
+
+@given(st.lists(ONES, min_size=2, max_size=8), st.integers(0, 9))
+def test_the_choice_is_the_least_of_all_costs(ones: list[tuple[float, float, bool, float]], seed: int) -> None:
+    made, now = list[Load](), 20.0
+    for number, (seconds, work, bad, at) in enumerate(ones):
+        load = Load(f"u{number}")
+        load.score.observe(at, seconds)
+        load.trouble.count(now, bad=bad)
+        load.work = work
+        made.append(load)
+    chosen = Balancer(explore=0.0).pick(now, made, Random(seed))
+    floor, draw = min(load.score.last for load in made), Random(seed).random
+    costs = [(load.expected(now, floor) * (1 + load.work), draw()) for load in made]
+    assert chosen is made[costs.index(min(costs))]
+
+
 def test_affinity_does_not_leave_for_milliseconds() -> None:
     two = [Load("a"), Load("b")]
     home = preferred(0.0, "s1", two, work=1.0)
