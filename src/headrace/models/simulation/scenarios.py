@@ -268,10 +268,11 @@ def _limits(simulation: Simulation) -> dict[str, Any]:
     """Rate limits a third above the load, of which each upstream has its part."""
     each = 60 * simulation.rate() * 4 / 3 / len(simulation.upstreams)
     return {
+        "load.rate": simulation.rate(),
         "upstreams": [
             {**one.model_dump(), "server": {**one.server.model_dump(), "requests_per_minute": each}}
             for one in simulation.upstreams
-        ]
+        ],
     }
 
 
