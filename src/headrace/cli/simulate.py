@@ -20,6 +20,7 @@ from headrace.core.names import suggest
 if TYPE_CHECKING:
     from headrace.models.declared import DeclaredModel
     from headrace.models.simulation.result import Finding, Phase
+    from headrace.models.simulation.room import Shortage
     from headrace.models.simulation.scenarios import Result
     from headrace.models.simulation.settings import Simulation
     from headrace.stats.interval import Interval
@@ -28,6 +29,8 @@ UPSTREAMS = ("upstream", "model", "tier", "slots", "beyond them", "first token",
 PHASES = ("phase", "calls", "in time", "per second", "first p50", "first p99", "total p50", "total p99", "extra",
 "cost",
           "fairness")  # fmt: skip
+_WORTH_TELLING = 0.0005
+"""The share of calls that take too long from which on it is told: less is 0.0 %."""
 
 
 @click.command
@@ -45,6 +48,8 @@ PHASES = ("phase", "calls", "in time", "per second", "first p50", "first p99", "
 @click.option("--fit", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="TRACE",
               help="Times and lengths of recorded calls; the options above count before it.")  # fmt: skip
 @click.option("--seed", type=int, default=1, show_default=True, help="What is drawn; the same gives the same result.")
+@click.option("--runs", type=click.IntRange(min=1), default=6, show_default=True, metavar="N",
+              help="How often a scenario is played at most: once, and N times where once cannot decide.")  # fmt: skip
 @click.option(
     "--json", "file", type=click.Path(dir_okay=False, path_type=Path, allow_dash=True), metavar="FILE",
     help="Write the results to FILE as JSON (- for standard output).",
@@ -55,6 +60,7 @@ def simulate(
     model: str | None,
     names: tuple[str, ...],
     seed: int,
+    runs: int,
     file: Path | None,
     listed: bool,
     **known: Any,
@@ -69,7 +75,8 @@ def simulate(
     The policies are the ones that run in production; only the upstreams and the clock are simulated. Nothing is sent
     anywhere.
 
-    Ends with 1 if something that must hold does not.
+    Ends with 1 if a finding fails. One that stays undecided does not fail, nor does too little capacity ("short"):
+    policies are judged by what the upstreams that are left can answer.
     """
     from headrace.models.simulation.scenarios import SCENARIOS, find, run
 
@@ -84,7 +91,7 @@ def simulate(
         _tell_upstreams(simulation)
     results: list[Result] = []
     for scenario in scenarios:
-        results.append(run(scenario, simulation, seed))
+        results.append(run(scenario, simulation, seed, runs))
         if to_screen:
             _print(results[-1])
     if file is not None:
@@ -206,9 +213,18 @@ def _write(results: list[Result], file: Path) -> None:
 def _print(result: Result) -> None:
     click.echo(click.style(result.scenario, bold=True) + f"  {result.about}")
     click.echo(f"seed {result.seed}, {result.rate:.1f} calls/s, the upstreams can answer {result.capacity:.1f}")
+    if result.runs > 1:
+        click.echo(f"played {result.runs} times: the table shows the first, the findings are of all")
+    if result.too_long >= _WORTH_TELLING:
+        click.echo(
+            f"{100 * result.too_long:.1f} % of the calls take longer than the deadline wherever they go: the findings"
+            " do not count them"
+        )
     print_table([_row(phase) for phase in result.phases], PHASES)
     for finding in result.findings:
         _tell(finding)
+    for shortage in result.shortages:
+        click.echo(click.style(f"{'short':9}", fg="yellow") + f" {told(shortage)}")
     click.echo()
 
 
@@ -236,6 +252,28 @@ def seconds(interval: Interval) -> str:
     ('500ms', '-')
     """
     return format_duration(round(interval.value * 1_000_000)) if interval.n else "-"
+
+
+def told(shortage: Shortage) -> str:
+    """Too little capacity for a person: what came, what could be answered, what was, and what is missing.
+
+    >>> from headrace.models.simulation.room import Room, Shortage
+    >>> for part in told(Shortage(Room("during", 60, 240, 8.9, 8.9, left=7.4), answered=7.2)).split(". "):
+    ...     print(part)
+    during: 8.9 calls/s come, the upstreams can then answer 7.4, 7.2 were answered in time
+    No policy can answer all: it takes 1.41 times the capacity (slots or upstreams), or at most 6.3 calls/s.
+    """
+    room, times = shortage.room, shortage.times
+    if times is None:
+        return (
+            f"{room.phase}: {room.rate:.1f} calls/s come, and no upstream is left that can answer. No policy can answer"
+            " them: it takes another upstream, or a fallback."
+        )
+    return (
+        f"{room.phase}: {room.rate:.1f} calls/s come, the upstreams can then answer {room.left:.1f},"
+        f" {shortage.answered:.1f} were answered in time. No policy can answer all: it takes {times:.2f} times the"
+        f" capacity (slots or upstreams), or at most {room.most:.1f} calls/s."
+    )
 
 
 COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}

@@ -45,6 +45,8 @@ class Record:
         `done`, or why it was refused.
     cost
         Of all its attempts; None where a price is not known.
+    too_long
+        Whether it would take longer than the deadline at any upstream, with nothing else to do there.
     """
 
     arrival: Arrival
@@ -56,6 +58,13 @@ class Record:
     outcome: str = ""
     cost: Decimal | None = None
     attempts: int = 0
+    too_long: bool = False
+
+    @property
+    def counts(self) -> bool:
+        """Whether findings count it: not what took too long wherever it went, nor what was sent again, which would
+        count one call several times."""
+        return not self.too_long and self.again == 0
 
 
 @dataclass(slots=True)
@@ -94,7 +103,7 @@ class Driver:
         calls come.
     """
 
-    def __init__(self, simulation: Simulation, steps: Sequence[Step], faults: Sequence[Fault], seed: int) -> None:
+    def __init__(self, simulation: Simulation, steps: Sequence[Step], faults: Sequence[Fault], seed: int | str) -> None:
         self.simulation = simulation
         self.agenda = Agenda()
         self.log = Log()
@@ -110,6 +119,8 @@ class Driver:
             one.name: SimulatedServer(one, self.agenda, Random(f"{seed} server {one.name}"), faults, self)
             for one in simulation.upstreams
         }
+        servers = [one.server for one in simulation.upstreams]
+        self._kinds = [one for place, one in enumerate(servers) if one not in servers[:place]]
         self._wake: float | None = None
 
     def run(self, until: float) -> Log:
@@ -140,7 +151,8 @@ class Driver:
             stream=arrival.stream,
             key=arrival.tenant,
         )
-        record = self._open[call.id] = Record(arrival, again, now)
+        too_long = all(one.seconds(arrival.prompt, arrival.output) > load.deadline for one in self._kinds)
+        record = self._open[call.id] = Record(arrival, again, now, too_long=too_long)
         self.log.records.append(record)
         self._act(self.router.submit(now, call))
 

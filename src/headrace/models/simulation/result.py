@@ -17,6 +17,8 @@ from headrace.stats.interval import Interval, quantile, wilson
 _T11 = 2.201
 """The two-sided 95 % point of Student's t with 11 degrees of freedom: for the means of 12 batches."""
 _BATCHES = 12
+_WIDTH = 5.0
+"""Seconds in which calls are counted together to see when they are answered again."""
 
 
 class Verdict(enum.StrEnum):
@@ -149,9 +151,18 @@ def ended_between(records: Iterable[Record], start: float, end: float) -> list[R
     return [record for record in records if record.good and record.ended is not None and start <= record.ended < end]
 
 
-def goodput(log: Log, start: float, end: float) -> Interval:
-    """Answers in time per second, with an interval from the means of twelve batches (they depend on each other less
-    than single answers do; A. M. Law: Simulation Modeling and Analysis, 5th edition, 2015, section 9.5.3)."""
+def goodput(runs: Sequence[Log], start: float, end: float) -> Interval:
+    """Answers in time per second, with an interval from the means of twelve batches of each run (they depend on each
+    other less than single answers do; A. M. Law: Simulation Modeling and Analysis, 5th edition, 2015, section 9.5.3).
+    """
+    found = [_batches(log, start, end) for log in runs]
+    mean = sum(one.value for one in found) / len(found)
+    half = math.sqrt(sum((one.high - one.value) ** 2 for one in found)) / len(found)
+    return Interval(mean, mean - half, mean + half, sum(one.n for one in found))
+
+
+def _batches(log: Log, start: float, end: float) -> Interval:
+    """Goodput of one run."""
     width = (end - start) / _BATCHES
     ended = [record.ended for record in ended_between(log.records, start, end)]
     counts = [0] * _BATCHES
@@ -165,9 +176,9 @@ def goodput(log: Log, start: float, end: float) -> Interval:
     return Interval(mean, mean - half, mean + half, len(ended))
 
 
-def extra_load(log: Log, start: float, end: float) -> Interval:
+def extra_load(runs: Sequence[Log], start: float, end: float) -> Interval:
     """Attempts beyond the first per first attempt."""
-    kinds = [kind for at, _, kind in log.attempts if start <= at < end]
+    kinds = [kind for log in runs for at, _, kind in log.attempts if start <= at < end]
     firsts = sum(kind == "first" for kind in kinds)
     extra = len(kinds) - firsts
     if extra <= firsts:
@@ -186,18 +197,67 @@ def ratio(one: Interval, other: Interval) -> Interval:
     )
 
 
-def recovery(log: Log, end: float, until: float, *, share: float = 0.95, width: float = 5.0) -> Interval:
-    """Seconds from the end of a fault until, for good, at least `share` of the calls that come are answered in time.
+def scaled(interval: Interval, by: float) -> Interval:
+    """An estimate over a number that is known.
 
-    Taken in steps of `width` seconds, which is also how exact it is.
+    >>> scaled(Interval(4.0, 2.0, 8.0, 10), 4.0)
+    Interval(value=1.0, low=0.5, high=2.0, n=10)
+    >>> scaled(Interval(0.0, 0.0, 0.0, 0), 0.0)
+    Interval(value=nan, low=-inf, high=inf, n=0)
     """
-    last = end
-    for start in _steps(end, until, width):
-        came = [record for record in log.records if start <= record.began < start + width]
-        if came and sum(record.good for record in came) < share * len(came):
-            last = start + width
-    n = sum(end <= record.began < until for record in log.records)
-    return Interval(last - end, max(last - end - width, 0.0), last - end, n)
+    if not by:
+        return Interval(math.nan, -math.inf, math.inf, interval.n)
+    return Interval(interval.value / by, interval.low / by, interval.high / by, interval.n)
+
+
+def recovery(runs: Sequence[Log], end: float, until: float) -> Interval:
+    """Seconds from the end of a fault until the calls that come are answered in time again: the median of the runs.
+
+    A run is one sample, however many calls it has: they share a queue, and the state of the policies.
+    """
+    found = [_recovered(log, end, until) for log in runs]
+    middle = median([one for one in found if one is not None])
+    return Interval(middle.value, max(middle.low - _WIDTH, 0.0), middle.high, middle.n)
+
+
+def median(values: Sequence[float]) -> Interval:
+    """The lower median of a few values, with the narrowest interval between two of them that holds the median with 95 %
+    confidence, as the binomial distribution gives it: fewer than six values have none.
+
+    >>> median([5.0, 10.0, 5.0, 15.0, 80.0, 10.0])
+    Interval(value=10.0, low=5.0, high=80.0, n=6)
+    >>> median([5.0] * 8 + [80.0])
+    Interval(value=5.0, low=5.0, high=5.0, n=9)
+    >>> median([5.0]), median([]).n
+    (Interval(value=5.0, low=-inf, high=inf, n=1), 0)
+    """
+    ordered, n = sorted(values), len(values)
+    below, tail = 0, 1 / 2**n
+    while tail <= 0.025:
+        below += 1
+        tail += math.comb(n, below) / 2**n
+    return Interval(
+        ordered[(n - 1) // 2] if n else math.nan,
+        ordered[below - 1] if below else -math.inf,
+        ordered[n - below] if below else math.inf,
+        n,
+    )
+
+
+def _recovered(log: Log, end: float, until: float, *, share: float = 0.95) -> float | None:
+    """Seconds from the end of a fault until, for good, at least `share` of the calls that come are answered in time;
+    taken in steps, which is also how exact it is. None: no call came that counts.
+
+    A step is late when surely fewer were: of the 30 calls of a step, two that happen to be lost say nothing.
+    """
+    came, good = Counter[int](), Counter[int]()
+    for record in log.records:
+        if end <= record.began < until and record.counts:
+            step = int((record.began - end) / _WIDTH)
+            came[step] += 1
+            good[step] += record.good
+    late = [_WIDTH * (step + 1) for step in came if wilson(good[step], came[step]).high < share]
+    return max(late, default=0.0) if came else None
 
 
 def fairness(records: Sequence[Record]) -> float:
@@ -226,10 +286,6 @@ def max_min(wanted: dict[str, int], total: float) -> dict[str, float]:
         shares[tenant] = min(float(amount), left / (len(wanted) - place))
         left -= shares[tenant]
     return shares
-
-
-def _steps(start: float, end: float, width: float) -> Iterable[float]:
-    return (start + width * step for step in range(int((end - start) / width)))
 
 
 def interval_json(interval: Interval) -> dict[str, Any]:

@@ -196,15 +196,34 @@ class Simulation(BaseModel):
             raise ValueError(f"two upstreams are named {twice[0]!r}")
         return self
 
-    def capacity(self) -> float:
-        """Calls per second that the upstreams of the lowest tier can answer, as their slots and prefill allow."""
+    def answers(self, upstream: SimulatedUpstream, *, slow: float = 1.0) -> float:
+        """Calls per second that an upstream can answer, as its slots, prefill and rate limits allow.
+
+        Parameters
+        ----------
+        slow
+            How many times as long as usual everything takes there.
+
+        Examples
+        --------
+        >>> limited = SimulatedUpstream(name="a", model="m", server=Server(requests_per_minute=60))
+        >>> Simulation().answers(limited), Simulation().answers(limited, slow=1000.0) < 0.01
+        (1.0, True)
+        """
         prompt, output = self.load.mean_prompt(), self.load.mean_output()
+        server = upstream.server
+        limits = [
+            server.slots / server.seconds(prompt, output) / slow,
+            server.prefill / prompt / slow,
+            math.inf if server.requests_per_minute is None else server.requests_per_minute / 60,
+            math.inf if server.tokens_per_minute is None else server.tokens_per_minute / 60 / (prompt + output),
+        ]
+        return min(limits)
+
+    def capacity(self) -> float:
+        """Calls per second that the upstreams of the lowest tier can answer."""
         first = min(upstream.tier for upstream in self.upstreams)
-        return sum(
-            min(one.server.slots / one.server.seconds(prompt, output), one.server.prefill / prompt)
-            for one in self.upstreams
-            if one.tier == first
-        )
+        return sum(self.answers(one) for one in self.upstreams if one.tier == first)
 
     def rate(self) -> float:
         """Calls per second."""
