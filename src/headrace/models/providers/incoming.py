@@ -77,7 +77,7 @@ class IncomingStream:
         reader, answer = self._reader, self._answer
         piece = answer.take() if reader.failed is None else b""
         given = reader.feed(piece) if piece else b""
-        if answer.whole and not reader.ended and reader.failed is None:
+        if answer.complete and answer.whole and not reader.ended and reader.failed is None:
             given += reader.finish(vouched=answer.delimited != "close")
         if reader.ended:
             self._end()
