@@ -112,7 +112,7 @@ class InstantClient(http1.Client):
     """A client without a network."""
 
     def _pool(self, origin: Origin) -> Pool:
-        pool = self._pools[origin] = InstantPool(origin, self.limits, asyncio.get_running_loop(), None)
+        pool = self._pools[origin] = InstantPool(origin, self.limits, asyncio.get_running_loop(), None, None)
         return pool
 
 

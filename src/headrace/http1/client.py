@@ -26,6 +26,7 @@ from headrace.http1.headers import Field, Fields
 from headrace.http1.limits import ClientLimits
 from headrace.http1.link import NEVER, Link, Told
 from headrace.http1.origin import Origin
+from headrace.http1.outbox import Outbox
 from headrace.http1.pool import Pool
 
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"QUERY"})
@@ -56,6 +57,7 @@ class Client:
         self._tls = tls
         self._pools: dict[Origin, Pool] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._outbox: Outbox | None = None
         self._reaper: asyncio.TimerHandle | None = None
         self._uploads: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -206,7 +208,9 @@ class Client:
 
     def _pool(self, origin: Origin) -> Pool:
         tls = (self._tls or _default_tls()) if origin.scheme == "https" else None
-        pool = self._pools[origin] = Pool(origin, self.limits, asyncio.get_running_loop(), tls)
+        loop = asyncio.get_running_loop()
+        self._outbox = self._outbox or Outbox(loop)
+        pool = self._pools[origin] = Pool(origin, self.limits, loop, tls, self._outbox)
         return pool
 
     def _begin(self) -> asyncio.AbstractEventLoop:

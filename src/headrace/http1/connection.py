@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 from headrace.core.errors import BodyRefused
 from headrace.http1.inbound import Inbound, Refusal
 from headrace.http1.incoming import Incoming
+from headrace.http1.outbox import AT_ONCE
 from headrace.http1.outgoing import Stream, bodiless, whole
 from headrace.http1.request import Request
 from headrace.http1.response import Later, Reset, Response
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 NEVER = float("inf")
 _RESET = struct.pack("ii", 1, 0)
-_AT_ONCE = 64 * 1024
-"""Longest answer that is written without looking whether the client takes it."""
 
 
 class Connection(asyncio.Protocol):
@@ -42,6 +41,7 @@ class Connection(asyncio.Protocol):
         self._server = server
         self._loop = loop
         self._limits = server.limits
+        self._outbox = server.outbox(loop)
         self._inbound = Inbound(server.limits, server.bodies, server.heads)
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._current: Request | None = None
@@ -85,6 +85,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client sends no more."""
+        self._outbox.flush()
         self._inbound.end()
         secured = self._transport.get_extra_info("sslcontext") is not None  # TLS has no half-closed connections
         if self._current is None or secured or not self._limits.half_close:
@@ -146,6 +147,7 @@ class Connection(asyncio.Protocol):
         """Finish the request that runs, take no other."""
         self._draining = True
         if self._current is None:
+            self._outbox.flush()
             self._transport.close()
 
     def abort(self) -> None:
@@ -213,7 +215,7 @@ class Connection(asyncio.Protocol):
             return
         self._later = None
         body = response.body
-        if self.blocked or not isinstance(body, bytes) or len(body) > _AT_ONCE:
+        if self.blocked or not isinstance(body, bytes) or len(body) > AT_ONCE:
             self._task = self._loop.create_task(self._answer(request, response))
             return
         try:
@@ -240,6 +242,7 @@ class Connection(asyncio.Protocol):
                 self._begun = True
                 request.answered = response.status
                 close = self._closes(request)
+                self._outbox.flush()
                 await stream.run(self, self._server.date, close=close)
             if self.blocked:
                 await self.drained()
@@ -263,7 +266,11 @@ class Connection(asyncio.Protocol):
         data = whole(request, response, body, self._server.date, close=not request.keep_alive)
         self._begun = True
         request.answered = response.status
-        self._transport.write(data)
+        if request.keep_alive and len(data) <= AT_ONCE:
+            self._outbox.put(self._transport, data)
+        else:
+            self._outbox.flush()
+            self._transport.write(data)
 
     def _closes(self, request: Request) -> bool:
         """Whether this answer is the connection's last; decided when its head is written."""
@@ -304,6 +311,7 @@ class Connection(asyncio.Protocol):
         """Answer what is no request, and end."""
         nobody = Request(b"GET", refusal.target, refusal.headers, version="1.1", keep_alive=False, length=0)
         response = self._server.refuse(refusal.status, refusal.detail, nobody)
+        self._outbox.flush()
         self._transport.write(whole(nobody, response, cast("bytes", response.body), self._server.date, close=True))
         self._linger()
 
@@ -340,6 +348,7 @@ class Connection(asyncio.Protocol):
         """End inside an answer. Where only the connection's end marks the body's, it must be a reset, not an end."""
         if self._transport.is_closing():
             return
+        self._outbox.flush()
         if not self.blocked and marked:
             self._transport.close()
             return
@@ -365,6 +374,7 @@ class Connection(asyncio.Protocol):
         if request.expects and request.awaited and not self._begun:
             request.expects = False
             if request.received == 0:
+                self._outbox.flush()
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if request.buffered <= self._limits.max_buffer:
             self._resume()

@@ -19,6 +19,7 @@ from headrace.http1.answer import Answer, Delimited
 from headrace.http1.headers import FRAMING, Field, Fields
 from headrace.http1.heads import Heads, Known, Shape
 from headrace.http1.limits import ClientLimits
+from headrace.http1.outbox import AT_ONCE, Outbox
 
 NEVER = float("inf")
 Told = Callable[[Answer | ExchangeError], None]
@@ -48,6 +49,7 @@ class Link(asyncio.Protocol):
         released: Callable[[Link], None],
         lost: Callable[[Link], None],
         heads: Heads | None = None,
+        outbox: Outbox | None = None,
     ) -> None:
         self.served = 0
         self.idle_since = 0.0
@@ -57,6 +59,7 @@ class Link(asyncio.Protocol):
         self._lost = lost
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._heads = heads
+        self._outbox = outbox
         self._shape: Shape | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._asked = False
@@ -115,7 +118,10 @@ class Link(asyncio.Protocol):
         self._gap = first_byte
         self._idle = idle
         self._arm(min(deadline, now + first_byte))
-        self._transport.write(data)
+        if whole and self._outbox is not None and len(data) <= AT_ONCE:
+            self._outbox.put(self._transport, data)
+        else:
+            self._transport.write(data)
 
     def head(
         self, data: bytes, is_head: bool, whole: bool, deadline: float, first_byte: float, idle: float

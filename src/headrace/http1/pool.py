@@ -11,6 +11,7 @@ from headrace.http1.heads import Heads
 from headrace.http1.limits import ClientLimits
 from headrace.http1.link import Link
 from headrace.http1.origin import Origin
+from headrace.http1.outbox import Outbox
 
 
 class Pool:
@@ -20,13 +21,19 @@ class Pool:
     """
 
     def __init__(
-        self, origin: Origin, limits: ClientLimits, loop: asyncio.AbstractEventLoop, tls: ssl.SSLContext | None
+        self,
+        origin: Origin,
+        limits: ClientLimits,
+        loop: asyncio.AbstractEventLoop,
+        tls: ssl.SSLContext | None,
+        outbox: Outbox | None = None,
     ) -> None:
         self.origin = origin
         self._limits = limits
         self._loop = loop
         self._tls = tls
         self._heads = Heads()
+        self._outbox = outbox
         self._idle: list[Link] = []
         self._waiting: deque[asyncio.Future[Link | None]] = deque()
         self._links: set[Link] = set()
@@ -167,7 +174,14 @@ class Pool:
         name = origin.host if self._tls is not None else None
 
         def link() -> Link:
-            return Link(self._loop, self._limits, released=self._released, lost=self._lost, heads=self._heads)
+            return Link(
+                self._loop,
+                self._limits,
+                released=self._released,
+                lost=self._lost,
+                heads=self._heads,
+                outbox=self._outbox,
+            )
 
         try:
             async with asyncio.timeout_at(within):

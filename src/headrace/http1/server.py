@@ -21,6 +21,7 @@ from headrace.http1.bodies import Bodies
 from headrace.http1.connection import Connection
 from headrace.http1.heads import Heads
 from headrace.http1.limits import ServerLimits
+from headrace.http1.outbox import Outbox
 from headrace.http1.request import Request
 from headrace.http1.response import Handler, Refuse, problem
 
@@ -81,6 +82,7 @@ class Server:
         self.failed = failed
         self.date = b""
         self.served = 0
+        self._outbox: Outbox | None = None
         self._clock = clock or SystemClock()
         self._connections: set[Connection] = set()
         self._servers: list[asyncio.Server] = []
@@ -169,6 +171,12 @@ class Server:
         """A connection is made; whether there is room for it."""
         self._connections.add(connection)
         return len(self._connections) <= self.limits.max_connections
+
+    def outbox(self, loop: asyncio.AbstractEventLoop) -> Outbox:
+        """Where its connections put their answers."""
+        if self._outbox is None:
+            self._outbox = Outbox(loop)
+        return self._outbox
 
     def forget(self, connection: Connection) -> None:
         """A connection is gone."""
