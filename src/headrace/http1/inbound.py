@@ -129,6 +129,7 @@ class Inbound:
             request.push(data[end:])
         request.finish()
         self.requests.append(request)
+        self._unseen = 0
         return True
 
     def _learn(self, shape: Shape, digits: bytes, heads: Heads) -> None:

@@ -264,6 +264,42 @@ async def test_a_client_that_leaves_is_noticed_upstream(serve: Any, mock: Any) -
             await CLOCK.sleep(0.005)
 
 
+async def test_a_client_that_leaves_before_its_answer_is_noticed_upstream(serve: Any, mock: Any) -> None:
+    serving = await serve()
+    async with client(serving, max_retries=0) as llm:
+        for _ in range(4):  # from the second on there is an idle connection, and the head is known from the third
+            await llm.chat.completions.create(model="llm", messages=HI)
+        mock.force("hang", times=1)
+        asked = asyncio.ensure_future(llm.chat.completions.create(model="llm", messages=HI))
+        while mock.stats()["in_flight"] == 0:
+            await CLOCK.sleep(0.005)
+        asked.cancel()
+        left = CLOCK.monotonic()
+        while mock.stats()["cancelled"] == 0:
+            assert CLOCK.monotonic() - left < 0.5  # as above
+            await CLOCK.sleep(0.005)
+        assert (await llm.chat.completions.create(model="llm", messages=HI)).choices[0].message.content
+
+
+async def test_a_key_that_is_changed_counts_at_once_although_its_requests_are_known(serve: Any) -> None:
+    serving = await serve()
+    with_key(serving)
+    async with client(serving, SECRET, max_retries=0) as llm:
+        for _ in range(5):
+            await llm.chat.completions.create(model="llm", messages=HI)
+        with_key(serving, models=["claude"])
+        with pytest.raises(openai.PermissionDeniedError, match="may not call"):
+            await llm.chat.completions.create(model="llm", messages=HI)
+        with_key(serving, revoked="2026-01-01T00:00:00Z")
+        with pytest.raises(openai.AuthenticationError, match="revoked"):
+            await llm.chat.completions.create(model="llm", messages=HI)
+        with_key(serving, sha256=digest_of(b"another"))
+        with pytest.raises(openai.AuthenticationError, match="not known"):
+            await llm.chat.completions.create(model="llm", messages=HI)
+        with_key(serving)
+        await llm.chat.completions.create(model="llm", messages=HI)
+
+
 async def test_a_stalled_disk_stalls_no_request(serve: Any) -> None:
     serving = await serve()
     with_key(serving, budget={"day": "1000"})
