@@ -33,8 +33,10 @@ def run(setting: Setting) -> Result:
         ours = stack.enter_context(gateways.headrace(folder / "ours", ports, core=near))
         floor = stack.enter_context(gateways.nginx(folder / "nginx", ports, core=near))
         bare = stack.enter_context(gateways.relay(folder / "relay", ports, core=near))
+        plain = stack.enter_context(gateways.instant_model(folder / "plain", core=far, numbered=False))
+        again = stack.enter_context(gateways.headrace(folder / "again", plain, core=near, name="repeating"))
         peer = stack.enter_context(gateways.litellm(setting, folder, ports, core=near))
-        rivals = [one for one in (floor, bare, ours, peer) if one is not None]
+        rivals = [one for one in (floor, bare, ours, again, peer) if one is not None]
         found = _closed(setting, folder, rivals, far)
         added = _open(setting, folder, Gateway("direct", ports[0], 0), [floor, ours])
     _figures(result, found, added)
@@ -45,7 +47,8 @@ def run(setting: Setting) -> Result:
         "Ours: virtual key with limits and a budget, quotas from headers, balancing over four upstreams, adaptive"
         " concurrency, deadline, hedging armed, cost, metrics. LiteLLM: master key, simple shuffle, one worker,"
         " no database and no callbacks. nginx: nothing but the relay. The bare relay is our HTTP server and client with"
-        " nothing in between.",
+        " nothing in between. No two answers of the model have the same head, as with providers; where they repeat, as"
+        " with servers of one's own, is a row of its own.",
     ]
     return result
 
@@ -96,6 +99,8 @@ def _figures(result: Result, found: dict[str, list[dict[str, Any]]], added: dict
         "CPU per request of a bare relay", median(bare), "us", better="less",
         peer=median(floor), peer_name="nginx", runs=bare,
     )  # fmt: skip
+    again = runs("repeating", "cpu_us")
+    result.add("CPU per request where heads of answers repeat", median(again), "us", better="less", runs=again)
     # In a short run on a busy machine a slow peer may end no request at all: such a run compares nothing.
     mutual = zip(found["headrace"], found.get("LiteLLM", []), strict=False)
     pairs = [(mine, theirs) for mine, theirs in mutual if theirs["requests"]]

@@ -41,7 +41,7 @@ http {{
     default_type application/json;
     add_header x-ratelimit-limit-requests 1000000; add_header x-ratelimit-remaining-requests 999999;
     add_header x-ratelimit-reset-requests 1s; add_header x-ratelimit-limit-tokens 900000000;
-    add_header x-ratelimit-remaining-tokens 899999999; add_header x-ratelimit-reset-tokens 1s;
+    add_header x-ratelimit-remaining-tokens 899999999; add_header x-ratelimit-reset-tokens 1s; {number}
     location / {{ return 200 '{answer}'; }}
   }}
 }}
@@ -90,11 +90,14 @@ def tools() -> None:
 
 
 @contextlib.contextmanager
-def instant_model(folder: Path, *, core: int) -> Iterator[list[int]]:
-    """A model that answers at once, on several ports."""
+def instant_model(folder: Path, *, core: int, numbered: bool = True) -> Iterator[list[int]]:
+    """A model that answers at once, on several ports. `numbered`: each answer has a number in its head, as those of
+    providers have, so that no two heads are the same."""
     ports = [free_port() for _ in range(UPSTREAMS)]
     listen = " ".join(f"listen 127.0.0.1:{port};" for port in ports)
-    with _nginx(folder, "model", _MODEL.format(folder=folder, listen=listen, answer=_ANSWER), ports[0], core=core):
+    number = "add_header x-request-id $request_id;" if numbered else ""
+    text = _MODEL.format(folder=folder, listen=listen, answer=_ANSWER, number=number)
+    with _nginx(folder, "model", text, ports[0], core=core):
         yield ports
 
 
@@ -120,7 +123,9 @@ def _nginx(folder: Path, name: str, text: str, port: int, *, core: int) -> Itera
 
 
 @contextlib.contextmanager
-def headrace(folder: Path, upstreams: list[int], *, core: int, app: str = "gateway") -> Iterator[Gateway]:
+def headrace(
+    folder: Path, upstreams: list[int], *, core: int, app: str = "gateway", name: str = "headrace"
+) -> Iterator[Gateway]:
     """Ours, as a user runs it: `headrace serve`, with a key that has limits and a budget."""
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,7 +141,7 @@ def headrace(folder: Path, upstreams: list[int], *, core: int, app: str = "gatew
     command = [sys.executable, "-m", "headrace", "serve", file, "--data", folder / "data", "--port", str(port)]
     with running(command, log=log, cwd=folder, core=core, env=env) as child:
         wait_for(f"http://127.0.0.1:{port}/readyz", child, log=log, any_status=True)
-        yield Gateway("headrace", port, child.pid, key)
+        yield Gateway(name, port, child.pid, key)
 
 
 @contextlib.contextmanager
