@@ -121,7 +121,7 @@ class Exchange:
             later = self._later = Later(self._left)
             self._call = caller.ask(self._asking(asked, body), terms, self._came)
             return later
-        except Exception as error:
+        except Exception as error:  # what is not to be foreseen becomes an answer, too: `_failed`
             return self._failed(error)
 
     def _came(self, reply: Delivery | ModelRefused) -> None:
@@ -138,7 +138,7 @@ class Exchange:
                 return
             self._add(reply)
             response = self._complete(reply, body, self._size, [])
-        except Exception as error:
+        except Exception as error:  # what is not to be foreseen becomes an answer, too: `_failed`
             response = self._failed(error)
         self._later = None  # else it were a cycle
         later.give(response)
@@ -149,7 +149,7 @@ class Exchange:
             body = await reply.read()
             self._add(reply)
             response = self._complete(reply, body, self._size, [])
-        except Exception as error:
+        except Exception as error:  # what is not to be foreseen becomes an answer, too: `_failed`
             response = self._failed(error)
         self._later = None
         later.give(response)
@@ -178,7 +178,7 @@ class Exchange:
         except asyncio.CancelledError:
             self._settle(None)
             raise
-        except Exception as error:
+        except Exception as error:  # what is not to be foreseen becomes an answer, too: `_failed`
             return self._failed(error)
 
     def _failed(self, error: Exception) -> Response:
