@@ -248,7 +248,8 @@ def _recovered(log: Log, end: float, until: float, *, share: float = 0.95) -> fl
     """Seconds from the end of a fault until, for good, at least `share` of the calls that come are answered in time;
     taken in steps, which is also how exact it is. None: no call came that counts.
 
-    A step is late when surely fewer were: of the 30 calls of a step, two that happen to be lost say nothing.
+    It is so from a step on when of all calls since then at least `share` were, and no single step was surely below: of
+    the 30 calls of a step, two that happen to be lost say nothing, but one in ten all the time does.
     """
     came, good = Counter[int](), Counter[int]()
     for record in log.records:
@@ -256,8 +257,16 @@ def _recovered(log: Log, end: float, until: float, *, share: float = 0.95) -> fl
             step = int((record.began - end) / _WIDTH)
             came[step] += 1
             good[step] += record.good
-    late = [_WIDTH * (step + 1) for step in came if wilson(good[step], came[step]).high < share]
-    return max(late, default=0.0) if came else None
+    if not came:
+        return None
+    calls, answered, since = 0, 0, max(came) + 1
+    for step in sorted(came, reverse=True):
+        if wilson(good[step], came[step]).high < share:
+            break
+        calls, answered = calls + came[step], answered + good[step]
+        if answered >= share * calls:
+            since = step
+    return _WIDTH * since
 
 
 def fairness(records: Sequence[Record]) -> float:
