@@ -134,13 +134,7 @@ class Delivery:
         # As in `__anext__`.
         except Exception as error:
             raise self._breaks(error) from error
-        # As `_came`, without a call for each piece.
-        self._received += len(piece)
-        if not complete:
-            if incoming.complete:
-                self._owner.ended(self)
-            else:
-                self.since = self._now()
+        self._came(piece, complete)
         return piece
 
     def when_more(self, told: Callable[[], None] | None) -> None:

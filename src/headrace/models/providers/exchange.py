@@ -133,7 +133,7 @@ class HttpCarrier:
         return _Sent(self, request, route, until, told).begin()
 
     async def ask(self, request: ModelRequest, until: float, *, fresh: bool = False) -> Incoming:
-        """As `begin`; `fresh`: not on a connection that was idle."""
+        """As `begin`; `fresh`: for the second time, so not on a connection that was idle, and not a third time."""
         route = self._routes[request.dialect]
         try:
             answer = await self.client.request(
@@ -143,7 +143,7 @@ class HttpCarrier:
                 self.headers,
                 route.encode(request),
                 timeout=self.remaining(until),
-                resend=request.repeatable,
+                resend=request.repeatable and not fresh,
                 fresh=fresh,
             )
             return await self.receive(request, route, answer)
