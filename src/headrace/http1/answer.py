@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal
+from typing import Literal, Self
 
 from headrace.core.errors import BadAnswer, ExchangeError
-from headrace.http1.headers import Fields, find
+from headrace.http1.headers import Fields
+from headrace.http1.heads import Known
 from headrace.http1.incoming import Incoming
 
 Delimited = Literal["length", "chunked", "none", "close"]
@@ -26,16 +27,13 @@ class Answer(Incoming):
 
     Attributes
     ----------
-    status, headers
-        Names in lower case, order kept, duplicates kept.
+    status
+        200 to 599.
     delimited
         How the end of the body is known: "length", "chunked", "none" (there is no body), or "close": by the end of the
         connection, which a server that crashed sends just the same.
     reused
         Whether the connection had carried a request before.
-    facts
-        For callers: what follows from the head alone, the length of the body excepted. Answers whose heads are
-        otherwise the same may share it.
     """
 
     def __init__(
@@ -47,22 +45,31 @@ class Answer(Incoming):
         reused: bool,
         max_body: int,
         close: Callable[[], None] = _nothing,
-        facts: dict[Any, Any] | None = None,
     ) -> None:
         self.status = status
-        self.headers = headers
-        self.facts: dict[Any, Any] = {} if facts is None else facts
-        self.delimited = delimited
+        self.delimited: Delimited = delimited
         self.reused = reused
+        self.facts = {}
+        self._fields = headers
         self._max_body = max_body
         self._close = close
-        self.trailers = []
+
+    @classmethod
+    def known(cls, known: Known, body: bytes, *, reused: bool, max_body: int) -> Self:
+        """An answer with a head that came before, and all of its body."""
+        self = cls.__new__(cls)
+        (self.status,) = known.first
+        self.delimited = "length"
+        self.reused = reused
+        self.facts = known.facts
+        self._known = known
+        self._first = body
+        self.received = self.buffered = len(body)
+        self.complete = True
+        self._max_body = max_body
+        return self
 
     # For callers
-
-    def header(self, name: bytes) -> bytes | None:
-        """The first value of a header (name in lower case)."""
-        return find(self.headers, name)
 
     @property
     def ready(self) -> bool:

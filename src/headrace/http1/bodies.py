@@ -8,9 +8,12 @@ client that announces much and sends nothing takes no place. What is smaller alw
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from headrace.core.sizes import format_size
-from headrace.http1.request import Request
+
+if TYPE_CHECKING:
+    from headrace.http1.request import Request
 
 SMALL = 64 * 1024
 """Bytes up to which a body neither counts nor is refused."""

@@ -47,7 +47,6 @@ class Connection(asyncio.Protocol):
         self._current: Request | None = None
         self._task: asyncio.Task[None] | None = None
         self._later: Later | None = None
-        self._begun = False
         self._held = bytearray()
         self._reading = True
         self.blocked = False
@@ -96,23 +95,23 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
+        inbound = self._inbound
+        current = self._current
         if self._lingering:
             self._overheard += len(data)
             if self._overheard > self._limits.max_body:
                 self._transport.close()
+        elif inbound.ended:
             return
-        if self._inbound.ended:
-            return
-        current = self._current
-        if current is not None and current.complete:
+        elif current is None:
+            inbound.feed(data)
+            self._advance()
+        elif current.complete:
             self._held += data
             if len(self._held) > self._limits.max_buffer:
                 self._pause()
-            return
-        self._inbound.feed(data)
-        if current is None:
-            self._advance()
         else:
+            inbound.feed(data)
             self._body_came(current)
             current.tell()
 
@@ -149,6 +148,8 @@ class Connection(asyncio.Protocol):
         if self._current is None:
             self._outbox.flush()
             self._transport.close()
+        else:
+            self._current.keep_alive = False
 
     def abort(self) -> None:
         """End at once, and whatever runs."""
@@ -158,27 +159,27 @@ class Connection(asyncio.Protocol):
     # From request to answer
 
     def _advance(self) -> None:
-        """Serve the next request that is there. A loop, since plain functions answer within the call."""
+        """Serve what is there, then wait for more. A loop, since plain functions answer within the call."""
         inbound = self._inbound
-        while self._current is None and not (self._gone or self._lingering or self._transport.is_closing()):
-            if not inbound.requests and self._held and not inbound.ended:
+        while not (self._gone or self._lingering or self._transport.is_closing()):
+            if inbound.requests:
+                self._start(inbound.requests.popleft())
+                if self._current is not None:
+                    return
+            elif self._held and not inbound.ended:
                 held, self._held = bytes(self._held), bytearray()
                 inbound.feed(held)
-            if not inbound.requests:
-                break
-            self._start(inbound.requests.popleft())
-        if self._current is not None or self._gone or self._lingering or self._transport.is_closing():
-            return
-        if inbound.refusal is not None:
-            self._refuse(inbound.refusal)
-        else:
-            if not self._reading:
-                self._resume()
-            self._tick()
+            elif inbound.refusal is not None:
+                self._refuse(inbound.refusal)
+                return
+            else:
+                if not self._reading:
+                    self._resume()
+                self._tick()
+                return
 
     def _start(self, request: Request) -> None:
         self._current = request
-        self._begun = False
         self._head_since = 0.0
         request.client = self._peer
         if self._draining:
@@ -239,7 +240,6 @@ class Connection(asyncio.Protocol):
                 stream = Stream(request, response)
                 if not stream.marked:
                     request.keep_alive = False
-                self._begun = True
                 request.answered = response.status
                 close = self._closes(request)
                 self._outbox.flush()
@@ -253,7 +253,6 @@ class Connection(asyncio.Protocol):
         # The boundary to the handler, as in _start; a stream that broke must not look complete.
         except Exception as error:
             if stream is not None and not stream.begun:
-                self._begun = False
                 request.answered = 0
             self._failed(request, error, marked=stream is None or stream.marked)
         self._task = None
@@ -261,12 +260,10 @@ class Connection(asyncio.Protocol):
         self._advance()
 
     def _write_whole(self, request: Request, response: Response, body: bytes) -> None:
-        if self._draining or not request.complete:
-            request.keep_alive = False
-        data = whole(request, response, body, self._server.date, close=not request.keep_alive)
-        self._begun = True
+        close = self._closes(request)
+        data = whole(request, response, body, self._server.date, close=close)
         request.answered = response.status
-        if request.keep_alive and len(data) <= AT_ONCE:
+        if not close:
             self._outbox.put(self._transport, data)
         else:
             self._outbox.flush()
@@ -274,14 +271,14 @@ class Connection(asyncio.Protocol):
 
     def _closes(self, request: Request) -> bool:
         """Whether this answer is the connection's last; decided when its head is written."""
-        if self._draining or not request.complete:
+        if not request.complete:
             request.keep_alive = False
         return not request.keep_alive
 
     def _failed(self, request: Request, error: Exception, *, marked: bool = True) -> None:
         """Answer for a handler that raised; when its answer has begun, break off instead."""
         reset = isinstance(error, Reset)
-        if self._begun or reset:
+        if request.answered or reset:
             self._server.failed(error, request)
             self._break_off(marked=marked and not reset)
             return
@@ -295,14 +292,17 @@ class Connection(asyncio.Protocol):
 
     def _finished(self, request: Request) -> None:
         self._current = None
-        request.drop()
+        if request.buffered:
+            request.drop()
         request.done()
         self._server.served += 1
+        if request.complete and request.keep_alive:
+            return
         if self._gone or self._transport.is_closing():
             return
         if not request.complete and not self._inbound.ended:
             self._linger()
-        elif not request.keep_alive or self._draining:
+        elif not request.keep_alive:
             self._end()
 
     # Ends
@@ -371,7 +371,7 @@ class Connection(asyncio.Protocol):
         request = self._current
         if request is None:
             return
-        if request.expects and request.awaited and not self._begun:
+        if request.expects and request.awaited and not request.answered:
             request.expects = False
             if request.received == 0:
                 self._outbox.flush()

@@ -23,8 +23,19 @@ FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection", b"k
 HOP_BY_HOP = FRAMING | {b"te", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization", b"expect"}
 """Fields of one connection, which a relay does not pass on (RFC 9110, 7.6.1)."""
 
-STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
-_FINAL = {status: line for status, line in STATUS_LINES.items() if 200 <= status <= 599}
+
+class _StatusLines(dict[int, bytes]):
+    def __missing__(self, status: int) -> bytes:
+        if not 200 <= status <= 599:
+            raise Misuse(f"{status} is no final status", hint="answer with a status from 200 to 599")
+        return b"HTTP/1.1 %d \r\n" % status
+
+
+STATUS_LINES = _StatusLines(
+    {one.value: f"HTTP/1.1 {one.value} {one.phrase}\r\n".encode() for one in HTTPStatus if one.value >= 200}
+)
+"""By status, `HTTP/1.1 200 OK` with its CRLF. `Misuse` for what is not final: interim answers are sent by the connection
+itself, and upgrades are not served."""
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FORMS: dict[tuple[bytes, ...], bytes] = {}
 _MANY_FORMS = 1024
@@ -71,16 +82,21 @@ def write(first_line: bytes, fields: Fields, last_lines: bytes, body: bytes = b"
     >>> write(b"GET / HTTP/1.1\\r\\n", [(b"host", b"a")], b"")
     b'GET / HTTP/1.1\\r\\nhost: a\\r\\n\\r\\n'
     """
+    return b"%b%b%b\r\n%b" % (first_line, lines(fields), last_lines, body)
+
+
+def lines(fields: Fields) -> bytes:
+    """Only the fields, each on a line of its own. Raises as `write`."""
     if not fields:
-        return b"%b%b\r\n%b" % (first_line, last_lines, body)
+        return b""
     names: tuple[bytes, ...]
     names, values = zip(*fields, strict=True)
-    middle = (_FORMS.get(names) or _form(names)) % values
+    written = (_FORMS.get(names) or _form(names)) % values
     # One count over the whole is ten times cheaper than a pattern over every value.
     breaks = len(names)
-    if middle.count(b"\r") != breaks or middle.count(b"\n") != breaks or b"\0" in middle:
+    if written.count(b"\r") != breaks or written.count(b"\n") != breaks or b"\0" in written:
         raise Misuse("a header value holds a line break or NUL", hint="encode the value, or leave the header out")
-    return b"%b%b%b\r\n%b" % (first_line, middle, last_lines, body)
+    return written
 
 
 def _form(names: tuple[bytes, ...]) -> bytes:
@@ -106,19 +122,3 @@ def _judge(name: bytes) -> None:
 def trailers(fields: Fields) -> bytes:
     """The end of a chunked body: the last chunk, the trailers, an empty line."""
     return b"0\r\n\r\n" if not fields else write(b"0\r\n", fields, b"")
-
-
-def status_line(status: int) -> bytes:
-    """`HTTP/1.1 200 OK` with its CRLF.
-
-    Raises
-    ------
-    Misuse
-        It is no final status: interim answers are sent by the connection itself, and upgrades are not served.
-    """
-    line = _FINAL.get(status)
-    if line is not None:
-        return line
-    if not 200 <= status <= 599:
-        raise Misuse(f"{status} is no final status", hint="answer with a status from 200 to 599")
-    return b"HTTP/1.1 %d \r\n" % status

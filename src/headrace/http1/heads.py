@@ -14,18 +14,16 @@ from typing import Any
 from msgspec import Struct
 
 from headrace.http1.bodies import SMALL
-from headrace.http1.headers import Field
+from headrace.http1.headers import Field, Fields
 
-_LENGTH = b"ength: "
-_LINE = b"\r\ncontent-length: "
-_END = b"\r\n\r\n"
 _LONGEST = 4096
 """Bytes of a head that is kept."""
 _MOST = 1024
 """Heads that are kept; beyond it all are forgotten, and learnt again."""
 
-Shape = tuple[bytes, bytes]
-"""A head without the digits of its length: what is before them, and what is after."""
+Shape = tuple[bytes, bytes, bytes]
+"""A head without the digits of its length: what is before them, the end of that field's name (empty: it tells no
+length), and what is after them."""
 
 
 class Known(Struct, frozen=True):
@@ -37,6 +35,8 @@ class Known(Struct, frozen=True):
         What its first line says.
     before, after
         Its fields, before and after the length.
+    sized
+        Whether it tells a length.
     facts
         For whoever serves such messages: what follows from the head.
     """
@@ -44,11 +44,12 @@ class Known(Struct, frozen=True):
     first: tuple[Any, ...]
     before: tuple[Field, ...]
     after: tuple[Field, ...]
+    sized: bool
     facts: dict[Any, Any]
 
-    def fields(self, digits: bytes) -> tuple[Field, ...]:
+    def fields(self, length: int) -> Fields:
         """Its fields, with a length."""
-        return (*self.before, (b"content-length", digits), *self.after) if digits else self.before
+        return (*self.before, (b"content-length", b"%d" % length), *self.after) if self.sized else self.before
 
 
 class Heads:
@@ -61,45 +62,41 @@ class Heads:
     """
 
     def __init__(self, max_body: int = SMALL) -> None:
-        self._longest = min(max_body, SMALL) + _LONGEST
+        self._longest = min(max_body, SMALL)
         self._known: dict[Shape, Known] = {}
 
-    def split(self, data: bytes) -> tuple[Shape, bytes, int] | None:
-        """The shape of a head, the digits of its length (empty: it tells none), and where it ends; None unless `data`
-        is that head and all of its body.
+    def find(self, data: bytes) -> tuple[Shape, bytes, Known | None] | None:
+        """The shape of a head, the body that follows, and what the head says if it is known; None unless `data` is that
+        head and all of its body.
 
-        >>> Heads().split(b"POST / HTTP/1.1\\r\\nContent-Length: 2\\r\\nHost: a\\r\\n\\r\\n{}")
-        ((b'POST / HTTP/1.1\\r\\nContent-Length: ', b'\\r\\nHost: a'), b'2', 47)
+        >>> Heads().find(b"POST / HTTP/1.1\\r\\nContent-Length: 2\\r\\nHost: a\\r\\n\\r\\n{}")
+        ((b'POST / HTTP/1.1\\r\\nContent-L', b'ength: ', b'Host: a'), b'{}', None)
         """
-        end = data.find(_END, 0, _LONGEST)
-        if end < 0 or len(data) > self._longest:
+        head, end, body = data.partition(b"\r\n\r\n")
+        before, length, rest = head.partition(b"ength: ")
+        digits, _, after = rest.partition(b"\r\n")
+        if digits != b"%d" % len(body) if length else body:
             return None
-        at = data.find(_LENGTH, 0, end)
-        if at < 0:
-            return ((data, b""), b"", end + 4) if end + 4 == len(data) else None
-        at += 7
-        stop = data.find(b"\r\n", at)
-        digits = data[at:stop]
-        if not digits.isdigit() or len(data) - end - 4 != int(digits):
+        if not end or len(body) > self._longest:
             return None
-        return (data[:at], data[stop:end]), digits, end + 4
-
-    def find(self, shape: Shape) -> Known | None:
-        """What a head of this shape says, if it is known."""
-        return self._known.get(shape)
+        shape = (before, length, after)
+        return shape, body, self._known.get(shape)
 
     def learn(
-        self, shape: Shape, digits: bytes, first: tuple[Any, ...], fields: Sequence[Field], facts: dict[Any, Any]
+        self, shape: Shape, body: bytes, first: tuple[Any, ...], fields: Sequence[Field], facts: dict[Any, Any]
     ) -> None:
-        """Know such heads from now on: the parser has read one, and nothing was wrong with it."""
+        """Know such heads from now on: the parser has read one, with this body, and nothing was wrong with it."""
         before, after = tuple(fields), ()
-        if digits:
-            # They may also stand elsewhere: in the target, or in another header's value.
-            length = (b"content-length", digits)
-            if not shape[0].lower().endswith(_LINE) or before.count(length) != 1:
+        sized = shape[1] != b""
+        if sized:
+            # The digits may also stand elsewhere: in the target, or in another header's value.
+            length = (b"content-length", b"%d" % len(body))
+            if not shape[0].lower().endswith(b"\r\ncontent-l") or before.count(length) != 1:
                 return
             place = before.index(length)
             before, after = before[:place], before[place + 1 :]
+        if sum(map(len, shape)) > _LONGEST:
+            return
         if len(self._known) >= _MOST:
             self._known.clear()
-        self._known[shape] = Known(first, before, after, facts)
+        self._known[shape] = Known(first, before, after, sized, facts)

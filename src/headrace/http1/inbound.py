@@ -50,21 +50,25 @@ class Inbound:
     ----------
     requests
         Requests whose head is complete, in order; whoever answers one takes it from here.
+    partial
+        Whether the head of a request has begun and is not complete.
     refusal
-        Set when the bytes after the last request are refused. Nothing is read after it.
+        Set when the bytes after the last request are refused.
+    ended
+        Whether nothing more is read: refused, or the last request said so.
     """
 
     def __init__(self, limits: ServerLimits, bodies: Bodies | None = None, heads: Heads | None = None) -> None:
         self.requests: deque[Request] = deque()
+        self.partial = False
         self.refusal: Refusal | None = None
+        self.ended = False
         self._limits = limits
         self._bodies = bodies or Bodies(limits.max_bodies)
         self._heads = heads
         self._shape: Shape | None = None
         self._parser = httptools.HttpRequestParser(self)
-        self._last = False
         self._open: Request | None = None
-        self._begun = False
         self._progress = False
         self._unseen = 0
         self._feeding = 0
@@ -73,27 +77,29 @@ class Inbound:
         self._found: dict[bytes, bytes] = {}
 
     @property
-    def partial(self) -> bool:
-        """Whether the head of a request has begun and is not complete."""
-        return self._begun
-
-    @property
     def receiving(self) -> Request | None:
         """The request whose body is not complete."""
         return self._open
 
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more is read: refused, or the last request said so."""
-        return self._last or self.refusal is not None
-
     def feed(self, data: bytes) -> None:
         """Read bytes; the results are in `requests` and `refusal`."""
-        if self._last or self.refusal is not None:
+        if self.ended:
             return
-        heads = None if self._open is not None or self._begun or self.requests else self._heads
-        if heads is None or not self._recognise(data, heads):
+        heads = self._heads
+        if heads is None or self._open is not None or self.partial or self.requests:
             self._parse(data)
+            return
+        found = heads.find(data)
+        if found is None:
+            self._parse(data)
+            return
+        shape, body, known = found
+        if known is not None:
+            self.requests.append(Request.known(known, body))
+            self._unseen = 0
+            return
+        self._parse(data)
+        self._learn(heads, shape, body)
 
     def end(self) -> None:
         """The other side sends no more."""
@@ -104,41 +110,13 @@ class Inbound:
         """A refusal of the request that is read now."""
         return Refusal(status, detail, self._url, self._fields)
 
-    def _recognise(self, data: bytes, heads: Heads) -> bool:
-        """Read a request whose head is known; False: the parser has to, or has."""
-        found = heads.split(data)
-        if found is None:
-            return False
-        shape, digits, end = found
-        known = heads.find(shape)
-        if known is None:
-            self._parse(data)
-            self._learn(shape, digits, heads)
-            return True
-        method, target = known.first
-        request = Request(
-            method,
-            target,
-            known.fields(digits),
-            version="1.1",
-            keep_alive=True,
-            length=len(data) - end,
-            facts=known.facts,
-        )
-        if end < len(data):
-            request.push(data[end:])
-        request.finish()
-        self.requests.append(request)
-        self._unseen = 0
-        return True
-
-    def _learn(self, shape: Shape, digits: bytes, heads: Heads) -> None:
+    def _learn(self, heads: Heads, shape: Shape, body: bytes) -> None:
         """The parser has read a head of this shape. It is learnt the second time."""
         if shape == self._shape and len(self.requests) == 1 and self.refusal is None:
             request = self.requests[0]
             plain = request.version == "1.1" and request.keep_alive and request.complete and not request.expects
-            if plain and request.received == int(digits or b"0"):
-                heads.learn(shape, digits, (request.method, request.target), request.headers, request.facts)
+            if plain and request.received == len(body):
+                heads.learn(shape, body, (request.method, request.target), request.headers, request.facts)
         self._shape = shape
 
     def _parse(self, data: bytes) -> None:
@@ -148,7 +126,7 @@ class Inbound:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             # After `Connection: close` nothing counts; the parser calls it an error.
-            if not (self._last and self._open is None):
+            if not (self.ended and self._open is None):
                 self._refuse(400, f"the request is not valid HTTP: {str(error) or 'unreadable'}")
             return
         except httptools.HttpParserUpgrade:
@@ -163,13 +141,13 @@ class Inbound:
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        if self._last:
+        if self.ended:
             raise _Refused
         if len(self.requests) >= self._limits.max_pipelined:
-            self._last = True
+            self.ended = True
             self.requests[-1].keep_alive = False
             raise _Refused
-        self._begun = True
+        self.partial = True
         self._url = b""
         self._fields = []
         self._found = {}
@@ -196,7 +174,7 @@ class Inbound:
     def on_headers_complete(self) -> None:
         """The head is complete: judge it."""
         self._progress = True
-        self._begun = False
+        self.partial = False
         # Together at most this; only when it is over the bound is the head's own size counted.
         if self._unseen + self._feeding > self._limits.max_head and self._size() > self._limits.max_head:
             self._stop(431, f"more than {self._limits.max_head} bytes of headers")
@@ -225,7 +203,7 @@ class Inbound:
         if request is not None:
             self._open = None
             if not request.keep_alive:
-                self._last = True
+                self.ended = True
             request.finish()
 
     # What it takes
@@ -297,13 +275,13 @@ class Inbound:
         if request is None:
             raise _Refused
         self._progress = False
-        request.trailers.append(field)
+        request.trailers = [*request.trailers, field]
         if field[0] in FRAMING or field[0] in _JUDGED:
             self._stop(400, f"{field[0].decode('latin-1')} is no trailer")
         if len(request.trailers) > self._limits.max_header_count or self._fat(request.trailers):
             self._stop(431, "too many trailers")
 
-    def _fat(self, fields: list[Field]) -> bool:
+    def _fat(self, fields: Fields) -> bool:
         return sum(len(name) + len(value) + 4 for name, value in fields) > self._limits.max_head
 
     def _size(self) -> int:
@@ -316,6 +294,7 @@ class Inbound:
     def _refuse(self, status: int, detail: str) -> None:
         if self.refusal is None:
             self.refusal = self.refusal_of(status, detail)
+            self.ended = True
         if self._open is not None:
             request, self._open = self._open, None
             request.keep_alive = False

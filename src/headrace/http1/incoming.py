@@ -1,13 +1,14 @@
-"""A body on its way in, of a request or of an answer: pieces as they come, read at once or one after the other."""
+"""A message on its way in, a request or an answer: its head, and the pieces of its body as they come."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Protocol, Self
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, Self
 
 from headrace.core.errors import HttpError
-from headrace.http1.headers import Field
+from headrace.http1.headers import Field, Fields, find
+from headrace.http1.heads import Known
 
 
 class Flow(Protocol):
@@ -38,10 +39,13 @@ class Flow(Protocol):
 
 
 class Incoming:
-    """What has come and was not read; an async iterator over it, and a `Flow`.
+    """One message; an async iterator over what has come of its body and was not read, and a `Flow`.
 
     Attributes
     ----------
+    facts
+        For whoever is concerned with such messages: what follows from the head alone, the length of the body excepted.
+        Messages whose heads are otherwise the same may share it.
     received
         Bytes that came.
     buffered
@@ -64,9 +68,23 @@ class Incoming:
     _told: Callable[[], None] | None = None
     _reads: Callable[[], None] | None = None
     # Nobody, as long as the connection need not know that the body is read.
-    trailers: list[Field]
+    trailers: Sequence[Field] = ()
+    facts: dict[Any, Any]
+    _fields: Fields | None = None
+    _known: Known
 
     # For who reads it
+
+    @property
+    def headers(self) -> Fields:
+        """All fields in order, names in lower case, duplicates kept."""
+        if self._fields is None:  # a head that came before, of which most readers need no more than the facts
+            self._fields = self._known.fields(self.received)
+        return self._fields
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first value of a header (name in lower case)."""
+        return find(self.headers, name)
 
     @property
     def whole(self) -> bool:

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import httptools
 
 from headrace.core.errors import BadAnswer, ExchangeError, Interrupted, TimedOut, Truncated
 from headrace.http1.answer import Answer, Delimited
 from headrace.http1.headers import FRAMING, Field, Fields
-from headrace.http1.heads import Heads, Known, Shape
+from headrace.http1.heads import Heads, Shape
 from headrace.http1.limits import ClientLimits
-from headrace.http1.outbox import AT_ONCE, Outbox
+from headrace.http1.outbox import Outbox
 
 NEVER = float("inf")
 Told = Callable[[Answer | ExchangeError], None]
@@ -37,8 +37,8 @@ class Link(asyncio.Protocol):
     ----------
     served
         Exchanges that were complete.
-    idle_since
-        When it went back to the pool (the loop's time).
+    last
+        When it was asked, or bytes came (the loop's time). Idle, it carries nothing since then.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Link(asyncio.Protocol):
         outbox: Outbox | None = None,
     ) -> None:
         self.served = 0
-        self.idle_since = 0.0
+        self.last = 0.0
         self._loop = loop
         self._limits = limits
         self._released = released
@@ -82,7 +82,6 @@ class Link(asyncio.Protocol):
         self._deadline = NEVER
         self._gap = NEVER
         self._idle = NEVER
-        self._last = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = NEVER
 
@@ -108,17 +107,16 @@ class Link(asyncio.Protocol):
         now = self._loop.time()
         self._asked = True
         self._told = told
-        self._answer = None
         self._is_head = is_head
         self._sending = not whole
-        self._received = self._interims = self._unseen = 0
-        self._done = False
-        self._last = now
+        self.last = now
         self._deadline = deadline
         self._gap = first_byte
         self._idle = idle
-        self._arm(min(deadline, now + first_byte))
-        if whole and self._outbox is not None and len(data) <= AT_ONCE:
+        ends = min(deadline, now + first_byte)
+        if ends < self._timer_at:
+            self._arm(ends)
+        if whole and self._outbox is not None:
             self._outbox.put(self._transport, data)
         else:
             self._transport.write(data)
@@ -144,7 +142,7 @@ class Link(asyncio.Protocol):
         """More of the request's body."""
         if self.usable:
             self._transport.write(data)
-            self._last = self._loop.time() if self._answer is None else self._last
+            self.last = self._loop.time() if self._answer is None else self.last
 
     def sent(self) -> None:
         """The request's body is complete."""
@@ -197,16 +195,20 @@ class Link(asyncio.Protocol):
         if not self._asked:
             self.abort()  # nobody asked
             return
-        split = None
+        found = None
         if not self._received and self._heads is not None and not (self._is_head or self._sending):
-            split = self._heads.split(data)
-            known = None if split is None else self._heads.find(split[0])
-            if split is not None and known is not None:
-                self._recognised(known, split[1], data[split[2] :])
+            found = self._heads.find(data)
+            known = None if found is None else found[2]
+            if found is not None and known is not None:
+                answer = Answer.known(known, found[1], reused=self.served > 0, max_body=self._limits.max_body)
+                self.last = self._loop.time()
+                self._keep = True
+                self._release()
+                self._tell(answer)
                 return
         self._received += len(data)
         if self._answer is not None:
-            self._last = self._loop.time()
+            self.last = self._loop.time()
         self._progress = False
         try:
             self._parser.feed_data(data)
@@ -224,8 +226,8 @@ class Link(asyncio.Protocol):
         if self._unseen > self._limits.max_head:
             self._broken(f"it has more than {self._limits.max_head} bytes of headers")
         elif self._done:
-            if split is not None and self._keep and answer is not None:
-                self._learn(split[0], split[1], answer)
+            if found is not None and self._keep and answer is not None:
+                self._learn(found[0], found[1], answer)
             self._complete()
         elif answer is not None and answer.buffered > self._limits.max_buffer:
             self._pause()
@@ -288,8 +290,7 @@ class Link(asyncio.Protocol):
             return
         if field[0] in FRAMING:
             raise _Unusable(f"{field[0].decode('latin-1')} is no trailer")
-        trailers = self._answer.trailers
-        trailers.append(field)
+        trailers = self._answer.trailers = [*self._answer.trailers, field]
         if len(trailers) > self._limits.max_header_count or _size(trailers) > self._limits.max_head:
             raise _Unusable("it has too many trailers")
         self._progress = False
@@ -333,42 +334,28 @@ class Link(asyncio.Protocol):
         if told is not None:
             told(outcome)
 
-    def _recognised(self, known: Known, digits: bytes, body: bytes) -> None:
-        """An answer whose head is known is here, with all of its body."""
-        self._last = self._loop.time()
-        answer = self._answer = self._made(known.first[0], known.fields(digits), "length", known.facts)
-        if body:
-            answer.push(body)
-        self._keep = self._done = True
-        self._complete()
-        self._tell(answer)
-
-    def _learn(self, shape: Shape, digits: bytes, answer: Answer) -> None:
+    def _learn(self, shape: Shape, body: bytes, answer: Answer) -> None:
         """The parser has read a head of this shape, and all of its body. It is learnt the second time."""
-        heads = self._heads if shape == self._shape and digits and not self._interims else None
-        if heads is not None and answer.delimited == "length" and answer.received == int(digits):
-            heads.learn(shape, digits, (answer.status,), answer.headers, answer.facts)
+        heads = self._heads if shape == self._shape and not self._interims else None
+        if heads is not None and answer.delimited == "length" and answer.received == len(body):
+            heads.learn(shape, body, (answer.status,), answer.headers, answer.facts)
         self._shape = shape
-
-    def _made(self, status: int, headers: Fields, delimited: Delimited, facts: dict[Any, Any] | None = None) -> Answer:
-        return Answer(
-            status,
-            headers,
-            delimited=delimited,
-            reused=self.served > 0,
-            max_body=self._limits.max_body,
-            close=self.abort,
-            facts=facts,
-        )
 
     def _deliver(self, status: int) -> None:
         delimited = self._delimited(status)
         self._keep = delimited != "close" and self._parser.should_keep_alive()
-        self._answer = self._made(status, self._fields, delimited)
-        self._last = self._loop.time()
+        self._answer = Answer(
+            status,
+            self._fields,
+            delimited=delimited,
+            reused=self.served > 0,
+            max_body=self._limits.max_body,
+            close=self.abort,
+        )
+        self.last = self._loop.time()
         self._gap = self._idle
         if self._idle != NEVER:
-            self._arm(self._last + self._idle)
+            self._arm(self.last + self._idle)
         if self._is_head:
             # The parser would wait for the body that the headers tell of.
             self._done = True
@@ -397,9 +384,11 @@ class Link(asyncio.Protocol):
 
     def _release(self) -> None:
         self._asked = False
-        self._answer = None
-        self._deadline = self._gap = NEVER
         self.served += 1
+        if self._received:  # by the parser
+            self._received = self._interims = self._unseen = 0
+            self._answer = None
+            self._done = False
         if self._gone:
             return
         if not self._keep or self._transport.is_closing():
@@ -407,7 +396,6 @@ class Link(asyncio.Protocol):
             return
         if not self._reading:
             self._resume()
-        self.idle_since = self._last
         self._released(self)
 
     def _broken(self, why: str) -> None:
@@ -422,7 +410,7 @@ class Link(asyncio.Protocol):
     def _resume(self) -> None:
         if not self._reading and not self._gone and not self._transport.is_closing():
             self._reading = True
-            self._last = self._loop.time()
+            self.last = self._loop.time()
             self._transport.resume_reading()
 
     def _arm(self, at: float) -> None:
@@ -439,7 +427,7 @@ class Link(asyncio.Protocol):
         if self._gone or not self._asked or self._done:
             return
         now = self._loop.time()
-        gap_at = self._last + self._gap if self._reading else now + self._gap
+        gap_at = self.last + self._gap if self._reading else now + self._gap
         if now >= self._deadline:
             self.fail(TimedOut("the deadline passed before the answer was complete", clock="deadline"))
         elif now >= gap_at:
@@ -451,5 +439,5 @@ class Link(asyncio.Protocol):
             self._arm(min(self._deadline, gap_at))
 
 
-def _size(fields: list[Field]) -> int:
+def _size(fields: Fields) -> int:
     return sum(len(name) + len(value) + 4 for name, value in fields)

@@ -26,7 +26,11 @@ class Outbox:
         self._waiting: list[tuple[asyncio.Transport, bytes]] = []
 
     def put(self, transport: asyncio.Transport, data: bytes) -> None:
-        """Write `data` in this turn of the loop; what is for one transport goes out in its order."""
+        """Write `data` in this turn of the loop, long data at once; what is for one transport goes out in its order."""
+        if len(data) > AT_ONCE:
+            self.flush()
+            transport.write(data)
+            return
         waiting = self._waiting
         if not waiting:
             self._loop.call_soon(self.flush)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable
 from typing import Any, Protocol, cast
 
 from headrace.core.errors import Misuse
-from headrace.http1 import headers
+from headrace.http1.headers import STATUS_LINES, lines, trailers, write
 from headrace.http1.incoming import Flow
 from headrace.http1.request import Request
 from headrace.http1.response import Response
@@ -22,26 +22,26 @@ def bodiless(request: Request, response: Response) -> bool:
 
 def whole(request: Request, response: Response, body: bytes, date: bytes, *, close: bool) -> bytes:
     """All bytes of an answer whose body is there."""
-    if request.method == b"HEAD" or response.status in _BODILESS:
+    status = response.status
+    if request.method == b"HEAD" or status in _BODILESS:
         length = len(body) if response.length is None else response.length
-        head = _head(
-            response, b"" if response.status in (204, 304) else b"content-length: %d\r\n" % length, date, close
-        )
-        return head
+        return _head(response, b"" if status in (204, 304) else b"content-length: %d\r\n" % length, date, close)
     if response.length is not None and response.length != len(body):
         raise Misuse(f"the body has {len(body)} bytes, and its length was given as {response.length}")
-    last = b"%bcontent-length: %d\r\n%b%b" % (
+    return b"%b%b%bcontent-length: %d\r\n%b%b\r\n%b" % (
+        STATUS_LINES[status],
+        lines(response.headers),
         response.lines,
         len(body),
         date,
         b"connection: close\r\n" if close else b"",
+        body,
     )
-    return headers.write(headers.status_line(response.status), response.headers, last, body)
 
 
 def _head(response: Response, framing: bytes, date: bytes, close: bool) -> bytes:
     last = response.lines + framing + date + (b"connection: close\r\n" if close else b"")
-    return headers.write(headers.status_line(response.status), response.headers, last)
+    return write(STATUS_LINES[response.status], response.headers, last)
 
 
 class Outlet(Protocol):
@@ -145,7 +145,7 @@ class Stream:
     def _end(self) -> bytes:
         """What follows the last piece."""
         if self._chunked:
-            return headers.trailers(self._response.trailers() if self._response.trailers else ())
+            return trailers(self._response.trailers() if self._response.trailers else ())
         if self._left:
             raise Misuse(f"the stream ended {self._left} bytes before the length that was given")
         return b""

@@ -59,7 +59,7 @@ class Pool:
         """An idle connection, if there is one: the one used last, which the other side has most likely not closed."""
         while self._idle:
             link = self._idle.pop()
-            if link.usable and now - link.idle_since < self._limits.idle_timeout:
+            if link.usable and now - link.last < self._limits.idle_timeout:
                 return link
             link.close()
         return None
@@ -98,7 +98,7 @@ class Pool:
         """Close what was idle for too long; called now and then."""
         kept: list[Link] = []
         for link in self._idle:
-            if link.usable and now - link.idle_since < self._limits.idle_timeout:
+            if link.usable and now - link.last < self._limits.idle_timeout:
                 kept.append(link)
             else:
                 link.close()

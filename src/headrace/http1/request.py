@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from headrace.core.errors import BodyRefused
-from headrace.http1.headers import Fields, find
+from headrace.http1.headers import Fields
+from headrace.http1.heads import Known
 from headrace.http1.incoming import Incoming
 
 
@@ -19,8 +20,6 @@ class Request(Incoming):
         In upper case: `b"GET"`.
     target
         As it was sent: `b"/v1/models?limit=2"`; of an absolute target the path and query.
-    headers
-        All fields in order, names in lower case.
     version
         `"1.1"` or `"1.0"`.
     keep_alive
@@ -31,11 +30,10 @@ class Request(Incoming):
         The address of the other side, as the transport gives it.
     answered
         The status of the answer whose head was written; 0 before.
-    facts
-        For whoever serves requests: what follows from the head alone, the length of the body excepted. Requests whose
-        heads are otherwise the same may share it.
     """
 
+    version = "1.1"
+    keep_alive = True
     expects = False
     answered = 0
     held = 0
@@ -55,16 +53,26 @@ class Request(Incoming):
         version: str,
         keep_alive: bool,
         length: int | None,
-        facts: dict[Any, Any] | None = None,
     ) -> None:
         self.method = method
         self.target = target
-        self.headers = headers
         self.version = version
         self.keep_alive = keep_alive
         self.length = length
-        self.facts: dict[Any, Any] = {} if facts is None else facts
-        self.trailers = []
+        self.facts = {}
+        self._fields = headers
+
+    @classmethod
+    def known(cls, known: Known, body: bytes) -> Self:
+        """A request with a head that came before, and all of its body."""
+        self = cls.__new__(cls)
+        self.method, self.target = known.first
+        self.facts = known.facts
+        self._known = known
+        self._first = body
+        self.received = self.buffered = self.length = len(body)
+        self.complete = True
+        return self
 
     # For handlers
 
@@ -84,10 +92,6 @@ class Request(Incoming):
         if self._named is None:
             self._named = dict(self.headers)
         return self._named
-
-    def header(self, name: bytes) -> bytes | None:
-        """The first value of a header (name in lower case)."""
-        return find(self.headers, name)
 
     def when_done(self, callback: Callable[[Request], None]) -> None:
         """Call `callback` once, when the answer is out, or broke off, or its client is gone; see `answered`."""
