@@ -36,6 +36,8 @@ class Answer(Incoming):
         Whether the connection had carried a request before.
     """
 
+    delimited: Delimited = "length"
+
     def __init__(
         self,
         status: int,
@@ -47,7 +49,7 @@ class Answer(Incoming):
         close: Callable[[], None] = _nothing,
     ) -> None:
         self.status = status
-        self.delimited: Delimited = delimited
+        self.delimited = delimited
         self.reused = reused
         self.facts = {}
         self._fields = headers
@@ -59,7 +61,6 @@ class Answer(Incoming):
         """An answer with a head that came before, and all of its body."""
         self = cls.__new__(cls)
         (self.status,) = known.first
-        self.delimited = "length"
         self.reused = reused
         self.facts = known.facts
         self._known = known

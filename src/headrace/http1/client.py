@@ -144,7 +144,7 @@ class Client:
         link = None if pool is None else pool.take(now)
         if link is not None:
             data = self._post(origin, target, headers, body)
-            link.ask(data, False, True, NEVER if timeout is None else now + timeout, NEVER, NEVER, told)
+            link.ask(data, now, NEVER if timeout is None else now + timeout, told)
         return link
 
     async def aclose(self) -> None:

@@ -172,10 +172,12 @@ class Connection(asyncio.Protocol):
             elif inbound.refusal is not None:
                 self._refuse(inbound.refusal)
                 return
-            else:
-                if not self._reading:
-                    self._resume()
+            elif inbound.partial or self.blocked or not self._reading:
+                self._resume()
                 self._tick()
+                return
+            else:
+                self.deadline = self._loop.time() + self._limits.idle_timeout
                 return
 
     def _start(self, request: Request) -> None:
@@ -240,10 +242,11 @@ class Connection(asyncio.Protocol):
                 stream = Stream(request, response)
                 if not stream.marked:
                     request.keep_alive = False
+                if not request.complete:
+                    request.keep_alive = False
                 request.answered = response.status
-                close = self._closes(request)
                 self._outbox.flush()
-                await stream.run(self, self._server.date, close=close)
+                await stream.run(self, self._server.date, close=not request.keep_alive)
             if self.blocked:
                 await self.drained()
         except asyncio.CancelledError:
@@ -260,20 +263,15 @@ class Connection(asyncio.Protocol):
         self._advance()
 
     def _write_whole(self, request: Request, response: Response, body: bytes) -> None:
-        close = self._closes(request)
-        data = whole(request, response, body, self._server.date, close=close)
+        if not request.complete:
+            request.keep_alive = False
+        data = whole(request, response, body, self._server.date, close=not request.keep_alive)
         request.answered = response.status
-        if not close:
+        if request.keep_alive:
             self._outbox.put(self._transport, data)
         else:
             self._outbox.flush()
             self._transport.write(data)
-
-    def _closes(self, request: Request) -> bool:
-        """Whether this answer is the connection's last; decided when its head is written."""
-        if not request.complete:
-            request.keep_alive = False
-        return not request.keep_alive
 
     def _failed(self, request: Request, error: Exception, *, marked: bool = True) -> None:
         """Answer for a handler that raised; when its answer has begun, break off instead."""

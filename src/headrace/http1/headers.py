@@ -34,8 +34,8 @@ class _StatusLines(dict[int, bytes]):
 STATUS_LINES = _StatusLines(
     {one.value: f"HTTP/1.1 {one.value} {one.phrase}\r\n".encode() for one in HTTPStatus if one.value >= 200}
 )
-"""By status, `HTTP/1.1 200 OK` with its CRLF. `Misuse` for what is not final: interim answers are sent by the connection
-itself, and upgrades are not served."""
+"""By status, `HTTP/1.1 200 OK` with its CRLF. `Misuse` where that is not final: interim answers are sent by the
+connection itself, and upgrades are not served."""
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FORMS: dict[tuple[bytes, ...], bytes] = {}
 _MANY_FORMS = 1024

@@ -65,9 +65,9 @@ class Heads:
         self._longest = min(max_body, SMALL)
         self._known: dict[Shape, Known] = {}
 
-    def find(self, data: bytes) -> tuple[Shape, bytes, Known | None] | None:
-        """The shape of a head, the body that follows, and what the head says if it is known; None unless `data` is that
-        head and all of its body.
+    def find(self, data: bytes) -> tuple[Shape | None, bytes, Known | None]:
+        """The shape of a head, the body that follows, and what the head says if it is known; nothing of these unless
+        `data` is that head and all of its body.
 
         >>> Heads().find(b"POST / HTTP/1.1\\r\\nContent-Length: 2\\r\\nHost: a\\r\\n\\r\\n{}")
         ((b'POST / HTTP/1.1\\r\\nContent-L', b'ength: ', b'Host: a'), b'{}', None)
@@ -75,10 +75,9 @@ class Heads:
         head, end, body = data.partition(b"\r\n\r\n")
         before, length, rest = head.partition(b"ength: ")
         digits, _, after = rest.partition(b"\r\n")
-        if digits != b"%d" % len(body) if length else body:
-            return None
-        if not end or len(body) > self._longest:
-            return None
+        size = len(body)
+        if not end or size > self._longest or (digits != b"%d" % size if length else body):
+            return None, b"", None
         shape = (before, length, after)
         return shape, body, self._known.get(shape)
 

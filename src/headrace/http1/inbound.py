@@ -89,17 +89,14 @@ class Inbound:
         if heads is None or self._open is not None or self.partial or self.requests:
             self._parse(data)
             return
-        found = heads.find(data)
-        if found is None:
-            self._parse(data)
-            return
-        shape, body, known = found
+        shape, body, known = heads.find(data)
         if known is not None:
             self.requests.append(Request.known(known, body))
             self._unseen = 0
             return
         self._parse(data)
-        self._learn(heads, shape, body)
+        if shape is not None:
+            self._learn(heads, shape, body)
 
     def end(self) -> None:
         """The other side sends no more."""
@@ -274,7 +271,6 @@ class Inbound:
         request = self._open
         if request is None:
             raise _Refused
-        self._progress = False
         request.trailers = [*request.trailers, field]
         if field[0] in FRAMING or field[0] in _JUDGED:
             self._stop(400, f"{field[0].decode('latin-1')} is no trailer")

@@ -67,9 +67,8 @@ class Link(asyncio.Protocol):
         self._answer: Answer | None = None
         self._is_head = False
         self._fields: list[Field] = []
-        self._unseen = 0
-        self._progress = False
         self._received = 0
+        self._seen = 0
         self._interims = 0
         self._interim = False
         self._done = False
@@ -97,26 +96,15 @@ class Link(asyncio.Protocol):
         """Whether the other side takes less than is written."""
         return self._blocked
 
-    def ask(
-        self, data: bytes, is_head: bool, whole: bool, deadline: float, first_byte: float, idle: float, told: Told
-    ) -> None:
-        """Send a request's head (and body, when `whole`); `told` hears the head of the answer. Times are the loop's.
-
-        `first_byte` and `idle` are seconds: until the answer's head, and between pieces of its body.
-        """
-        now = self._loop.time()
+    def ask(self, data: bytes, now: float, deadline: float, told: Told) -> None:
+        """Send a whole request, no HEAD; `told` hears the head of the answer. Times are the loop's."""
         self._asked = True
         self._told = told
-        self._is_head = is_head
-        self._sending = not whole
         self.last = now
         self._deadline = deadline
-        self._gap = first_byte
-        self._idle = idle
-        ends = min(deadline, now + first_byte)
-        if ends < self._timer_at:
-            self._arm(ends)
-        if whole and self._outbox is not None:
+        if deadline < self._timer_at:
+            self._arm(deadline)
+        if self._outbox is not None and not self._sending:
             self._outbox.put(self._transport, data)
         else:
             self._transport.write(data)
@@ -124,7 +112,11 @@ class Link(asyncio.Protocol):
     def head(
         self, data: bytes, is_head: bool, whole: bool, deadline: float, first_byte: float, idle: float
     ) -> asyncio.Future[Answer]:
-        """The same for whoever waits; the future is the head of the answer."""
+        """Send a request's head (and body, when `whole`); the future is the head of the answer.
+
+        `deadline` is the loop's time. `first_byte` and `idle` are seconds: until the answer's head, and between pieces
+        of its body.
+        """
         head: asyncio.Future[Answer] = self._loop.create_future()
 
         def told(outcome: Answer | ExchangeError) -> None:
@@ -135,7 +127,13 @@ class Link(asyncio.Protocol):
             else:
                 head.set_exception(outcome)
 
-        self.ask(data, is_head, whole, deadline, first_byte, idle, told)
+        now = self._loop.time()
+        self._is_head = is_head
+        self._sending = not whole
+        self._gap = first_byte
+        self._idle = idle
+        self._arm(now + first_byte)
+        self.ask(data, now, deadline, told)
         return head
 
     def write(self, data: bytes) -> None:
@@ -195,12 +193,11 @@ class Link(asyncio.Protocol):
         if not self._asked:
             self.abort()  # nobody asked
             return
-        found = None
+        shape, body = None, b""
         if not self._received and self._heads is not None and not (self._is_head or self._sending):
-            found = self._heads.find(data)
-            known = None if found is None else found[2]
-            if found is not None and known is not None:
-                answer = Answer.known(known, found[1], reused=self.served > 0, max_body=self._limits.max_body)
+            shape, body, known = self._heads.find(data)
+            if known is not None:
+                answer = Answer.known(known, body, reused=self.served > 0, max_body=self._limits.max_body)
                 self.last = self._loop.time()
                 self._keep = True
                 self._release()
@@ -209,7 +206,6 @@ class Link(asyncio.Protocol):
         self._received += len(data)
         if self._answer is not None:
             self.last = self._loop.time()
-        self._progress = False
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -220,14 +216,13 @@ class Link(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             self._broken("it switches protocols, which nobody asked for")
             return
-        # Headers, trailers and chunk extensions are seen only when they are complete, so their size is bounded here.
-        self._unseen = 0 if self._progress else self._unseen + len(data)
         answer = self._answer
-        if self._unseen > self._limits.max_head:
+        # Headers, trailers and chunk extensions are seen only when they are complete, so their size is bounded here.
+        if self._received - self._seen > self._limits.max_head:
             self._broken(f"it has more than {self._limits.max_head} bytes of headers")
         elif self._done:
-            if found is not None and self._keep and answer is not None:
-                self._learn(found[0], found[1], answer)
+            if shape is not None and self._keep and answer is not None:
+                self._learn(shape, body, answer)
             self._complete()
         elif answer is not None and answer.buffered > self._limits.max_buffer:
             self._pause()
@@ -293,11 +288,10 @@ class Link(asyncio.Protocol):
         trailers = self._answer.trailers = [*self._answer.trailers, field]
         if len(trailers) > self._limits.max_header_count or _size(trailers) > self._limits.max_head:
             raise _Unusable("it has too many trailers")
-        self._progress = False
 
     def on_headers_complete(self) -> None:
         """The head is complete."""
-        self._progress = True
+        self._seen = self._received
         status = self._parser.get_status_code()
         if self._received > self._limits.max_head and _size(self._fields) > self._limits.max_head:
             raise _Unusable(f"it has more than {self._limits.max_head} bytes of headers")
@@ -317,12 +311,12 @@ class Link(asyncio.Protocol):
         """A piece of the body."""
         if self._answer is None or self._done:
             raise _Unusable("it has a body, and may have none")
-        self._progress = True
+        self._seen = self._received
         self._answer.push(body)
 
     def on_message_complete(self) -> None:
         """The answer is complete."""
-        self._progress = True
+        self._seen = self._received
         if not self._interim:
             self._done = True
 
@@ -384,11 +378,12 @@ class Link(asyncio.Protocol):
 
     def _release(self) -> None:
         self._asked = False
+        self._gap = self._idle = NEVER
         self.served += 1
         if self._received:  # by the parser
-            self._received = self._interims = self._unseen = 0
+            self._received = self._seen = self._interims = 0
             self._answer = None
-            self._done = False
+            self._done = self._is_head = False
         if self._gone:
             return
         if not self._keep or self._transport.is_closing():

@@ -79,6 +79,9 @@ class Stream:
         self._request = request
         self._response = response
         self._silent = bodiless(request, response)
+        self._outlet: Outlet = cast("Outlet", None)
+        self._flow: Flow = cast("Flow", None)
+        self._waiting: asyncio.Future[bool] = cast("asyncio.Future[bool]", None)
         self._left = response.length
         self._chunked = response.length is None and request.version == "1.1" and not self._silent
         self.begun = False
@@ -90,7 +93,8 @@ class Stream:
         try:
             head = _head(self._response, self._framing(), date, close)
             if hasattr(body, "when_more") and not self._silent:
-                await _Passing(self, cast("Flow", body), outlet).run(head)
+                self._outlet, self._flow = outlet, cast("Flow", body)
+                await self._pass_on(head)
                 return
             self.begun = True
             outlet.write(head)
@@ -99,32 +103,56 @@ class Stream:
         finally:
             await _close(body)
 
-    def pass_on(self, flow: Flow, outlet: Outlet, head: bytes = b"") -> bool:
-        """Write what is there of a body, after `head`; whether that was the end. Each write is a system call, so all of
-        it goes into one."""
-        data = head
-        piece = flow.take()
-        if piece and self._chunked:
-            data += b"%x\r\n%b\r\n" % (len(piece), piece)
-        elif piece:
-            self._count(piece)
-            data += piece
-        ended = flow.complete
-        if ended:
-            data += self._end()
-        elif not piece:
-            flow.check()  # before the head is out, it can still become an answer that says so
-        if data:
-            self.begun = True
-            outlet.write(data)
-        return ended
-
     def _framing(self) -> bytes:
         if self._response.status in (204, 304):
             return b""
         if self._chunked:
             return b"transfer-encoding: chunked\r\n"
         return b"" if self._left is None else b"content-length: %d\r\n" % self._left
+
+    async def _pass_on(self, head: bytes) -> None:
+        """Write `head`, and a body that flows: each piece within the call that brings it, without a task that wakes."""
+        loop, flow = asyncio.get_running_loop(), self._flow
+        self._waiting = loop.create_future()
+        self._more(head)
+        while not (self._waiting.done() and self._waiting.result()):
+            if self._outlet.blocked:
+                await self._outlet.drained()
+            self._waiting = loop.create_future()
+            flow.when_more(self._more)
+            try:
+                await self._waiting
+            finally:
+                flow.when_more(None)
+
+    def _more(self, head: bytes = b"") -> None:
+        """Write what is there. The task wakes for the end, for what is wrong, and to wait for the client.
+
+        Each write is a system call, so all of it goes into one.
+        """
+        if self._waiting.done():  # it wakes already, or was cancelled
+            return
+        try:
+            data, piece = head, self._flow.take()
+            if piece:
+                if self._chunked:
+                    data += b"%x\r\n%b\r\n" % (len(piece), piece)
+                else:
+                    self._count(piece)
+                    data += piece
+            ended = self._flow.complete
+            if ended:
+                data += self._end()
+            elif not piece:
+                self._flow.check()  # before the head is out, it can still become an answer that says so
+            if data:
+                self.begun = True
+                self._outlet.write(data)
+            if ended or self._outlet.blocked:
+                self._waiting.set_result(ended)
+        # The boundary to the body: whatever it raises is raised in the task, and not at whoever brought the bytes.
+        except Exception as error:
+            self._waiting.set_exception(error)
 
     async def _pieces(self, body: AsyncIterable[bytes], outlet: Outlet) -> None:
         chunked = self._chunked
@@ -155,43 +183,6 @@ class Stream:
             self._left -= len(piece)
             if self._left < 0:
                 raise Misuse(f"the stream is {-self._left} bytes longer than the length that was given")
-
-
-class _Passing:
-    """Writes a body that flows: each piece within the call that brings it, without a task that wakes."""
-
-    __slots__ = ("_flow", "_outlet", "_stream", "_waiting")
-
-    def __init__(self, stream: Stream, flow: Flow, outlet: Outlet) -> None:
-        self._stream = stream
-        self._flow = flow
-        self._outlet = outlet
-        self._waiting: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-
-    async def run(self, head: bytes) -> None:
-        """Write `head` and all of the body."""
-        ended = self._stream.pass_on(self._flow, self._outlet, head)
-        while not ended:
-            if self._outlet.blocked:
-                await self._outlet.drained()
-            self._flow.when_more(self._more)
-            try:
-                ended = await self._waiting
-            finally:
-                self._flow.when_more(None)
-            self._waiting = asyncio.get_running_loop().create_future()
-
-    def _more(self) -> None:
-        """There is more. The task wakes when that was the end, when something is wrong, or to wait for the client."""
-        if self._waiting.done():  # it wakes already, or was cancelled
-            return
-        try:
-            ended = self._stream.pass_on(self._flow, self._outlet)
-            if ended or self._outlet.blocked:
-                self._waiting.set_result(ended)
-        # The boundary to the body: whatever it raises is raised in `run`, and not at whoever brought the bytes.
-        except Exception as error:
-            self._waiting.set_exception(error)
 
 
 async def _close(body: Any) -> None:

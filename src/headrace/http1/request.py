@@ -41,7 +41,7 @@ class Request(Incoming):
     client: Any = None
     state: Any = None
     """Free for whoever handles the request."""
-    _done: list[Callable[[Request], None]] | None = None
+    _done: tuple[Callable[[Request], None], ...] = ()
     _named: dict[bytes, bytes] | None = None
 
     def __init__(
@@ -95,9 +95,7 @@ class Request(Incoming):
 
     def when_done(self, callback: Callable[[Request], None]) -> None:
         """Call `callback` once, when the answer is out, or broke off, or its client is gone; see `answered`."""
-        if self._done is None:
-            self._done = []
-        self._done.append(callback)
+        self._done = (*self._done, callback)
 
     async def read(self) -> bytes:
         """The whole body (or what is left of it).
@@ -120,7 +118,6 @@ class Request(Incoming):
 
     def done(self) -> None:
         """The exchange is over."""
-        if self._done is not None:
-            callbacks, self._done = self._done, None
-            for callback in callbacks:
-                callback(self)
+        callbacks, self._done = self._done, ()
+        for callback in callbacks:
+            callback(self)

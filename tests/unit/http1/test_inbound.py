@@ -140,6 +140,15 @@ def test_what_never_ends_is_cut_off_although_the_parser_tells_nothing_of_it(star
     assert inbound.refusal.status == 431
 
 
+def test_a_body_does_not_count_as_trailers_that_come_with_its_end() -> None:
+    inbound = Inbound(LIMITS)
+    inbound.feed(CHUNKED)
+    inbound.feed(b"%x\r\n%b\r\n0\r\nX: 1\r\nY: 2\r\nZ: " % (9000, b"a" * 9000))
+    inbound.feed(b"3\r\n\r\n")
+    (request,) = inbound.requests
+    assert (request.complete, request.received, len(request.trailers)) == (True, 9000, 3)
+
+
 def test_requests_before_the_refused_one_stay() -> None:
     reading = ours([GET + GET + b"nonsense\r\n\r\n"])
     assert len(reading.requests) == 2

@@ -64,6 +64,19 @@ async def test_everything_else_is_an_error(data: bytes, error: str) -> None:
         assert error in found.error
 
 
+async def test_a_body_does_not_count_as_trailers_that_come_with_its_end() -> None:
+    head, body = OK + b"Transfer-Encoding: chunked\r\n\r\n", b"a" * 9000
+    end = b"0\r\nX: 1\r\nY: 2\r\nZ: "
+    pieces = [head, b"%x\r\n%b\r\n%b" % (len(body), body, end), b"3\r\n\r\n"]
+    assert await answered(pieces) == Answered(200, body, complete=True)
+
+
+async def test_trailers_that_never_end_are_cut_off() -> None:
+    head = OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n"
+    found = await answered([head, b"X: ", *[b"a" * 10] * 1000], ends=False)
+    assert "headers" in found.error
+
+
 async def test_what_follows_the_head_of_an_answer_to_HEAD_is_no_body() -> None:
     found = await answered([OK + b"Content-Length: 5\r\n\r\n"], is_head=True, ends=False)
     assert found == Answered(200, b"", complete=True)
