@@ -279,10 +279,10 @@ class Link(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header field, or a trailer."""
-        field = (name.lower(), value.strip(b" \t"))
         if self._answer is None:
-            self._fields.append(field)
+            self._fields.append((name.lower(), value.strip(b" \t")))
             return
+        field = (name.lower(), value.strip(b" \t"))
         if field[0] in FRAMING:
             raise _Unusable(f"{field[0].decode('latin-1')} is no trailer")
         trailers = self._answer.trailers = [*self._answer.trailers, field]
@@ -297,15 +297,15 @@ class Link(asyncio.Protocol):
             raise _Unusable(f"it has more than {self._limits.max_head} bytes of headers")
         if len(self._fields) > self._limits.max_header_count:
             raise _Unusable(f"it has more than {self._limits.max_header_count} headers")
-        self._interim = 100 <= status < 200
-        if self._interim:
-            self._interims += 1
-            if status == 101 or self._interims > self._limits.max_interim:
-                raise _Unusable(f"it has the interim status {status}, for the {self._interims}. time")
+        self._interim = status < 200
+        if 200 <= status <= 599:
+            self._deliver(status)
             return
-        if not 200 <= status <= 599:
+        if not 100 <= status < 200:
             raise _Unusable(f"its status is {status}")
-        self._deliver(status)
+        self._interims += 1
+        if status == 101 or self._interims > self._limits.max_interim:
+            raise _Unusable(f"it has the interim status {status}, for the {self._interims}. time")
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
@@ -358,17 +358,13 @@ class Link(asyncio.Protocol):
     def _delimited(self, status: int) -> Delimited:
         if self._is_head or status in (204, 304):
             return "none"
-        coding = length = None
-        for name, value in self._fields:
-            if name == b"transfer-encoding":
-                coding = value if coding is None else b"twice"
-            elif name == b"content-length":
-                length = value
-        if coding is not None:
-            if coding.lower() != b"chunked":
-                raise _Unusable(f"its transfer-encoding is {coding.decode('latin-1')!r:.40}")
-            return "chunked"
-        return "close" if length is None else "length"
+        named = dict(self._fields)
+        if b"transfer-encoding" not in named:
+            return "length" if b"content-length" in named else "close"
+        codings = [value for name, value in self._fields if name == b"transfer-encoding"]
+        if len(codings) > 1 or codings[0].lower() != b"chunked":
+            raise _Unusable(f"its transfer-encoding is {b', '.join(codings).decode('latin-1')!r:.40}")
+        return "chunked"
 
     def _complete(self) -> None:
         if self._answer is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 
 import msgspec
+from msgspec import Struct
 
 from headrace.core.problems import PREFIX
 from headrace.http1.headers import Field, Fields
@@ -12,10 +13,10 @@ from headrace.http1.incoming import Flow
 from headrace.http1.request import Request
 
 
-class Response:
+class Response(Struct, eq=False):
     """An answer.
 
-    Parameters
+    Attributes
     ----------
     status
         200 to 599.
@@ -34,36 +35,21 @@ class Response:
         More of the head, written already: each line with its CRLF. They are trusted; `headers` are judged.
     """
 
-    __slots__ = ("body", "headers", "length", "lines", "status", "trailers")
-
-    def __init__(
-        self,
-        status: int = 200,
-        headers: Fields = (),
-        body: bytes | AsyncIterable[bytes] | Flow = b"",
-        *,
-        length: int | None = None,
-        trailers: Callable[[], Sequence[Field]] | None = None,
-        lines: bytes = b"",
-    ) -> None:
-        self.lines = lines
-        self.status = status
-        self.headers = headers
-        self.body = body
-        self.length = length
-        self.trailers = trailers
+    status: int = 200
+    headers: Fields = ()
+    body: bytes | AsyncIterable[bytes] | Flow = b""
+    length: int | None = None
+    trailers: Callable[[], Sequence[Field]] | None = None
+    lines: bytes = b""
 
 
-class Later:
+class Later(Struct, eq=False):
     """An answer that is given by a call, so that no task has to wait for it.
-
-    Parameters
-    ----------
-    left
-        Called when nobody waits for the answer any more, if it was not given by then.
 
     Attributes
     ----------
+    left
+        Called when nobody waits for the answer any more, if it was not given by then.
     response
         The answer, once it was given.
 
@@ -75,12 +61,9 @@ class Later:
     204
     """
 
-    __slots__ = ("_told", "left", "response")
-
-    def __init__(self, left: Callable[[], None]) -> None:
-        self.left = left
-        self.response: Response | None = None
-        self._told: Callable[[Response], None] | None = None
+    left: Callable[[], None]
+    response: Response | None = None
+    _told: Callable[[Response], None] | None = None
 
     def give(self, response: Response) -> None:
         """This is the answer. Once; before somebody waits for it, or after."""
