@@ -172,8 +172,9 @@ class Incoming:
 
     def push(self, piece: bytes) -> None:
         """Bytes of the body came."""
-        self.received += len(piece)
-        self.buffered += len(piece)
+        size = len(piece)
+        self.received += size
+        self.buffered += size
         if not self._first:
             self._first = piece
         elif self._rest is None:

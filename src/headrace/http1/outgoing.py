@@ -90,16 +90,17 @@ class Stream:
     async def run(self, outlet: Outlet, date: bytes, *, close: bool) -> None:
         """Write all of it, as fast as the client takes it. Raises what the stream raises."""
         body = self._response.body
+        self._outlet = outlet
         try:
             head = _head(self._response, self._framing(), date, close)
             if hasattr(body, "when_more") and not self._silent:
-                self._outlet, self._flow = outlet, cast("Flow", body)
+                self._flow = cast("Flow", body)
                 await self._pass_on(head)
                 return
             self.begun = True
             outlet.write(head)
             if not self._silent:
-                await self._pieces(cast("AsyncIterable[bytes]", body), outlet)
+                await self._pieces(cast("AsyncIterable[bytes]", body))
         finally:
             await _close(body)
 
@@ -154,8 +155,8 @@ class Stream:
         except Exception as error:
             self._waiting.set_exception(error)
 
-    async def _pieces(self, body: AsyncIterable[bytes], outlet: Outlet) -> None:
-        chunked = self._chunked
+    async def _pieces(self, body: AsyncIterable[bytes]) -> None:
+        chunked, outlet = self._chunked, self._outlet
         async for piece in body:
             if chunked:
                 if not piece:  # an empty chunk would end the body
