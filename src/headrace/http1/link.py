@@ -298,14 +298,27 @@ class Link(asyncio.Protocol):
         if len(self._fields) > self._limits.max_header_count:
             raise _Unusable(f"it has more than {self._limits.max_header_count} headers")
         self._interim = status < 200
-        if 200 <= status <= 599:
-            self._deliver(status)
+        if not 200 <= status <= 599:
+            self._pass_over(status)
             return
-        if not 100 <= status < 200:
-            raise _Unusable(f"its status is {status}")
-        self._interims += 1
-        if status == 101 or self._interims > self._limits.max_interim:
-            raise _Unusable(f"it has the interim status {status}, for the {self._interims}. time")
+        delimited = self._delimited(status)
+        self._keep = delimited != "close" and self._parser.should_keep_alive()
+        self._answer = Answer(
+            status,
+            self._fields,
+            delimited=delimited,
+            reused=self.served > 0,
+            max_body=self._limits.max_body,
+            close=self.abort,
+        )
+        self.last = self._loop.time()
+        self._gap = self._idle
+        if self._idle != NEVER:
+            self._arm(self.last + self._idle)
+        if self._is_head:
+            # The parser would wait for the body that the headers tell of.
+            self._done = True
+            self._parser = httptools.HttpResponseParser(self)
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
@@ -335,25 +348,13 @@ class Link(asyncio.Protocol):
             heads.learn(shape, body, (answer.status,), answer.headers, answer.facts)
         self._shape = shape
 
-    def _deliver(self, status: int) -> None:
-        delimited = self._delimited(status)
-        self._keep = delimited != "close" and self._parser.should_keep_alive()
-        self._answer = Answer(
-            status,
-            self._fields,
-            delimited=delimited,
-            reused=self.served > 0,
-            max_body=self._limits.max_body,
-            close=self.abort,
-        )
-        self.last = self._loop.time()
-        self._gap = self._idle
-        if self._idle != NEVER:
-            self._arm(self.last + self._idle)
-        if self._is_head:
-            # The parser would wait for the body that the headers tell of.
-            self._done = True
-            self._parser = httptools.HttpResponseParser(self)
+    def _pass_over(self, status: int) -> None:
+        """The head is not that of the answer itself: interim ones are passed over."""
+        if not 100 <= status < 200:
+            raise _Unusable(f"its status is {status}")
+        self._interims += 1
+        if status == 101 or self._interims > self._limits.max_interim:
+            raise _Unusable(f"it has the interim status {status}, for the {self._interims}. time")
 
     def _delimited(self, status: int) -> Delimited:
         if self._is_head or status in (204, 304):
