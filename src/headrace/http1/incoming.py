@@ -54,6 +54,8 @@ class Incoming:
         Whether all of the body has come.
     trailers
         Fields after a chunked body; complete when the body is.
+    told
+        Called when there is more, see `when_more`.
     """
 
     # Defaults of the class, not of slots: one is made per exchange, and most of these are never set in its life.
@@ -65,7 +67,7 @@ class Incoming:
     complete = False
     _error: HttpError | None = None
     _waiter: asyncio.Future[None] | None = None
-    _told: Callable[[], None] | None = None
+    told: Callable[[], None] | None = None
     _reads: Callable[[], None] | None = None
     # Nobody, as long as the connection need not know that the body is read.
     trailers: Sequence[Field] = ()
@@ -117,7 +119,7 @@ class Incoming:
                 self._rest = None
             if self._reads is not None:
                 self._reads()
-            if self._error is not None and self._told is not None:
+            if self._error is not None and self.told is not None:
                 asyncio.get_running_loop().call_soon(self.tell)  # what is wrong is still to be raised
         return piece
 
@@ -138,7 +140,7 @@ class Incoming:
 
     def when_more(self, told: Callable[[], None] | None) -> None:
         """As in `Flow`."""
-        self._told = told
+        self.told = told
         if told is None:
             return
         if self._first or self.complete or self._error is not None:
@@ -159,12 +161,12 @@ class Incoming:
     @property
     def awaited(self) -> bool:
         """Whether somebody waits for bytes of the body now."""
-        return self._waiter is not None or self._told is not None
+        return self._waiter is not None or self.told is not None
 
     def tell(self) -> None:
         """Tell whoever wants to know that there is more: after all bytes of a read, so they are taken at once."""
-        if self._told is not None:
-            self._told()
+        if self.told is not None:
+            self.told()
 
     def listen(self, reads: Callable[[], None]) -> None:
         """Call `reads` whenever the body is read or waited for."""
@@ -204,5 +206,5 @@ class Incoming:
         """No more will come. That is told from the loop: what ends the body may be in the middle of something."""
         self._error = error
         self._wake()
-        if self._told is not None:
+        if self.told is not None:
             asyncio.get_running_loop().call_soon(self.tell)

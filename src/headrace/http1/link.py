@@ -38,7 +38,7 @@ class Link(asyncio.Protocol):
     served
         Exchanges that were complete.
     last
-        When it was asked, or bytes came (the loop's time). Idle, it carries nothing since then.
+        Since when it is idle, or waits for more (the loop's time).
     """
 
     def __init__(
@@ -198,13 +198,12 @@ class Link(asyncio.Protocol):
             shape, body, known = self._heads.find(data)
             if known is not None:
                 answer = Answer.known(known, body, reused=self.served > 0, max_body=self._limits.max_body)
-                self.last = self._loop.time()
                 self._keep = True
                 self._release()
                 self._tell(answer)
                 return
         self._received += len(data)
-        if self._answer is not None:
+        if self._gap != NEVER and self._answer is not None:
             self.last = self._loop.time()
         try:
             self._parser.feed_data(data)
@@ -230,8 +229,8 @@ class Link(asyncio.Protocol):
             return
         if self._told is not None:
             self._tell(answer)
-        else:
-            answer.tell()
+        elif answer.told is not None:
+            answer.told()
 
     def eof_received(self) -> bool:
         """The other side sends no more."""
@@ -311,10 +310,10 @@ class Link(asyncio.Protocol):
             max_body=self._limits.max_body,
             close=self.abort,
         )
-        self.last = self._loop.time()
         self._gap = self._idle
-        if self._idle != NEVER:
-            self._arm(self.last + self._idle)
+        if self._gap != NEVER:
+            self.last = self._loop.time()
+            self._arm(self.last + self._gap)
         if self._is_head:
             # The parser would wait for the body that the headers tell of.
             self._done = True
@@ -388,6 +387,7 @@ class Link(asyncio.Protocol):
             return
         if not self._reading:
             self._resume()
+        self.last = self._loop.time()
         self._released(self)
 
     def _broken(self, why: str) -> None:

@@ -95,7 +95,7 @@ class Request(Incoming):
 
     def when_done(self, callback: Callable[[Request], None]) -> None:
         """Call `callback` once, when the answer is out, or broke off, or its client is gone; see `answered`."""
-        self._done = (*self._done, callback)
+        self._done += (callback,)
 
     async def read(self) -> bytes:
         """The whole body (or what is left of it).
