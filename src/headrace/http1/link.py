@@ -22,6 +22,8 @@ from headrace.http1.limits import ClientLimits
 from headrace.http1.outbox import Outbox
 
 NEVER = float("inf")
+_PATIENCE = 16
+"""Answers with a head of their own after which a link may give up recognising heads."""
 Told = Callable[[Answer | ExchangeError], None]
 """Hears the head of an answer, or why there is none: once, when all bytes that came with it are read."""
 
@@ -61,6 +63,7 @@ class Link(asyncio.Protocol):
         self._heads = heads
         self._outbox = outbox
         self._shape: Shape | None = None
+        self._strange = 0
         self._parser = httptools.HttpResponseParser(self)
         self._asked = False
         self._told: Told | None = None
@@ -342,10 +345,15 @@ class Link(asyncio.Protocol):
 
     def _learn(self, shape: Shape, body: bytes, answer: Answer) -> None:
         """The parser has read a head of this shape, and all of its body. It is learnt the second time."""
-        heads = self._heads if shape == self._shape and not self._interims else None
-        if heads is not None and answer.delimited == "length" and answer.received == len(body):
-            heads.learn(shape, body, (answer.status,), answer.headers, answer.facts)
+        if shape == self._shape:
+            plain = answer.delimited == "length" and answer.received == len(body) and not self._interims
+            if plain and self._heads is not None:
+                self._heads.learn(shape, body, (answer.status,), answer.headers, answer.facts)
+            return
         self._shape = shape
+        self._strange += 1
+        if self._strange > _PATIENCE and 2 * self._strange > self.served:  # this server numbers its answers
+            self._heads = None
 
     def _pass_over(self, status: int) -> None:
         """The head is not that of the answer itself: interim ones are passed over."""

@@ -104,6 +104,28 @@ def exchanges(pieces: list[bytes], heads: Heads | None) -> list[tuple[object, ..
     return found
 
 
+async def recognised(pieces: list[bytes]) -> int:
+    """How many of these answers were recognised by one link."""
+    link = Link(asyncio.get_running_loop(), CLIENT, released=lambda _: None, lost=lambda _: None, heads=Heads())
+    link.connection_made(Wire())
+    answers: list[Answer] = []
+    for piece in pieces:
+        asked = link.head(b"", False, True, INF, INF, INF)
+        link.data_received(piece)
+        answers.append(await asked)
+    return len(answers) - len({id(one.facts) for one in answers})
+
+
+async def test_a_link_whose_answers_are_numbered_does_not_look_for_their_heads_any_more() -> None:
+    def numbered(count: int) -> list[bytes]:
+        return [b"HTTP/1.1 200 OK\r\nX-Number: %d\r\nContent-Length: 1\r\n\r\na" % one for one in range(count)]
+
+    same = [b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"]
+    assert await recognised(numbered(10) + same * 5) == 3
+    assert await recognised(numbered(40) + same * 5) == 0
+    assert await recognised([one for number in numbered(40) for one in [number, *same * 3]]) > 100
+
+
 def test_a_head_is_known_when_it_comes_for_the_third_time_whatever_its_length() -> None:
     pieces = [post(), post(b"Content-Length: 2", b"ab"), post(b"Content-Length: 0", b""), post()]
     found, refused, known = read(pieces, Heads(LIMITS.max_body))
