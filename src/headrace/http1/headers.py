@@ -61,12 +61,11 @@ def end_to_end(fields: Fields) -> list[Field]:
     [(b'content-type', b'text/plain')]
     """
     kept = [field for field in fields if field[0] not in HOP_BY_HOP]
-    if len(kept) == len(fields):
+    if len(kept) == len(fields) or b"connection" not in dict(fields):
         return kept
-    named = find(fields, b"connection")
-    if named is None or named in (b"close", b"keep-alive"):
+    listed = b",".join([value for name, value in fields if name == b"connection"]).lower()
+    if listed in (b"close", b"keep-alive"):
         return kept
-    listed = b",".join(value for name, value in fields if name == b"connection").lower()
     dropped = {name.strip() for name in listed.split(b",")}
     return [field for field in kept if field[0] not in dropped]
 

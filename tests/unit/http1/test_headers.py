@@ -44,6 +44,8 @@ def test_fields_of_one_connection_are_not_passed_on() -> None:
     fields = [(name, b"1") for name in sorted(headers.HOP_BY_HOP - {b"connection"})]
     fields += [(b"connection", b"x-a"), (b"connection", b"X-B, close"), (b"x-a", b"1"), (b"x-b", b"1"), (b"x-c", b"1")]
     assert headers.end_to_end(fields) == [(b"x-c", b"1")]
+    twice = [(b"connection", b"keep-alive"), (b"connection", b"x-a"), (b"x-a", b"1")]
+    assert headers.end_to_end(twice) == []
 
 
 @pytest.mark.parametrize("status", [0, 99, 100, 101, 199, 600, 1000])
