@@ -58,7 +58,7 @@ class Heads:
     Parameters
     ----------
     max_body
-        Longest body (bytes) of messages that are read this way.
+        Longest body (bytes) that is accepted. Messages that are longer altogether are not read this way.
     """
 
     def __init__(self, max_body: int = SMALL) -> None:
@@ -72,11 +72,12 @@ class Heads:
         >>> Heads().find(b"POST / HTTP/1.1\\r\\nContent-Length: 2\\r\\nHost: a\\r\\n\\r\\n{}")
         ((b'POST / HTTP/1.1\\r\\nContent-L', b'ength: ', b'Host: a'), b'{}', None)
         """
+        if len(data) > self._longest:
+            return None, b"", None
         head, end, body = data.partition(b"\r\n\r\n")
         before, length, rest = head.partition(b"ength: ")
         digits, _, after = rest.partition(b"\r\n")
-        size = len(body)
-        if not end or size > self._longest or (digits != b"%d" % size if length else body):
+        if not end or (digits != b"%d" % len(body) if length else body):
             return None, b"", None
         shape = (before, length, after)
         return shape, body, self._known.get(shape)
