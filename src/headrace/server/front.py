@@ -52,16 +52,16 @@ class Front:
             return
         path: str = scope["path"]
         status = 0
-        entered = self._gate.enter()
+        entered, busy = self._gate.enter(path)
         try:
-            status = await self._serve(path, scope, receive, send)
+            status = await self._serve(path, busy, scope, receive, send)
         finally:
             self._gate.leave(path, status, entered)
 
-    async def _serve(self, path: str, scope: Scope, receive: Receive, send: Send) -> int:
+    async def _serve(self, path: str, busy: Problem | None, scope: Scope, receive: Receive, send: Send) -> int:
         headers = dict(cast("list[tuple[bytes, bytes]]", scope["headers"]))
         length = len(scope["raw_path"]) + len(scope["query_string"])
-        refusal = self._gate.busy(path) or self._gate.refuse(path, length, headers)
+        refusal = busy or self._gate.refuse(path, length, headers)
         if refusal is not None:
             return await _send_problem(send, refusal)
         if not path.startswith(PREFIX):
