@@ -7,6 +7,7 @@ from msgspec import Struct
 from headrace.http1.request import Request
 from headrace.models.call import Priority
 from headrace.models.deadline import remaining_header
+from headrace.models.routed import RoutedModel
 from headrace.server.gateway import wish
 from headrace.server.gateway.complaint import Complaint
 from headrace.server.gateway.keys import VirtualKey
@@ -23,6 +24,8 @@ class Access(Struct, frozen=True):
     ----------
     offer, key
         The model, and who calls it (None: it has no limits).
+    routed
+        What carries it, where nobody has to wait for that in a task.
     metered
         Whether its tokens count.
     answers
@@ -39,6 +42,7 @@ class Access(Struct, frozen=True):
 
     offer: Offer
     key: VirtualKey | None
+    routed: RoutedModel | None
     metered: bool
     answers: Answers
     seconds: float
@@ -68,6 +72,7 @@ def access_to(offer: Offer, key: VirtualKey | None, request: Request, answers: A
     return Access(
         offer=offer,
         key=key,
+        routed=offer.caller if isinstance(offer.caller, RoutedModel) else None,
         metered=key is not None and key.tpm is not None,
         answers=answers,
         seconds=_seconds(named.get(b"x-request-timeout-ms"), named.get(b"grpc-timeout"), offer.deadline),

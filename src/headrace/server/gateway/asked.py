@@ -85,7 +85,8 @@ class _Chat(_Body, kw_only=True):
     tools: list[_Tool] | None = None
 
     def output(self) -> int | None:
-        _listed(self.messages)
+        if memoryview(self.messages)[0] != _LIST:
+            raise _no_list()
         many, name, most = self.n, "max_completion_tokens", self.max_completion_tokens
         if many is not None and not 1 <= many <= _MANY:
             raise Complaint(400, f"n: {many} is not between 1 and {_MANY}", code="invalid_value", param="n")
@@ -136,7 +137,8 @@ class _Messages(_Body, kw_only=True):
     mcp_servers: Raw = ABSENT
 
     def output(self) -> int | None:
-        _listed(self.messages)
+        if memoryview(self.messages)[0] != _LIST:
+            raise _no_list()
         return _bounded("max_tokens", self.max_tokens)
 
     def session(self) -> str:
@@ -205,9 +207,8 @@ def _wrong(text: str) -> Complaint:
     return Complaint(400, message, code="missing_field" if missing else "invalid_type", param=path or None)
 
 
-def _listed(messages: Raw) -> None:
-    if memoryview(messages)[0] != _LIST:
-        raise Complaint(400, "messages: expected a list of messages", code="invalid_type", param="messages")
+def _no_list() -> Complaint:
+    return Complaint(400, "messages: expected a list of messages", code="invalid_type", param="messages")
 
 
 def _bounded(name: str, value: int | None) -> int | None:

@@ -33,7 +33,6 @@ from headrace.models.delivery import Delivery
 from headrace.models.failure import Failure
 from headrace.models.reply import Reply
 from headrace.models.request import Dialect, ModelRequest, Terms
-from headrace.models.routed import RoutedModel
 from headrace.pipeline.until import Until
 from headrace.server.gateway import asked as bodies
 from headrace.server.gateway import refusal, wish
@@ -89,7 +88,7 @@ class Exchange(Struct, eq=False):
     request: Request
     started: float
     id: str
-    offer: Offer | None = None
+    _offer: Offer | None = None
     _access: Access | None = None
     _grant: Grant | None = None
     _ready: float = 0.0
@@ -108,8 +107,8 @@ class Exchange(Struct, eq=False):
                 return self._wait(sender, None)
             ready = self._read(sender, request.take())
             access, asking, terms, wanted = ready
-            model = access.offer.caller
-            if asking.stream or wanted is not None or not isinstance(model, RoutedModel):
+            model = access.routed
+            if model is None or asking.stream or wanted is not None:
                 return self._wait(sender, ready)
             self._size = len(asking.body)
             later = self._later = Later(self._left)
@@ -153,8 +152,8 @@ class Exchange(Struct, eq=False):
         self._keep()
         if self._task is not None:
             self._task.cancel()
-        elif self.offer is not None and isinstance(self.offer.caller, RoutedModel):
-            self.offer.caller.cancel(self._call)
+        elif self._access is not None and self._access.routed is not None:
+            self._access.routed.cancel(self._call)
 
     async def _wait(self, sender: Sender, ready: _Ready | None) -> Response:
         """The same for what has to be waited for. `ready`: what was read of the request, if its body was there."""
@@ -200,13 +199,12 @@ class Exchange(Struct, eq=False):
         asked = bodies.read(self.dialect, body)
         output = asked.output()
         access = self._access = sender.accesses.get(asked.model) or self._enter(sender, asked.model)
-        offer, key, session = access.offer, access.key, access.session
-        self.offer = offer
+        key, session = access.key, access.session
         if session is None:
             session = asked.session()
         terms = Terms(self.id, started + access.seconds, access.tenant, session, access.account, access.priority)
         if key is not None:
-            tokens = offer.tokens(started, len(body), output) if access.metered else 0
+            tokens = access.offer.tokens(started, len(body), output) if access.metered else 0
             self._grant = parts.allowances.reserve(started, parts.clock.now() / SECOND, key, tokens)
         wanted: Wish | None = None
         if access.wants_context or asked.headrace is not ABSENT:
@@ -224,7 +222,7 @@ class Exchange(Struct, eq=False):
     def _enter(self, sender: Sender, model: str) -> Access:
         """The model that is asked for the first time with such a head."""
         offers, tally = self.parts.offers, self.parts.tally
-        offer = self.offer = offers.get(model)
+        offer = self._offer = offers.get(model)
         if offer is None:
             there = ", ".join(sorted(offers)) or "none"
             message = f"there is no model {model[:100]!r} here; there are: {there}"
@@ -333,8 +331,9 @@ class Exchange(Struct, eq=False):
         more: Sequence[Field] = (),
     ) -> Response:
         """All of an answer is there, to a body of `size` bytes."""
-        now = self.parts.clock.monotonic()
-        self._settle(now, usage)
+        now, grant = self.parts.clock.monotonic(), self._grant
+        if grant is not None:
+            grant.settle(now, usage)
         if usage is not None and access.metered:
             access.offer.observe(now, size, usage)
         fields, lines = self._describe(reply, now, cost)
@@ -387,7 +386,8 @@ class Exchange(Struct, eq=False):
         return self._refused(refusal.answer(error, self.dialect, self._head()))
 
     def _refused(self, response: Response) -> Response:
-        self.parts.tally.answers("" if self.offer is None else self.offer.name)["", response.status] += 1
+        offer = self._offer if self._access is None else self._access.offer
+        self.parts.tally.answers("" if offer is None else offer.name)["", response.status] += 1
         if self._grant is not None:
             response.lines += self._grant.lines(self.parts.clock.monotonic())
         return response
