@@ -22,14 +22,11 @@ _TYPE = (b"content-type", MEDIA_TYPE.encode())
 
 
 class _Way(Struct, frozen=True):
-    """Where requests with one head go, once the gate has let one pass: that they all may follows from the head.
-
-    `handler`: None for reads of a view. `keys`: whether the gate asks for an API key.
-    """
+    """Where requests with one head go. `handler`: None for reads of a view; `refused`: why the gate lets none pass."""
 
     path: str
     handler: Handler | None
-    keys: bool
+    refused: Problem | None
 
 
 class Direct:
@@ -46,17 +43,13 @@ class Direct:
 
     def __call__(self, request: Request) -> Response | Later | Awaitable[Response] | None:
         """The answer; None: it goes through ASGI."""
-        known: _Way | None = request.facts.get(_Way)
-        way = self._find(request) if known is None else known
+        way: _Way | None = request.facts.get(_Way) or self._find(request)
         if way is None:
             return None
-        gate = self._gate
-        entered, problem = gate.enter(way.path)
-        request.when_done(partial(_leave, gate, way.path, entered))
-        if problem is None and known is None:
-            problem = gate.refuse(way.path, len(request.target), request.named, keys=way.keys)
-            if problem is None:
-                request.facts[_Way] = way
+        gate, path = self._gate, way.path
+        entered, busy = gate.enter(path)
+        request.when_done(partial(gate.leave, path, entered))
+        problem = busy or way.refused
         if problem is not None:
             return self._render(problem, request)
         if way.handler is None:
@@ -72,14 +65,23 @@ class Direct:
         return self._render(refusal_of(status, detail), request)
 
     def _find(self, request: Request) -> _Way | None:
-        """Where a request goes; None: through ASGI."""
-        if request.target.startswith(_PREFIX):
-            return _Way(path_of(request), None, True)
-        for one in self._handlers:
-            handler = one.find(request)
-            if handler is not None:
-                return _Way(path_of(request), handler, not one.checks_keys)
-        return None
+        """Where a request goes; None: through ASGI. Kept with its head, unless that is refused."""
+        handler: Handler | None = None
+        keys = True
+        if not request.target.startswith(_PREFIX):
+            for one in self._handlers:
+                handler = one.find(request)
+                if handler is not None:
+                    keys = not one.checks_keys
+                    break
+            else:
+                return None
+        path = path_of(request)
+        refused = self._gate.refuse(path, len(request.target), request.named, keys=keys)
+        way = _Way(path, handler, refused)
+        if refused is None:
+            request.facts[_Way] = way
+        return way
 
     async def _wait(self, request: Request, answer: Awaitable[Response]) -> Response:
         try:
@@ -111,11 +113,6 @@ class Direct:
             return render_problem(answer)
         body, fields = answer
         return Response(200, [field for field in fields if field[0] != b"content-length"], body)
-
-
-def _leave(gate: Gate, path: str, entered: float, request: Request) -> None:
-    """The request is over."""
-    gate.leave(path, request.answered, entered)
 
 
 def path_of(request: Request) -> str:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 from headrace.core.clock import Clock
 from headrace.server.guard import Guard
 from headrace.server.metrics import Meter
 from headrace.server.problem import Problem
 from headrace.server.settings import Settings
+
+
+class Served(Protocol):
+    """A request, as the gate sees it: `answered` is the status of its answer; 0 where nobody was left to answer."""
+
+    answered: int
 
 
 class Gate:
@@ -37,10 +44,10 @@ class Gate:
             return Problem(414, "url-too-long", "The URL is too long", f"over {self._settings.max_url} bytes")
         return self._guard.refuse(path, headers, keys=keys)
 
-    def leave(self, path: str, status: int, entered: float) -> None:
-        """The request is over: answered with `status`, or 0 where nobody was left to answer."""
+    def leave(self, path: str, entered: float, request: Served) -> None:
+        """The request is over."""
         self._in_flight -= 1
-        self._meter.count(path, status, self._now() - entered)
+        self._meter.count(path, request.answered, self._now() - entered)
 
 
 _PROBES = frozenset({"/healthz", "/metrics"})

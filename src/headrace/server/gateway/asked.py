@@ -87,12 +87,13 @@ class _Chat(_Body, kw_only=True):
     def output(self) -> int | None:
         if memoryview(self.messages)[0] != _LIST:
             raise _no_list()
-        many, name, most = self.n, "max_completion_tokens", self.max_completion_tokens
+        many, most = self.n, self.max_completion_tokens
         if many is not None and not 1 <= many <= _MANY:
             raise Complaint(400, f"n: {many} is not between 1 and {_MANY}", code="invalid_value", param="n")
         if most is None:
-            name, most = "max_tokens", self.max_tokens
-        most = _bounded(name, most)
+            most = _bounded("max_tokens", self.max_tokens)
+        else:
+            _bounded("max_completion_tokens", most)
         return most if most is None or many is None else most * many
 
     def repeatable(self) -> bool:

@@ -16,7 +16,7 @@ import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -93,7 +93,6 @@ class Exchange(Struct, eq=False):
     _grant: Grant | None = None
     _ready: float = 0.0
     _discarded: float = 0.0
-    _size: int = 0
     _later: Later | None = None
     _call: str = ""
     _task: asyncio.Task[None] | None = None
@@ -110,37 +109,36 @@ class Exchange(Struct, eq=False):
             model = access.routed
             if model is None or asking.stream or wanted is not None:
                 return self._wait(sender, ready)
-            self._size = len(asking.body)
             later = self._later = Later(self._left)
             self._ready = self.parts.clock.monotonic()
-            self._call = model.ask(asking, terms, self._came)
+            self._call = model.ask(asking, terms, partial(self._came, access, len(asking.body)))
             return later
         except Exception as error:  # what is not to be foreseen becomes an answer, too: `_failed`
             return self._failed(error)
 
-    def _came(self, reply: Delivery | ModelRefused) -> None:
-        """The model has answered, or will not."""
-        later, access = self._later, self._access
-        if later is None or access is None:  # nobody waits any more
+    def _came(self, access: Access, size: int, reply: Delivery | ModelRefused) -> None:
+        """The model has answered a body of `size` bytes, or will not."""
+        later = self._later
+        if later is None:  # nobody waits any more
             return
         try:
             if isinstance(reply, ModelRefused):
                 raise reply
             body = reply.at_once()
             if body is None:
-                self._task = asyncio.get_running_loop().create_task(self._collect(access, reply, later))
+                self._task = asyncio.get_running_loop().create_task(self._collect(access, size, reply, later))
                 return
-            response = self._complete(access, reply, body, self._size, reply.usage, reply.cost)
+            response = self._complete(access, reply, body, size, reply.usage, reply.cost)
         except Exception as error:  # what is not to be foreseen becomes an answer, too: `_failed`
             response = self._failed(error)
         self._later = None  # else it were a cycle
         later.give(response)
 
-    async def _collect(self, access: Access, reply: Delivery, later: Later) -> None:
+    async def _collect(self, access: Access, size: int, reply: Delivery, later: Later) -> None:
         """The same where the answer is not all there yet."""
         try:
             body = await reply.read()
-            response = self._complete(access, reply, body, self._size, reply.usage, reply.cost)
+            response = self._complete(access, reply, body, size, reply.usage, reply.cost)
         except Exception as error:  # what is not to be foreseen becomes an answer, too: `_failed`
             response = self._failed(error)
         self._later = None
@@ -337,7 +335,8 @@ class Exchange(Struct, eq=False):
         if usage is not None and access.metered:
             access.offer.observe(now, size, usage)
         fields, lines = self._describe(reply, now, cost)
-        fields += more
+        if more:
+            fields += more
         access.answers[reply.upstream, reply.status] += 1
         return Response(reply.status, fields, answer, lines=lines)
 
