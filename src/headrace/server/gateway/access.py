@@ -52,6 +52,9 @@ class Access(Struct, frozen=True):
     session: str | None
     wants_context: bool
 
+    def __repr__(self) -> str:
+        return f"<Access to {self.offer.name}>"
+
 
 def access_to(offer: Offer, key: VirtualKey | None, request: Request, answers: Answers) -> Access:
     """How a key calls a model with such a request.

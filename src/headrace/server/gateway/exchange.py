@@ -97,6 +97,9 @@ class Exchange(Struct, eq=False):
     _call: str = ""
     _task: asyncio.Task[None] | None = None
 
+    def __repr__(self) -> str:
+        return f"<Exchange {self.id}>"
+
     def answer(self) -> Response | Later | Awaitable[Response]:
         """The answer, whatever it is: without a task where nothing but the model has to be waited for."""
         try:
@@ -196,7 +199,7 @@ class Exchange(Struct, eq=False):
         parts, started = self.parts, self.started
         asked = bodies.read(self.dialect, body)
         output = asked.output()
-        access = self._access = sender.accesses.get(asked.model) or self._enter(sender, asked.model)
+        access = self._access = sender.accesses.get(asked.model) or self._allow(sender, asked.model)
         key, session = access.key, access.session
         if session is None:
             session = asked.session()
@@ -217,8 +220,8 @@ class Exchange(Struct, eq=False):
         asking = ModelRequest(self.dialect, body, document, stream, 0, output, asked.repeatable())
         return access, asking, terms, wanted
 
-    def _enter(self, sender: Sender, model: str) -> Access:
-        """The model that is asked for the first time with such a head."""
+    def _allow(self, sender: Sender, model: str) -> Access:
+        """Whether the model, which is asked for the first time with such a head, may be, and how."""
         offers, tally = self.parts.offers, self.parts.tally
         offer = self._offer = offers.get(model)
         if offer is None:
