@@ -36,7 +36,7 @@ _FIRST_STATUS = len(BUCKETS) + 1
 """Cells of a route: one per bucket and the one above, one per status, and the sum in microseconds."""
 _BY_STATUS = {status: index for index, status in enumerate(STATUSES, _FIRST_STATUS)}
 _OTHER = _BY_STATUS[0]
-_STRIDE = _OTHER + 2
+_STRIDE = _FIRST_STATUS + len(STATUSES) + 1
 _BY_PREFIX = {
     "context": 1,
     "tables": 2,

@@ -45,7 +45,7 @@ from headrace.server.gateway.injection import Injected, read_into, verdict
 from headrace.server.gateway.keys import VirtualKey
 from headrace.server.gateway.offer import Offer
 from headrace.server.gateway.prompt import without
-from headrace.server.gateway.relay import relay
+from headrace.server.gateway.relay import Relay, relay
 from headrace.server.gateway.tally import Tally
 from headrace.server.gateway.wish import OnStale, Wish
 from headrace.server.ports import Reads
@@ -81,7 +81,7 @@ _Ready = tuple[Access, ModelRequest, Terms, Wish | None]
 
 
 class Exchange(Struct, eq=False):
-    """Serves one request. `started`: the instant at which it came."""
+    """Serves one request, which came at the instant `started`."""
 
     parts: Parts
     dialect: Dialect
@@ -306,21 +306,6 @@ class Exchange(Struct, eq=False):
     def _head(self) -> list[Field]:
         return [(b"x-headrace-request-id", self.id.encode())]
 
-    def _describe(self, reply: Reply, now: float, cost: Decimal | None) -> tuple[list[Field], bytes]:
-        """What is known of an answer when its head goes out: its own headers, and lines of ours."""
-        ready, grant = self._ready - self.started, self._grant
-        lines = _LINES % (
-            self.id.encode(),
-            _source(reply.model, reply.upstream),
-            reply.attempts,
-            reply.queued * 1000,
-            (reply.first_byte + ready) * 1000,
-            (ready - self._discarded) * 1000,
-            b"" if grant is None else grant.lines(now),
-            b"" if cost is None else b"x-headrace-cost: %b\r\n" % f"{cost:f}".encode(),
-        )
-        return [field for field in reply.headers if field[0] not in _OURS], lines
-
     def _complete(
         self,
         access: Access,
@@ -337,19 +322,13 @@ class Exchange(Struct, eq=False):
             grant.settle(now, usage)
         if usage is not None and access.metered:
             access.offer.observe(now, size, usage)
-        fields, lines = self._describe(reply, now, cost)
-        if more:
-            fields += more
-        access.answers[reply.upstream, reply.status] += 1
-        return Response(reply.status, fields, answer, lines=lines)
+        costs = b"" if cost is None else b"x-headrace-cost: %b\r\n" % f"{cost:f}".encode()
+        return self._respond(access, reply, now, answer, costs, more)
 
     def _stream(self, access: Access, reply: Reply, size: int, injected: Injected | None) -> Response:
         """The begin of an answer is there."""
         parts = self.parts
-        fields, lines = self._describe(reply, parts.clock.monotonic(), None)
         trailers: list[Field] = []
-        if injected is not None:
-            fields += injected.headers()
 
         def ended(error: StreamBroken | None, whole: bool) -> None:
             now, usage = parts.clock.monotonic(), reply.usage
@@ -367,9 +346,32 @@ class Exchange(Struct, eq=False):
                     parts.tally.changed(access.offer.name)
                 trailers.extend(verdict(validity))
 
-        access.answers[reply.upstream, reply.status] += 1
         body = relay(reply, self.dialect, ended)
-        return Response(reply.status, fields, body, trailers=lambda: trailers, lines=lines)
+        more = () if injected is None else injected.headers()
+        response = self._respond(access, reply, parts.clock.monotonic(), body, b"", more)
+        response.trailers = lambda: trailers
+        return response
+
+    def _respond(
+        self, access: Access, reply: Reply, now: float, body: bytes | Relay, costs: bytes, more: Sequence[Field]
+    ) -> Response:
+        """Count an answer, and say what is known of it when its head goes out: its own headers, and lines of ours."""
+        ready, grant = self._ready - self.started, self._grant
+        lines = _LINES % (
+            self.id.encode(),
+            _source(reply.model, reply.upstream),
+            reply.attempts,
+            reply.queued * 1000,
+            (reply.first_byte + ready) * 1000,
+            (ready - self._discarded) * 1000,
+            b"" if grant is None else grant.lines(now),
+            costs,
+        )
+        fields = [field for field in reply.headers if field[0] not in _OURS]
+        if more:
+            fields += more
+        access.answers[reply.upstream, reply.status] += 1
+        return Response(reply.status, fields, body, lines=lines)
 
     # Ways out without an answer
 
