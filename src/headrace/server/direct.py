@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
+from functools import partial
 from urllib.parse import unquote
 
 from msgspec import Struct
@@ -21,14 +22,11 @@ _TYPE = (b"content-type", MEDIA_TYPE.encode())
 
 
 class _Way(Struct, frozen=True):
-    """Where requests with one head go, once the gate has let one pass: that they all may follows from the head.
-
-    `handler`: None for reads of a view. `keys`: whether the gate asks for an API key.
-    """
+    """Where requests with one head go. `handler`: None for reads of a view; `refused`: why the gate lets none pass."""
 
     path: str
     handler: Handler | None
-    keys: bool
+    refused: Problem | None
 
 
 class Direct:
@@ -45,51 +43,45 @@ class Direct:
 
     def __call__(self, request: Request) -> Response | Later | Awaitable[Response] | None:
         """The answer; None: it goes through ASGI."""
-        way: _Way | None = request.facts.get(_Way)
-        if way is not None:
-            return self._admit(request, way) or self._go(request, way)
-        if request.target.startswith(_PREFIX):
-            way = _Way(path_of(request), None, True)
-        else:
-            for one in self._handlers:
-                handler = one.find(request)
-                if handler is not None:
-                    way = _Way(path_of(request), handler, not one.checks_keys)
-                    break
+        way: _Way | None = request.facts.get(_Way) or self._find(request)
         if way is None:
             return None
-        refusal = self._admit(request, way)
-        if refusal is None:
-            problem = self._gate.refuse(way.path, len(request.target), request.named, keys=way.keys)
-            refusal = None if problem is None else self._render(problem, request)
-        if refusal is not None:
-            return refusal
-        request.facts[_Way] = way
-        return self._go(request, way)
+        gate, path = self._gate, way.path
+        entered, busy = gate.enter(path)
+        request.when_done(partial(gate.leave, path, entered))
+        problem = busy or way.refused
+        if problem is not None:
+            return self._render(problem, request)
+        if way.handler is None:
+            return self._read(request)
+        try:
+            answer = way.handler(request)
+        except Exception as error:  # the boundary to the handler, as in _wait
+            return self._failed(request, error)
+        return answer if isinstance(answer, (Later, Response)) else self._wait(request, answer)
 
     def refuse(self, status: int, detail: str, request: Request) -> Response:
         """What the connection itself answers: no HTTP, over a limit, too slow, or a handler that failed."""
         return self._render(refusal_of(status, detail), request)
 
-    def _admit(self, request: Request, way: _Way) -> Response | None:
-        """Let the request in, and out again when it is over; or the answer that there is no room for it."""
-        path, gate = way.path, self._gate
-        entered = gate.enter()
-        request.when_done(lambda done: gate.leave(path, done.answered, entered))
-        problem = gate.busy(path)
-        return None if problem is None else self._render(problem, request)
-
-    def _go(self, request: Request, way: _Way) -> Response | Later | Awaitable[Response]:
-        if way.handler is None:
-            return self._read(request, request.named)
-        return self._handle(request, way.handler)
-
-    def _handle(self, request: Request, handler: Handler) -> Response | Later | Awaitable[Response]:
-        try:
-            answer = handler(request)
-        except Exception as error:  # the boundary to the handler, as in _wait
-            return self._failed(request, error)
-        return answer if isinstance(answer, Response | Later) else self._wait(request, answer)
+    def _find(self, request: Request) -> _Way | None:
+        """Where a request goes; None: through ASGI. Kept with its head, unless that is refused."""
+        handler: Handler | None = None
+        keys = True
+        if not request.target.startswith(_PREFIX):
+            for one in self._handlers:
+                handler = one.find(request)
+                if handler is not None:
+                    keys = not one.checks_keys
+                    break
+            else:
+                return None
+        path = path_of(request)
+        refused = self._gate.refuse(path, len(request.target), request.named, keys=keys)
+        way = _Way(path, handler, refused)
+        if refused is None:
+            request.facts[_Way] = way
+        return way
 
     async def _wait(self, request: Request, answer: Awaitable[Response]) -> Response:
         try:
@@ -114,9 +106,9 @@ class Direct:
                 return answer
         return render_problem(problem)
 
-    async def _read(self, request: Request, headers: dict[bytes, bytes]) -> Response:
+    async def _read(self, request: Request) -> Response:
         method = request.method.decode("latin-1")
-        answer = await self._lookup.answer(method, path_of(request), request.query, headers)
+        answer = await self._lookup.answer(method, path_of(request), request.query, request.named)
         if isinstance(answer, Problem):
             return render_problem(answer)
         body, fields = answer

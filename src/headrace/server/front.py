@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+from msgspec import Struct
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace.http1.bodies import Bodies
@@ -19,6 +20,10 @@ from headrace.server.failures import Failures
 from headrace.server.gate import Gate
 from headrace.server.lookup import PREFIX, Lookup
 from headrace.server.problem import MEDIA_TYPE, Problem
+
+
+class _Served(Struct):
+    answered: int = 0
 
 
 class Front:
@@ -51,17 +56,17 @@ class Front:
             await self._rest(scope, receive, send)
             return
         path: str = scope["path"]
-        status = 0
-        entered = self._gate.enter()
+        served = _Served()
+        entered, busy = self._gate.enter(path)
         try:
-            status = await self._serve(path, scope, receive, send)
+            served.answered = await self._serve(path, busy, scope, receive, send)
         finally:
-            self._gate.leave(path, status, entered)
+            self._gate.leave(path, entered, served)
 
-    async def _serve(self, path: str, scope: Scope, receive: Receive, send: Send) -> int:
+    async def _serve(self, path: str, busy: Problem | None, scope: Scope, receive: Receive, send: Send) -> int:
         headers = dict(cast("list[tuple[bytes, bytes]]", scope["headers"]))
         length = len(scope["raw_path"]) + len(scope["query_string"])
-        refusal = self._gate.busy(path) or self._gate.refuse(path, length, headers)
+        refusal = busy or self._gate.refuse(path, length, headers)
         if refusal is not None:
             return await _send_problem(send, refusal)
         if not path.startswith(PREFIX):

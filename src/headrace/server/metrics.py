@@ -32,7 +32,11 @@ STATUSES = (200, 202, 400, 401, 403, 404, 405, 406, 408, 409, 413, 414, 415, 421
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the latency histogram, seconds."""
 
-_BY_STATUS = {status: index for index, status in enumerate(STATUSES)}
+_FIRST_STATUS = len(BUCKETS) + 1
+"""Cells of a route: one per bucket and the one above, one per status, and the sum in microseconds."""
+_BY_STATUS = {status: index for index, status in enumerate(STATUSES, _FIRST_STATUS)}
+_OTHER = _BY_STATUS[0]
+_STRIDE = _FIRST_STATUS + len(STATUSES) + 1
 _BY_PREFIX = {
     "context": 1,
     "tables": 2,
@@ -46,8 +50,6 @@ _BY_PREFIX = {
     "metrics": 10,
     "openapi.json": 11,
 }
-_STRIDE = len(STATUSES) + len(BUCKETS) + 1 + 1
-"""Cells per route: one per status, one per bucket and the one above, and the sum in microseconds."""
 _HELD = _STRIDE * len(ROUTES)
 """After the routes: bytes of bodies that are held now, and bodies that were refused for want of room."""
 _CELLS = _HELD + 2
@@ -73,16 +75,16 @@ class Meter:
         self.file = file
         self._map = _map(file)
         self._cells = memoryview(self._map).cast("Q")
+        self._routes = [self._cells[at : at + _STRIDE] for at in range(0, _HELD, _STRIDE)]
         self._cells[_HELD] = 0  # what a worker before this one held went with it
         self._before = self._cells[_HELD + 1]
 
     def count(self, path: str, status: int, seconds: float) -> None:
         """One request was answered."""
-        cells = self._cells
-        base = route_of(path) * _STRIDE
-        cells[base + _BY_STATUS.get(status, len(STATUSES) - 1)] += 1
-        cells[base + len(STATUSES) + bisect_left(BUCKETS, seconds)] += 1
-        cells[base + _STRIDE - 1] += int(seconds * 1e6)
+        cells = self._routes[route_of(path)]
+        cells[bisect_left(BUCKETS, seconds)] += 1
+        cells[_BY_STATUS.get(status, _OTHER)] += 1
+        cells[-1] += int(seconds * 1e6)
 
     def bodies(self, held: int, refused: int) -> None:
         """What the bodies of requests take now, bytes; how many this worker refused."""
@@ -101,7 +103,8 @@ class Meter:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._cells.release()
+        for cells in (*self._routes, self._cells):
+            cells.release()
         self._map.close()
 
 
@@ -124,16 +127,16 @@ def render_requests(totals: Sequence[int]) -> Iterator[str]:
     yield "# HELP headrace_requests_total Requests answered, by route and status."
     yield "# TYPE headrace_requests_total counter"
     for index, route in enumerate(ROUTES):
-        counts = totals[index * _STRIDE : index * _STRIDE + len(STATUSES)]
+        counts = totals[index * _STRIDE + _FIRST_STATUS : (index + 1) * _STRIDE - 1]
         for status, count in zip(STATUSES, counts, strict=True):
             if count:
                 yield f'headrace_requests_total{{route="{route}",status="{status or "other"}"}} {count}'
     yield "# HELP headrace_request_seconds How long answers took."
     yield "# TYPE headrace_request_seconds histogram"
     for index, route in enumerate(ROUTES):
-        cells = totals[index * _STRIDE + len(STATUSES) : (index + 1) * _STRIDE]
+        cells = totals[index * _STRIDE : (index + 1) * _STRIDE]
         if any(cells):
-            yield from _histogram(route, cells)
+            yield from _histogram(route, cells[:_FIRST_STATUS], cells[-1])
     yield "# HELP headrace_request_bodies_bytes What the bodies (over 64 KiB) of requests take now."
     yield "# TYPE headrace_request_bodies_bytes gauge"
     yield f"headrace_request_bodies_bytes {totals[_HELD]}"
@@ -142,12 +145,12 @@ def render_requests(totals: Sequence[int]) -> Iterator[str]:
     yield f"headrace_request_bodies_refused_total {totals[_HELD + 1]}"
 
 
-def _histogram(route: str, cells: Sequence[int]) -> Iterator[str]:
+def _histogram(route: str, counts: Sequence[int], micros: int) -> Iterator[str]:
     running = 0
-    for bound, count in zip((*BUCKETS, "+Inf"), cells[:-1], strict=True):
+    for bound, count in zip((*BUCKETS, "+Inf"), counts, strict=True):
         running += count
         yield f'headrace_request_seconds_bucket{{route="{route}",le="{bound}"}} {running}'
-    yield f'headrace_request_seconds_sum{{route="{route}"}} {cells[-1] / 1e6}'
+    yield f'headrace_request_seconds_sum{{route="{route}"}} {micros / 1e6}'
     yield f'headrace_request_seconds_count{{route="{route}"}} {running}'
 
 

@@ -54,18 +54,18 @@ class Lazy(Mapping[str, Any]):
         return len(self._document())
 
 
-_ABSENT = Raw(b"null")
+ABSENT = Raw(b"null")
 """A member that is not there is as one that is null. (msgspec takes `Raw | None` for null only.)"""
 
 
 class _Body(Struct):
-    """What all dialects have."""
+    """What all dialects have. `headrace`: the JSON of that member, or `ABSENT`."""
 
     model: str
     stream: bool | None = None
     user: str | None = None
     prompt_cache_key: str | None = None
-    headrace: Raw = _ABSENT
+    headrace: Raw = ABSENT
 
     def session(self) -> str:
         """What its calls have in common; empty: nothing."""
@@ -85,22 +85,23 @@ class _Chat(_Body, kw_only=True):
     tools: list[_Tool] | None = None
 
     def output(self) -> int | None:
-        _listed(self.messages)
-        many = 1 if self.n is None else self.n
-        if not 1 <= many <= _MANY:
+        if memoryview(self.messages)[0] != _LIST:
+            raise _no_list()
+        many, most = self.n, self.max_completion_tokens
+        if many is not None and not 1 <= many <= _MANY:
             raise Complaint(400, f"n: {many} is not between 1 and {_MANY}", code="invalid_value", param="n")
-        if self.max_completion_tokens is not None:
-            most = _bounded("max_completion_tokens", self.max_completion_tokens)
-        else:
+        if most is None:
             most = _bounded("max_tokens", self.max_tokens)
-        return None if most is None else most * many
+        else:
+            _bounded("max_completion_tokens", most)
+        return most if most is None or many is None else most * many
 
     def repeatable(self) -> bool:
         return not self.store and (self.tools is None or _harmless(self.tools))
 
 
 class _Responses(_Body, kw_only=True):
-    input: Raw = _ABSENT
+    input: Raw = ABSENT
     max_output_tokens: int | None = None
     store: bool | None = None
     background: bool | None = None
@@ -134,10 +135,11 @@ class _Messages(_Body, kw_only=True):
     max_tokens: int
     metadata: _Metadata | None = None
     tools: list[_Tool] | None = None
-    mcp_servers: Raw = _ABSENT
+    mcp_servers: Raw = ABSENT
 
     def output(self) -> int | None:
-        _listed(self.messages)
+        if memoryview(self.messages)[0] != _LIST:
+            raise _no_list()
         return _bounded("max_tokens", self.max_tokens)
 
     def session(self) -> str:
@@ -147,7 +149,12 @@ class _Messages(_Body, kw_only=True):
         return begin(self.mcp_servers) == b"n" and (self.tools is None or _harmless(self.tools))
 
 
-_Known = _Chat | _Responses | _Embeddings | _Messages
+Asked = _Chat | _Responses | _Embeddings | _Messages
+"""What a body asks for.
+
+`output`: the most tokens that all its answers may have together; None where it does not say. Raises `Complaint`.
+`session`: what its calls have in common; empty: nothing. `repeatable`: whether it may run twice.
+"""
 _DECODERS: dict[Dialect, msgspec.json.Decoder[Any]] = {
     Dialect.CHAT: msgspec.json.Decoder(_Chat),
     Dialect.RESPONSES: msgspec.json.Decoder(_Responses),
@@ -156,32 +163,10 @@ _DECODERS: dict[Dialect, msgspec.json.Decoder[Any]] = {
 }
 _HARMLESS = frozenset({None, "function", "custom"})
 """Types of tools that run at the client; all others run at the provider, and may have effects there."""
+_LIST = ord("[")
 _MANY = 128
 """Most answers to one request, as at OpenAI: the tokens that they may take are a product with it."""
 _MOST_TOKENS = 100_000_000
-
-
-class Asked(Struct, frozen=True):
-    """What one body asks for.
-
-    Attributes
-    ----------
-    output
-        The most tokens that all its answers may have together; None where it does not say.
-    session
-        What its calls have in common, from the body; empty: nothing.
-    repeatable
-        Whether it may run twice.
-    extra
-        The JSON of its member `headrace`; None where it has none.
-    """
-
-    model: str
-    stream: bool
-    output: int | None
-    session: str
-    repeatable: bool
-    extra: bytes | None
 
 
 def read(dialect: Dialect, body: bytes) -> Asked:
@@ -194,26 +179,18 @@ def read(dialect: Dialect, body: bytes) -> Asked:
 
     Examples
     --------
-    >>> read(Dialect.CHAT, b'{"model": "llm", "messages": [], "max_tokens": 5, "n": 2}').output
+    >>> read(Dialect.CHAT, b'{"model": "llm", "messages": [], "max_tokens": 5, "n": 2}').output()
     10
     """
     try:
         if not body.isascii():
             body.decode()  # what is not looked at is not checked by the parser, and upstreams choke on it
-        found: _Known = _DECODERS[dialect].decode(body)
+        return _DECODERS[dialect].decode(body)
     except msgspec.ValidationError as error:
         raise _wrong(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         what = f"the body is not JSON: {error}" if body else "the body is empty: send a JSON object"
         raise Complaint(400, what, code="invalid_json") from None
-    return Asked(
-        model=found.model,
-        stream=bool(found.stream),
-        output=found.output(),
-        session=found.session(),
-        repeatable=found.repeatable(),
-        extra=None if found.headrace is _ABSENT else bytes(found.headrace),
-    )
 
 
 def begin(raw: Raw) -> bytes:
@@ -231,9 +208,8 @@ def _wrong(text: str) -> Complaint:
     return Complaint(400, message, code="missing_field" if missing else "invalid_type", param=path or None)
 
 
-def _listed(messages: Raw) -> None:
-    if begin(messages) != b"[":
-        raise Complaint(400, "messages: expected a list of messages", code="invalid_type", param="messages")
+def _no_list() -> Complaint:
+    return Complaint(400, "messages: expected a list of messages", code="invalid_type", param="messages")
 
 
 def _bounded(name: str, value: int | None) -> int | None:

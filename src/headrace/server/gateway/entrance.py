@@ -6,15 +6,37 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 
+from msgspec import Struct
+
 from headrace.core.clock import Clock
 from headrace.http1.request import Request
+from headrace.server.gateway.access import Access
 from headrace.server.gateway.complaint import Complaint
 from headrace.server.gateway.keyring import Keyring
 from headrace.server.gateway.keys import Snapshot, VirtualKey
 
 
+class Sender(Struct):
+    """Who sends the requests with one head: kept with it, and true as long as the keys are those of `snapshot`.
+
+    Attributes
+    ----------
+    key
+        The virtual key; None: it has no limits.
+    ends
+        Whether there is an instant at which the key is of no use any more.
+    accesses
+        How it may call each model that it has called.
+    """
+
+    snapshot: Snapshot
+    key: VirtualKey | None
+    ends: bool
+    accesses: dict[str, Access] = {}
+
+
 class Entrance:
-    """Tells whose request it is.
+    """Tells who sends a request.
 
     Parameters
     ----------
@@ -31,34 +53,29 @@ class Entrance:
         self._digests = [hashlib.sha256(key.encode()).digest() for key in api_keys]
         self._clock = clock
 
-    @property
-    def open(self) -> bool:
-        """Whether any key, or none, will do: there are none. Settings let no such server beyond loopback."""
-        return not self._digests and not self._keyring.present
-
-    def admit(self, request: Request) -> VirtualKey | None:
-        """The virtual key of a request; None where the request has no limits.
+    def admit(self, request: Request) -> Sender:
+        """Who sends a request.
 
         Raises
         ------
         Complaint
             401: no key, an unknown one, or one that has ended.
         """
-        if not self._digests and not self._keyring.present:
-            return None
         snapshot = self._keyring.snapshot
-        seen, found = request.facts.get(Entrance, _UNSEEN)
-        if seen is not snapshot:
-            found = self._find(request)
-            request.facts[Entrance] = snapshot, found
-        if found is not None and (found.expires is not None or found.revoked is not None):
-            ended = found.ended(self._clock.now())
+        sender: Sender | None = request.facts.get(Sender)
+        if sender is None or sender.snapshot is not snapshot:
+            sender = request.facts[Sender] = self._find(request, snapshot)
+        key = sender.key
+        if sender.ends and key is not None:
+            ended = key.ended(self._clock.now())
             if ended:
-                raise _unknown(f"the key {found.name!r} is {ended}")
-        return found
+                raise _unknown(f"the key {key.name!r} is {ended}")
+        return sender
 
-    def _find(self, request: Request) -> VirtualKey | None:
+    def _find(self, request: Request, snapshot: Snapshot) -> Sender:
         """The same without a look at the clock: as long as the keys stay, it follows from the head."""
+        if not self._digests and not snapshot.present:
+            return Sender(snapshot, None, False)
         given = given_key(request)
         if given is None:
             raise _unknown("no key was sent: send it as 'Authorization: Bearer <key>' or 'x-api-key: <key>'")
@@ -66,11 +83,11 @@ class Entrance:
             digest = hashlib.sha256(given).digest()
             # Every key is compared, so that the time taken does not tell which one was near.
             if sum([hmac.compare_digest(digest, known) for known in self._digests]) > 0:
-                return None
-        found = self._keyring.find(given)
+                return Sender(snapshot, None, False)
+        found = snapshot.find(given)
         if found is None:
             raise _unknown("the key is not known here")
-        return found
+        return Sender(snapshot, found, found.expires is not None or found.revoked is not None)
 
 
 def given_key(request: Request) -> bytes | None:
@@ -84,9 +101,6 @@ def given_key(request: Request) -> bytes | None:
             if scheme.lower() == b"bearer":
                 bearer = rest.strip()
     return bearer
-
-
-_UNSEEN: tuple[Snapshot | None, VirtualKey | None] = (None, None)
 
 
 def _unknown(message: str) -> Complaint:

@@ -82,8 +82,8 @@ class Gateway:
         self._ledger = ledger
         self._entrance = Entrance(self._keyring, api_keys, self._clock)
         self._tally = tally or Tally(offer.name for offer in offers)
-        prefix = f"req_{(random or Random()).getrandbits(48):012x}"
-        numbers = itertools.count(1)
+        self._prefix = f"req_{(random or Random()).getrandbits(48):012x}"
+        self._numbers = itertools.count(1)
         self._parts = Parts(
             offers={offer.name: offer for offer in offers},
             reads=reads,
@@ -93,7 +93,6 @@ class Gateway:
             clock=self._clock,
             max_reads=max_reads,
             max_wait=max_wait,
-            next_id=lambda: f"{prefix}{next(numbers):x}",
         )
         self._handlers: dict[bytes, Handler] = {path: self._handler(dialect) for path, dialect in _PATHS.items()}
 
@@ -155,10 +154,10 @@ class Gateway:
             yield Problem("gateway:spending", "ledger_behind", self._ledger.problem, hint)
 
     def _handler(self, dialect: Dialect) -> Handler:
-        parts = self._parts
+        parts, prefix, numbers, now = self._parts, self._prefix, self._numbers, self._clock.monotonic
 
         def handle(request: Request) -> Response | Later | Awaitable[Response]:
-            return Exchange(parts, dialect, request).answer()
+            return Exchange(parts, dialect, request, now(), f"{prefix}{next(numbers):x}").answer()
 
         return handle
 
@@ -168,7 +167,7 @@ class Gateway:
         try:
             if request.method not in (b"GET", b"HEAD"):
                 return _not_allowed(b"GET, HEAD").response(dialect, [(b"allow", b"GET, HEAD")])
-            key = self._entrance.admit(request)
+            key = self._entrance.admit(request).key
             names = [name for name in sorted(self._parts.offers) if key is None or key.allows(name)]
             wanted = request.path[len(_MODELS) + 1 :].decode("latin-1")
             if wanted and wanted not in names:

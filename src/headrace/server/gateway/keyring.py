@@ -34,17 +34,14 @@ class Keyring:
     Attributes
     ----------
     snapshot
-        The keys. Replaced as a whole.
-    present
-        Whether a file of keys was ever read, or must be there.
+        The keys. Replaced as a whole: what follows from them holds as long as it is the same object.
     problem
         What is wrong with the file now; empty when nothing is.
     """
 
     def __init__(self, path: Path | None, *, every: float = EVERY, named: bool = False) -> None:
         self.path = path
-        self.snapshot = Snapshot()
-        self.present = named
+        self.snapshot = Snapshot(present=named)
         self.problem = ""
         self._every = every
         self._mark: _Mark = None
@@ -64,12 +61,16 @@ class Keyring:
         self._mark = _mark(self.path)
         if self._mark is not None:
             self.snapshot = load(self.path)
-            self.present = True
         elif self.present:
             self._complain(f"{self.path} is not there, and nobody is let in before it is")
         # A daemon: a disk that hangs must not keep the process from ending.
         self._thread = threading.Thread(target=self._watch, name="headrace-keys", daemon=True)
         self._thread.start()
+
+    @property
+    def present(self) -> bool:
+        """Whether a file of keys was ever read, or must be there."""
+        return self.snapshot.present
 
     def find(self, given: bytes) -> VirtualKey | None:
         """The key that a client gave; None when there is none such."""
@@ -96,7 +97,6 @@ class Keyring:
         except DeclarationError as error:
             self._complain(f"{path}: {error.message}; the keys of before still count")
             return
-        self.present = True
         self.problem = ""
         _LOG.info("%d keys read from %s", len(self.snapshot.keys), path)
 

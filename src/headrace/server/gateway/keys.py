@@ -139,10 +139,11 @@ class Document(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The keys of one reading of the file."""
+    """The keys of one reading of the file. `present`: whether one was read, or must be there."""
 
     keys: tuple[VirtualKey, ...] = ()
     by_digest: Mapping[str, VirtualKey] = field(default_factory=dict[str, VirtualKey])
+    present: bool = True
 
     def find(self, given: bytes) -> VirtualKey | None:
         """The key that a client gave, ended or not; None when there is no such key.

@@ -7,6 +7,7 @@ What only the gateway knows (the status of a request, context that changed) it c
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
@@ -34,6 +35,10 @@ _LEFT = "cancelled"
 """The outcome of a call whose client has gone: its stream did not break, it was let go."""
 
 
+Answers = defaultdict[tuple[str, int], int]
+"""How many answers of one model there were, by upstream (empty: it reached none) and status."""
+
+
 class Histogram:
     """Counts in fixed buckets."""
 
@@ -59,9 +64,10 @@ class Histogram:
 
 
 class _Model:
-    __slots__ = ("cost", "counts", "times", "tokens")
+    __slots__ = ("answers", "cost", "counts", "times", "tokens")
 
     def __init__(self) -> None:
+        self.answers: Answers = defaultdict(int)
         self.tokens = [0, 0, 0]
         self.cost = Decimal(0)
         self.counts = dict.fromkeys(_COUNTS, 0)
@@ -79,16 +85,16 @@ class Tally:
 
     def __init__(self, models: Iterable[str]) -> None:
         self._models = {name: _Model() for name in (*models, _NONE)}
-        self._requests: dict[tuple[str, str, int], int] = {}
-        self._calls: dict[tuple[str, str, str], int] = {}
+        self._calls: Counter[tuple[str, str, str]] = Counter()
 
     def record(self, event: Event) -> None:
         """A call to a model ended, whoever made it."""
-        if not isinstance(event, ModelCalled) or event.model not in self._models:
+        if not isinstance(event, ModelCalled):
             return
-        cell = (event.model, event.upstream or _NONE, event.outcome)
-        self._calls[cell] = self._calls.get(cell, 0) + 1
-        one = self._models[event.model]
+        one = self._models.get(event.model)
+        if one is None:
+            return
+        self._calls[event.model, event.upstream or _NONE, event.outcome] += 1
         counts = one.counts
         if event.attempts > 1:
             counts["extra_attempts_total"] += event.attempts - 1
@@ -108,10 +114,9 @@ class Tally:
         if event.outcome != _WHOLE:
             counts["streams_broken_total"] += 1
 
-    def answered(self, model: str, upstream: str, status: int) -> None:
-        """A request to the gateway was answered, or the head of its answer sent."""
-        cell = (model if model in self._models else _NONE, upstream or _NONE, status)
-        self._requests[cell] = self._requests.get(cell, 0) + 1
+    def answers(self, model: str) -> Answers:
+        """Where requests to the gateway are counted as they are answered, or as the heads of their answers are sent."""
+        return (self._models.get(model) or self._models[_NONE]).answers
 
     def changed(self, model: str) -> None:
         """The context of an answer had changed before it was there."""
@@ -120,7 +125,11 @@ class Tally:
     def lines(self) -> Iterator[str]:
         """All of it."""
         yield from _head("requests_total", "counter", "Answers of the gateway, by model, upstream and status.")
-        for (model, upstream, status), count in sorted(self._requests.items()):
+        requests: Counter[tuple[str, str, int]] = Counter()
+        for model, one in self._models.items():
+            for (upstream, status), count in one.answers.items():
+                requests[model, upstream or _NONE, status] += count
+        for (model, upstream, status), count in sorted(requests.items()):
             labels = f'model="{escape(model)}",upstream="{escape(upstream)}",status="{status}"'
             yield f"headrace_model_requests_total{{{labels}}} {count}"
         yield from _head("calls_total", "counter", "Calls that ended, whoever made them, by outcome.")

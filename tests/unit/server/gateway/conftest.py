@@ -127,14 +127,17 @@ class World:
         *,
         method: str = "POST",
         key: str | None = None,
+        facts: dict[Any, Any] | None = None,
         **headers: str,
     ) -> Response:
-        """What a request is answered; names of headers with `_` for `-`."""
+        """What a request is answered; names of headers with `_` for `-`. `facts`: those of requests with one head."""
         fields = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
         if key is not None:
             fields.append((b"authorization", b"Bearer " + key.encode()))
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        request = Request(method.encode(), path.encode(), fields, version="1.1", keep_alive=True, length=len(data))
+        request = Request(
+            method.encode(), path.encode(), fields, version="1.1", keep_alive=True, length=len(data), facts=facts
+        )
         request.push(data)
         request.finish()
         handler = self.gateway.find(request)

@@ -30,16 +30,16 @@ def encode(**members: object) -> bytes:
 )
 def test_what_is_wrong_is_named(body: bytes, param: str | None, code: str) -> None:
     with pytest.raises(Complaint) as caught:
-        read(Dialect.CHAT, body)
+        read(Dialect.CHAT, body).output()
     found = caught.value
     assert (found.status, found.code) == (400, code)
     assert found.param == param
 
 
 def test_tokens_of_all_answers_count() -> None:
-    assert read(Dialect.CHAT, encode(max_completion_tokens=7, max_tokens=99, n=3)).output == 21
-    assert read(Dialect.CHAT, encode()).output is None
-    assert read(Dialect.EMBEDDINGS, b'{"model": "m", "input": "x"}').output == 0
+    assert read(Dialect.CHAT, encode(max_completion_tokens=7, max_tokens=99, n=3)).output() == 21
+    assert read(Dialect.CHAT, encode()).output() is None
+    assert read(Dialect.EMBEDDINGS, b'{"model": "m", "input": "x"}').output() == 0
 
 
 @pytest.mark.parametrize(
@@ -57,18 +57,18 @@ def test_tokens_of_all_answers_count() -> None:
     ],
 )
 def test_what_may_run_twice(dialect: Dialect, members: dict[str, object], repeatable: bool) -> None:
-    assert read(dialect, encode(**members)).repeatable is repeatable
+    assert read(dialect, encode(**members)).repeatable() is repeatable
 
 
 def test_session_from_body() -> None:
-    assert read(Dialect.CHAT, encode(user="u", prompt_cache_key="c")).session == "c"
-    assert read(Dialect.CHAT, encode(user="u")).session == "u"
-    assert read(Dialect.MESSAGES, encode(max_tokens=1, metadata={"user_id": "a"})).session == "a"
+    assert read(Dialect.CHAT, encode(user="u", prompt_cache_key="c")).session() == "c"
+    assert read(Dialect.CHAT, encode(user="u")).session() == "u"
+    assert read(Dialect.MESSAGES, encode(max_tokens=1, metadata={"user_id": "a"})).session() == "a"
 
 
 def test_nulls_are_as_left_out() -> None:
     found = read(Dialect.CHAT, encode(stream=None, max_tokens=None, user=None, tools=None, store=None))
-    assert (found.stream, found.output, found.session, found.repeatable) == (False, None, "", True)
+    assert (found.stream, found.output(), found.session(), found.repeatable()) == (None, None, "", True)
 
 
 def test_document_is_parsed_when_looked_into() -> None:
