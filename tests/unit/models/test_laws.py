@@ -34,7 +34,7 @@ def test_a_bucket_is_never_negative_nor_over_its_capacity(events: list[tuple[str
         if kind == "take":
             taken += amount * bucket.take(now, amount)
         elif kind == "charge":
-            bucket.charge(now, amount)
+            bucket.give(now, -amount)
             taken += amount
         else:
             bucket.give(now, amount)
@@ -93,7 +93,7 @@ def test_a_bucket_believes_who_knows_what_is_in_it(
     bucket, other = Bucket(10, 1.5), Bucket(10, 1.5)
     for one in (bucket, other):
         one.take(0.0, taken)
-        one.charge(before, owed)
+        one.give(before, -owed)
     now, most = before + passed, least + abs(more)
     bucket.correct(now, least, most)
     assert bucket.level(now) == min(max(min(max(other.level(now), least), most), 0.0), 10.0)

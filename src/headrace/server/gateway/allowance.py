@@ -57,8 +57,8 @@ class _Account:
 
 def _left(now: float, bucket: Bucket) -> tuple[float, float, float]:
     """The limit, what is left of it, and the milliseconds until all of it is there again."""
-    limit, level = bucket.capacity, bucket.level(now)
-    return limit, level, (limit - level + bucket.owed) / limit * 60_000
+    limit, held = bucket.capacity, bucket.refill(now)
+    return limit, held if held > 0 else 0.0, (limit - held) / limit * 60_000
 
 
 def _form(kind: bytes) -> bytes:
@@ -152,11 +152,7 @@ class Grant:
             self._settled = True
             return
         self._settled = True
-        difference = self._held - usage.tokens
-        if difference >= 0:
-            bucket.give(now, difference)
-        else:
-            bucket.charge(now, -difference)
+        bucket.give(now, self._held - usage.tokens)
 
     def release(self, now: float) -> None:
         """No upstream was called: the tokens are given back. The request itself counts."""
