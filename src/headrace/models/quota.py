@@ -77,7 +77,7 @@ class Quota:
     ) -> None:
         self.headroom = headroom
         self.sure = math.inf
-        """An attempt of fewer tokens than this can certainly be made now. Whether a larger one can, `wait` has to find out."""
+        """An attempt of fewer tokens than this can be made now; whether a larger one can, `wait` has to find out."""
         self._buckets: dict[int, Bucket] = {}
         """Of the limits that are known, by their places among the kinds."""
         # What all attempts under way hold.

@@ -101,10 +101,10 @@ class Allowances:
     def no_money(self, wall: float, key: VirtualKey) -> Complaint:
         """What to say when a call was refused for want of money."""
         # The amount that was asked for is not known here: the tightest of the key's periods is named.
-        spending = self._budgets.lanes
-        limits = key.budget.limits
-        tightest = min(limits, key=lambda period: spending[period].left(wall, key.id) or Decimal(0), default="total")
-        return no_money(key, tightest, spending[tightest].wait(wall))
+        lefts = self._budgets.lefts(wall, key.id)
+        left = {period: max(lefts.get(period, _NO_MONEY), _NO_MONEY) for period in key.budget.limits}
+        tightest = min(left, key=left.__getitem__, default="total")
+        return no_money(key, tightest, self._budgets.ends(wall, tightest))
 
     def _account(self, key: VirtualKey) -> _Account:
         account = self._accounts.get(key.id)
