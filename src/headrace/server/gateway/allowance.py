@@ -46,19 +46,14 @@ class _Account:
         return None
 
     def lines(self, now: float) -> bytes:
-        """What is left, in the headers that OpenAI's clients know, as lines of a head."""
+        """What is left, in the headers that OpenAI's clients know, as lines of a head: the limit, what is left of it,
+        and the milliseconds until all of it is there again."""
         lines = b""
-        if self.requests is not None:
-            lines = _REQUESTS % _left(now, self.requests)
-        if self.tokens is not None:
-            lines += _TOKENS % _left(now, self.tokens)
+        for bucket, form in ((self.requests, _REQUESTS), (self.tokens, _TOKENS)):
+            if bucket is not None:
+                limit, held = bucket.capacity, bucket.refill(now)
+                lines += form % (limit, held if held > 0 else 0.0, (limit - held) / limit * 60_000)
         return lines
-
-
-def _left(now: float, bucket: Bucket) -> tuple[float, float, float]:
-    """The limit, what is left of it, and the milliseconds until all of it is there again."""
-    limit, held = bucket.capacity, bucket.refill(now)
-    return limit, held if held > 0 else 0.0, (limit - held) / limit * 60_000
 
 
 def _form(kind: bytes) -> bytes:
@@ -89,7 +84,9 @@ class Allowances:
         Complaint
             429: it is over one of its limits, or has no money left.
         """
-        account = self._account(key)
+        account = self._accounts.get(key.id)
+        if account is None or account.key is not key:
+            account = self._renew(key)
         short = self._budgets.short(wall, key.id, _NO_MONEY) if key.budget.limits else None
         if short is not None:
             raise no_money(key, *short)
@@ -106,15 +103,14 @@ class Allowances:
         tightest = min(left, key=left.__getitem__, default="total")
         return no_money(key, tightest, self._budgets.ends(wall, tightest))
 
-    def _account(self, key: VirtualKey) -> _Account:
-        account = self._accounts.get(key.id)
-        if account is None or account.key is not key:
-            before, account = account, _Account(key)
-            # While the file's words stay the same, what was taken stays taken.
-            if before is not None and (before.key.rpm, before.key.tpm) == (key.rpm, key.tpm):
-                account.requests, account.tokens = before.requests, before.tokens
-            self._accounts[key.id] = account
-            self._budgets.limit(key.id, key.budget.limits)
+    def _renew(self, key: VirtualKey) -> _Account:
+        """The account of a key that is new, or whose words in the file have changed."""
+        account, before = _Account(key), self._accounts.get(key.id)
+        # While its limits stay the same, what was taken stays taken.
+        if before is not None and (before.key.rpm, before.key.tpm) == (key.rpm, key.tpm):
+            account.requests, account.tokens = before.requests, before.tokens
+        self._accounts[key.id] = account
+        self._budgets.limit(key.id, key.budget.limits)
         return account
 
 
@@ -147,12 +143,12 @@ class Grant:
 
     def settle(self, now: float, usage: Usage | None) -> None:
         """It is answered; without usage, all that it held counts as used."""
-        bucket = self._account.tokens
-        if self._settled or bucket is None or usage is None:
-            self._settled = True
+        if self._settled:
             return
         self._settled = True
-        bucket.give(now, self._held - usage.tokens)
+        bucket = self._account.tokens
+        if bucket is not None and usage is not None:
+            bucket.give(now, self._held - usage.tokens)
 
     def release(self, now: float) -> None:
         """No upstream was called: the tokens are given back. The request itself counts."""
