@@ -19,14 +19,19 @@ _MINUTE = 60.0
 
 
 class _Account:
-    """The buckets of one key; None where it has no limit."""
+    """The buckets of one key; None where it has no limit. `before`: an account that has the same limits."""
 
-    __slots__ = ("key", "requests", "tokens")
+    __slots__ = ("_told", "key", "requests", "tokens")
 
-    def __init__(self, key: VirtualKey) -> None:
+    def __init__(self, key: VirtualKey, before: _Account | None = None) -> None:
         self.key = key
-        self.requests = None if key.rpm is None else Bucket(key.rpm, key.rpm / _MINUTE)
-        self.tokens = None if key.tpm is None else Bucket(key.tpm, key.tpm / _MINUTE)
+        if before is None:
+            self.requests = None if key.rpm is None else Bucket(key.rpm, key.rpm / _MINUTE)
+            self.tokens = None if key.tpm is None else Bucket(key.tpm, key.tpm / _MINUTE)
+        else:
+            self.requests, self.tokens = before.requests, before.tokens
+        buckets = ((self.requests, _REQUESTS), (self.tokens, _TOKENS))
+        self._told = [(bucket, form) for bucket, form in buckets if bucket is not None]
 
     def take(self, now: float, tokens: int) -> float | None:
         """One request and these tokens, all or nothing: the tokens that are taken, None where nothing is.
@@ -38,7 +43,7 @@ class _Account:
             return None
         if bucket is None:
             return 0.0
-        wanted = min(float(tokens), bucket.capacity)
+        wanted = float(tokens) if tokens < bucket.capacity else bucket.capacity
         if bucket.take(now, wanted):
             return wanted
         if requests is not None:
@@ -49,10 +54,9 @@ class _Account:
         """What is left, in the headers that OpenAI's clients know, as lines of a head: the limit, what is left of it,
         and the milliseconds until all of it is there again."""
         lines = b""
-        for bucket, form in ((self.requests, _REQUESTS), (self.tokens, _TOKENS)):
-            if bucket is not None:
-                limit, held = bucket.capacity, bucket.refill(now)
-                lines += form % (limit, held if held > 0 else 0.0, (limit - held) / limit * 60_000)
+        for bucket, form in self._told:
+            limit, left = bucket.capacity, bucket.refill(now)
+            lines += form % (limit, left if left > 0 else 0.0, (limit - left) / limit * 60_000)
         return lines
 
 
@@ -105,11 +109,10 @@ class Allowances:
 
     def _renew(self, key: VirtualKey) -> _Account:
         """The account of a key that is new, or whose words in the file have changed."""
-        account, before = _Account(key), self._accounts.get(key.id)
+        before = self._accounts.get(key.id)
         # While its limits stay the same, what was taken stays taken.
-        if before is not None and (before.key.rpm, before.key.tpm) == (key.rpm, key.tpm):
-            account.requests, account.tokens = before.requests, before.tokens
-        self._accounts[key.id] = account
+        same = before is not None and (before.key.rpm, before.key.tpm) == (key.rpm, key.tpm)
+        account = self._accounts[key.id] = _Account(key, before if same else None)
         self._budgets.limit(key.id, key.budget.limits)
         return account
 
