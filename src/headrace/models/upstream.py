@@ -54,6 +54,9 @@ class Lease(Struct, gc=False):
 class Upstream(Load):
     """State of one upstream: attempts take a lease, and give it back in exactly one way.
 
+    To the balancer it is a `Load`. Its limit, its quota and its breaker are for others to read: they change here, where
+    `sure` is kept in step with them.
+
     Examples
     --------
     >>> upstream = Upstream(UpstreamSpec(name="a"), Policies(), Random(1))
