@@ -111,8 +111,10 @@ class Admission:
 
     def reserved(self, now: float) -> float:
         """The share of the concurrency that only critical calls may use now."""
-        lately = self.rules.enabled and now - self._critical <= self.rules.reserve_for
-        return self.rules.reserve if lately else 0.0
+        rules = self.rules
+        if now - self._critical > rules.reserve_for or not rules.enabled:
+            return 0.0
+        return rules.reserve
 
     def offer(self, now: float, call: Call, *, again: bool = False) -> Turned | None:
         """Let a call wait; or why not. One that comes `again` (a retry) is never turned away at the door."""
@@ -127,9 +129,7 @@ class Admission:
         lane = self._lane(call)
         if not again and call.priority is Priority.SHEDDABLE and lane.codel.overloaded and len(lane):
             return Turned.SHED
-        if not lane.in_round:
-            lane.in_round, lane.credit = True, 0.0
-            self._rounds[call.priority].append(lane)
+        self._enter(lane, call.priority)
         self.places[call.id] = (lane, lane.push(now, call))
         return None
 
@@ -140,27 +140,28 @@ class Admission:
         """
         if not self.rules.enabled:
             return
-        if call.priority is Priority.CRITICAL:
+        priority = call.priority
+        if priority is Priority.CRITICAL:
             self._critical = now
-        for priority in _ORDER:
-            if priority is call.priority:
-                break
-            if self._rounds[priority]:
-                self._clear(now, priority, None)
-        lanes, lane, tokens = self._rounds[call.priority], self._lane(call), call.tokens
-        if not lane.in_round:
-            lane.in_round, lane.credit = True, 0.0
-            lanes.append(lane)
-        if lanes[0] is not lane:
-            self._clear(now, call.priority, lane)
+        for higher in _ORDER[:priority]:
+            if self._rounds[higher]:
+                self._clear(now, higher, None)
+        lanes = self._rounds[priority]
+        if lanes and lanes[0].tenant == call.tenant:
+            lane = lanes[0]
+        else:
+            lane = self._lane(call)
+            self._enter(lane, priority)
+            self._clear(now, priority, lane)
         lane.codel.watch(now, 0.0)
-        if lane.credit < tokens:
+        credit, tokens = lane.credit, call.prompt_tokens + call.output_tokens
+        if credit < tokens:
             if len(lanes) > 1:
                 lanes.rotate(-1)
-                self._clear(now, call.priority, lane)
-            while lane.credit < tokens:
-                lane.credit += self.rules.quantum
-        lane.credit -= tokens
+                self._clear(now, priority, lane)
+            while credit < tokens:
+                credit += self.rules.quantum
+        lane.credit = credit - tokens
 
     def withdraw(self, call: Call) -> bool:
         """The call waits no more (its client left, its deadline passed); whether it was there."""
@@ -275,6 +276,12 @@ class Admission:
             codel = Codel(self.rules.target, self.rules.interval)
             lane = lanes[call.tenant] = Lane(call.tenant, codel)
         return lane
+
+    def _enter(self, lane: Lane, priority: Priority) -> None:
+        """A lane takes part in the round from now on."""
+        if not lane.in_round:
+            lane.in_round, lane.credit = True, 0.0
+            self._rounds[priority].append(lane)
 
     def _clear(self, now: float, priority: Priority, until: Lane | None) -> None:
         """Drop lanes, which are empty, from the front of a round up to one of them; None: all."""

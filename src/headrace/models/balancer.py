@@ -24,7 +24,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 from pydantic import ConfigDict
 
@@ -74,11 +74,12 @@ class PeakEwma:
 
     def observe(self, now: float, seconds: float) -> None:
         """A first token took so long."""
-        if not seconds < self.last:  # also when it was never measured
+        last, at = self.last, self._at
+        if not seconds < last:  # also when it was never measured
             self.last = seconds
         else:
-            weight = math.exp((self._at - now) / self.decay) if now > self._at else 1.0
-            self.last = self.last * weight + seconds * (1 - weight)
+            weight = math.exp((at - now) / self.decay) if now > at else 1.0
+            self.last = last * weight + seconds * (1 - weight)
         self._at = now
 
     def at(self, now: float, floor: float) -> float:
@@ -134,8 +135,9 @@ class Trouble:
         return self._bad / (self._all + 10.0)
 
     def _fade(self, now: float) -> None:
-        if now > self._at:
-            left = math.exp((self._at - now) / self.fade)
+        at = self._at
+        if now > at:
+            left = math.exp((at - now) / self.fade)
             self._all *= left
             self._bad *= left
             self._at = now
@@ -178,6 +180,9 @@ class Load:
     def expected(self, now: float, floor: float) -> float:
         """Seconds to a first token, with those that it never gives at their penalty."""
         return self.score.at(now, floor) + self.trouble.share(now) * self.penalty
+
+
+Candidate = TypeVar("Candidate", bound=Load)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,28 +229,26 @@ class Balancer:
     aversion: Factor = 3.0
     rule: Literal["score", "turns"] = "score"
 
-    def pick(self, now: float, loads: Sequence[Load], random: Random) -> Load:
-        """The best of `loads` (at least one)."""
-        if len(loads) == 1:
+    def pick(self, now: float, loads: Sequence[Candidate], random: Random) -> Candidate:
+        """The best of `loads` (at least one): the one with the least score times the work there would be.
+
+        One that was never measured is tried at once when it is idle, and left alone until it has answered.
+        """
+        many = len(loads)
+        if many == 1:
             return loads[0]
         if self.rule == "turns":
             # Whoever has started least is next; ties are broken by the order of the names.
             return min(loads, key=lambda load: (load.started, load.name))
-        if self.explore and random.random() < self.explore:
-            return loads[random.randrange(len(loads))]
-        if len(loads) > self.scan:
-            first = random.randrange(len(loads))
-            second = random.randrange(len(loads) - 1)
+        draw = random.random
+        if self.explore and draw() < self.explore:
+            return loads[random.randrange(many)]
+        if many > self.scan:
+            first = random.randrange(many)
+            second = random.randrange(many - 1)
             loads = [loads[first], loads[second + (second >= first)]]
-        return self._best(now, loads, random)
-
-    def _best(self, now: float, loads: Sequence[Load], random: Random) -> Load:
-        """The one with the least cost: its score times the work there would be.
-
-        One that was never measured is tried at once when it is idle, and left alone until it has answered.
-        """
         floor = best_score(loads)
-        best, lowest, drawn, draw = loads[0], math.inf, math.inf, random.random
+        best, lowest, drawn = loads[0], math.inf, math.inf
         # Each upstream is looked at for each call, so what is plain is not asked in a call of its own.
         for load in loads:
             # Ties are real: with nothing measured yet, or with nothing in flight at equal upstreams.
@@ -254,11 +257,13 @@ class Balancer:
                 cost = 0.0 if load.work <= 0 else _UNMEASURED * work
             elif load.trouble.any:
                 cost = load.expected(now, floor) * work
-            elif floor * work > lowest:
-                continue  # too much to do, however fast it is
+            elif last > floor:
+                if floor * work > lowest:
+                    continue  # too much to do, however fast it is
+                cost = load.score.at(now, floor) * work
             else:
-                cost = (last if last <= floor else load.score.at(now, floor)) * work
-            if cost <= lowest and (cost < lowest or tie < drawn):
+                cost = last * work
+            if cost < lowest or (cost == lowest and tie < drawn):
                 best, lowest, drawn = load, cost, tie
         return best
 

@@ -22,6 +22,18 @@ _READ = frozenset({Failure.TIMEOUT, Failure.CONNECTION, Failure.CANCELLED})
 """Failures after which the prompt may have been read, and billed."""
 
 
+class _Found(dict[str, Price | None]):
+    """The prices of models, each looked up once: these are the models of upstreams, and so they are few."""
+
+    def __init__(self, prices: Prices) -> None:
+        super().__init__()
+        self._prices = prices
+
+    def __missing__(self, model: str) -> Price | None:
+        price = self[model] = self._prices.find(model)
+        return price
+
+
 @dataclass(slots=True)
 class Billing:
     """Prices and limits of one router.
@@ -49,19 +61,22 @@ class Billing:
     prices: Prices = field(default_factory=Prices)
     spending: Spending = field(default_factory=lambda: Spending({}))
     epoch: float = 0.0
-    _found: dict[str, Price | None] = field(default_factory=dict[str, "Price | None"], init=False, repr=False)
+    _found: _Found = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._found = _Found(self.prices)
 
     def reserve(self, now: float, call: Call, model: str) -> Hold | None:
         """Money for an attempt; None when the key has not enough left. A call without a key spends nobody's."""
         if not call.key:
             return _NOBODYS
-        price = self._price(model)
+        price = self._found[model]
         most = _NOTHING if price is None else price.most(call)
         return self.spending.reserve(now + self.epoch, call.key, most)
 
     def settle(self, hold: Hold, model: str, usage: Usage | None) -> Decimal | None:
         """The attempt ended and used this; what it cost, None when its model has no price."""
-        price = self._price(model)
+        price = self._found[model]
         cost = None if price is None else _NOTHING if usage is None else price.of(usage)
         if hold.key:
             self.spending.settle(hold, cost or _NOTHING)
@@ -70,14 +85,6 @@ class Billing:
     def wait(self, now: float) -> float:
         """Seconds until the next period of spending begins."""
         return self.spending.wait(now + self.epoch)
-
-    def _price(self, model: str) -> Price | None:
-        """The price of a model of an upstream; these are few, and each is looked for twice in every call."""
-        try:
-            return self._found[model]
-        except KeyError:
-            price = self._found[model] = self.prices.find(model)
-            return price
 
 
 def read_anyway(call: Call, failure: Failure, written: int = 0) -> Usage | None:

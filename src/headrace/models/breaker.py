@@ -113,6 +113,9 @@ class Breaker:
         self._streak = 0
         self._ejections = 0
         self._slots: deque[list[float]] = deque(maxlen=_SLOTS)
+        """Number, successes and failures of each tenth of the window that had any."""
+        self._latest: list[float] = [-math.inf, 0, 0]
+        """The last of them."""
 
     def state(self, now: float) -> State:
         """Closed, open or half open."""
@@ -153,8 +156,12 @@ class Breaker:
         if self.ejected and started >= self._since:
             self.ejected = self._probing = False
             self._slots.clear()
+            self._latest = [-math.inf, 0, 0]
             self.until = now
-        self._slot(now)[1] += 1
+        slot = self._latest
+        if slot[0] < now // self._width:
+            slot = self._begin_slot(now)
+        slot[1] += 1
 
     def on_failure(self, now: float, failure: Failure, *, probe: bool = False) -> None:
         """An attempt there failed; what does not blame the upstream only ends a probe."""
@@ -162,7 +169,10 @@ class Breaker:
             self.on_given_up(probe=probe)
             return
         self._streak += 1
-        self._slot(now)[2] += 1
+        slot = self._latest
+        if slot[0] < now // self._width:
+            slot = self._begin_slot(now)
+        slot[2] += 1
         if self.ejected:
             if probe:
                 self._eject(now)
@@ -186,11 +196,10 @@ class Breaker:
         self.ejected, self._probing, self._since = True, False, now
         self.until = max(self.until, now + length)
 
-    def _slot(self, now: float) -> list[float]:
-        number = now // self._width
-        if not self._slots or self._slots[-1][0] < number:
-            self._slots.append([number, 0, 0])
-        return self._slots[-1]
+    def _begin_slot(self, now: float) -> list[float]:
+        slot = self._latest = [now // self._width, 0, 0]
+        self._slots.append(slot)
+        return slot
 
     def _counts(self, now: float) -> tuple[int, int]:
         oldest = now // self._width - _SLOTS

@@ -66,6 +66,8 @@ class ResilienceBudget:
     """Extra attempts that were not."""
     _level: float = field(init=False)
     _own: dict[Extra, float] = field(init=False)
+    _full: bool = field(default=False, init=False)
+    """Whether all kinds with a share of their own have all that they may save up."""
 
     def __post_init__(self) -> None:
         self._level = self.cap / 2
@@ -83,15 +85,19 @@ class ResilienceBudget:
 
     def on_start(self) -> None:
         """A call began (not an extra attempt)."""
+        if self._full:
+            return
         own, burst = self._own, self.burst
+        self._full = True
         for kind, share in self.shares.items():
             if own[kind] < burst:
                 own[kind] = min(own[kind] + share, burst)
+                self._full = False
 
     def on_success(self) -> None:
         """A call was answered."""
-        level = self._level + self.deposit
-        self._level = level if level < self.cap else self.cap
+        if self._level < self.cap:
+            self._level = min(self._level + self.deposit, self.cap)
 
     def allows(self, kind: Extra) -> bool:
         """Whether `take` would grant it."""
@@ -106,5 +112,6 @@ class ResilienceBudget:
             self._level = max(self._level - 1, 0.0)
             if kind in self._own:
                 self._own[kind] = max(self._own[kind] - 1, 0.0)
+                self._full = False
         self.spent[kind] = self.spent.get(kind, 0) + 1
         return True

@@ -14,11 +14,11 @@ while the least delay of the last interval was above it): B. Maurer: Fail at sca
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 
-@dataclass(slots=True)
-class Codel:
+class Codel(Struct):
     """Watches one queue.
 
     Parameters
@@ -43,10 +43,10 @@ class Codel:
 
     target: float = 0.5
     interval: float = 2.0
-    overloaded: bool = field(default=False, init=False)
+    overloaded: bool = False
     """Whether the least wait of the last interval was above the target."""
-    _least: float = field(default=math.inf, init=False)
-    _ends: float = field(default=-math.inf, init=False)
+    _least: float = math.inf
+    _ends: float = -math.inf
 
     def watch(self, now: float, oldest: float) -> None:
         """The oldest call of the queue has waited so long (seconds)."""

@@ -26,17 +26,53 @@ _PICTURE = 4096
 
 
 @dataclass(slots=True)
-class Tokens:
-    """Learns how many bytes make a token, and how long answers get.
+class Lengths:
+    """Learns how long answers get.
+
+    Parameters
+    ----------
+    quantile
+        Of the lengths of answers, for calls that name no limit.
+    window
+        Seconds after which lengths begin to be forgotten.
+    """
+
+    quantile: float = 0.9
+    window: float = 600.0
+    _seen: Recent = field(init=False)
+    _usual: int | None = field(default=None, init=False)
+    _looked: float = field(default=-math.inf, init=False)
+
+    def __post_init__(self) -> None:
+        self._seen = Recent(self.window)
+
+    def output(self, now: float, *, max_tokens: int | None) -> int:
+        """Tokens that an answer is to be reckoned with: what is usual, never more than `max_tokens`.
+
+        Until thirty answers were seen it is `max_tokens`, or 1,000 where that is not given.
+        """
+        if not self._looked <= now < self._looked + _FRESH:
+            few = self._seen.count(now) < 30
+            self._usual = None if few else math.ceil(self._seen.quantile(now, self.quantile) - 0.5)
+            self._looked = -math.inf if few else now
+        usual = self._usual
+        if usual is None:
+            return 1000 if max_tokens is None else max_tokens
+        return usual if max_tokens is None else min(usual, max_tokens)
+
+    def add(self, now: float, output_tokens: int) -> None:
+        """An answer had so many tokens."""
+        self._seen.add(now, float(output_tokens))
+
+
+@dataclass(slots=True)
+class Tokens(Lengths):
+    """Learns how many bytes make a token, too.
 
     Parameters
     ----------
     weight
         How much of a new observation is taken in.
-    quantile
-        Of the lengths of answers, for calls that name no limit.
-    window
-        Seconds after which lengths begin to be forgotten.
 
     Examples
     --------
@@ -52,15 +88,7 @@ class Tokens:
     """
 
     weight: float = 0.1
-    quantile: float = 0.9
-    window: float = 600.0
     _per_token: float = field(default=_USUAL, init=False)
-    _lengths: Recent = field(init=False)
-    _usual_length: int | None = field(default=None, init=False)
-    _looked: float = field(default=-math.inf, init=False)
-
-    def __post_init__(self) -> None:
-        self._lengths = Recent(self.window)
 
     def prompt(self, text: str) -> int:
         """Tokens of a text, rounded up."""
@@ -70,25 +98,11 @@ class Tokens:
         """Tokens of so many bytes, rounded up."""
         return math.ceil(prompt_bytes / self._per_token - 1e-3)
 
-    def output(self, now: float, *, max_tokens: int | None) -> int:
-        """Tokens that an answer is to be reckoned with: what is usual, never more than `max_tokens`.
-
-        Until thirty answers were seen it is `max_tokens`, or 1,000 where that is not given.
-        """
-        if not self._looked <= now < self._looked + _FRESH:
-            few = self._lengths.count(now) < 30
-            self._usual_length = None if few else math.ceil(self._lengths.quantile(now, self.quantile) - 0.5)
-            self._looked = -math.inf if few else now
-        usual = self._usual_length
-        if usual is None:
-            return 1000 if max_tokens is None else max_tokens
-        return usual if max_tokens is None else min(usual, max_tokens)
-
     def observe(self, now: float, *, prompt_bytes: int, prompt_tokens: int, output_tokens: int) -> None:
         """What an answer reports."""
         if prompt_tokens > 0 and prompt_bytes > 0:
             self._per_token += self.weight * (prompt_bytes / prompt_tokens - self._per_token)
-        self._lengths.add(now, float(output_tokens))
+        self._seen.add(now, float(output_tokens))
 
 
 def prompt_bytes(body: bytes, document: object = None) -> int:

@@ -49,16 +49,6 @@ class Running(Struct, eq=False):
         """Whether its first byte has come."""
         return self.lease.first_at is not None
 
-    @property
-    def due(self) -> float:
-        """The next instant at which something may be wrong with it."""
-        clock, due = self.attempt.clock, self.idle_by
-        if self.lease.first_at is None:
-            due = clock.first_token
-            if self.hedge_at is not None and self.hedge_at < due:
-                due = self.hedge_at
-        return due if due < clock.end else clock.end
-
     def flowing(self, now: float) -> bool:
         """Whether its answer is coming in."""
         return self.begun and now < self.idle_by

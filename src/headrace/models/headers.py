@@ -105,12 +105,15 @@ def read_limits(headers: Mapping[str, str], now: int) -> Limits:
 
 def limits_of(said: Sequence[bytes | None], now: int) -> Limits:
     """The same of values that are in their places already (`HEADERS`); None where a header did not come."""
-    milliseconds, retry = said[-2:]
+    (
+        all_requests, requests, requests_reset, all_tokens, tokens, tokens_reset, all_input, input_tokens, input_reset,
+        all_output, output_tokens, output_reset, milliseconds, retry,
+    ) = said  # fmt: skip
     return Limits(
-        _window(said[0], said[1], said[2], now),
-        _window(said[3], said[4], said[5], now),
-        _window(said[6], said[7], said[8], now),
-        _window(said[9], said[10], said[11], now),
+        _window(all_requests, requests, requests_reset, now),
+        _window(all_tokens, tokens, tokens_reset, now),
+        _window(all_input, input_tokens, input_reset, now),
+        _window(all_output, output_tokens, output_reset, now),
         None if milliseconds is None and retry is None else _retry_after(milliseconds, retry, now),
     )
 
@@ -118,22 +121,24 @@ def limits_of(said: Sequence[bytes | None], now: int) -> Limits:
 def _window(limit: bytes | None, remaining: bytes | None, reset: bytes | None, now: int) -> Window | None:
     if limit is None and remaining is None and reset is None:
         return None
-    return Window(_number(limit), _number(remaining), None if reset is None else _reset(reset.strip(), now))
+    seconds = None if reset is None else _duration(reset)
+    if seconds is None and reset is not None:
+        seconds = _until(reset, now)
+    return Window(_number(limit), _number(remaining), seconds)
 
 
 def _number(text: bytes | None) -> float | None:
     if text is None:
         return None
+    if text.isdigit():
+        return float(text)
     text = text.strip()
-    return float(text) if text.isdigit() or _NUMBER.fullmatch(text) else None
+    return float(text) if _NUMBER.fullmatch(text) else None
 
 
-def _reset(text: bytes, now: int) -> float | None:
-    seconds = _duration(text)
-    if seconds is not None:
-        return seconds
+def _until(text: bytes, now: int) -> float | None:
     try:
-        return _sane((instant(datetime.fromisoformat(text.decode())) - now) / SECOND)
+        return _sane((instant(datetime.fromisoformat(text.strip().decode())) - now) / SECOND)
     except ValueError:
         return None
 
@@ -141,6 +146,7 @@ def _reset(text: bytes, now: int) -> float | None:
 # A reset comes with every answer, and mostly says what the one before said.
 @lru_cache(maxsize=4096)
 def _duration(text: bytes) -> float | None:
+    text = text.strip()
     if _NUMBER.fullmatch(text):
         return _sane(float(text))
     parts: list[tuple[bytes, bytes]] = _PART.findall(text)

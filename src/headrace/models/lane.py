@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from headrace.models.call import Call
 from headrace.models.codel import Codel
@@ -13,8 +14,7 @@ _TICKETS = itertools.count()
 """Calls with equal deadlines leave in the order in which they came."""
 
 
-@dataclass(slots=True)
-class Lane:
+class Lane(Struct, eq=False):
     """A queue in order of deadlines, with what it is still owed by the round robin.
 
     Attributes
@@ -40,8 +40,8 @@ class Lane:
     codel: Codel
     credit: float = 0.0
     in_round: bool = False
-    _heap: list[tuple[float, int, Call]] = field(default_factory=list[tuple[float, int, Call]])
-    _since: dict[int, float] = field(default_factory=dict[int, float])
+    _heap: list[tuple[float, int, Call]] = []
+    _since: dict[int, float] = {}
     """Since when each ticket waits, in the order in which they came; tickets of the heap that are not here are gone."""
 
     def __len__(self) -> int:

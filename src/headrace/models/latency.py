@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 
 from headrace.models.call import Call
 from headrace.stats.ddsketch import Sketch, bin_of
@@ -22,32 +23,33 @@ class Recent:
     (49, 100, 0)
     """
 
-    __slots__ = ("_began", "_known", "_new", "_old", "window")
+    __slots__ = ("_began", "_count", "_known", "_new", "_old", "window")
 
     def __init__(self, window: float) -> None:
         self.window = window
         self._began = -math.inf
         self._old = Sketch()
         self._new = Sketch()
+        self._count = 0
         self._known: dict[float, tuple[float, int, float]] = {}
 
     def add(self, now: float, value: float) -> None:
         """One more value."""
-        if now - self._began >= self.window:
-            self._turn(now)
-        self._new.put(bin_of(value))
+        self.put(now, bin_of(value))
 
     def put(self, now: float, index: int) -> None:
-        """The same of a value whose bin is known."""
+        """One more value, whose bin is known."""
         if now - self._began >= self.window:
             self._turn(now)
-        self._new.put(index)
+        bins = self._new.bins
+        bins[index] = bins.get(index, 0) + 1
+        self._count += 1
 
     def count(self, now: float) -> int:
         """How many values are remembered."""
         if now - self._began >= self.window:
             self._turn(now)
-        return self._old.count + self._new.count
+        return self._count
 
     def quantile(self, now: float, q: float) -> float:
         """The value at or below which a share `q` of them lies; NaN while there is none."""
@@ -56,13 +58,15 @@ class Recent:
 
     def usual(self, now: float, q: float, least: int) -> float | None:
         """A quantile of at least so many values; None while there are fewer."""
-        count = self.count(now)
+        if now - self._began >= self.window:
+            self._turn(now)
+        count = self._count
         if count < least:
             return None
         at, then, value = self._known.get(q, _NEVER)
         # A merge costs tens of microseconds, and every call asks; a fiftieth of a window changes little.
         if now - at > self.window / 50 or count > 1.1 * then or count < then:
-            value = (self._new if self._old.count == 0 else self._old.merged(self._new)).quantile(q)
+            value = (self._old.merged(self._new) if self._old.bins else self._new).quantile(q)
             self._known[q] = (now, count, value)
         return value
 
@@ -70,6 +74,7 @@ class Recent:
         passed = now - self._began
         self._old = self._new if passed < 2 * self.window else Sketch()
         self._new = Sketch()
+        self._count = self._old.count
         self._began = now if math.isinf(self._began) or passed >= 2 * self.window else self._began + self.window
 
 
@@ -90,25 +95,22 @@ class Latencies:
     def __init__(self, *, window: float = 60.0, least: int = 30) -> None:
         self.window = window
         self.least = least
-        self._first: dict[int, Recent] = {}
-        self._total: dict[int, Recent] = {}
+        self._first = defaultdict[int, Recent](lambda: Recent(window))
+        self._total = defaultdict[int, Recent](lambda: Recent(window))
 
     def first(self, now: float, call: Call, seconds: float) -> None:
         """The first byte came, or was given up on, after so many seconds."""
-        recent = self._first.get(call.kind) or self._begin(self._first, call)
-        recent.add(now, seconds)
+        self._first[call.kind].add(now, seconds)
 
     def total(self, now: float, call: Call, seconds: float) -> None:
         """The whole answer took so many seconds."""
-        recent = self._total.get(call.kind) or self._begin(self._total, call)
-        recent.add(now, seconds)
+        self._total[call.kind].add(now, seconds)
 
     def whole(self, now: float, call: Call, seconds: float) -> None:
         """The whole answer came at once, after so many seconds."""
-        index = bin_of(seconds)
-        for side in (self._first, self._total):
-            recent = side.get(call.kind) or self._begin(side, call)
-            recent.put(now, index)
+        kind, index = call.kind, bin_of(seconds)
+        self._first[kind].put(now, index)
+        self._total[kind].put(now, index)
 
     def first_quantile(self, now: float, call: Call, q: float) -> float | None:
         """A quantile of the time to the first byte of such calls; None while too little is known."""
@@ -119,7 +121,3 @@ class Latencies:
         """Seconds that such a call usually takes (the median); 0 while too little is known."""
         recent = self._total.get(call.kind)
         return 0.0 if recent is None else recent.usual(now, 0.5, self.least) or 0.0
-
-    def _begin(self, side: dict[int, Recent], call: Call) -> Recent:
-        recent = side[call.kind] = Recent(self.window)
-        return recent

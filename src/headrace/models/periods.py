@@ -14,21 +14,41 @@ from headrace.models.spending import Account, Hold, Monthly, Spending
 
 DAY = 86_400.0
 PERIODS = ("day", "month", "total")
+_NOTHING = Decimal(0)
+_BOUNDLESS = Decimal("Infinity")
 
 
-class Holds(Hold, frozen=True, gc=False):
-    """Money that is set aside in the accounts of the three periods."""
+class _Purse(Struct):
+    """What one key has until a day ends.
 
-    accounts: tuple[Account, ...] = ()
-
-
-class _Purse(Struct, frozen=True):
-    """What one key has until a day ends: its accounts, and those of them that have a limit. Found once, not three times
-    in every call."""
+    What a day brings is the same in each period: it is added up here, and `post` carries it over to the accounts.
+    """
 
     until: float
     accounts: tuple[Account, Account, Account]
     limits: tuple[tuple[Account, Decimal, str], ...]
+    """The accounts that have a limit, these, and their periods."""
+    room: Decimal = _BOUNDLESS
+    """What the tightest limit leaves beside what is in the accounts."""
+    taken: Decimal = _NOTHING
+    """What was set aside or spent."""
+    spent: Decimal = _NOTHING
+
+    def post(self) -> None:
+        """Bring the accounts up to date."""
+        for account in self.accounts:
+            account.spent += self.spent
+            account.reserved += self.taken - self.spent
+        self.taken = self.spent = _NOTHING
+        self.room = min(
+            (limit - account.spent - account.reserved for account, limit, _ in self.limits), default=_BOUNDLESS
+        )
+
+
+class Holds(Hold, frozen=True, gc=False):
+    """Money that is set aside in all periods."""
+
+    purse: _Purse
 
 
 class Spent(Struct, frozen=True):
@@ -98,21 +118,28 @@ class Budgets(Spending):
     ('total', inf)
     """
 
-    __slots__ = ("_purses", "changed", "lanes")
+    __slots__ = ("_lanes", "_purses", "changed")
 
     def __init__(self, changed: Callable[[Spent], None] = _nothing) -> None:
         super().__init__({}, period=DAY)
         self.changed = changed
-        self.lanes: dict[str, Spending] = {
+        self._lanes: dict[str, Spending] = {
             "day": Spending({}, period=DAY),
             "month": Monthly({}),
             "total": Spending({}, period=math.inf),
         }
         self._purses: dict[str, _Purse] = {}
 
+    @property
+    def lanes(self) -> Mapping[str, Spending]:
+        """What all keys have spent and set aside, by period."""
+        for purse in self._purses.values():
+            purse.post()
+        return self._lanes
+
     def limit(self, key: str, limits: Mapping[str, Decimal]) -> None:
         """Set the limits of a key; a period that is not given has none. What was spent stays."""
-        for period, lane in self.lanes.items():
+        for period, lane in self._lanes.items():
             if period in limits:
                 lane.limits[key] = limits[period]
             else:
@@ -123,69 +150,90 @@ class Budgets(Spending):
 
     def left(self, now: float, key: str) -> Decimal | None:
         """What the key may still spend now; None: as much as it likes."""
-        known = [left for lane in self.lanes.values() if (left := lane.left(now, key)) is not None]
-        return min(known, default=None)
+        purse = self._purse(now, key)
+        return max(purse.room - purse.taken, _NOTHING) if purse.limits else None
 
     def spent(self, now: float, key: str) -> Decimal:
         """What the key has spent this day."""
-        return self.lanes["day"].spent(now, key)
+        purse = self._purse(now, key)
+        return purse.accounts[0].spent + purse.spent
 
     def short(self, now: float, key: str, most: Decimal) -> tuple[str, float] | None:
         """The period whose limit does not allow `most`, and the seconds until it ends; None when all do."""
-        found: tuple[str, float] | None = None
-        for account, limit, period in self._purse(now, key).limits:
-            left = limit - account.spent - account.reserved
-            if most > left or left <= 0:
-                found = (period, self.lanes[period].wait(now))
-        return found
+        purse = self._purse(now, key)
+        left = purse.room - purse.taken
+        if most <= left and left > 0:
+            return None
+        period = [period for period, left in self.lefts(now, key).items() if most > left or left <= 0][-1]
+        return period, self.ends(now, period)
+
+    def lefts(self, now: float, key: str) -> dict[str, Decimal]:
+        """What the key may still spend, by period; less than 0 where it has spent too much."""
+        purse = self._purse(now, key)
+        purse.post()
+        return {period: limit - account.spent - account.reserved for account, limit, period in purse.limits}
+
+    def ends(self, now: float, period: str) -> float:
+        """Seconds until a period ends."""
+        return self._lanes[period].wait(now)
 
     def reserve(self, now: float, key: str, most: Decimal) -> Hold | None:
         """Set `most` aside in every period, or in none."""
         if not key:
             return Hold("", most, 0)
         purse = self._purse(now, key)
-        for account, limit, _ in purse.limits:
-            if most > limit - account.spent - account.reserved and most > 0:
-                return None
-        for account in purse.accounts:
-            account.reserved += most
-        return Holds(key, most, purse.accounts[0].period, purse.accounts)
+        if most > purse.room - purse.taken and most > 0:
+            return None
+        purse.taken += most
+        return Holds(key, most, purse.accounts[0].period, purse)
 
     def settle(self, held: Hold, cost: Decimal) -> None:
         """The attempt ended and cost so much."""
         if not isinstance(held, Holds):
             return
-        for account in held.accounts:
-            account.reserved -= held.amount
-            account.spent += cost
+        purse = held.purse
+        purse.taken += cost - held.amount
+        purse.spent += cost
+        present = self._purses[held.key]
+        if purse is not present:
+            # It is of a day that has ended: it changes nothing any more, but the month and the total do.
+            purse.post()
+            present.post()
         if cost:
-            # Of the present periods: what was held before midnight changes no new day.
-            day, month, total = self._purses[held.key].accounts
-            self.changed(Spent(held.key, day.period, day.spent, month.period, month.spent, total.spent))
+            (day, month, total), spent = present.accounts, present.spent
+            self.changed(
+                Spent(held.key, day.period, day.spent + spent, month.period, month.spent + spent, total.spent + spent)
+            )
 
     def recall(self, spent: Spent) -> None:
         """What a key had spent before a restart, as it was `changed` to."""
         self._keep(
             spent.key,
-            self.lanes["day"].restore(spent.key, spent.day, spent.in_day),
-            self.lanes["month"].restore(spent.key, spent.month, spent.in_month),
-            self.lanes["total"].restore(spent.key, 0, spent.in_total),
+            self._lanes["day"].restore(spent.key, spent.day, spent.in_day),
+            self._lanes["month"].restore(spent.key, spent.month, spent.in_month),
+            self._lanes["total"].restore(spent.key, 0, spent.in_total),
         )
 
     def wait(self, now: float) -> float:
         """Seconds until the next day begins: the soonest that any budget can grow."""
-        return self.lanes["day"].wait(now)
+        return self._lanes["day"].wait(now)
 
     def _purse(self, now: float, key: str) -> _Purse:
+        """The purse of the day that an instant lies in."""
         purse = self._purses.get(key)
         if purse is None or now >= purse.until:
-            day, month, total = (lane.account(now, key) for lane in self.lanes.values())
+            day, month, total = (lane.account(now, key) for lane in self._lanes.values())
             return self._keep(key, day, month, total)
         return purse
 
     def _keep(self, key: str, day: Account, month: Account, total: Account) -> _Purse:
+        """Begin a purse; what the one of before has is in the accounts then."""
+        before = self._purses.get(key)
+        if before is not None:
+            before.post()
         accounts = (day, month, total)
-        lanes = zip(accounts, self.lanes.items(), strict=True)
+        lanes = zip(accounts, self._lanes.items(), strict=True)
         limits = ((account, lane.limits[key], period) for account, (period, lane) in lanes if key in lane.limits)
         purse = self._purses[key] = _Purse((day.period + 1) * DAY, accounts, tuple(limits))
+        purse.post()
         return purse

@@ -76,9 +76,10 @@ class Quota:
         headroom: float = 0.05,
     ) -> None:
         self.headroom = headroom
-        self._buckets: list[tuple[int, Bucket]] = []
-        """Of the limits that are known, with their places among the kinds."""
-        self._by_place: list[Bucket | None] = [None, None, None, None]
+        self.sure = math.inf
+        """An attempt of fewer tokens than this can be made now; whether a larger one can, `wait` has to find out."""
+        self._buckets: dict[int, Bucket] = {}
+        """Of the limits that are known, by their places among the kinds."""
         # What all attempts under way hold.
         self._requests = 0
         self._input_tokens = 0.0
@@ -91,24 +92,20 @@ class Quota:
 
     def left(self, now: float) -> dict[str, float]:
         """What may still be reserved, per limit that is known."""
-        return {_KINDS[place]: bucket.level(now) for place, bucket in self._buckets}
-
-    def share_left(self, now: float) -> float:
-        """The smallest share that is left of a limit; 1 while none is known, 0 while it is closed."""
-        if now < self._closed_until:
-            return 0.0
-        return min((bucket.level(now) / bucket.capacity for _, bucket in self._buckets), default=1.0)
+        return {_KINDS[place]: bucket.level(now) for place, bucket in self._buckets.items()}
 
     def wait(self, now: float, input_tokens: float, output_tokens: float) -> float:
         """Seconds until such an attempt may be made; 0: now.
 
         One that is larger than a limit as a whole waits for a full one: the provider may count less than we do.
         """
+        tokens = input_tokens + output_tokens
+        if tokens < self.sure:
+            return 0.0
         wait = self._closed_until - now if now < self._closed_until else 0.0
-        amounts = (1.0, input_tokens + output_tokens, input_tokens, output_tokens)
-        for place, bucket in self._buckets:
-            if bucket.stored < amounts[place] or bucket.owed > 0:
-                wait = max(bucket.wait(now, amounts[place]), wait)
+        amounts = (1.0, tokens, input_tokens, output_tokens)
+        for place, bucket in self._buckets.items():
+            wait = max(bucket.wait(now, amounts[place]), wait)
         return wait
 
     def closed(self, now: float, input_tokens: float, output_tokens: float) -> float:
@@ -118,7 +115,7 @@ class Quota:
         closed = max(self._closed_until - now, 0.0)
         amounts = (1.0, input_tokens + output_tokens, input_tokens, output_tokens)
         held = (0.0, self._input_tokens + self._output_tokens, self._input_tokens, self._output_tokens)
-        for place, bucket in self._buckets:
+        for place, bucket in self._buckets.items():
             short = min(amounts[place], bucket.capacity) - held[place]  # a request is used up, however it ends
             if short > 0:
                 closed = max(bucket.wait(now, short), closed)
@@ -133,8 +130,14 @@ class Quota:
     def take(self, now: float, input_tokens: float, output_tokens: float) -> Reservation:
         """The same for whoever has asked `wait` at this instant."""
         amounts = (1.0, input_tokens + output_tokens, input_tokens, output_tokens)
-        for place, bucket in self._buckets:
-            bucket.draw(now, amounts[place])
+        sure = math.inf
+        for place, bucket in self._buckets.items():
+            left = bucket.draw(now, amounts[place])
+            if place and left < sure:
+                sure = left
+            elif left < 1.0:  # no request is left
+                sure = 0.0
+        self.sure = sure
         self._requests += 1
         self._input_tokens += input_tokens
         self._output_tokens += output_tokens
@@ -157,12 +160,11 @@ class Quota:
         of_input -= usage.prompt_tokens
         of_output -= usage.output_tokens
         spare = (0.0, of_input + of_output, of_input, of_output)
-        for place, bucket in self._buckets:
-            difference = spare[place]
-            if difference > 0:
-                bucket.give(now, difference)
-            elif difference < 0:
-                bucket.charge(now, -difference)
+        for place, bucket in self._buckets.items():
+            if spare[place]:
+                bucket.give(now, spare[place])
+                if bucket.stored < self.sure:
+                    self.sure = bucket.stored
 
     def observe(self, now: float, limits: Limits) -> None:
         """Believe what a response said. Call it after the response's own reservation was settled."""
@@ -195,22 +197,30 @@ class Quota:
         else:
             return
         self._closed_until = max(self._closed_until, now + pause)
+        self.sure = 0.0
 
     def _believe(self, now: float, place: int, window: Window, held: float) -> None:
-        bucket = self._by_place[place]
+        bucket = self._buckets.get(place)
         limit, remaining, reset = window.limit, window.remaining, window.reset
         if limit is not None and limit > 0:
             if bucket is None:
                 bucket = self._learn(place, limit)
             bucket.capacity = limit
-        if bucket is None or remaining is None:
+        if bucket is None:
             return
-        bucket.correct(now, remaining - held, remaining)
+        if remaining is None:
+            bucket.stored = min(bucket.stored, bucket.capacity)
+            return
+        left = bucket.correct(now, remaining - held, remaining)
+        if place and left < self.sure:
+            self.sure = left
+        elif left < 1.0:
+            self.sure = 0.0
         if reset is not None and reset > 0 and bucket.capacity > remaining:
             bucket.rate = (bucket.capacity - remaining) / reset * (1 - self.headroom)
 
     def _learn(self, place: int, limit: float) -> Bucket:
         """A limit that was not known."""
-        bucket = self._by_place[place] = Bucket(limit, limit / _MINUTE * (1 - self.headroom))
-        self._buckets.append((place, bucket))
+        bucket = self._buckets[place] = Bucket(limit, limit / _MINUTE * (1 - self.headroom))
+        self.sure = 0.0
         return bucket

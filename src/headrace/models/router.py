@@ -95,17 +95,18 @@ class Router:
         self._timers: list[tuple[float, int, str]] = []
         self._numbers = itertools.count(1)
         self._unblocked = math.inf
-        self._delays: dict[tuple[str, int, bool], tuple[float, float | None]] = {}
+        self._delays: dict[tuple[str, int], tuple[float, float | None]] = {}
 
     # What the shell asks -------------------------------------------------------------------------------------------
 
     @property
     def wake(self) -> float | None:
         """The instant at which `poll` is to be called, if nothing happens before; None: not until something does."""
-        first, timers = self._unblocked, self._timers
-        if timers and timers[0][0] < first:
-            return timers[0][0]
-        return None if first == math.inf else first
+        if self._timers:
+            at = self._timers[0][0]
+            if at < self._unblocked:
+                return at
+        return None if self._unblocked == math.inf else self._unblocked
 
     @property
     def in_flight(self) -> int:
@@ -132,22 +133,29 @@ class Router:
         if call.without:
             flight.tried = flight.barred = call.without
         actions: list[Action] = []
-        able = self._able(now, flight) if self._passes(now, call) else None
-        if able:
-            self.admission.straight(now, call)
-            self._start(now, flight, able, actions)
-        else:
-            self._enqueue(now, flight, actions)
+        admission, left = self.admission, call.deadline - now
+        # It need not queue when nobody waits, its deadline leaves enough, and an upstream can take it.
+        if not admission.places and (not admission.rules.enabled or 0 < left >= self.selection.usual(now, call)):
+            able = self._able(now, flight)
+            if able:
+                admission.straight(now, call)
+                self._start(now, flight, able, actions)
+                return actions
+        self._enqueue(now, flight, actions)
         return self._pump(now, actions)
 
     def on_first_token(self, now: float, attempt: int) -> list[Action]:
         """The first byte of an attempt's answer came. Of attempts that have ended nothing needs to be told."""
         actions: list[Action] = []
         running = self._running.get(attempt)
-        if running is not None and not running.begun:
+        if running is not None and running.lease.first_at is None:
+            flight = running.flight
             running.upstream.first_token(now, running.lease)
             running.idle_by = now + running.attempt.clock.idle
-            self._begin(now, running, actions)
+            flight.winner = running
+            if len(flight.running) > 1:
+                self._stop_others(now, running, actions)
+            actions.append(Deliver(running.attempt))
             self._arm(now, running)
         return self._pump(now, actions)
 
@@ -162,15 +170,18 @@ class Router:
     def on_end(self, now: float, attempt: int, usage: Usage | None, limits: Limits = NOTHING) -> list[Action]:
         """An attempt's answer is complete."""
         actions: list[Action] = []
-        running = self._running.get(attempt)
+        running = self._running.pop(attempt, None)
         if running is not None:
-            flight, call, upstream = running.flight, running.attempt.call, running.upstream
-            if running.lease.first_at is None:
-                self._begin(now, running, actions)
-            self._close(running)
-            upstream.end(now, running.lease, usage, limits)
+            flight, upstream, lease = running.flight, running.upstream, running.lease
+            if lease.first_at is None:
+                if len(flight.running) > 1:
+                    self._stop_others(now, running, actions)
+                actions.append(Deliver(running.attempt))
+            flight.running.remove(running)
+            upstream.end(now, lease, usage, limits)
             self.budget.on_success()
             flight.pay(self.billing.settle(running.hold, upstream.model, usage))
+            call = flight.call
             del self._flights[call.id]
             flight.winner = None  # a cycle would be left to the garbage collector
             actions.append(Done(call, running.attempt, usage, flight.cost))
@@ -202,14 +213,6 @@ class Router:
         return self._pump(now, actions)
 
     # Starting ------------------------------------------------------------------------------------------------------
-
-    def _passes(self, now: float, call: Call) -> bool:
-        """Whether a call that comes need not queue: nobody waits, and its deadline leaves enough."""
-        if self.admission.places:
-            return False
-        if not self.admission.rules.enabled:
-            return True
-        return call.deadline > now and call.deadline - now >= self.selection.usual(now, call)
 
     def _enqueue(self, now: float, flight: Flight, actions: list[Action]) -> None:
         flight.retry_at = None
@@ -247,12 +250,12 @@ class Router:
             self._unblocked = now + max(self.selection.wait(now, waiting), _TICK)
         return actions
 
-    def _able(self, now: float, flight: Flight, *, hedge: bool = False) -> list[Upstream]:
+    def _able(self, now: float, flight: Flight) -> Sequence[Upstream]:
         """Upstreams that can take the call now: those that have not failed it, or else any that may still be asked."""
-        call = flight.call
+        call, tried = flight.call, flight.tried
         reserved = 0.0 if call.priority is Priority.CRITICAL else self.admission.reserved(now)
-        fresh = self.selection.able(now, call, reserved=reserved, without=flight.tried)
-        if fresh or hedge or flight.tried == flight.barred:
+        fresh = self.selection.able(now, call, reserved=reserved, without=tried)
+        if fresh or tried == flight.barred:
             return fresh
         return self.selection.able(now, call, reserved=reserved, without=flight.barred)
 
@@ -282,34 +285,29 @@ class Router:
         expected = upstream.latencies.usual(now, call)
         clock = self.policies.timeouts.clock(now, call.deadline, stream=call.stream, expected=expected)
         attempt = Attempt(next(self._numbers), call, upstream.name, extra, now, clock)
-        delay = None if hedge else self._late(now, call, upstream)
-        hedge_at = None if delay is None else now + delay
+        hedge_at = self._hedge_at(now, call, upstream) if call.repeatable and not hedge else None
         running = Running(flight, attempt, upstream, upstream.start(now, call), hold, hedge_at)
         self._running[attempt.id] = running
         flight.running.append(running)
         self._arm(now, running)
         actions.append(Start(attempt))
 
-    def _late(self, now: float, call: Call, upstream: Upstream) -> float | None:
-        """Seconds after which an attempt there is late enough to be hedged."""
-        kind = (upstream.name, call.kind, call.repeatable)
+    def _hedge_at(self, now: float, call: Call, upstream: Upstream) -> float | None:
+        """When an attempt that begins there now is late enough to be hedged (instant); None: never."""
+        kind = (upstream.name, call.kind)
         at, late = self._delays.get(kind, _NEVER)
         if now - at > _SOON:
             peers = (one.latencies for one in self.selection.upstreams if one.tier == upstream.tier)
             fill = self.budget.fill(Extra.HEDGE)
             late = self.policies.hedge.delay(now, call, upstream.latencies, fill=fill, others=peers)
             self._delays[kind] = (now, late)
-        return late
+        return None if late is None else now + late
 
-    def _begin(self, now: float, running: Running, actions: list[Action]) -> None:
-        """The first byte of an attempt: the first of all wins."""
-        flight = running.flight
-        flight.winner = running
-        if len(flight.running) > 1:
-            for other in [one for one in flight.running if one is not running]:
-                overtaken = other.attempt.started < running.attempt.started
-                self._give_up(now, other, actions, overtaken=overtaken)
-        actions.append(Deliver(running.attempt))
+    def _stop_others(self, now: float, running: Running, actions: list[Action]) -> None:
+        """The first byte of an attempt came: the first of all wins."""
+        for other in [one for one in running.flight.running if one is not running]:
+            overtaken = other.attempt.started < running.attempt.started
+            self._give_up(now, other, actions, overtaken=overtaken)
 
     # Time ----------------------------------------------------------------------------------------------------------
 
@@ -345,12 +343,13 @@ class Router:
             utilisation=self.selection.utilisation(now),
             failure_share=self.selection.failure_share(now),
         )
-        elsewhere = flight.tried | {running.upstream.name}
-        able = (
-            self.selection.able(now, call, reserved=self.admission.reserved(now), without=elsewhere) if allowed else []
-        )
-        # A probe that hangs must not be paired with a second probe, nor a hedge sent where it helps nobody.
-        able = [one for one in able if one.tier == running.upstream.tier and one.breaker.state(now) is State.CLOSED]
+        able: Sequence[Upstream] = []
+        if allowed:
+            here = running.upstream
+            elsewhere = flight.tried | {here.name}
+            able = self.selection.able(now, call, reserved=self.admission.reserved(now), without=elsewhere)
+            # A probe that hangs must not be paired with a second probe, nor a hedge sent where it helps nobody.
+            able = [one for one in able if one.tier == here.tier and one.breaker.state(now) is State.CLOSED]
         if able and self.budget.take(Extra.HEDGE):
             self._start(now, flight, able, actions, hedge=True)
         else:
@@ -434,9 +433,17 @@ class Router:
         running.flight.pay(self.billing.settle(running.hold, running.upstream.model, usage))
 
     def _arm(self, now: float, running: Running) -> None:
-        """See to it that the attempt is looked at when something of it is due."""
-        due = running.due
-        if not now < running.armed <= due:
+        """See to it that the attempt is looked at when something of it may be wrong."""
+        clock, hedge_at, armed = running.attempt.clock, running.hedge_at, running.armed
+        if running.lease.first_at is not None:
+            due = running.idle_by
+        elif hedge_at is not None and hedge_at < clock.first_token:
+            due = hedge_at
+        else:
+            due = clock.first_token
+        if clock.end < due:
+            due = clock.end
+        if armed <= now or due < armed:
             running.armed = due
             self._timer(due, running.attempt.call)
 

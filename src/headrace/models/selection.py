@@ -17,7 +17,6 @@ from collections.abc import Collection, Sequence
 from random import Random
 
 from headrace.models.affinity import preferred
-from headrace.models.balancer import Load
 from headrace.models.call import Call
 from headrace.models.settings import Policies
 from headrace.models.upstream import Upstream
@@ -59,8 +58,17 @@ class Selection:
         """Whether every upstream is ejected."""
         return not any(one.breaker.allows(now) for one in self.upstreams)
 
-    def able(self, now: float, call: Call, *, reserved: float, without: Collection[str] = _NOBODY) -> list[Upstream]:
+    def able(
+        self, now: float, call: Call, *, reserved: float, without: Collection[str] = _NOBODY
+    ) -> Sequence[Upstream]:
         """The upstreams of the lowest tier that can take the call now, without those named."""
+        if not reserved and not without:
+            first, tokens = self._tiers[0], call.prompt_tokens + call.output_tokens
+            for one in first:
+                if tokens >= one.sure:
+                    break
+            else:
+                return first  # as nearly always
         panic = self.upstreams[0].breaker.ejected and self.panics(now)
         for tier in self._tiers:
             asked = [one for one in tier if one.name not in without] if without else tier
@@ -74,18 +82,17 @@ class Selection:
 
     def choose(self, now: float, call: Call, able: Sequence[Upstream]) -> Upstream:
         """The upstream for this call among those that can take it (at least one)."""
-        loads: list[Load] = []
-        for one in able:
-            if one.breaker.ejected and call.repeatable and one.awaits_probe(now):
-                return one
-            loads.append(one.load)
+        if able is not self._tiers[0]:  # which `able` hands out itself only where none of it is ejected
+            for one in able:
+                if one.breaker.ejected and call.repeatable and one.awaits_probe(now):
+                    return one
         affinity = self._affinity
         if call.session and affinity.enabled:
             weight = call.first_work + call.rest_work
             kept = preferred(
                 now,
                 call.session,
-                loads,
+                able,
                 work=weight,
                 bound=affinity.bound,
                 patience=affinity.patience,
@@ -93,7 +100,7 @@ class Selection:
             )
             if kept is not None:
                 return self._by_name[kept.name]
-        return self._by_name[self._balancer.pick(now, loads, self._random).name]
+        return self._balancer.pick(now, able, self._random)
 
     def wait(self, now: float, call: Call) -> float:
         """Seconds until time alone may let the call start (a quota, the end of an ejection); infinite: it will not."""

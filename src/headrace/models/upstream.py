@@ -51,8 +51,11 @@ class Lease(Struct, gc=False):
     first_at: float | None = None
 
 
-class Upstream:
+class Upstream(Load):
     """State of one upstream: attempts take a lease, and give it back in exactly one way.
+
+    To the balancer it is a `Load`. Its limit, its quota and its breaker are for others to read: they change here, where
+    `sure` is kept in step with them.
 
     Examples
     --------
@@ -63,19 +66,17 @@ class Upstream:
     >>> lease = upstream.start(0.0, call)
     >>> upstream.first_token(0.4, lease)
     >>> upstream.end(1.4, lease, Usage(100, 40))
-    >>> upstream.in_flight, round(upstream.load.score.last, 2)
+    >>> upstream.in_flight, round(upstream.score.last, 2)
     (0, 0.38)
     """
 
     def __init__(self, spec: UpstreamSpec, policies: Policies, random: Random) -> None:
+        balancer = policies.balancer
+        super().__init__(spec.name, balancer.decay, penalty=balancer.aversion * policies.timeouts.first_token)
         self.spec = spec
-        self.name = spec.name
         self.tier = spec.tier
         self.model = spec.model
         self.policies = policies
-        self.load = Load(
-            spec.name, policies.balancer.decay, penalty=policies.balancer.aversion * policies.timeouts.first_token
-        )
         self.limit = policies.concurrency.make(local=spec.local)
         self.quota = spec.quota(policies.quota)
         self.breaker = Breaker(policies.breaker, random)
@@ -83,6 +84,9 @@ class Upstream:
         self.in_flight = 0
         self._keeps_quota = policies.quota.enabled
         self._by_work = policies.balancer.weigh == "work"
+        self.sure = 0.0
+        """A call of fewer tokens than this can start now, where nothing is reserved. `wait` knows about all others."""
+        self._reckon()
 
     def wait(self, now: float, call: Call, reserved: float = 0.0, panic: bool = False) -> float:
         """Seconds until it can take the call: 0 now; infinite when it waits for an attempt to end.
@@ -94,9 +98,8 @@ class Upstream:
         panic
             Whether to use it although it is ejected.
         """
-        breaker = self.breaker
-        if breaker.ejected and not panic and not breaker.allows(now):
-            return max(breaker.until - now, 0.0) or math.inf
+        if self.breaker.ejected and not panic and not self.breaker.allows(now):
+            return max(self.breaker.until - now, 0.0) or math.inf
         room = self.limit.current
         if reserved:
             room = max(int(room * (1 - reserved)), 1)
@@ -116,30 +119,34 @@ class Upstream:
     def start(self, now: float, call: Call) -> Lease:
         """An attempt begins; only when `wait` is 0."""
         held = self.quota.take(now, call.prompt_tokens, call.output_tokens)
-        self.in_flight += 1
         first, rest = call.first_work, call.rest_work
         seen = first if call.stream else first + rest
-        first, rest = (first, _WRITING * rest) if self._by_work else (1.0, 0.0)
-        load, breaker = self.load, self.breaker
-        load.started += 1
-        load.work += first + rest
-        probe = breaker.ejected and breaker.begin(now)
+        if self._by_work:
+            rest *= _WRITING
+        else:
+            first, rest = 1.0, 0.0
+        self.started += 1
+        self.in_flight += 1
+        self.work += first + rest
+        probe = self.breaker.ejected and self.breaker.begin(now)
+        self._reckon()
         return Lease(call, now, probe, held, self.in_flight, first, rest, seen)
 
     def first_token(self, now: float, lease: Lease, *, whole: bool = False) -> None:
         """Its first byte came; `whole`: and its last with it."""
-        seconds, load = now - lease.started, self.load
+        seconds = now - lease.started
         lease.first_at = now
         if lease.probe:
-            load.forget()
-        load.trouble.count(now, bad=False)
-        load.score.observe(now, seconds / lease.seen_work)
-        load.work -= lease.first_weight
+            self.forget()
+        self.trouble.count(now, bad=False)
+        self.score.observe(now, seconds / lease.seen_work)
+        self.work -= lease.first_weight
+        self.limit.on_first_token(lease.in_flight, seconds, lease.seen_work)
         if whole:
             self.latencies.whole(now, lease.call, seconds)
         else:
             self.latencies.first(now, lease.call, seconds)
-        self.limit.on_first_token(lease.in_flight, seconds, lease.seen_work)
+            self._reckon()
 
     def end(self, now: float, lease: Lease, usage: Usage | None, limits: Limits = NOTHING) -> None:
         """It ended well."""
@@ -152,6 +159,7 @@ class Upstream:
         self.quota.on_success()
         self.breaker.on_success(now, lease.started)
         self.limit.on_success(now, lease.in_flight, took)
+        self._reckon()
 
     def fail(self, now: float, lease: Lease, failure: Failure, limits: Limits = NOTHING) -> None:
         """It failed."""
@@ -163,6 +171,7 @@ class Upstream:
         if failure.means_too_much:
             self.limit.on_too_much(now, lease.started)
         self.breaker.on_failure(now, failure, probe=lease.probe)
+        self._reckon()
 
     def give_up(self, now: float, lease: Lease, *, overtaken: bool = False) -> None:
         """It is cancelled: all that is known is that it took at least so long.
@@ -172,12 +181,13 @@ class Upstream:
         waited = now - lease.started
         if lease.first_at is None:
             self.latencies.first(now, lease.call, waited)
-            self.load.trouble.count(now, bad=overtaken)
+            self.trouble.count(now, bad=overtaken)
             sample = waited / lease.seen_work
-            if not self.load.score.measured or sample > self.load.score.last:
-                self.load.score.observe(now, sample)
+            if not self.score.measured or sample > self.score.last:
+                self.score.observe(now, sample)
         self._leave(now, lease, None, NOTHING)
         self.breaker.on_given_up(probe=lease.probe)
+        self._reckon()
 
     def _score(self, now: float, lease: Lease, failure: Failure) -> None:
         """What a failure does to the standing of the upstream.
@@ -187,22 +197,26 @@ class Upstream:
         """
         elapsed = (now - lease.started) / lease.seen_work
         if self.policies.balancer.failures == "elapsed":
-            self.load.score.observe(now, elapsed)
+            self.score.observe(now, elapsed)
             return
-        self.load.trouble.count(now, bad=True)
-        if not self.load.score.measured:
-            self.load.score.observe(now, self.policies.timeouts.first_token)
+        self.trouble.count(now, bad=True)
+        if not self.score.measured:
+            self.score.observe(now, self.policies.timeouts.first_token)
         elif failure is Failure.TIMEOUT and lease.first_at is None:
-            self.load.score.observe(now, max(elapsed, self.load.score.last))
+            self.score.observe(now, max(elapsed, self.score.last))
+
+    def _reckon(self) -> None:
+        """Something has happened here: see what is sure until something else does. Time alone takes nothing away."""
+        full = self.in_flight >= self.limit.current or self.breaker.ejected
+        self.sure = 0.0 if full else self.quota.sure
 
     def _leave(self, now: float, lease: Lease, usage: Usage | None, limits: Limits) -> None:
-        load = self.load
         self.in_flight -= 1
-        load.work -= lease.rest_weight
+        self.work -= lease.rest_weight
         if lease.first_at is None:
-            load.work -= lease.first_weight
+            self.work -= lease.first_weight
         if self.in_flight == 0:
-            load.work = 0.0  # what additions and subtractions of floats have left over
+            self.work = 0.0  # what additions and subtractions of floats have left over
         self.quota.settle(now, lease.held, usage)
         if self._keeps_quota:
             self.quota.observe(now, limits)

@@ -15,6 +15,8 @@ ACCURACY = 0.01
 """Relative accuracy of quantiles."""
 GAMMA = (1 + ACCURACY) / (1 - ACCURACY)
 _LOG_GAMMA = math.log(GAMMA)
+_LEAST = 1e-300
+"""What is nearer to zero counts as zero."""
 SHIFT = 40_000
 """Bins of positive values are numbered from about 4,500 to 75,500 (doubles span 1e-308..1e308), so that bin 0 is zero,
 negative values have negative numbers, and the order of the bins is the order of the values."""
@@ -26,11 +28,11 @@ def bin_of(value: float) -> int:
     >>> bin_of(1.0), bin_of(0.0), bin_of(-1.0)
     (40000, 0, -40000)
     """
-    size = abs(value)
-    if size < 1e-300:
+    if value >= _LEAST:
+        return math.ceil(math.log(value) / _LOG_GAMMA) + SHIFT
+    if abs(value) < _LEAST:
         return 0
-    index = math.ceil(math.log(size) / _LOG_GAMMA) + SHIFT
-    return index if value > 0 else -index
+    return -math.ceil(math.log(-value) / _LOG_GAMMA) - SHIFT
 
 
 def value_of(index: int) -> float:
@@ -58,37 +60,36 @@ class Sketch:
     (1000, 0.95)
     """
 
-    __slots__ = ("_bins", "count")
+    __slots__ = ("bins",)
 
     def __init__(self) -> None:
-        self._bins: dict[int, int] = {}
-        self.count = 0
+        self.bins: dict[int, int] = {}
+        """How many values are in each bin (`bin_of`)."""
+
+    @property
+    def count(self) -> int:
+        """How many values there are."""
+        return sum(self.bins.values())
 
     def add(self, value: float) -> None:
         """Count one value."""
-        self.put(bin_of(value))
-
-    def put(self, index: int) -> None:
-        """Count one value of this bin."""
-        bins = self._bins
-        bins[index] = bins.get(index, 0) + 1
-        self.count += 1
+        index = bin_of(value)
+        self.bins[index] = self.bins.get(index, 0) + 1
 
     def merged(self, other: Sketch) -> Sketch:
         """The sketch of both: exactly what one sketch would be that had seen all values."""
         both = Sketch()
-        both.count = self.count + other.count
-        both._bins = dict(self._bins)
-        for index, count in other._bins.items():
-            both._bins[index] = both._bins.get(index, 0) + count
+        both.bins = dict(self.bins)
+        for index, count in other.bins.items():
+            both.bins[index] = both.bins.get(index, 0) + count
         return both
 
     def quantile(self, q: float) -> float:
         """The value at or below which a share `q` of all values lies, within `ACCURACY`; NaN while there is none."""
         rank = q * (self.count - 1)
         seen = 0
-        for index in sorted(self._bins):
-            seen += self._bins[index]
+        for index in sorted(self.bins):
+            seen += self.bins[index]
             if seen > rank:
                 return value_of(index)
         return math.nan

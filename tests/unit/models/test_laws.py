@@ -17,10 +17,13 @@ from headrace.models.budget import Extra, ResilienceBudget
 from headrace.models.call import Call, Priority, Usage
 from headrace.models.concurrency import Aimd, Gradient
 from headrace.models.cost import Price, Prices
-from headrace.models.headers import Limits, Window
+from headrace.models.failure import Failure
+from headrace.models.headers import NOTHING, Limits, Window
 from headrace.models.latency import Latencies
 from headrace.models.quota import Quota, Reservation
+from headrace.models.settings import Policies, UpstreamSpec
 from headrace.models.spending import Hold, Spending
+from headrace.models.upstream import Lease, Upstream
 from headrace.stats.fairness import jain
 
 steps = st.lists(st.tuples(st.sampled_from(["take", "charge", "give"]), st.floats(0, 20), st.floats(0, 3)), max_size=60)
@@ -34,7 +37,7 @@ def test_a_bucket_is_never_negative_nor_over_its_capacity(events: list[tuple[str
         if kind == "take":
             taken += amount * bucket.take(now, amount)
         elif kind == "charge":
-            bucket.charge(now, amount)
+            bucket.give(now, -amount)
             taken += amount
         else:
             bucket.give(now, amount)
@@ -93,7 +96,7 @@ def test_a_bucket_believes_who_knows_what_is_in_it(
     bucket, other = Bucket(10, 1.5), Bucket(10, 1.5)
     for one in (bucket, other):
         one.take(0.0, taken)
-        one.charge(before, owed)
+        one.give(before, -owed)
     now, most = before + passed, least + abs(more)
     bucket.correct(now, least, most)
     assert bucket.level(now) == min(max(min(max(other.level(now), least), most), 0.0), 10.0)
@@ -290,6 +293,54 @@ def test_a_call_without_a_key_spends_nobodys_money() -> None:
     assert hold is not None
     assert billing.settle(hold, "m", Usage(10, 7)) == 7
     assert spending.left(0.0, "") == Decimal("0.5")
+
+
+# Upstreams ------------------------------------------------------------------------------------------------------------
+
+TURNS = st.tuples(
+    st.sampled_from(["start", "start", "first", "end", "fail", "leave"]), st.integers(0, 999), st.floats(0.001, 3)
+)
+
+
+@given(st.lists(TURNS, max_size=80), st.booleans())
+def test_what_is_sure_at_an_upstream_needs_no_wait(turns: list[tuple[str, int, float]], local: bool) -> None:
+    spec = UpstreamSpec(name="a", local=local, requests_per_minute=60, tokens_per_minute=6000)
+    policies = Policies.model_validate({"concurrency": {"initial": 3, "most": 5}, "breaker": {"consecutive": 2}})
+    one, held, now = Upstream(spec, policies, Random(1)), list[Lease](), 0.0
+    for kind, drawn, passed in turns:
+        now += passed
+        limits = NOTHING if drawn % 3 else Limits(tokens=Window(6000, drawn * 6, 30.0), retry_after=2.0)
+        call = Call("1", drawn, drawn // 2, now + 30.0)
+        if kind == "start" and one.wait(now, call) <= 0:
+            held.append(one.start(now, call))
+        elif kind == "first" and held and held[drawn % len(held)].first_at is None:
+            one.first_token(now, held[drawn % len(held)])
+        elif kind == "end" and held:
+            one.end(now, held.pop(drawn % len(held)), Usage(drawn, drawn), limits)
+        elif kind == "fail" and held:
+            one.fail(now, held.pop(drawn % len(held)), list(Failure)[drawn % len(Failure)], limits)
+        elif kind == "leave" and held:
+            one.give_up(now, held.pop(drawn % len(held)))
+        for tokens in (0, 10, 100, 1000, max(int(one.sure) - 1, 0)):
+            if tokens < one.sure:
+                assert one.wait(now, Call("2", 0, tokens, now)) == one.wait(now + 1.0, Call("2", tokens, 0, now)) == 0
+
+
+def test_an_upstream_is_full_as_soon_as_its_limit_falls() -> None:
+    one = Upstream(UpstreamSpec(name="a", local=True), Policies(), Random(1))
+    call, running = Call("1", 10, 10, 99.0), list[Lease]()
+    for _ in range(100):
+        while one.sure:
+            running.append(one.start(0.0, call))
+        lease = running.pop(0)
+        one.first_token(0.1, lease)
+        one.end(0.1, lease, None)
+    while one.in_flight < one.limit.current - 2:
+        running.append(one.start(0.1, call))
+    for count, lease in enumerate(running):
+        one.first_token(5.0, lease)
+        assert (one.sure > 0) == (one.wait(5.0, call) <= 0), f"after {count + 1} slow first tokens"
+    assert one.limit.current < one.in_flight
 
 
 # Times ---------------------------------------------------------------------------------------------------------------

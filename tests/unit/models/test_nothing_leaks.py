@@ -176,7 +176,7 @@ async def test_budgets_hold_and_nothing_is_left_behind(seed: int) -> None:
     router = world.router
     assert (world.model.open, router.in_flight, len(router.admission), router.wake) == (0, 0, 0, None)
     assert [one.in_flight for one in router.selection.upstreams] == [0, 0, 0]
-    assert [one.load.work for one in router.selection.upstreams] == [0.0, 0.0, 0.0]
+    assert [one.work for one in router.selection.upstreams] == [0.0, 0.0, 0.0]
     assert [place.open for place in world.places.values()] == [0, 0, 0]
     assert world.held == world.spending.spent(world.clock.monotonic(), "k")
     assert {"done", "broken", "closed", "over_budget"} <= {one for one in found if isinstance(one, str)}

@@ -144,7 +144,7 @@ def test_each_call_ends_once_and_nothing_is_left_behind(script: list[tuple[str, 
     assert shell.router.in_flight == 0
     for upstream in shell.router.selection.upstreams:
         assert upstream.in_flight == 0
-        assert upstream.load.work == 0
+        assert upstream.work == 0
 
 
 def test_an_ejected_upstream_gets_nothing_but_one_probe() -> None:
@@ -152,7 +152,7 @@ def test_an_ejected_upstream_gets_nothing_but_one_probe() -> None:
     now = warm(one)
     a = one.selection.named("a")
     for _ in range(5):
-        a.breaker.on_failure(now, Failure.SERVER_ERROR)
+        a.fail(now, a.start(now, call()), Failure.SERVER_ERROR)
     for number in range(10):
         attempt = sole(one.submit(now + 1, call(f"n{number}", deadline=now + 60)))
         assert attempt.upstream == "b"
@@ -165,7 +165,7 @@ def test_when_all_are_ejected_they_are_used_all_the_same_and_a_success_ends_it()
     now = warm(one)
     for upstream in one.selection.upstreams:
         for _ in range(5):
-            upstream.breaker.on_failure(now, Failure.CONNECTION)
+            upstream.fail(now, upstream.start(now, call()), Failure.CONNECTION)
     assert one.selection.panics(now)
     attempt = sole(one.submit(now + 0.1, call(deadline=now + 60)))
     one.on_end(now + 1.0, attempt.id, Usage(1, 1))

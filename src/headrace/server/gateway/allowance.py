@@ -19,14 +19,19 @@ _MINUTE = 60.0
 
 
 class _Account:
-    """The buckets of one key; None where it has no limit."""
+    """The buckets of one key; None where it has no limit. `before`: an account that has the same limits."""
 
-    __slots__ = ("key", "requests", "tokens")
+    __slots__ = ("_told", "key", "requests", "tokens")
 
-    def __init__(self, key: VirtualKey) -> None:
+    def __init__(self, key: VirtualKey, before: _Account | None = None) -> None:
         self.key = key
-        self.requests = None if key.rpm is None else Bucket(key.rpm, key.rpm / _MINUTE)
-        self.tokens = None if key.tpm is None else Bucket(key.tpm, key.tpm / _MINUTE)
+        if before is None:
+            self.requests = None if key.rpm is None else Bucket(key.rpm, key.rpm / _MINUTE)
+            self.tokens = None if key.tpm is None else Bucket(key.tpm, key.tpm / _MINUTE)
+        else:
+            self.requests, self.tokens = before.requests, before.tokens
+        buckets = ((self.requests, _REQUESTS), (self.tokens, _TOKENS))
+        self._told = [(bucket, form) for bucket, form in buckets if bucket is not None]
 
     def take(self, now: float, tokens: int) -> float | None:
         """One request and these tokens, all or nothing: the tokens that are taken, None where nothing is.
@@ -38,7 +43,7 @@ class _Account:
             return None
         if bucket is None:
             return 0.0
-        wanted = min(float(tokens), bucket.capacity)
+        wanted = float(tokens) if tokens < bucket.capacity else bucket.capacity
         if bucket.take(now, wanted):
             return wanted
         if requests is not None:
@@ -46,19 +51,13 @@ class _Account:
         return None
 
     def lines(self, now: float) -> bytes:
-        """What is left, in the headers that OpenAI's clients know, as lines of a head."""
+        """What is left, in the headers that OpenAI's clients know, as lines of a head: the limit, what is left of it,
+        and the milliseconds until all of it is there again."""
         lines = b""
-        if self.requests is not None:
-            lines = _REQUESTS % _left(now, self.requests)
-        if self.tokens is not None:
-            lines += _TOKENS % _left(now, self.tokens)
+        for bucket, form in self._told:
+            limit, left = bucket.capacity, bucket.refill(now)
+            lines += form % (limit, left if left > 0 else 0.0, (limit - left) / limit * 60_000)
         return lines
-
-
-def _left(now: float, bucket: Bucket) -> tuple[float, float, float]:
-    """The limit, what is left of it, and the milliseconds until all of it is there again."""
-    limit, level = bucket.capacity, bucket.level(now)
-    return limit, level, (limit - level + bucket.owed) / limit * 60_000
 
 
 def _form(kind: bytes) -> bytes:
@@ -89,7 +88,9 @@ class Allowances:
         Complaint
             429: it is over one of its limits, or has no money left.
         """
-        account = self._account(key)
+        account = self._accounts.get(key.id)
+        if account is None or account.key is not key:
+            account = self._renew(key)
         short = self._budgets.short(wall, key.id, _NO_MONEY) if key.budget.limits else None
         if short is not None:
             raise no_money(key, *short)
@@ -101,20 +102,18 @@ class Allowances:
     def no_money(self, wall: float, key: VirtualKey) -> Complaint:
         """What to say when a call was refused for want of money."""
         # The amount that was asked for is not known here: the tightest of the key's periods is named.
-        spending = self._budgets.lanes
-        limits = key.budget.limits
-        tightest = min(limits, key=lambda period: spending[period].left(wall, key.id) or Decimal(0), default="total")
-        return no_money(key, tightest, spending[tightest].wait(wall))
+        lefts = self._budgets.lefts(wall, key.id)
+        left = {period: max(lefts.get(period, _NO_MONEY), _NO_MONEY) for period in key.budget.limits}
+        tightest = min(left, key=left.__getitem__, default="total")
+        return no_money(key, tightest, self._budgets.ends(wall, tightest))
 
-    def _account(self, key: VirtualKey) -> _Account:
-        account = self._accounts.get(key.id)
-        if account is None or account.key is not key:
-            before, account = account, _Account(key)
-            # While the file's words stay the same, what was taken stays taken.
-            if before is not None and (before.key.rpm, before.key.tpm) == (key.rpm, key.tpm):
-                account.requests, account.tokens = before.requests, before.tokens
-            self._accounts[key.id] = account
-            self._budgets.limit(key.id, key.budget.limits)
+    def _renew(self, key: VirtualKey) -> _Account:
+        """The account of a key that is new, or whose words in the file have changed."""
+        before = self._accounts.get(key.id)
+        # While its limits stay the same, what was taken stays taken.
+        same = before is not None and (before.key.rpm, before.key.tpm) == (key.rpm, key.tpm)
+        account = self._accounts[key.id] = _Account(key, before if same else None)
+        self._budgets.limit(key.id, key.budget.limits)
         return account
 
 
@@ -147,16 +146,12 @@ class Grant:
 
     def settle(self, now: float, usage: Usage | None) -> None:
         """It is answered; without usage, all that it held counts as used."""
-        bucket = self._account.tokens
-        if self._settled or bucket is None or usage is None:
-            self._settled = True
+        if self._settled:
             return
         self._settled = True
-        difference = self._held - usage.tokens
-        if difference >= 0:
-            bucket.give(now, difference)
-        else:
-            bucket.charge(now, -difference)
+        bucket = self._account.tokens
+        if bucket is not None and usage is not None:
+            bucket.give(now, self._held - usage.tokens)
 
     def release(self, now: float) -> None:
         """No upstream was called: the tokens are given back. The request itself counts."""

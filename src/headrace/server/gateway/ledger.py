@@ -71,7 +71,6 @@ class Ledger:
         self.problem = ""
         self._every = every
         self._write = write
-        self._lock = threading.Lock()
         self._noted: dict[str, Spent] = {}
         self._latest: dict[str, Spent] = {}
         self._size = 0
@@ -90,8 +89,7 @@ class Ledger:
 
     def note(self, spent: Spent) -> None:
         """A key has spent so much; returns at once."""
-        with self._lock:
-            self._noted[spent.key] = spent
+        self._noted[spent.key] = spent
 
     def close(self, timeout: float = 5.0) -> bool:
         """Write what is left, for at most `timeout` seconds; whether all of it is on disk."""
@@ -109,8 +107,8 @@ class Ledger:
         self._batch()
 
     def _batch(self) -> None:
-        with self._lock:
-            taken, self._noted = self._noted, {}
+        # One key after the other: each step is a single one of a dictionary, and so nobody has to wait for a lock.
+        taken = dict(self._noted.popitem() for _ in range(len(self._noted)))
         if not taken:
             return
         data = b"".join(_line(spent) for spent in taken.values())
@@ -128,8 +126,8 @@ class Ledger:
             self._compact()
 
     def _fail(self, error: OSError, taken: dict[str, Spent]) -> None:
-        with self._lock:
-            self._noted = taken | self._noted  # what was noted since is newer
+        for key, spent in taken.items():
+            self._noted.setdefault(key, spent)  # what was noted since is newer
         if not self.problem:
             _LOG.error("what keys spend cannot be written to %s: %s; tried again", self.path, error)
         self.problem = f"what keys spend cannot be written: {error}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from headrace.models.call import Usage
 from headrace.models.declared import DeclaredModel
-from headrace.models.estimate import Tokens
+from headrace.models.estimate import Lengths
 from headrace.models.reply import Caller
 from headrace.models.routed import RoutedModel, UpstreamState
 
@@ -33,7 +33,7 @@ class Offer:
     caller: Caller
     deadline: float = 60.0
     priced: bool = False
-    _tokens: Tokens = field(default_factory=Tokens, init=False)
+    _lengths: Lengths = field(default_factory=Lengths, init=False)
     _ratio: float = field(default=4.0, init=False)
 
     @classmethod
@@ -51,13 +51,11 @@ class Offer:
         `output` is the most that its answer may have; where it does not say, what answers usually have.
         """
         prompt = math.ceil(size / self._ratio)
-        return prompt + (self._tokens.output(now, max_tokens=None) if output is None else output)
+        return prompt + (self._lengths.output(now, max_tokens=None) if output is None else output)
 
     def observe(self, now: float, size: int, usage: Usage) -> None:
         """What an answer to a body of `size` bytes took."""
         if usage.prompt_tokens > 0:
             self._ratio += 0.1 * (min(size / usage.prompt_tokens, 100.0) - self._ratio)
         if usage.output_tokens > 0:
-            self._tokens.observe(
-                now, prompt_bytes=size, prompt_tokens=usage.prompt_tokens, output_tokens=usage.output_tokens
-            )
+            self._lengths.add(now, usage.output_tokens)
