@@ -142,12 +142,11 @@ class Delivery(Struct, eq=False):
     def _came(self, piece: bytes) -> None:
         """A piece came, or the end."""
         self.received += len(piece)
-        if self.incoming.complete:
-            if not self.complete:
-                self.complete = True
-                self.owner.ended(self)
-        else:
+        if not self.incoming.complete:
             self.since = self.owner.now()
+        elif not self.complete:
+            self.complete = True
+            self.owner.ended(self)
 
     def _wait(self) -> None:
         self.waiting = True
