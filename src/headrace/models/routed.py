@@ -42,13 +42,13 @@ Told = Callable[["Delivery | ModelRefused"], None]
 
 
 class _Ask(Struct):
-    """One call under way. `told` is gone once the call is answered."""
+    """One call under way. It is answered when an answer was delivered."""
 
     id: str
     request: ModelRequest
     call: Call
     began: float
-    told: Told | None
+    told: Told
     queued: float = 0.0
     attempts: int = 0
     hedged: bool = False
@@ -62,18 +62,20 @@ class _Running(Struct):
     ask: _Ask
     attempt: Attempt
     end: Callable[[], object] | None = None
+    stopped: bool = False
     delivery: Delivery | None = None
 
     def stop(self) -> None:
         """End it at its upstream."""
+        self.stopped = True
         if self.delivery is not None:
             self.delivery.incoming.stop()
         elif self.end is not None:
             self.end()
 
 
-_Answered = list[tuple[_Ask, "Delivery | ModelRefused"]]
-"""Calls that the router ends now, or whose answers begin, and how."""
+_Answered = list[tuple[Told, "Delivery | ModelRefused"]]
+"""What is told when the router has said all that it has to say now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,15 +255,14 @@ class RoutedModel:
 
     def _came(self, running: _Running, outcome: Incoming | Exception) -> None:
         """The answer of an attempt is here, or begins; or it has failed."""
-        attempt = running.attempt
         running.end = None  # with what it calls it would be a cycle, left to the garbage collector
-        if attempt.id not in self._running:  # stopped in the turn in which it came
+        if running.stopped:  # in the turn in which it came
             if not isinstance(outcome, Exception):
                 outcome.stop()
         elif isinstance(outcome, Exception):
             self._failed(running, outcome)
         else:
-            ask, now = running.ask, self.now()
+            ask, attempt, now = running.ask, running.attempt, self.now()
             running.delivery = Delivery(
                 self,
                 ask.call.id,
@@ -350,7 +351,12 @@ class RoutedModel:
             if isinstance(action, Start):
                 self._start(action.attempt)
             elif isinstance(action, Deliver):
-                self._deliver(action.attempt, answered)
+                running = self._running[action.attempt.id]
+                delivery = running.delivery
+                if delivery is not None and not delivery.complete:  # else it is passed on with what it took
+                    if running.ask.delivered is None:
+                        answered.append((running.ask.told, delivery))
+                    running.ask.delivered = self._flowing[action.attempt.id] = delivery
             elif isinstance(action, Done):
                 self._done(now, action, answered)
             elif isinstance(action, Stop):
@@ -364,10 +370,8 @@ class RoutedModel:
         wake = self.router.wake
         if wake is not None and wake < self._alarm.at:
             self._alarm.set(wake)
-        for ask, outcome in answered:
-            told, ask.told = ask.told, None
-            if told is not None:
-                told(outcome)
+        for told, outcome in answered:
+            told(outcome)
 
     def _start(self, attempt: Attempt) -> None:
         ask = self._asks[attempt.call.id]
@@ -393,14 +397,6 @@ class RoutedModel:
             task.add_done_callback(self._tasks.discard)
             running.end = task.cancel
 
-    def _deliver(self, attempt: Attempt, answered: _Answered) -> None:
-        """An answer begins. One that is whole is passed on with what it took, which is told next."""
-        running = self._running[attempt.id]
-        delivery = running.delivery
-        if delivery is not None and not delivery.complete:
-            running.ask.delivered = self._flowing[attempt.id] = delivery
-            answered.append((running.ask, delivery))
-
     def _done(self, now: float, done: Done, answered: _Answered) -> None:
         number = done.attempt.id
         running = self._running.pop(number)
@@ -408,20 +404,21 @@ class RoutedModel:
         if delivery is None:  # pragma: no cover - the router ends what it was told has ended
             return
         del self._asks[done.call.id]
-        if ask.delivered is not None:
+        if ask.delivered is None:
+            answered.append((ask.told, delivery))
+        else:
             self._flowing.pop(number, None)
         delivery.usage, delivery.cost = done.usage, done.cost
-        answered.append((ask, delivery))
         self._record(now, ask, delivery, "done", done.usage, done.cost)
 
     def _refused(self, now: float, refused: Refused, answered: _Answered) -> None:
         ask = self._asks.pop(refused.call.id)
         delivery = ask.delivered
-        if delivery is not None and not delivery.complete:
+        if delivery is None:
+            answered.append((ask.told, refusal(self.name, refused, ask.attempts, ask.last)))
+        elif not delivery.complete:
             delivery.cost = refused.cost
             delivery.end(broken(delivery.upstream, refused, ask.last))
-        else:
-            answered.append((ask, refusal(self.name, refused, ask.attempts, ask.last)))
         self._record(now, ask, delivery, refused.reason.value, None, refused.cost, refused.failure)
 
     def _record(

@@ -101,6 +101,7 @@ class HttpCarrier:
         self.name = name
         self.client = client
         self._clock = clock
+        self._now = clock.monotonic
         self.origin = origin
         self.headers = tuple(headers)
         self._routes = dict(routes)
@@ -136,7 +137,7 @@ class HttpCarrier:
             return None
         sent = _Sent(self, request, route, until, told)
         sent.link = self.client.post(
-            self.origin, route.target, self.headers, route.encode(request), sent.answered, self.remaining(until)
+            self.origin, route.target, self.headers, route.encode(request), sent.answered, until - self._now() + _GRACE
         )
         return None if sent.link is None else sent.stop
 
@@ -150,7 +151,7 @@ class HttpCarrier:
                 route.target,
                 self.headers,
                 route.encode(request),
-                timeout=self.remaining(until),
+                timeout=until - self._now() + _GRACE,
                 resend=request.repeatable and not fresh,
                 fresh=fresh,
             )
@@ -173,10 +174,6 @@ class HttpCarrier:
         if route.translate is not None:
             body = route.translate(body)
         return Whole(body, usage, answer.status, passed, limits)
-
-    def remaining(self, until: float) -> float:
-        """Seconds that the connection gives an attempt."""
-        return until - self._clock.monotonic() + _GRACE
 
     def failure(self, error: ExchangeError | Failed) -> Failed:
         """How an attempt failed, as the router is told; no secret of ours is in it."""
