@@ -1,8 +1,8 @@
 """A declared model, running: the router, and the shell that does what it says.
 
 One call is one `_Ask`. Where nothing has to be waited for there are no tasks: an attempt that finds an idle connection
-is sent within `ask`, and its answer is delivered within the call that brought its bytes. Other attempts are tasks until
-their answer has begun. From then on nothing runs beside the client: the client's own reading pulls the stream, piece by
+is sent within `ask`, and an answer that comes whole is delivered within the call that brought its bytes. Other attempts
+are tasks until their answer has begun. From then on nothing runs beside the client: the client's own reading pulls the stream, piece by
 piece, so that a client that reads slowly slows its upstream and nothing piles up in between. What may be due is one
 timer of the router (`wake`).
 """
@@ -25,7 +25,7 @@ from headrace.core.events import ModelCalled, NullRecorder, Recorder
 from headrace.models.action import Action, Attempt, Deliver, Done, Reason, Refused, Start, Stop
 from headrace.models.alarm import Alarm
 from headrace.models.budget import Extra
-from headrace.models.call import Call, Usage
+from headrace.models.call import Call
 from headrace.models.delivery import Delivery
 from headrace.models.estimate import Tokens, prompt_bytes
 from headrace.models.failure import Failure
@@ -409,7 +409,7 @@ class RoutedModel:
         else:
             self._flowing.pop(number, None)
         delivery.usage, delivery.cost = done.usage, done.cost
-        self._record(now, ask, delivery, "done", done.usage, done.cost)
+        self._record(now, ask, delivery, "done", done.cost)
 
     def _refused(self, now: float, refused: Refused, answered: _Answered) -> None:
         ask = self._asks.pop(refused.call.id)
@@ -419,7 +419,7 @@ class RoutedModel:
         elif not delivery.complete:
             delivery.cost = refused.cost
             delivery.end(broken(delivery.upstream, refused, ask.last))
-        self._record(now, ask, delivery, refused.reason.value, None, refused.cost, refused.failure)
+        self._record(now, ask, delivery, refused.reason.value, refused.cost, refused.failure)
 
     def _record(
         self,
@@ -427,14 +427,15 @@ class RoutedModel:
         ask: _Ask,
         delivery: Delivery | None,
         outcome: str,
-        usage: Usage | None,
         cost: Decimal | None,
         failure: Failure | None = None,
     ) -> None:
         if delivery is not None:
             upstream, status, first_byte = delivery.upstream, delivery.status, delivery.first_byte
+            usage = delivery.usage
         else:
             upstream, status, first_byte = "", ask.last.status if ask.last is not None else 0, None
+            usage = None
         self._recorder.record(
             ModelCalled(
                 request=ask.id,

@@ -131,10 +131,8 @@ class HttpCarrier:
     def start(
         self, request: ModelRequest, until: float, told: Callable[[Incoming | Exception], None]
     ) -> Callable[[], None] | None:
-        """The same without a task, where a connection is idle and no stream is wanted; see `Carrier`."""
+        """The same without a task, where a connection is idle; see `Starter`."""
         route = self._routes[request.dialect]
-        if request.stream and route.reader is not None:
-            return None
         sent = _Sent(self, request, route, until, told)
         sent.link = self.client.post(
             self.origin, route.target, self.headers, route.encode(request), sent.answered, until - self._now() + _GRACE
@@ -243,7 +241,7 @@ def _sorted(answer: Answer) -> tuple[list[Field], list[bytes | None]]:
 
 
 class _Sent(Struct, eq=False):
-    """One attempt that was sent at once: mostly its answer comes whole, and nobody had to wait for it in a task."""
+    """One attempt that was sent at once. Mostly its answer comes whole; a task waits for the rest of it, if it must."""
 
     carrier: HttpCarrier
     request: ModelRequest
@@ -268,7 +266,7 @@ class _Sent(Struct, eq=False):
                 self._wait(carrier.ask(self.request, self.until, fresh=True))
             else:
                 self.told(exchange_failure(outcome))
-        elif outcome.ready and outcome.status < 300:
+        elif outcome.ready and outcome.status < 300 and not self.request.stream:
             try:
                 incoming: Incoming | Exception = carrier.whole(self.route, outcome, outcome.take())
             except Failed as failed:
