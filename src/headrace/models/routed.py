@@ -2,9 +2,9 @@
 
 One call is one `_Ask`. Where nothing has to be waited for there are no tasks: an attempt that finds an idle connection
 is sent within `ask`, and an answer that comes whole is delivered within the call that brought its bytes. Other attempts
-are tasks until their answer has begun. From then on nothing runs beside the client: the client's own reading pulls the stream, piece by
-piece, so that a client that reads slowly slows its upstream and nothing piles up in between. What may be due is one
-timer of the router (`wake`).
+are tasks until their answer has begun. From then on nothing runs beside the client: the client's own reading pulls the
+stream, piece by piece, so that a client that reads slowly slows its upstream and nothing piles up in between. What may
+be due is one timer of the router (`wake`).
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class StreamReader:
 
     def feed(self, piece: bytes) -> bytes:
         """What is to be passed on after this piece; check `failed` then."""
-        if self.ended or self.failed is not None:
+        if not piece or self.ended or self.failed is not None:
             return b""
         splitter = self._splitter
         if not splitter.pending:  # and nearly always a piece is one event, and that is one line of data
