@@ -70,8 +70,7 @@ class Delivery(Struct, eq=False):
 
     def at_once(self) -> bytes | None:
         """The whole body where it is known to be here; None: `read` it."""
-        incoming = self.incoming
-        return incoming.take() if isinstance(incoming, Whole) else None
+        return self.incoming.take() if isinstance(self.incoming, Whole) else None
 
     async def read(self) -> bytes:
         """The whole body, or what is left of it. Raises `StreamBroken`."""

@@ -382,8 +382,8 @@ class RoutedModel:
             ask.hedged = True
         running = self._running[attempt.id] = _Running(ask, attempt)
         request, clock, start = ask.request, attempt.clock, self._starts[attempt.upstream]
-        # Of an answer that is no stream, the first byte is the last.
-        until = clock.end if request.stream or clock.end < clock.first_token else clock.first_token
+        # Of an answer that is no stream the first byte is the last, and it is never due after the end.
+        until = clock.end if request.stream else clock.first_token
         if start is not None:
             told = partial(self._came, running)
             try:

@@ -66,10 +66,15 @@ class StreamReader:
         if not piece or self.ended or self.failed is not None:
             return b""
         splitter = self._splitter
-        if not splitter.pending:  # and nearly always a piece is one event, and that is one line of data
+        # Nearly always a piece is one event: a line of data, perhaps after one with its name.
+        if not splitter.pending:
             line, _, rest = piece.partition(b"\n")
-            if rest == b"\n" and line.startswith(b"data: ") and b"\r" not in line:
-                return self._read(piece, b"", line[6:])
+            name = b""
+            if rest != b"\n" and line.startswith(b"event: "):
+                name = line[7:]
+                line, _, rest = rest.partition(b"\n")
+            if rest == b"\n" and line.startswith(b"data: ") and b"\r" not in piece:
+                return self._read(piece, name, line[6:])
         passed: list[bytes] = []
         for event in splitter.feed(piece):
             given = self._read(event, *parse(event))
@@ -224,7 +229,7 @@ class ChatReader(StreamReader):
                 self._open.discard(choice.index)
             elif not self._finished:
                 self._open.add(choice.index)
-        self._known = chunk
+        self._known = chunk if chunk.usage is None else None
         return event
 
     def _closed(self) -> bool:
