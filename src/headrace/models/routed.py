@@ -57,7 +57,10 @@ class _Ask(Struct):
 
 
 class _Running(Struct):
-    """An attempt: what ends it until its answer has begun, and then the answer."""
+    """An attempt: what ends it until its answer has begun, and then the answer.
+
+    What ends it leads back to it. So it is forgotten as soon as it is of no use: a cycle is left to the collector.
+    """
 
     ask: _Ask
     attempt: Attempt
@@ -68,10 +71,11 @@ class _Running(Struct):
     def stop(self) -> None:
         """End it at its upstream."""
         self.stopped = True
+        end, self.end = self.end, None
         if self.delivery is not None:
             self.delivery.incoming.stop()
-        elif self.end is not None:
-            self.end()
+        elif end is not None:
+            end()
 
 
 _Answered = list[tuple[Told, "Delivery | ModelRefused"]]
@@ -255,7 +259,7 @@ class RoutedModel:
 
     def _came(self, running: _Running, outcome: Incoming | Exception) -> None:
         """The answer of an attempt is here, or begins; or it has failed."""
-        running.end = None  # with what it calls it would be a cycle, left to the garbage collector
+        running.end = None
         if running.stopped:  # in the turn in which it came
             if not isinstance(outcome, Exception):
                 outcome.stop()

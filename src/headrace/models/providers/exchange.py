@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from functools import partial
+from typing import NoReturn
 
 from msgspec import Struct
 
@@ -101,7 +102,6 @@ class HttpCarrier:
         self.name = name
         self.client = client
         self._clock = clock
-        self._now = clock.monotonic
         self.origin = origin
         self.headers = tuple(headers)
         self._routes = dict(routes)
@@ -130,17 +130,28 @@ class HttpCarrier:
 
     def start(
         self, request: ModelRequest, until: float, told: Callable[[Incoming | Exception], None]
-    ) -> Callable[[], None] | None:
-        """The same without a task, where a connection is idle; see `Starter`."""
+    ) -> Callable[[], None]:
+        """The same, without a task as long as a connection is idle; see `Starter`."""
         route = self._routes[request.dialect]
         sent = _Sent(self, request, route, until, told)
-        sent.link = self.client.post(
-            self.origin, route.target, self.headers, route.encode(request), sent.answered, until - self._now() + _GRACE
-        )
-        return None if sent.link is None else sent.stop
+        body, left = route.encode(request), until - self._clock.monotonic() + _GRACE
+        sent.link = self.client.post(self.origin, route.target, self.headers, body, sent.answered, left)
+        if sent.link is None:
+            sent.wait(partial(self.ask, request, until, body))
+        return sent.stop
 
-    async def ask(self, request: ModelRequest, until: float, *, fresh: bool = False) -> Incoming:
-        """As `begin`; `fresh`: for the second time, so not on a connection that was idle, and not a third time."""
+    async def ask(
+        self, request: ModelRequest, until: float, body: bytes | None = None, *, fresh: bool = False
+    ) -> Incoming:
+        """As `begin`.
+
+        Parameters
+        ----------
+        body
+            The request as it is sent, if it was encoded.
+        fresh
+            For the second time, so not on a connection that was idle, and not a third time.
+        """
         route = self._routes[request.dialect]
         try:
             answer = await self.client.request(
@@ -148,8 +159,8 @@ class HttpCarrier:
                 self.origin,
                 route.target,
                 self.headers,
-                route.encode(request),
-                timeout=until - self._now() + _GRACE,
+                route.encode(request) if body is None else body,
+                timeout=until - self._clock.monotonic() + _GRACE,
                 resend=request.repeatable and not fresh,
                 fresh=fresh,
             )
@@ -241,7 +252,7 @@ def _sorted(answer: Answer) -> tuple[list[Field], list[bytes | None]]:
 
 
 class _Sent(Struct, eq=False):
-    """One attempt that was sent at once. Mostly its answer comes whole; a task waits for the rest of it, if it must."""
+    """One attempt: mostly it is sent at once, and its answer comes whole. Else a task waits for what is missing."""
 
     carrier: HttpCarrier
     request: ModelRequest
@@ -263,7 +274,7 @@ class _Sent(Struct, eq=False):
         carrier = self.carrier
         if isinstance(outcome, ExchangeError):
             if self.request.repeatable and unheard(outcome):
-                self._wait(carrier.ask(self.request, self.until, fresh=True))
+                self.wait(partial(carrier.ask, self.request, self.until, fresh=True))
             else:
                 self.told(exchange_failure(outcome))
         elif outcome.ready and outcome.status < 300 and not self.request.stream:
@@ -275,14 +286,15 @@ class _Sent(Struct, eq=False):
                 incoming = error
             self.told(incoming)
         else:
-            self._wait(carrier.receive(self.request, self.route, outcome))
+            self.wait(partial(carrier.receive, self.request, self.route, outcome))
 
-    def _wait(self, coming: Coroutine[Any, Any, Incoming]) -> None:
-        self.task = asyncio.get_running_loop().create_task(self._pass_on(coming))
+    def wait(self, answer: Callable[[], Awaitable[Incoming]]) -> None:
+        """Let a task wait for its answer."""
+        self.task = asyncio.get_running_loop().create_task(self._pass_on(answer))
 
-    async def _pass_on(self, coming: Coroutine[Any, Any, Incoming]) -> None:
+    async def _pass_on(self, answer: Callable[[], Awaitable[Incoming]]) -> None:
         try:
-            incoming: Incoming | Exception = await coming
+            incoming: Incoming | Exception = await answer()
         except (ExchangeError, Failed) as error:
             incoming = self.carrier.failure(error)
         except Exception as error:  # as in `answered`
