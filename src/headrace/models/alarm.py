@@ -22,30 +22,35 @@ class Alarm:
         Whose time it is.
     ring
         Must not raise.
+
+    Attributes
+    ----------
+    at
+        When it rings at the latest; infinite: never.
     """
 
     def __init__(self, clock: Clock, ring: Callable[[], None]) -> None:
         self._clock = clock
         self._ring = ring
-        self._at = _NEVER
+        self.at = _NEVER
         self._task: asyncio.Task[None] | None = None
 
-    def set(self, at: float | None) -> None:
-        """Ring at `at` (seconds of the clock) at the latest; None: no need."""
-        if at is not None and at < self._at:
+    def set(self, at: float) -> None:
+        """Ring at `at` (seconds of the clock) at the latest."""
+        if at < self.at:
             self.cancel()
-            self._at = at
+            self.at = at
             self._task = asyncio.get_running_loop().create_task(self._wait(at))
 
     def cancel(self) -> None:
         """Do not ring."""
         if self._task is not None:
             self._task.cancel()
-        self._task, self._at = None, _NEVER
+        self._task, self.at = None, _NEVER
 
     async def _wait(self, at: float) -> None:
         # A clock in microseconds may stop a rounding short of the instant.
         while (left := at - self._clock.monotonic()) > 1e-6:
             await self._clock.sleep(left)
-        self._task, self._at = None, _NEVER
+        self._task, self.at = None, _NEVER
         self._ring()

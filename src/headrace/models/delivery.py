@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from headrace.core.errors import StreamBroken
 from headrace.models.call import Usage
@@ -28,55 +30,43 @@ class _Owner(Protocol):
     def let_go(self, delivery: Delivery) -> None: ...
 
 
-class Delivery:
+class Delivery(Struct, eq=False):
     """A `Reply` (see there for what it is and what its attributes mean).
 
     Reading pulls from the upstream: nothing is read ahead but what the connection buffers, which is bounded.
 
     Attributes
     ----------
-    waiting
-        Whether somebody waits for more: else its silence is that of a slow client.
     since
         Since when (the owner's `now`) nothing came, or nobody waited for it.
+    waiting
+        Whether somebody waits for more: else its silence is that of a slow client.
+    complete
+        Whether nothing is missing any more.
+    received
+        Bytes that were passed on of a stream.
+    error
+        Why no more will come, where it broke off.
     """
 
-    __slots__ = (
-        "_error", "_now", "_owner", "_received", "attempt", "attempts", "call", "cost", "first_byte", "headers",
-        "incoming", "model", "queued", "since", "status", "upstream", "usage", "waiting",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        owner: _Owner,
-        call: str,
-        attempt: int,
-        incoming: Incoming,
-        *,
-        upstream: str,
-        model: str,
-        attempts: int,
-        queued: float,
-        first_byte: float,
-    ) -> None:
-        self.status = incoming.status
-        self.headers = incoming.headers
-        self.upstream = upstream
-        self.model = model
-        self.attempts = attempts
-        self.queued = queued
-        self.first_byte = first_byte
-        self.usage: Usage | None = None
-        self.cost: Decimal | None = None
-        self.call = call
-        self.attempt = attempt
-        self.incoming = incoming
-        self.waiting = False
-        self.since = owner.now()
-        self._now = owner.now
-        self._owner = owner
-        self._received = 0
-        self._error: StreamBroken | None = None
+    owner: _Owner
+    call: str
+    attempt: int
+    incoming: Incoming
+    status: int
+    headers: Sequence[tuple[bytes, bytes]]
+    upstream: str
+    model: str
+    attempts: int
+    queued: float
+    first_byte: float
+    since: float
+    complete: bool
+    usage: Usage | None = None
+    cost: Decimal | None = None
+    waiting: bool = False
+    received: int = 0
+    error: StreamBroken | None = None
 
     def at_once(self) -> bytes | None:
         """The whole body where it is known to be here; None: `read` it."""
@@ -94,9 +84,8 @@ class Delivery:
 
     async def __anext__(self) -> bytes:
         """The next piece. Raises `StreamBroken` where the answer breaks off."""
-        if self._error is not None:
-            raise self._error
-        complete = self.incoming.complete
+        if self.error is not None:
+            raise self.error
         self._wait()
         try:
             piece = await self.incoming.next()
@@ -108,7 +97,7 @@ class Delivery:
             raise self._breaks(error) from error
         finally:
             self.waiting = False
-        self._came(piece, complete)
+        self._came(piece)
         if not piece:
             raise StopAsyncIteration
         return piece
@@ -118,23 +107,17 @@ class Delivery:
         """Whether `take` and `when_more` can be used: where the upstream's bytes are there, nobody has to wait."""
         return hasattr(self.incoming, "when_more")
 
-    @property
-    def complete(self) -> bool:
-        """Whether nothing is missing any more."""
-        return self.incoming.complete
-
     def take(self) -> bytes:
         """What is there, without waiting; empty: nothing yet, or no more. Raises `StreamBroken`."""
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
         incoming: Any = self.incoming
-        complete = incoming.complete
         try:
             piece: bytes = incoming.take()
         # As in `__anext__`.
         except Exception as error:
             raise self._breaks(error) from error
-        self._came(piece, complete)
+        self._came(piece)
         return piece
 
     def when_more(self, told: Callable[[], None] | None) -> None:
@@ -148,27 +131,26 @@ class Delivery:
 
     async def aclose(self) -> None:
         """Let go: of an answer that is not complete, the attempt is cancelled at its upstream."""
-        if not self.incoming.complete and self._error is None:
-            self._owner.let_go(self)
+        if not self.complete and self.error is None:
+            self.owner.let_go(self)
 
     def end(self, error: StreamBroken) -> None:
         """No more will come."""
-        error.received = self._received
-        self._error = error
+        error.received = self.received
+        self.error = error
 
-    def _came(self, piece: bytes, before: bool) -> None:
-        """A piece came, or the end; `before`: whether the answer was complete before."""
-        self._received += len(piece)
-        if before:
-            return
-        if self.incoming.complete:
-            self._owner.ended(self)
-        else:
-            self.since = self._now()
+    def _came(self, piece: bytes) -> None:
+        """A piece came, or the end."""
+        self.received += len(piece)
+        if not self.incoming.complete:
+            self.since = self.owner.now()
+        elif not self.complete:
+            self.complete = True
+            self.owner.ended(self)
 
     def _wait(self) -> None:
         self.waiting = True
-        self.since = self._now()
+        self.since = self.owner.now()
 
     def _breaks(self, error: Exception) -> StreamBroken:
         """It broke off: whoever reads it is told so, and so is the router."""
@@ -178,12 +160,12 @@ class Delivery:
             _LOG.exception("the answer of %s raised", self.upstream)
             failed = Failed(Failure.SERVER_ERROR, f"it raised {type(error).__name__}")
             self.incoming.stop()
-        self._owner.broke(self, failed)
+        self.owner.broke(self, failed)
         return self._broken(failed)
 
     def _broken(self, failed: Failed) -> StreamBroken:
         """What ended it: the router's word (the deadline, say) counts before that of the connection."""
-        if self._error is None:
+        if self.error is None:
             message = f"the answer of {self.upstream!r} broke off: {failed.message}"
             self.end(StreamBroken(message, failure=failed.failure.value))
-        return self._error or StreamBroken(failed.message, failure=failed.failure.value)
+        return self.error or StreamBroken(failed.message, failure=failed.failure.value)

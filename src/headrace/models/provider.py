@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import ClassVar, Protocol
 
+from msgspec import Struct
 from pydantic import ValidationError
 
 from headrace.core.clock import Clock
@@ -101,35 +102,20 @@ class Incoming(Protocol):
         ...
 
 
-class Whole:
+class Whole(Struct, eq=False):
     """An answer that came whole.
 
     >>> Whole(b"{}").complete
     True
     """
 
-    __slots__ = ("_body", "complete", "headers", "limits", "status", "usage")
-
-    def __init__(
-        self,
-        body: bytes,
-        *,
-        usage: Usage | None = None,
-        status: int = 200,
-        headers: Sequence[tuple[bytes, bytes]] = ((b"content-type", b"application/json"),),
-        limits: Limits = NOTHING,
-    ) -> None:
-        self.status = status
-        self.headers = headers
-        self.limits = limits
-        self.usage = usage
-        self.complete = True
-        self._body = body
-
-    @property
-    def written(self) -> int:
-        """It is whole: its usage says more."""
-        return 0
+    body: bytes
+    usage: Usage | None = None
+    status: int = 200
+    headers: Sequence[tuple[bytes, bytes]] = ((b"content-type", b"application/json"),)
+    limits: Limits = NOTHING
+    complete: bool = True
+    written: int = 0
 
     async def next(self) -> bytes:
         """The body, once."""
@@ -137,7 +123,7 @@ class Whole:
 
     def take(self) -> bytes:
         """The body, once."""
-        body, self._body = self._body, b""
+        body, self.body = self.body, b""
         return body
 
     def stop(self) -> None:

@@ -1,10 +1,10 @@
 """A declared model, running: the router, and the shell that does what it says.
 
 One call is one `_Ask`. Where nothing has to be waited for there are no tasks: an attempt that finds an idle connection
-is sent within `ask`, and its answer is delivered within the call that brought its bytes. Other attempts are tasks until
-their answer has begun. From then on nothing runs beside the client: the client's own reading pulls the stream, piece by
-piece, so that a client that reads slowly slows its upstream and nothing piles up in between. What may be due is one
-timer of the router (`wake`).
+is sent within `ask`, and an answer that comes whole is delivered within the call that brought its bytes. Other attempts
+are tasks until their answer has begun. From then on nothing runs beside the client: the client's own reading pulls the
+stream, piece by piece, so that a client that reads slowly slows its upstream and nothing piles up in between. What may
+be due is one timer of the router (`wake`).
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import cast
+from functools import partial
 
 from msgspec import Struct
 
 from headrace.core.clock import Clock
-from headrace.core.errors import ModelRefused, StreamBroken
+from headrace.core.errors import ModelRefused
 from headrace.core.events import ModelCalled, NullRecorder, Recorder
 from headrace.models.action import Action, Attempt, Deliver, Done, Reason, Refused, Start, Stop
 from headrace.models.alarm import Alarm
 from headrace.models.budget import Extra
-from headrace.models.call import Call, Usage
+from headrace.models.call import Call
 from headrace.models.delivery import Delivery
 from headrace.models.estimate import Tokens, prompt_bytes
 from headrace.models.failure import Failure
 from headrace.models.provider import Carrier, Failed, Incoming
 from headrace.models.request import Dialect, ModelRequest, Terms
 from headrace.models.router import Router
+from headrace.models.unanswered import broken, refusal
 
 _LOG = logging.getLogger(__name__)
 
@@ -41,42 +42,44 @@ Told = Callable[["Delivery | ModelRefused"], None]
 
 
 class _Ask(Struct):
-    """One call under way."""
+    """One call under way. It is answered when an answer was delivered."""
 
+    id: str
     request: ModelRequest
-    terms: Terms
     call: Call
-    size: int
     began: float
     told: Told
-    queued: float | None = None
+    queued: float = 0.0
     attempts: int = 0
     hedged: bool = False
     last: Failed | None = None
-    outcome: Delivery | ModelRefused | None = None
     delivered: Delivery | None = None
-    running: dict[int, _Running] = {}
 
 
 class _Running(Struct):
-    """An attempt: what ends it until its answer has begun, and then the answer."""
+    """An attempt: what ends it until its answer has begun, and then the answer.
 
-    model: RoutedModel
+    What ends it leads back to it. So it is forgotten as soon as it is of no use: a cycle is left to the collector.
+    """
+
     ask: _Ask
     attempt: Attempt
     end: Callable[[], object] | None = None
-    incoming: Incoming | None = None
-
-    def told(self, outcome: Incoming | Exception) -> None:
-        """Its answer is here, or begins; or it has failed."""
-        self.model.came(self, outcome)
+    stopped: bool = False
+    delivery: Delivery | None = None
 
     def stop(self) -> None:
         """End it at its upstream."""
-        if self.incoming is not None:
-            self.incoming.stop()
-        elif self.end is not None:
-            self.end()
+        self.stopped = True
+        end, self.end = self.end, None
+        if self.delivery is not None:
+            self.delivery.incoming.stop()
+        elif end is not None:
+            end()
+
+
+_Answered = list[tuple[Told, "Delivery | ModelRefused"]]
+"""What is told when the router has said all that it has to say now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +141,12 @@ class RoutedModel:
         self._starts = {name: getattr(one, "start", None) for name, one in carriers.items()}
         self._takes = frozenset[tuple[Dialect, bool]].intersection(*(one.takes for one in carriers.values()))
         self._models = {one.spec.name: one.spec.model for one in router.selection.upstreams}
-        self._clock = clock
         self.now = clock.monotonic
         """The time of the router."""
         self._deadline = deadline
         self._recorder = recorder or NullRecorder()
         self._asks: dict[str, _Ask] = {}
-        self._answered: list[_Ask] = []
+        self._running: dict[int, _Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._flowing: dict[int, Delivery] = {}
         self._numbers = itertools.count(1)
@@ -161,7 +163,7 @@ class RoutedModel:
 
     def states(self) -> Iterator[UpstreamState]:
         """What is known of each upstream now."""
-        now = self._clock.monotonic()
+        now = self.now()
         for one in self.router.selection.upstreams:
             yield UpstreamState(
                 one.spec.name,
@@ -204,11 +206,28 @@ class RoutedModel:
 
         Returns what `cancel` wants. Raises `ModelRefused` where no upstream takes such a request at all.
         """
-        now = self._clock.monotonic()
+        now = self.now()
         size = prompt_bytes(request.body, request.document)
-        call = self._call(now, request, terms, size)
-        self._asks[call.id] = _Ask(request, terms, call, size, now, told)
-        self._act(self.router.submit(now, call))
+        most = request.max_output_tokens
+        latest = now + self._deadline
+        call = Call(
+            id=str(next(self._numbers)),
+            prompt_tokens=request.prompt_tokens or self.tokens.size(size),
+            output_tokens=self.tokens.output(now, max_tokens=most),
+            deadline=terms.deadline if terms.deadline < latest else latest,
+            tenant=terms.tenant,
+            priority=terms.priority,
+            session=terms.session,
+            stream=request.stream,
+            repeatable=request.repeatable,
+            key=terms.key,
+            # No token is shorter than a byte. Of what is not in the body (a picture's address), nobody here knows more.
+            most_prompt=size,
+            most_output=most or 0,
+            without=_NOBODY if (request.dialect, request.stream) in self._takes else self._unable(request),
+        )
+        self._asks[call.id] = _Ask(terms.id, request, call, now, told)
+        self._act(now, self.router.submit(now, call))
         return call.id
 
     def cancel(self, call: str) -> None:
@@ -224,149 +243,157 @@ class RoutedModel:
         self._alarm.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _call(self, now: float, request: ModelRequest, terms: Terms, size: int) -> Call:
-        """The request as the policies see it."""
-        refused: list[tuple[str, str]] = []
-        if (request.dialect, request.stream) not in self._takes:
-            refused = [(name, why) for name, one in self._carriers.items() if (why := one.refuses(request))]
+    def _unable(self, request: ModelRequest) -> frozenset[str]:
+        """Upstreams that cannot take it. Raises `ModelRefused` where that is all of them."""
+        refused = {name: why for name, one in self._carriers.items() if (why := one.refuses(request))}
         if len(refused) == len(self._carriers):
             raise ModelRefused(
-                f"no upstream of {self.name!r} takes this request: {'; '.join(why for _, why in refused)}",
+                f"no upstream of {self.name!r} takes this request: {'; '.join(refused.values())}",
                 reason=Reason.FAILED.value,
                 failure=Failure.BAD_REQUEST.value,
                 hint="ask in another dialect, or declare an upstream that speaks this one",
             )
-        return Call(
-            id=str(next(self._numbers)),
-            prompt_tokens=request.prompt_tokens or self.tokens.size(size),
-            output_tokens=self.tokens.output(now, max_tokens=request.max_output_tokens),
-            deadline=min(terms.deadline, now + self._deadline),
-            tenant=terms.tenant,
-            priority=terms.priority,
-            session=terms.session,
-            stream=request.stream,
-            repeatable=request.repeatable,
-            key=terms.key,
-            # No token is shorter than a byte. Of what is not in the body (a picture's address), nobody here knows more.
-            most_prompt=size,
-            most_output=request.max_output_tokens or 0,
-            without=frozenset([name for name, _ in refused]) if refused else _NOBODY,
-        )
+        return frozenset(refused)
 
     # Attempts ------------------------------------------------------------------------------------------------------
 
-    def came(self, running: _Running, outcome: Incoming | Exception) -> None:
+    def _came(self, running: _Running, outcome: Incoming | Exception) -> None:
         """The answer of an attempt is here, or begins; or it has failed."""
-        ask, attempt = running.ask, running.attempt
-        running.end = None  # with what it calls it would be a cycle, left to the garbage collector
-        if attempt.id not in ask.running:  # stopped in the turn in which it came
+        running.end = None
+        if running.stopped:  # in the turn in which it came
             if not isinstance(outcome, Exception):
                 outcome.stop()
-        elif isinstance(outcome, Failed):
-            self._failed(ask, attempt.id, outcome)
-        # The boundary to kinds of upstreams and to functions of users: a call must not hang because they raise.
         elif isinstance(outcome, Exception):
-            _LOG.error("an attempt at %s raised", attempt.upstream, exc_info=outcome)
-            message = f"{attempt.upstream} raised {type(outcome).__name__}: {outcome}"
-            self._failed(ask, attempt.id, Failed(Failure.SERVER_ERROR, message))
+            self._failed(running, outcome)
         else:
-            running.incoming = outcome
+            ask, attempt, now = running.ask, running.attempt, self.now()
+            running.delivery = Delivery(
+                self,
+                ask.call.id,
+                attempt.id,
+                outcome,
+                status=outcome.status,
+                headers=outcome.headers,
+                upstream=attempt.upstream,
+                model=self._models[attempt.upstream],
+                attempts=ask.attempts,
+                queued=ask.queued,
+                first_byte=now - ask.began,
+                since=now,
+                complete=outcome.complete,
+            )
             if outcome.complete:
-                self._ended(ask, attempt.id, outcome)
+                self._ended(now, running, outcome)
             else:
-                self._act(self.router.on_first_token(self._clock.monotonic(), attempt.id))
+                self._act(now, self.router.on_first_token(now, attempt.id))
 
     async def _wait(self, running: _Running, until: float) -> None:
         """Make an attempt that has to wait, up to where its answer begins."""
         carrier = self._carriers[running.attempt.upstream]
         try:
             outcome: Incoming | Exception = await carrier.begin(running.ask.request, until)
-        except Exception as error:  # `came` sorts them out
+        except Exception as error:  # `_came` sorts them out
             outcome = error
-        self.came(running, outcome)
+        self._came(running, outcome)
 
-    def _ended(self, ask: _Ask, attempt: int, incoming: Incoming) -> None:
+    def _ended(self, now: float, running: _Running, incoming: Incoming) -> None:
         """All of an answer is there."""
-        now = self._clock.monotonic()
         usage = incoming.usage
         if usage is not None:
             self.tokens.observe(
-                now, prompt_bytes=ask.size, prompt_tokens=usage.prompt_tokens, output_tokens=usage.output_tokens
+                now,
+                prompt_bytes=running.ask.call.most_prompt,
+                prompt_tokens=usage.prompt_tokens,
+                output_tokens=usage.output_tokens,
             )
-        self._act(self.router.on_end(now, attempt, usage, incoming.limits))
+        self._act(now, self.router.on_end(now, running.attempt.id, usage, incoming.limits))
 
-    def _failed(self, ask: _Ask, attempt: int, failed: Failed) -> None:
-        """An attempt has failed. One that was stopped has nothing to tell."""
-        if ask.running.pop(attempt, None) is None:
-            return
-        ask.last = failed
-        self._act(self.router.on_failure(self._clock.monotonic(), attempt, failed.failure, failed.limits))
+    def _failed(self, running: _Running, error: Exception) -> None:
+        """An attempt has failed."""
+        attempt, now = running.attempt, self.now()
+        if isinstance(error, Failed):
+            failed = error
+        else:  # the boundary to kinds of upstreams and to functions of users: a call must not hang because they raise
+            _LOG.error("an attempt at %s raised", attempt.upstream, exc_info=error)
+            failed = Failed(Failure.SERVER_ERROR, f"{attempt.upstream} raised {type(error).__name__}: {error}")
+        del self._running[attempt.id]
+        self._flowing.pop(attempt.id, None)
+        running.ask.last = failed
+        self._act(now, self.router.on_failure(now, attempt.id, failed.failure, failed.limits))
 
     # What the client does ------------------------------------------------------------------------------------------
 
     def ended(self, delivery: Delivery) -> None:
         """A stream came to its end."""
-        ask = self._asks.get(delivery.call)
-        if ask is not None:
-            self._ended(ask, delivery.attempt, delivery.incoming)
+        running = self._running.get(delivery.attempt)
+        if running is not None:
+            self._ended(self.now(), running, delivery.incoming)
 
     def broke(self, delivery: Delivery, failed: Failed) -> None:
-        """A stream broke off."""
-        ask = self._asks.get(delivery.call)
-        if ask is not None:
-            self._progress(delivery)
-            self._failed(ask, delivery.attempt, failed)
+        """A stream broke off. One that was stopped has nothing to tell."""
+        running = self._running.get(delivery.attempt)
+        if running is not None:
+            self._progress(self.now(), delivery)
+            self._failed(running, failed)
 
     def let_go(self, delivery: Delivery) -> None:
         """The client does not want the rest."""
-        ask = self._asks.get(delivery.call)
-        if ask is not None:
-            self._cancel(ask)
+        self.cancel(delivery.call)
 
     def _cancel(self, ask: _Ask) -> None:
+        now = self.now()
         if ask.delivered is not None:
-            self._progress(ask.delivered)
-        self._act(self.router.cancel(self._clock.monotonic(), ask.call.id))
+            self._progress(now, ask.delivered)
+        self._act(now, self.router.cancel(now, ask.call.id))
 
     # What the router says ------------------------------------------------------------------------------------------
 
-    def _act(self, actions: list[Action]) -> None:
+    def _act(self, now: float, actions: list[Action]) -> None:
+        answered: _Answered = []
         # Not `match`: this is done several times for each request, and a class pattern costs three comparisons.
         for action in actions:
             if isinstance(action, Start):
                 self._start(action.attempt)
             elif isinstance(action, Deliver):
-                self._deliver(action.attempt)
+                running = self._running[action.attempt.id]
+                delivery = running.delivery
+                if delivery is not None and not delivery.complete:  # else it is passed on with what it took
+                    if running.ask.delivered is None:
+                        answered.append((running.ask.told, delivery))
+                    running.ask.delivered = self._flowing[action.attempt.id] = delivery
             elif isinstance(action, Done):
-                ask = self._asks.pop(action.call.id)
-                del ask.running[action.attempt.id]
-                self._done(ask, action.usage, action.cost)
+                self._done(now, action, answered)
             elif isinstance(action, Stop):
-                running = self._asks[action.attempt.call.id].running.pop(action.attempt.id, None)
+                number = action.attempt.id
+                self._flowing.pop(number, None)
+                running = self._running.pop(number, None)
                 if running is not None:
                     running.stop()
             else:
-                self._refused(self._asks.pop(action.call.id), action)
-        self._alarm.set(self.router.wake)
-        if self._answered:
-            answered, self._answered = self._answered, []
-            for ask in answered:
-                ask.told(cast("Delivery | ModelRefused", ask.outcome))
+                self._refused(now, action, answered)
+        wake = self.router.wake
+        if wake is not None and wake < self._alarm.at:
+            self._alarm.set(wake)
+        for told, outcome in answered:
+            told(outcome)
 
     def _start(self, attempt: Attempt) -> None:
         ask = self._asks[attempt.call.id]
         ask.attempts += 1
-        if ask.queued is None:
+        if attempt.extra is None:
             ask.queued = attempt.started - ask.began
-        ask.hedged = ask.hedged or attempt.extra is Extra.HEDGE
-        running = ask.running[attempt.id] = _Running(self, ask, attempt)
-        clock, start = attempt.clock, self._starts[attempt.upstream]
-        until = clock.end if ask.request.stream else min(clock.first_token, clock.end)  # its first byte is its last
+        elif attempt.extra is Extra.HEDGE:
+            ask.hedged = True
+        running = self._running[attempt.id] = _Running(ask, attempt)
+        request, clock, start = ask.request, attempt.clock, self._starts[attempt.upstream]
+        # Of an answer that is no stream the first byte is the last, and it is never due after the end.
+        until = clock.end if request.stream else clock.first_token
         if start is not None:
+            told = partial(self._came, running)
             try:
-                running.end = start(ask.request, until, running.told)
-            except Exception as error:  # as in `came`, when the router has said all that it has to say now
-                asyncio.get_running_loop().call_soon(running.told, error)
+                running.end = start(request, until, told)
+            except Exception as error:  # as in `_came`, when the router has said all that it has to say now
+                asyncio.get_running_loop().call_soon(told, error)
                 return
         if running.end is None:
             task = asyncio.get_running_loop().create_task(self._wait(running, until))
@@ -374,82 +401,53 @@ class RoutedModel:
             task.add_done_callback(self._tasks.discard)
             running.end = task.cancel
 
-    def _deliver(self, attempt: Attempt) -> None:
-        ask = self._asks[attempt.call.id]
-        incoming = ask.running[attempt.id].incoming
-        if incoming is None:  # pragma: no cover - the router delivers what it was told has begun
+    def _done(self, now: float, done: Done, answered: _Answered) -> None:
+        number = done.attempt.id
+        running = self._running.pop(number)
+        ask, delivery = running.ask, running.delivery
+        if delivery is None:  # pragma: no cover - the router ends what it was told has ended
             return
-        delivery = ask.delivered = Delivery(
-            self,
-            ask.call.id,
-            attempt.id,
-            incoming,
-            upstream=attempt.upstream,
-            model=self._models[attempt.upstream],
-            attempts=ask.attempts,
-            queued=ask.queued or 0.0,
-            first_byte=self._clock.monotonic() - ask.began,
-        )
-        if not incoming.complete:
-            self._flowing[attempt.id] = delivery
-            self._end(ask, delivery)
-
-    def _end(self, ask: _Ask, outcome: Delivery | ModelRefused) -> None:
-        """The call is answered, as far as whoever asked has to wait for it."""
-        if ask.outcome is None:
-            ask.outcome = outcome
-            self._answered.append(ask)
-
-    def _done(self, ask: _Ask, usage: Usage | None, cost: Decimal | None) -> None:
-        delivery = ask.delivered
-        if delivery is not None:
-            self._flowing.pop(delivery.attempt, None)
-            delivery.usage, delivery.cost, delivery.attempts = usage, cost, ask.attempts
-            self._end(ask, delivery)
-        self._record(ask, "done", usage, cost)
-
-    def _refused(self, ask: _Ask, refused: Refused) -> None:
-        delivery, last = ask.delivered, ask.last
-        failure = refused.failure
-        message = f"the model {self.name!r} gave no answer: {_WHY[refused.reason]}"
-        if refused.reason is Reason.DEADLINE:
-            attempts = "1 attempt" if ask.attempts == 1 else f"{ask.attempts} attempts"
-            message += f" after {attempts}" if ask.attempts else " while it waited for an upstream"
-        if refused.reason in _TELLS and last is not None:
-            message += f"; {last.message}"
-        elif refused.reason is Reason.FAILED and failure is not None:
-            message += f" ({failure.value})"
-        if delivery is not None and not delivery.incoming.complete:
-            self._flowing.pop(delivery.attempt, None)
-            why = last.message if last is not None and refused.reason is Reason.BROKEN else _WHY[refused.reason]
-            word = _FAILURES.get(refused.reason) or failure or Failure.CONNECTION
-            delivery.cost = refused.cost
-            delivery.end(StreamBroken(f"the answer of {delivery.upstream!r} broke off: {why}", failure=word.value))
+        del self._asks[done.call.id]
+        if ask.delivered is None:
+            answered.append((ask.told, delivery))
         else:
-            error = ModelRefused(
-                message,
-                reason=refused.reason.value,
-                failure=failure.value if failure is not None else "",
-                retry_after=refused.retry_after,
-                status=last.status if last is not None else 0,
-                body=last.body if last is not None else b"",
-                hint=_HINTS.get(refused.reason, ""),
-            )
-            self._end(ask, error)
-        self._record(ask, refused.reason.value, None, refused.cost, failure)
+            self._flowing.pop(number, None)
+        delivery.usage, delivery.cost = done.usage, done.cost
+        self._record(now, ask, delivery, "done", done.cost)
+
+    def _refused(self, now: float, refused: Refused, answered: _Answered) -> None:
+        ask = self._asks.pop(refused.call.id)
+        delivery = ask.delivered
+        if delivery is None:
+            answered.append((ask.told, refusal(self.name, refused, ask.attempts, ask.last)))
+        elif not delivery.complete:
+            delivery.cost = refused.cost
+            delivery.end(broken(delivery.upstream, refused, ask.last))
+        self._record(now, ask, delivery, refused.reason.value, refused.cost, refused.failure)
 
     def _record(
-        self, ask: _Ask, outcome: str, usage: Usage | None, cost: Decimal | None, failure: Failure | None = None
+        self,
+        now: float,
+        ask: _Ask,
+        delivery: Delivery | None,
+        outcome: str,
+        cost: Decimal | None,
+        failure: Failure | None = None,
     ) -> None:
-        delivery, now = ask.delivered, self._clock.monotonic()
+        if delivery is not None:
+            upstream, status, first_byte = delivery.upstream, delivery.status, delivery.first_byte
+            usage = delivery.usage
+        else:
+            upstream, status, first_byte = "", ask.last.status if ask.last is not None else 0, None
+            usage = None
         self._recorder.record(
             ModelCalled(
-                request=ask.terms.id,
+                request=ask.id,
                 model=self.name,
-                upstream=delivery.upstream if delivery is not None else "",
-                status=delivery.status if delivery is not None else (ask.last.status if ask.last is not None else 0),
-                queued=ask.queued if ask.queued is not None else now - ask.began,
-                first_byte=delivery.first_byte if delivery is not None else None,
+                upstream=upstream,
+                status=status,
+                queued=ask.queued if ask.attempts else now - ask.began,
+                first_byte=first_byte,
                 seconds=now - ask.began,
                 prompt_tokens=usage.prompt_tokens if usage is not None else None,
                 output_tokens=usage.output_tokens if usage is not None else None,
@@ -465,36 +463,16 @@ class RoutedModel:
     # Time ----------------------------------------------------------------------------------------------------------
 
     def _poll(self) -> None:
+        now = self.now()
         for delivery in self._flowing.values():
-            self._progress(delivery)
-        self._act(self.router.poll(self._clock.monotonic()))
+            self._progress(now, delivery)
+        self._act(now, self.router.poll(now))
 
-    def _progress(self, delivery: Delivery) -> None:
+    def _progress(self, now: float, delivery: Delivery) -> None:
         """Tell the router how far a stream has come: when it is to judge it, not with each piece."""
         # Where its client reads slowly, that is no silence of the upstream.
-        at = delivery.since if delivery.waiting else self._clock.monotonic()
+        at = delivery.since if delivery.waiting else now
         self.router.on_progress(at, delivery.attempt, delivery.incoming.written)
 
 
 _NOBODY: frozenset[str] = frozenset()
-_TELLS = frozenset({Reason.FAILED, Reason.BROKEN, Reason.DEADLINE})
-_WHY = {
-    Reason.DEADLINE: "its deadline passed",
-    Reason.SHED: "it was turned away, so that others are served in time",
-    Reason.QUEUE_FULL: "too many wait already",
-    Reason.RATE_LIMITED: "rate limits close its upstreams for longer than its deadline leaves",
-    Reason.EJECTED: "its upstreams are ejected for longer than its deadline leaves",
-    Reason.OVER_BUDGET: "the budget that pays for it has not enough left",
-    Reason.FAILED: "its attempts failed",
-    Reason.BROKEN: "it broke off after a part was seen",
-    Reason.CANCELLED: "nobody waits any more",
-}
-_FAILURES = {Reason.DEADLINE: Failure.TIMEOUT, Reason.CANCELLED: Failure.CANCELLED}
-_HINTS = {
-    Reason.DEADLINE: "give it more time, or look at why its upstreams are slow",
-    Reason.SHED: "try again after `retry_after` seconds",
-    Reason.QUEUE_FULL: "try again after `retry_after` seconds",
-    Reason.RATE_LIMITED: "try again after `retry_after` seconds, or declare a fallback that has limits of its own",
-    Reason.EJECTED: "try again after `retry_after` seconds, and look at why its upstreams fail",
-    Reason.OVER_BUDGET: "wait for the next period, or raise the budget",
-}

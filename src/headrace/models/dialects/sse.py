@@ -80,20 +80,6 @@ class Splitter:
         return events
 
 
-def is_plain(piece: bytes) -> bool:
-    """Whether a piece is one event whose only line is its data, in the form in which most servers write it.
-
-    >>> is_plain(b"data: {}\\n\\n"), is_plain(b"data: 1\\ndata: 2\\n\\n"), is_plain(b"data: 1\\n\\ndata: 2\\n\\n")
-    (True, False, False)
-    """
-    return (
-        piece.startswith(b"data: ")
-        and piece.endswith(b"\n\n")
-        and piece.find(b"\n") == len(piece) - 2
-        and b"\r" not in piece
-    )
-
-
 def parse(event: bytes) -> tuple[bytes, bytes]:
     """The name and the data of an event; without data (a comment, a `retry`) both are empty.
 

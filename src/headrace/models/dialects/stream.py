@@ -22,7 +22,7 @@ import msgspec
 
 from headrace.models.call import Usage
 from headrace.models.dialects.errors import read_error
-from headrace.models.dialects.sse import Splitter, is_plain, parse
+from headrace.models.dialects.sse import Splitter, parse
 from headrace.models.dialects.usage import Counts, read_counts, read_usage
 from headrace.models.failure import Failure
 from headrace.models.provider import Failed
@@ -63,16 +63,25 @@ class StreamReader:
 
     def feed(self, piece: bytes) -> bytes:
         """What is to be passed on after this piece; check `failed` then."""
+        if not piece or self.ended or self.failed is not None:
+            return b""
         splitter = self._splitter
-        if not splitter.pending and is_plain(piece):  # nearly always
-            return b"" if self.ended or self.failed is not None else self._read(piece, b"", piece[6:-2])
+        # Nearly always a piece is one event: a line of data, perhaps after one with its name.
+        if not splitter.pending:
+            line, _, rest = piece.partition(b"\n")
+            name = b""
+            if rest != b"\n" and line.startswith(b"event: "):
+                name = line[7:]
+                line, _, rest = rest.partition(b"\n")
+            if rest == b"\n" and line.startswith(b"data: ") and b"\r" not in piece:
+                return self._read(piece, name, line[6:])
         passed: list[bytes] = []
         for event in splitter.feed(piece):
-            if self.failed is not None or self.ended:
-                break
             given = self._read(event, *parse(event))
             if given:
                 passed.append(given)
+            if self.ended or self.failed is not None:
+                break
         if splitter.pending > _LARGEST:
             self.failed = Failed(Failure.SERVER_ERROR, f"an event of the stream is longer than {_LARGEST} bytes")
         return passed[0] if len(passed) == 1 else b"".join(passed)
@@ -97,11 +106,13 @@ class StreamReader:
 
     def _read(self, event: bytes, name: bytes, data: bytes) -> bytes:
         """Read an event; what of it is passed on. Sets `failed` where it is none."""
-        size = len(data)
-        if size:
-            self.written += 1 if size < _FRAME else 1 + (size - _FRAME) // 4
+        if not data:  # a comment
+            return event
+        self.written += 1
+        if len(data) > _FRAME:
+            self.written += (len(data) - _FRAME) // 4
         try:
-            return self._take(event, name, data) if data else self._comment(event)
+            return self._take(event, name, data)
         except Failed as failed:
             self.failed = failed
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -115,9 +126,6 @@ class StreamReader:
     def _take(self, event: bytes, name: bytes, data: bytes) -> bytes:
         """Read an event; what of it is passed on. Raises what is wrong with it."""
         raise NotImplementedError(type(self).__name__)
-
-    def _comment(self, event: bytes) -> bytes:
-        return event
 
     def _closed(self) -> bool:
         """Whether all was said although the end mark is missing."""
@@ -158,10 +166,10 @@ class _Uncounted(msgspec.Struct):
     error: Any = None
 
 
-_FIRST = msgspec.json.Decoder(_FirstChunk)
-_CHUNK = msgspec.json.Decoder(_Chunk)
+_FIRST = msgspec.json.Decoder(_FirstChunk).decode
+_CHUNK = msgspec.json.Decoder(_Chunk).decode
 """After the first content: what the deltas hold is of no concern any more."""
-_UNCOUNTED = msgspec.json.Decoder(_Uncounted)
+_UNCOUNTED = msgspec.json.Decoder(_Uncounted).decode
 
 
 class ChatReader(StreamReader):
@@ -183,13 +191,14 @@ class ChatReader(StreamReader):
     (True, False, b'', 'the stream ended without its end mark')
     """
 
-    __slots__ = ("_finished", "_keep_usage", "_open")
+    __slots__ = ("_finished", "_keep_usage", "_known", "_open")
 
     def __init__(self, *, keep_usage: bool) -> None:
         super().__init__()
         self._keep_usage = keep_usage
         self._open: set[int] = set()
         self._finished = False
+        self._known: _Chunk | None = None
 
     def _take(self, event: bytes, name: bytes, data: bytes) -> bytes:
         if data == b"[DONE]":
@@ -198,11 +207,13 @@ class ChatReader(StreamReader):
             self.ended = True
             return event
         try:
-            chunk = (_CHUNK if self.begun else _FIRST).decode(data)
+            chunk = (_CHUNK if self.begun else _FIRST)(data)
         except msgspec.ValidationError:
             # A strange `usage` must not break an answer that is good.
-            found = _UNCOUNTED.decode(data)
+            found = _UNCOUNTED(data)
             chunk = _FirstChunk(found.choices, None, found.error)
+        if chunk == self._known and not name:  # mostly only its text is new, and that is of no concern here
+            return event
         if chunk.error or name == b"error":
             failure, message = read_error(chunk.error)
             raise Failed(failure, f"the stream says an error: {message:.200}", body=data)
@@ -218,6 +229,7 @@ class ChatReader(StreamReader):
                 self._open.discard(choice.index)
             elif not self._finished:
                 self._open.add(choice.index)
+        self._known = chunk if chunk.usage is None else None
         return event
 
     def _closed(self) -> bool:

@@ -65,24 +65,25 @@ def read_usage(counts: Counts | None) -> Usage | None:
     """
     if counts is None:
         return None
-    if counts.prompt_tokens is not None:
-        prompt, output = counts.prompt_tokens, counts.completion_tokens or 0
-        cached = _cached(counts.prompt_tokens_details)
-        details = counts.completion_tokens_details
-        hidden = details.reasoning_tokens if details is not None else None
-        if hidden and counts.total_tokens is not None and counts.total_tokens - prompt - output == hidden:
-            output += hidden
+    prompt = counts.prompt_tokens
+    if prompt is not None:
+        output, details = counts.completion_tokens or 0, counts.completion_tokens_details
+        if details is not None and details.reasoning_tokens and counts.total_tokens is not None:
+            hidden = counts.total_tokens - prompt - output
+            if hidden == details.reasoning_tokens:
+                output += hidden
+        cached, details = 0, counts.prompt_tokens_details
     elif counts.input_tokens is not None:
-        read, made = counts.cache_read_input_tokens or 0, counts.cache_creation_input_tokens or 0
-        prompt, output = counts.input_tokens + read + made, counts.output_tokens or 0
-        cached = read + _cached(counts.input_tokens_details)
+        cached, made = counts.cache_read_input_tokens or 0, counts.cache_creation_input_tokens or 0
+        prompt, output = counts.input_tokens + cached + made, counts.output_tokens or 0
+        details = counts.input_tokens_details
     else:
         return None
-    return Usage(prompt, output, min(cached, prompt)) if prompt >= 0 and output >= 0 and cached >= 0 else None
-
-
-def _cached(details: Details | None) -> int:
-    return (details.cached_tokens or 0) if details is not None else 0
+    if details is not None:
+        cached += details.cached_tokens or 0
+    if prompt < 0 or output < 0 or cached < 0:
+        return None
+    return Usage(prompt, output, cached if cached < prompt else prompt)
 
 
 def chat_usage(usage: Usage | None) -> dict[str, Any] | None:

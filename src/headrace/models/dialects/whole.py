@@ -38,8 +38,8 @@ class _Lenient(msgspec.Struct):
     status: Any = None
 
 
-_DECODE = msgspec.json.Decoder(_Answer)
-_DECODE_LENIENT = msgspec.json.Decoder(_Lenient)
+_DECODE = msgspec.json.Decoder(_Answer).decode
+_DECODE_LENIENT = msgspec.json.Decoder(_Lenient).decode
 _NOTHING = (_NONE, msgspec.Raw(b"null"))
 _FIELDS = {
     Dialect.CHAT: "choices",
@@ -68,7 +68,7 @@ def check_whole(dialect: Dialect, body: bytes) -> Usage | None:
     """
     usage = None
     try:
-        found = _DECODE.decode(body)
+        found = _DECODE(body)
         usage = found.usage
     except msgspec.ValidationError:
         # A strange `usage` must not fail an answer that is good.
@@ -80,14 +80,15 @@ def check_whole(dialect: Dialect, body: bytes) -> Usage | None:
         raise Failed(failure, f"the answer is an error with the status 200: {message:.200}", body=body)
     if found.status == "failed":
         raise Failed(Failure.SERVER_ERROR, "the answer says that it failed", body=body)
-    if getattr(found, _FIELDS[dialect]) in _NOTHING:
-        raise Failed(Failure.SERVER_ERROR, f"the answer has no {_FIELDS[dialect]!r}: {body[:100]!r}", body=body)
+    field = _FIELDS[dialect]
+    if getattr(found, field) in _NOTHING:
+        raise Failed(Failure.SERVER_ERROR, f"the answer has no {field!r}: {body[:100]!r}", body=body)
     return read_usage(usage)
 
 
 def _lenient(body: bytes) -> _Lenient:
     try:
-        return _DECODE_LENIENT.decode(body)
+        return _DECODE_LENIENT(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _no_json(error, body) from None
 

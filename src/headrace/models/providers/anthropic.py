@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar
 
 import msgspec
 
 from headrace.core.clock import SECOND, Clock
 from headrace.http1.headers import Field
-from headrace.models.call import Usage
 from headrace.models.dialects import chat_as_messages
 from headrace.models.dialects.stream import MessagesReader
 from headrace.models.dialects.whole import check_whole
@@ -18,6 +18,8 @@ from headrace.models.providers.address import HttpProvider
 from headrace.models.providers.body import asks_usage, set_fields, why_not
 from headrace.models.providers.exchange import HttpCarrier, Route, said_in
 from headrace.models.request import Dialect, ModelRequest
+
+_CHECK = partial(check_whole, Dialect.MESSAGES)
 
 
 class Anthropic(HttpProvider):
@@ -73,25 +75,25 @@ class Anthropic(HttpProvider):
             tokens_per_minute=tokens_per_minute,
             local=local,
         )
+        self._set = {} if model is None else {"model": model}
 
     async def open(self, opening: Opening) -> HttpCarrier:
         """Find the key."""
         headers: list[Field] = [(b"content-type", b"application/json"), *self._fields(opening.environment)]
         routes = {
-            Dialect.MESSAGES: Route(self._target("/messages"), self._plain, _whole, lambda _: MessagesReader()),
+            Dialect.MESSAGES: Route(self._target("/messages"), self._plain, _CHECK, lambda _: MessagesReader()),
             Dialect.CHAT: self._chat(opening.clock),
         }
         return HttpCarrier(self.name, opening.client, opening.clock, self.origin, headers, routes)
 
     def _plain(self, request: ModelRequest) -> bytes:
-        return set_fields(request.body) if self.model is None else set_fields(request.body, model=self.model)
+        return set_fields(request.body, self._set)
 
     def _chat(self, clock: Clock) -> Route:
         """Clients that speak chat."""
 
-        def whole(body: bytes) -> tuple[bytes, Usage | None]:
-            usage = check_whole(Dialect.MESSAGES, body)
-            return chat_as_messages.whole(body, clock.now() // SECOND), usage
+        def translate(body: bytes) -> bytes:
+            return chat_as_messages.whole(body, clock.now() // SECOND)
 
         def reader(request: ModelRequest) -> chat_as_messages.ChatOfMessages:
             return chat_as_messages.ChatOfMessages(created=clock.now() // SECOND, usage=asks_usage(request))
@@ -99,12 +101,9 @@ class Anthropic(HttpProvider):
         return Route(
             self._target("/messages"),
             lambda request: msgspec.json.encode(chat_as_messages.request(request.document, self.model)),
-            whole,
+            _CHECK,
             reader,
+            translate=translate,
             refusal=said_in(Dialect.CHAT),
             refuses=lambda request: why_not(chat_as_messages.request, request),
         )
-
-
-def _whole(body: bytes) -> tuple[bytes, Usage | None]:
-    return body, check_whole(Dialect.MESSAGES, body)

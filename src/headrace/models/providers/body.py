@@ -12,8 +12,8 @@ from headrace.models.failure import Failure
 from headrace.models.provider import Failed
 from headrace.models.request import ModelRequest
 
-_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_ENCODER = msgspec.json.Encoder()
+_DECODE = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_ENCODE = msgspec.json.Encoder().encode
 _GUARDED = frozenset(
     {
         "model", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens", "max_output_tokens", "store",
@@ -25,7 +25,7 @@ _HARMLESS: set[str] = set(_GUARDED)
 _MANY = 1024
 
 
-def set_fields(body: bytes, **values: Any) -> bytes:
+def set_fields(body: bytes, values: Mapping[str, Any]) -> bytes:
     """The document with these fields set; every other value keeps its bytes, numbers and escapes included.
 
     A field that is there twice is written once, as it was read here: the last one counts, and some servers take the
@@ -36,14 +36,14 @@ def set_fields(body: bytes, **values: Any) -> bytes:
     Failed
         A field differs from a known one in upper and lower case only.
 
-    >>> set_fields(b'{"model": "a", "top_p":1.0,"n": 1e0}', model="b", stream=True)
+    >>> set_fields(b'{"model": "a", "top_p":1.0,"n": 1e0}', {"model": "b", "stream": True})
     b'{"model":"b","top_p":1.0,"n":1e0,"stream":true}'
     """
-    fields: dict[str, Any] = _FIELDS.decode(body)
+    fields: dict[str, Any] = _DECODE(body)
     if not fields.keys() <= _HARMLESS:
         _check(fields)
     fields.update(values)
-    return _ENCODER.encode(fields)
+    return _ENCODE(fields)
 
 
 def _check(names: Iterable[str]) -> None:

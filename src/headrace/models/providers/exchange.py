@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from functools import partial
+from typing import NoReturn
+
+from msgspec import Struct
 
 from headrace.core.clock import Clock
 from headrace.core.errors import ExchangeError
@@ -50,10 +52,12 @@ class Route:
         Path and query.
     encode
         The body that is sent.
-    whole
-        Judges an answer that is no stream: what is passed on, and what it took. Raises `Failed`.
+    check
+        Judges an answer that is no stream: what it took. Raises `Failed`.
     reader
         Makes the reader of a stream; None: there are no streams.
+    translate
+        Says an answer that is no stream in the client's dialect; None: it is passed on as it came.
     refusal
         Says the body of a refusal (its status, its body) in the client's dialect.
     refuses
@@ -62,8 +66,9 @@ class Route:
 
     target: bytes
     encode: Callable[[ModelRequest], bytes]
-    whole: Callable[[bytes], tuple[bytes, Usage | None]]
+    check: Callable[[bytes], Usage | None]
     reader: Callable[[ModelRequest], StreamReader] | None
+    translate: Callable[[bytes], bytes] | None = None
     refusal: Callable[[int, bytes], bytes] | None = None
     refuses: Callable[[ModelRequest], str] | None = None
 
@@ -125,15 +130,28 @@ class HttpCarrier:
 
     def start(
         self, request: ModelRequest, until: float, told: Callable[[Incoming | Exception], None]
-    ) -> Callable[[], None] | None:
-        """The same without a task, where a connection is idle and no stream is wanted; see `Carrier`."""
+    ) -> Callable[[], None]:
+        """The same, without a task as long as a connection is idle; see `Starter`."""
         route = self._routes[request.dialect]
-        if request.stream and route.reader is not None:
-            return None
-        return _Sent(self, request, route, until, told).begin()
+        sent = _Sent(self, request, route, until, told)
+        body, left = route.encode(request), until - self._clock.monotonic() + _GRACE
+        sent.link = self.client.post(self.origin, route.target, self.headers, body, sent.answered, left)
+        if sent.link is None:
+            sent.wait(partial(self.ask, request, until, body))
+        return sent.stop
 
-    async def ask(self, request: ModelRequest, until: float, *, fresh: bool = False) -> Incoming:
-        """As `begin`; `fresh`: for the second time, so not on a connection that was idle, and not a third time."""
+    async def ask(
+        self, request: ModelRequest, until: float, body: bytes | None = None, *, fresh: bool = False
+    ) -> Incoming:
+        """As `begin`.
+
+        Parameters
+        ----------
+        body
+            The request as it is sent, if it was encoded.
+        fresh
+            For the second time, so not on a connection that was idle, and not a third time.
+        """
         route = self._routes[request.dialect]
         try:
             answer = await self.client.request(
@@ -141,8 +159,8 @@ class HttpCarrier:
                 self.origin,
                 route.target,
                 self.headers,
-                route.encode(request),
-                timeout=self.remaining(until),
+                route.encode(request) if body is None else body,
+                timeout=until - self._clock.monotonic() + _GRACE,
                 resend=request.repeatable and not fresh,
                 fresh=fresh,
             )
@@ -161,12 +179,10 @@ class HttpCarrier:
     def whole(self, route: Route, answer: Answer, body: bytes) -> Whole:
         """An answer of which all is here. Raises `Failed` where it is none."""
         passed, limits = self._heads(answer)
-        given, usage = route.whole(body)
-        return Whole(given, usage=usage, status=answer.status, headers=passed, limits=limits)
-
-    def remaining(self, until: float) -> float | None:
-        """Seconds that the connection gives an attempt."""
-        return None if until == math.inf else until - self._clock.monotonic() + _GRACE
+        usage = route.check(body)
+        if route.translate is not None:
+            body = route.translate(body)
+        return Whole(body, usage, answer.status, passed, limits)
 
     def failure(self, error: ExchangeError | Failed) -> Failed:
         """How an attempt failed, as the router is told; no secret of ours is in it."""
@@ -235,75 +251,55 @@ def _sorted(answer: Answer) -> tuple[list[Field], list[bytes | None]]:
     return passed, said
 
 
-class _Sent:
-    """One attempt that was sent at once: mostly its answer comes whole, and nobody had to wait for it in a task."""
+class _Sent(Struct, eq=False):
+    """One attempt: mostly it is sent at once, and its answer comes whole. Else a task waits for what is missing."""
 
-    __slots__ = ("_carrier", "_link", "_request", "_route", "_task", "_told", "_until")
+    carrier: HttpCarrier
+    request: ModelRequest
+    route: Route
+    until: float
+    told: Callable[[Incoming | Exception], None]
+    link: Link | None = None
+    task: asyncio.Task[None] | None = None
 
-    def __init__(
-        self,
-        carrier: HttpCarrier,
-        request: ModelRequest,
-        route: Route,
-        until: float,
-        told: Callable[[Incoming | Exception], None],
-    ) -> None:
-        self._carrier = carrier
-        self._request = request
-        self._route = route
-        self._until = until
-        self._told = told
-        self._link: Link | None = None
-        self._task: asyncio.Task[None] | None = None
+    def stop(self) -> None:
+        """End it at once."""
+        if self.task is not None:
+            self.task.cancel()
+        elif self.link is not None:
+            self.link.drop()
 
-    def begin(self) -> Callable[[], None] | None:
-        """Send it; what ends it, or None where no connection is idle."""
-        carrier, route = self._carrier, self._route
-        self._link = carrier.client.post(
-            carrier.origin,
-            route.target,
-            carrier.headers,
-            route.encode(self._request),
-            self._answered,
-            carrier.remaining(self._until),
-        )
-        return None if self._link is None else self._stop
-
-    def _stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-        elif self._link is not None:
-            self._link.drop()
-
-    def _answered(self, outcome: Answer | ExchangeError) -> None:
-        carrier = self._carrier
+    def answered(self, outcome: Answer | ExchangeError) -> None:
+        """Its answer is here, or begins; or there is none."""
+        carrier = self.carrier
         if isinstance(outcome, ExchangeError):
-            if self._request.repeatable and unheard(outcome):
-                self._wait(carrier.ask(self._request, self._until, fresh=True))
+            if self.request.repeatable and unheard(outcome):
+                self.wait(partial(carrier.ask, self.request, self.until, fresh=True))
             else:
-                self._told(exchange_failure(outcome))
-        elif outcome.ready and outcome.status < 300:
+                self.told(exchange_failure(outcome))
+        elif outcome.ready and outcome.status < 300 and not self.request.stream:
             try:
-                incoming: Incoming | Exception = carrier.whole(self._route, outcome, outcome.take())
+                incoming: Incoming | Exception = carrier.whole(self.route, outcome, outcome.take())
             except Failed as failed:
                 incoming = carrier.failure(failed)
             except Exception as error:  # whoever asked says what it means
                 incoming = error
-            self._told(incoming)
+            self.told(incoming)
         else:
-            self._wait(carrier.receive(self._request, self._route, outcome))
+            self.wait(partial(carrier.receive, self.request, self.route, outcome))
 
-    def _wait(self, coming: Coroutine[Any, Any, Incoming]) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._pass_on(coming))
+    def wait(self, answer: Callable[[], Awaitable[Incoming]]) -> None:
+        """Let a task wait for its answer."""
+        self.task = asyncio.get_running_loop().create_task(self._pass_on(answer))
 
-    async def _pass_on(self, coming: Coroutine[Any, Any, Incoming]) -> None:
+    async def _pass_on(self, answer: Callable[[], Awaitable[Incoming]]) -> None:
         try:
-            incoming: Incoming | Exception = await coming
+            incoming: Incoming | Exception = await answer()
         except (ExchangeError, Failed) as error:
-            incoming = self._carrier.failure(error)
-        except Exception as error:  # as in `_answered`
+            incoming = self.carrier.failure(error)
+        except Exception as error:  # as in `answered`
             incoming = error
-        self._told(incoming)
+        self.told(incoming)
 
 
 def said_in(dialect: Dialect) -> Callable[[int, bytes], bytes]:

@@ -81,13 +81,13 @@ class Http(HttpProvider):
     async def open(self, opening: Opening) -> HttpCarrier:
         """Find the key."""
         headers: list[Field] = [(b"content-type", b"application/json"), *self._fields(opening.environment)]
-        routes = {Dialect.JSON: Route(self._target(""), _body, self._whole, None)}
+        routes = {Dialect.JSON: Route(self._target(""), _body, self._check, None)}
         return HttpCarrier(self.name, opening.client, opening.clock, self.origin, headers, routes)
 
     def _target(self, path: str) -> bytes:
         return super()._target(path if self._base else "/")
 
-    def _whole(self, body: bytes) -> tuple[bytes, Usage | None]:
+    def _check(self, body: bytes) -> Usage | None:
         try:
             document = _DOCUMENT.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -97,7 +97,7 @@ class Http(HttpProvider):
         if said is not None:
             raise Failed(Failure.SERVER_ERROR, f"the answer is an error: {said:.200}", body=body)
         found = self._usage(document) if self._usage is not None else None
-        return body, found if found is None or isinstance(found, Usage) else Usage(*found)
+        return found if found is None or isinstance(found, Usage) else Usage(*found)
 
 
 def _body(request: ModelRequest) -> bytes:

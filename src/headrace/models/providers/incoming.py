@@ -72,12 +72,11 @@ class IncomingStream:
         if self._early:
             early, self._early = self._early, b""
             return early
-        if self.complete:
-            return b""
         reader, answer = self._reader, self._answer
-        piece = answer.take() if reader.failed is None else b""
-        given = reader.feed(piece) if piece else b""
-        if answer.complete and answer.whole and not reader.ended and reader.failed is None:
+        given = reader.feed(answer.take())
+        if given and not (reader.ended or answer.complete or reader.failed is not None):  # nearly always
+            return given
+        if answer.whole and not reader.ended and reader.failed is None:
             given += reader.finish(vouched=answer.delimited != "close")
         if reader.ended:
             self._end()
@@ -109,9 +108,9 @@ class IncomingStream:
 
     def _end(self) -> None:
         """All came. The connection is kept if HTTP's own end follows soon; nobody waits for that."""
-        self.complete = True
-        if not self._answer.complete:
+        if not (self.complete or self._answer.complete):
             asyncio.get_running_loop().call_later(_LINGER, self._answer.abandon)
+        self.complete = True
 
 
 def exchange_failure(error: ExchangeError) -> Failed:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from functools import partial
+from typing import ClassVar
 
 import msgspec
 
 from headrace.http1.headers import Field
-from headrace.models.call import Usage
 from headrace.models.dialects import messages_as_chat
 from headrace.models.dialects.stream import ChatReader, ResponsesReader
 from headrace.models.dialects.whole import check_whole
@@ -85,18 +85,24 @@ class OpenAI(HttpProvider):
             local=local,
         )
         self.stream_usage = stream_usage
+        self._set = {} if model is None else {"model": model}
 
     async def open(self, opening: Opening) -> HttpCarrier:
         """Find the key."""
         headers: list[Field] = [(b"content-type", b"application/json"), *self._fields(opening.environment)]
         routes = {
             Dialect.CHAT: Route(
-                self._target("/chat/completions"), self._chat, _passed(Dialect.CHAT), self._chat_reader
+                self._target("/chat/completions"), self._chat, partial(check_whole, Dialect.CHAT), self._chat_reader
             ),
             Dialect.RESPONSES: Route(
-                self._target("/responses"), self._plain, _passed(Dialect.RESPONSES), lambda _: ResponsesReader()
+                self._target("/responses"),
+                self._plain,
+                partial(check_whole, Dialect.RESPONSES),
+                lambda _: ResponsesReader(),
             ),
-            Dialect.EMBEDDINGS: Route(self._target("/embeddings"), self._plain, _passed(Dialect.EMBEDDINGS), None),
+            Dialect.EMBEDDINGS: Route(
+                self._target("/embeddings"), self._plain, partial(check_whole, Dialect.EMBEDDINGS), None
+            ),
             Dialect.MESSAGES: self._messages(),
         }
         return HttpCarrier(self.name, opening.client, opening.clock, self.origin, headers, routes)
@@ -109,38 +115,24 @@ class OpenAI(HttpProvider):
         def encode(request: ModelRequest) -> bytes:
             return msgspec.json.encode(messages_as_chat.request(request.document, self.model, limit=limit))
 
-        def whole(body: bytes) -> tuple[bytes, Usage | None]:
-            usage = check_whole(Dialect.CHAT, body)
-            return messages_as_chat.whole(body), usage
-
         return Route(
             self._target("/chat/completions"),
             encode,
-            whole,
+            partial(check_whole, Dialect.CHAT),
             lambda _: messages_as_chat.MessagesOfChat(),
+            translate=messages_as_chat.whole,
             refusal=said_in(Dialect.MESSAGES),
             refuses=lambda request: why_not(messages_as_chat.request, request),
         )
 
     def _plain(self, request: ModelRequest) -> bytes:
-        return set_fields(request.body) if self.model is None else set_fields(request.body, model=self.model)
+        return set_fields(request.body, self._set)
 
     def _chat(self, request: ModelRequest) -> bytes:
         if not (request.stream and self.stream_usage) or asks_usage(request):
-            return self._plain(request)
+            return set_fields(request.body, self._set)
         options = {**stream_options(request), "include_usage": True}
-        if self.model is None:
-            return set_fields(request.body, stream_options=options)
-        return set_fields(request.body, model=self.model, stream_options=options)
+        return set_fields(request.body, {**self._set, "stream_options": options})
 
     def _chat_reader(self, request: ModelRequest) -> ChatReader:
         return ChatReader(keep_usage=asks_usage(request) or not self.stream_usage)
-
-
-def _passed(dialect: Dialect) -> Any:
-    """Judges an answer, and passes it on as it came."""
-
-    def whole(body: bytes) -> tuple[bytes, Usage | None]:
-        return body, check_whole(dialect, body)
-
-    return whole

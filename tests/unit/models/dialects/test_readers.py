@@ -147,6 +147,68 @@ def test_chat_is_whole_without_done_only_when_every_choice_has_finished_and_http
         assert reader.ended is ended
 
 
+class Heard(StreamReader):
+    """Notes what it reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[tuple[bytes, bytes, bytes]] = []
+
+    def _take(self, event: bytes, name: bytes, data: bytes) -> bytes:
+        self.events.append((event, name, data))
+        return event
+
+
+PARTS = [
+    b"event: a",
+    b"event:b",
+    b"data: 1",
+    b"data: ",
+    b"data:2",
+    b": c",
+    b"\n",
+    b"\n\n",
+    b"\r",
+    b"\r\n",
+    b"\xef\xbb\xbf",
+]
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=8))
+def test_what_most_servers_write_is_read_as_all_else_is(parts: list[bytes]) -> None:
+    piece = b"".join(parts)
+    reader, events = Heard(), Splitter().feed(piece)
+    assert reader.feed(piece) == b"".join(events)
+    assert reader.events == [(event, *parse(event)) for event in events if parse(event)[1]]
+
+
+CHUNKS = [
+    b'{"choices":[{"index":0,"delta":{"content":""}}]}',
+    b'{"choices":[{"index":0,"delta":{"content":"x"}}]}',
+    b'{"choices":[{"index":1,"delta":{"content":"x"},"finish_reason":null}],"usage":null}',
+    b'{"choices":[{"index":0,"finish_reason":"stop"}]}',
+    b'{"choices":[{"index":1},{"index":0,"finish_reason":"stop"}]}',
+    b'{"choices":[{"index":0}],"usage":{"prompt_tokens":3,"completion_tokens":1}}',
+    b'{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}',
+    b'{"choices":[{"index":0}],"usage":{"prompt_tokens":"many"}}',
+]
+
+
+@given(st.lists(st.sampled_from(CHUNKS), max_size=12), st.booleans())
+def test_a_chunk_like_the_one_before_is_read_as_any_other(chunks: list[bytes], vouched: bool) -> None:
+    def read(*, forget: bool) -> Any:
+        reader = ChatReader(keep_usage=False)
+        given: list[bytes] = []
+        for chunk in chunks:
+            if forget:
+                reader._known = None  # pyright: ignore[reportPrivateUsage]
+            given.append(reader.feed(b"data: %b\n\n" % chunk))
+        given.append(reader.finish(vouched=vouched))
+        return given, reader.begun, reader.ended, str(reader.failed), reader.usage, reader.written
+
+    assert read(forget=False) == read(forget=True)
+
+
 @pytest.mark.parametrize(
     ("delta", "begun"),
     [

@@ -1,0 +1,65 @@
+"""How a call that got no (whole) answer is told to whoever asked."""
+
+from __future__ import annotations
+
+from headrace.core.errors import ModelRefused, StreamBroken
+from headrace.models.action import Reason, Refused
+from headrace.models.failure import Failure
+from headrace.models.provider import Failed
+
+_TELLS = frozenset({Reason.FAILED, Reason.BROKEN, Reason.DEADLINE})
+_WHY = {
+    Reason.DEADLINE: "its deadline passed",
+    Reason.SHED: "it was turned away, so that others are served in time",
+    Reason.QUEUE_FULL: "too many wait already",
+    Reason.RATE_LIMITED: "rate limits close its upstreams for longer than its deadline leaves",
+    Reason.EJECTED: "its upstreams are ejected for longer than its deadline leaves",
+    Reason.OVER_BUDGET: "the budget that pays for it has not enough left",
+    Reason.FAILED: "its attempts failed",
+    Reason.BROKEN: "it broke off after a part was seen",
+    Reason.CANCELLED: "nobody waits any more",
+}
+_FAILURES = {Reason.DEADLINE: Failure.TIMEOUT, Reason.CANCELLED: Failure.CANCELLED}
+_HINTS = {
+    Reason.DEADLINE: "give it more time, or look at why its upstreams are slow",
+    Reason.SHED: "try again after `retry_after` seconds",
+    Reason.QUEUE_FULL: "try again after `retry_after` seconds",
+    Reason.RATE_LIMITED: "try again after `retry_after` seconds, or declare a fallback that has limits of its own",
+    Reason.EJECTED: "try again after `retry_after` seconds, and look at why its upstreams fail",
+    Reason.OVER_BUDGET: "wait for the next period, or raise the budget",
+}
+
+
+def refusal(model: str, refused: Refused, attempts: int, last: Failed | None) -> ModelRefused:
+    """What is raised instead of an answer.
+
+    Parameters
+    ----------
+    attempts, last
+        How many there were, and how the last one that failed did.
+    """
+    failure = refused.failure
+    message = f"the model {model!r} gave no answer: {_WHY[refused.reason]}"
+    if refused.reason is Reason.DEADLINE:
+        made = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+        message += f" after {made}" if attempts else " while it waited for an upstream"
+    if refused.reason in _TELLS and last is not None:
+        message += f"; {last.message}"
+    elif refused.reason is Reason.FAILED and failure is not None:
+        message += f" ({failure.value})"
+    return ModelRefused(
+        message,
+        reason=refused.reason.value,
+        failure=failure.value if failure is not None else "",
+        retry_after=refused.retry_after,
+        status=last.status if last is not None else 0,
+        body=last.body if last is not None else b"",
+        hint=_HINTS.get(refused.reason, ""),
+    )
+
+
+def broken(upstream: str, refused: Refused, last: Failed | None) -> StreamBroken:
+    """What is raised where an answer that has begun breaks off."""
+    why = last.message if last is not None and refused.reason is Reason.BROKEN else _WHY[refused.reason]
+    word = _FAILURES.get(refused.reason) or refused.failure or Failure.CONNECTION
+    return StreamBroken(f"the answer of {upstream!r} broke off: {why}", failure=word.value)
