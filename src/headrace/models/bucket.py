@@ -56,8 +56,7 @@ class Bucket:
 
     def take(self, now: float, amount: float) -> bool:
         """Spend `amount`, all or nothing."""
-        owing = self.stored < 0
-        if self.refill(now) < amount or owing:
+        if self.refill(now) < amount:
             return False
         self.stored -= amount
         return True
