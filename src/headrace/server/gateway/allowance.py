@@ -13,13 +13,11 @@ from headrace.server.gateway.keys import VirtualKey
 _NOTHING = Usage(0, 0)
 _NO_MONEY = Decimal(0)
 _WORDS = {"day": "a day", "month": "a month", "total": "in all"}
-
-
 _MINUTE = 60.0
 
 
 class _Account:
-    """The buckets of one key; None where it has no limit. `before`: an account that has the same limits."""
+    """The buckets of one key; None where it has no limit. `before`: an account of the key with the same limits."""
 
     __slots__ = ("_told", "key", "requests", "tokens")
 
@@ -30,8 +28,8 @@ class _Account:
             self.tokens = None if key.tpm is None else Bucket(key.tpm, key.tpm / _MINUTE)
         else:
             self.requests, self.tokens = before.requests, before.tokens
-        buckets = ((self.requests, _REQUESTS), (self.tokens, _TOKENS))
-        self._told = [(bucket, form) for bucket, form in buckets if bucket is not None]
+        buckets = ((b"requests", self.requests), (b"tokens", self.tokens))
+        self._told = [(bucket, _form(kind, bucket.capacity)) for kind, bucket in buckets if bucket is not None]
 
     def take(self, now: float, tokens: int) -> float | None:
         """One request and these tokens, all or nothing: the tokens that are taken, None where nothing is.
@@ -56,16 +54,14 @@ class _Account:
         lines = b""
         for bucket, form in self._told:
             limit, left = bucket.capacity, bucket.refill(now)
-            lines += form % (limit, left if left > 0 else 0.0, (limit - left) / limit * 60_000)
+            lines += form % (left if left > 0.0 else 0.0, (limit - left) / limit * 60_000)
         return lines
 
 
-def _form(kind: bytes) -> bytes:
-    names = (b"x-ratelimit-limit-" + kind, b"x-ratelimit-remaining-" + kind, b"x-ratelimit-reset-" + kind)
-    return b"%b: %%d\r\n%b: %%d\r\n%b: %%dms\r\n" % names
-
-
-_REQUESTS, _TOKENS = _form(b"requests"), _form(b"tokens")
+def _form(kind: bytes, limit: float) -> bytes:
+    """The lines of one limit, with places for what is left and for the milliseconds until it is full."""
+    lines = b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%dms\r\n"
+    return lines % (kind, limit, kind, kind)
 
 
 class Allowances:
