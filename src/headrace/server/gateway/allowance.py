@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from msgspec import Struct
+
 from headrace.models.bucket import Bucket
 from headrace.models.call import Usage
 from headrace.models.periods import Budgets
@@ -113,15 +115,12 @@ class Allowances:
         return account
 
 
-class Grant:
+class Grant(Struct, eq=False):
     """What one request of a key holds until it is settled. Settled once, whatever happens."""
 
-    __slots__ = ("_account", "_held", "_settled")
-
-    def __init__(self, account: _Account, held: float) -> None:
-        self._account = account
-        self._held = held
-        self._settled = False
+    _account: _Account
+    _held: float
+    _settled: bool = False
 
     def more(self, now: float, tokens: int) -> None:
         """It takes more than was thought: context that was read for it, or another try.
