@@ -38,21 +38,19 @@ class _Account:
 
         What is larger than a whole minute takes the whole minute; what it really used is charged at its end.
         """
-        requests, bucket = self.requests, self.tokens
-        if requests is not None and not requests.take(now, 1.0):
+        requests, bucket, wanted = self.requests, self.tokens, 0.0
+        if requests is not None and requests.refill(now) < 1.0:
             return None
-        if bucket is None:
-            return 0.0
-        wanted = float(tokens) if tokens < bucket.capacity else bucket.capacity
-        if bucket.take(now, wanted):
-            return wanted
+        if bucket is not None:
+            wanted = float(tokens) if tokens < bucket.capacity else bucket.capacity
+            if not bucket.take(now, wanted):
+                return None
         if requests is not None:
-            requests.give(now, 1.0)
-        return None
+            requests.stored -= 1.0
+        return wanted
 
     def lines(self, now: float) -> bytes:
-        """What is left, in the headers that OpenAI's clients know, as lines of a head: the limit, what is left of it,
-        and the milliseconds until all of it is there again."""
+        """What is left, in the headers that OpenAI's clients know, as lines of a head."""
         lines = b""
         for bucket, form in self._told:
             limit, left = bucket.capacity, bucket.refill(now)
