@@ -16,7 +16,7 @@ from headrace.models.failure import Failure
 from headrace.models.spending import Hold, Spending
 
 _NOTHING = Decimal(0)
-_NOBODYS = Hold("", _NOTHING, 0)
+_NOBODYS = Hold("", _NOTHING)
 """What is set aside for a call without a key."""
 _READ = frozenset({Failure.TIMEOUT, Failure.CONNECTION, Failure.CANCELLED})
 """Failures after which the prompt may have been read, and billed."""

@@ -43,7 +43,7 @@ class Bucket:
         """What it holds now, with what has come since it was last looked at; less than 0 where that is owed."""
         # No `min` and `max` here and below: a router looks five times for each call.
         passed = now - self._at
-        if passed > 0:
+        if passed > 0.0:
             self._at = now
             stored = self.stored + passed * self.rate
             self.stored = stored if stored < self.capacity else self.capacity
@@ -52,12 +52,11 @@ class Bucket:
     def level(self, now: float) -> float:
         """What may be spent now; never negative."""
         level = self.refill(now)
-        return level if level > 0 else 0.0
+        return level if level > 0.0 else 0.0
 
     def take(self, now: float, amount: float) -> bool:
         """Spend `amount`, all or nothing."""
-        owing = self.stored < 0
-        if self.refill(now) < amount or owing:
+        if self.refill(now) < amount:
             return False
         self.stored -= amount
         return True
@@ -67,7 +66,7 @@ class Bucket:
         left = self.refill(now)
         if amount < left:
             self.stored = left = left - amount
-        elif left > 0:
+        elif left > 0.0:
             self.stored = left = 0.0
         return left
 
@@ -96,7 +95,7 @@ class Bucket:
             level = least
         if level > most:
             level = most
-        if level < 0:
+        if level < 0.0:
             level = 0.0  # what was owed is in what they say
         if level > self.capacity:
             level = self.capacity

@@ -106,25 +106,29 @@ def read_limits(headers: Mapping[str, str], now: int) -> Limits:
 def limits_of(said: Sequence[bytes | None], now: int) -> Limits:
     """The same of values that are in their places already (`HEADERS`); None where a header did not come."""
     (
-        all_requests, requests, requests_reset, all_tokens, tokens, tokens_reset, all_input, input_tokens, input_reset,
-        all_output, output_tokens, output_reset, milliseconds, retry,
+        requests_limit, requests_left, requests_reset,
+        tokens_limit, tokens_left, tokens_reset,
+        input_limit, input_left, input_reset,
+        output_limit, output_left, output_reset,
+        milliseconds, retry,
     ) = said  # fmt: skip
     return Limits(
-        _window(all_requests, requests, requests_reset, now),
-        _window(all_tokens, tokens, tokens_reset, now),
-        _window(all_input, input_tokens, input_reset, now),
-        _window(all_output, output_tokens, output_reset, now),
+        _window(requests_limit, requests_left, requests_reset, now),
+        _window(tokens_limit, tokens_left, tokens_reset, now),
+        _window(input_limit, input_left, input_reset, now),
+        _window(output_limit, output_left, output_reset, now),
         None if milliseconds is None and retry is None else _retry_after(milliseconds, retry, now),
     )
 
 
+# Limits and resets come with every answer, and mostly say what those of the one before said: they are read once.
 def _window(limit: bytes | None, remaining: bytes | None, reset: bytes | None, now: int) -> Window | None:
     if limit is None and remaining is None and reset is None:
         return None
     seconds = None if reset is None else _duration(reset)
     if seconds is None and reset is not None:
         seconds = _until(reset, now)
-    return Window(_number(limit), _number(remaining), seconds)
+    return Window(_limit(limit), _number(remaining), seconds)
 
 
 def _number(text: bytes | None) -> float | None:
@@ -136,6 +140,9 @@ def _number(text: bytes | None) -> float | None:
     return float(text) if _NUMBER.fullmatch(text) else None
 
 
+_limit = lru_cache(maxsize=1024)(_number)
+
+
 def _until(text: bytes, now: int) -> float | None:
     try:
         return _sane((instant(datetime.fromisoformat(text.strip().decode())) - now) / SECOND)
@@ -143,7 +150,6 @@ def _until(text: bytes, now: int) -> float | None:
         return None
 
 
-# A reset comes with every answer, and mostly says what the one before said.
 @lru_cache(maxsize=4096)
 def _duration(text: bytes) -> float | None:
     text = text.strip()

@@ -45,8 +45,8 @@ class _Purse(Struct):
         )
 
 
-class Holds(Hold, frozen=True, gc=False):
-    """Money that is set aside in all periods."""
+class Holds(Hold, frozen=True, gc=False, kw_only=True):
+    """Money that is set aside in all periods of a purse."""
 
     purse: _Purse
 
@@ -162,7 +162,7 @@ class Budgets(Spending):
         """The period whose limit does not allow `most`, and the seconds until it ends; None when all do."""
         purse = self._purse(now, key)
         left = purse.room - purse.taken
-        if most <= left and left > 0:
+        if most <= left and left > _NOTHING:
             return None
         period = [period for period, left in self.lefts(now, key).items() if most > left or left <= 0][-1]
         return period, self.ends(now, period)
@@ -180,12 +180,12 @@ class Budgets(Spending):
     def reserve(self, now: float, key: str, most: Decimal) -> Hold | None:
         """Set `most` aside in every period, or in none."""
         if not key:
-            return Hold("", most, 0)
+            return Hold("", most)
         purse = self._purse(now, key)
-        if most > purse.room - purse.taken and most > 0:
+        if most > purse.room - purse.taken and most > _NOTHING:
             return None
         purse.taken += most
-        return Holds(key, most, purse.accounts[0].period, purse)
+        return Holds(key, most, purse=purse)
 
     def settle(self, held: Hold, cost: Decimal) -> None:
         """The attempt ended and cost so much."""

@@ -202,7 +202,7 @@ class Quota:
     def _believe(self, now: float, place: int, window: Window, held: float) -> None:
         bucket = self._buckets.get(place)
         limit, remaining, reset = window.limit, window.remaining, window.reset
-        if limit is not None and limit > 0:
+        if limit is not None and limit > 0.0:
             if bucket is None:
                 bucket = self._learn(place, limit)
             bucket.capacity = limit
@@ -216,7 +216,7 @@ class Quota:
             self.sure = left
         elif left < 1.0:
             self.sure = 0.0
-        if reset is not None and reset > 0 and bucket.capacity > remaining:
+        if reset is not None and reset > 0.0 and bucket.capacity > remaining:
             bucket.rate = (bucket.capacity - remaining) / reset * (1 - self.headroom)
 
     def _learn(self, place: int, limit: float) -> Bucket:

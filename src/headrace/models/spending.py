@@ -27,11 +27,11 @@ class Account(Struct):
 
 
 class Hold(Struct, frozen=True, gc=False):
-    """Money that is set aside for one attempt."""
+    """Money that is set aside for one attempt, in the period with this number."""
 
     key: str
     amount: Decimal
-    period: int
+    period: int = 0
 
 
 @dataclass(slots=True)

@@ -58,6 +58,13 @@ def test_waiting_as_long_as_a_bucket_says_is_enough_and_less_is_not(amount: floa
     assert bucket.take(wait + 1e-6, amount)
 
 
+def test_what_was_overrun_keeps_nobody_out_once_it_is_paid() -> None:
+    bucket = Bucket(10, 2)
+    bucket.give(0.0, -14)
+    assert bucket.wait(0.0, 6) == 5.0
+    assert bucket.take(5.0, 6)
+
+
 @given(
     st.lists(
         st.tuples(st.sampled_from(["reserve", "settle", "observe", "fail"]), st.integers(1, 800), st.floats(0, 5)),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from msgspec import Struct
+
 from headrace.models.bucket import Bucket
 from headrace.models.call import Usage
 from headrace.models.periods import Budgets
@@ -13,13 +15,11 @@ from headrace.server.gateway.keys import VirtualKey
 _NOTHING = Usage(0, 0)
 _NO_MONEY = Decimal(0)
 _WORDS = {"day": "a day", "month": "a month", "total": "in all"}
-
-
 _MINUTE = 60.0
 
 
 class _Account:
-    """The buckets of one key; None where it has no limit. `before`: an account that has the same limits."""
+    """The buckets of one key; None where it has no limit. `before`: an account of the key with the same limits."""
 
     __slots__ = ("_told", "key", "requests", "tokens")
 
@@ -30,42 +30,38 @@ class _Account:
             self.tokens = None if key.tpm is None else Bucket(key.tpm, key.tpm / _MINUTE)
         else:
             self.requests, self.tokens = before.requests, before.tokens
-        buckets = ((self.requests, _REQUESTS), (self.tokens, _TOKENS))
-        self._told = [(bucket, form) for bucket, form in buckets if bucket is not None]
+        buckets = ((b"requests", self.requests), (b"tokens", self.tokens))
+        self._told = [(bucket, _form(kind, bucket.capacity)) for kind, bucket in buckets if bucket is not None]
 
     def take(self, now: float, tokens: int) -> float | None:
         """One request and these tokens, all or nothing: the tokens that are taken, None where nothing is.
 
         What is larger than a whole minute takes the whole minute; what it really used is charged at its end.
         """
-        requests, bucket = self.requests, self.tokens
-        if requests is not None and not requests.take(now, 1.0):
+        requests, bucket, wanted = self.requests, self.tokens, 0.0
+        if requests is not None and requests.refill(now) < 1.0:
             return None
-        if bucket is None:
-            return 0.0
-        wanted = float(tokens) if tokens < bucket.capacity else bucket.capacity
-        if bucket.take(now, wanted):
-            return wanted
+        if bucket is not None:
+            wanted = float(tokens) if tokens < bucket.capacity else bucket.capacity
+            if not bucket.take(now, wanted):
+                return None
         if requests is not None:
-            requests.give(now, 1.0)
-        return None
+            requests.stored -= 1.0
+        return wanted
 
     def lines(self, now: float) -> bytes:
-        """What is left, in the headers that OpenAI's clients know, as lines of a head: the limit, what is left of it,
-        and the milliseconds until all of it is there again."""
+        """What is left, in the headers that OpenAI's clients know, as lines of a head."""
         lines = b""
         for bucket, form in self._told:
             limit, left = bucket.capacity, bucket.refill(now)
-            lines += form % (limit, left if left > 0 else 0.0, (limit - left) / limit * 60_000)
+            lines += form % (left if left > 0.0 else 0.0, (limit - left) / limit * 60_000)
         return lines
 
 
-def _form(kind: bytes) -> bytes:
-    names = (b"x-ratelimit-limit-" + kind, b"x-ratelimit-remaining-" + kind, b"x-ratelimit-reset-" + kind)
-    return b"%b: %%d\r\n%b: %%d\r\n%b: %%dms\r\n" % names
-
-
-_REQUESTS, _TOKENS = _form(b"requests"), _form(b"tokens")
+def _form(kind: bytes, limit: float) -> bytes:
+    """The lines of one limit, with places for what is left and for the milliseconds until it is full."""
+    lines = b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%dms\r\n"
+    return lines % (kind, limit, kind, kind)
 
 
 class Allowances:
@@ -117,15 +113,12 @@ class Allowances:
         return account
 
 
-class Grant:
+class Grant(Struct, eq=False):
     """What one request of a key holds until it is settled. Settled once, whatever happens."""
 
-    __slots__ = ("_account", "_held", "_settled")
-
-    def __init__(self, account: _Account, held: float) -> None:
-        self._account = account
-        self._held = held
-        self._settled = False
+    _account: _Account
+    _held: float
+    _settled: bool = False
 
     def more(self, now: float, tokens: int) -> None:
         """It takes more than was thought: context that was read for it, or another try.

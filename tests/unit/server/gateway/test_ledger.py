@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import threading
 from decimal import Decimal
 from pathlib import Path
@@ -88,3 +89,21 @@ def test_problem_is_told_while_it_lasts(tmp_path: Path, caplog: pytest.LogCaptur
     assert not ledger.close()
     assert "No space left" in ledger.problem
     assert caplog.text.count("tried again") == 1
+
+
+def test_what_is_noted_while_a_batch_is_taken_is_not_lost(tmp_path: Path) -> None:
+    full = itertools.cycle([False, False, True])
+
+    def write(path: Path, data: bytes) -> None:
+        if next(full):
+            raise OSError(28, "No space left on device")
+        append(path, data)
+
+    ledger = Ledger(tmp_path / "spending.jsonl", every=1e-5, write=write)
+    ledger.start()
+    for number in range(20_000):
+        ledger.note(spent(f"k{number % 7}", str(number)))
+    full = itertools.repeat(False)
+    assert ledger.close()
+    found = {one.key: one.in_total for one in read(ledger.path)}
+    assert [found[f"k{number % 7}"] for number in range(19_993, 20_000)] == list(range(19_993, 20_000))
