@@ -135,9 +135,9 @@ class World:
         if key is not None:
             fields.append((b"authorization", b"Bearer " + key.encode()))
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        request = Request(
-            method.encode(), path.encode(), fields, version="1.1", keep_alive=True, length=len(data), facts=facts
-        )
+        request = Request(method.encode(), path.encode(), fields, version="1.1", keep_alive=True, length=len(data))
+        if facts is not None:
+            request.facts = facts
         request.push(data)
         request.finish()
         handler = self.gateway.find(request)
