@@ -164,8 +164,15 @@ class Connection(asyncio.Protocol):
         while not (self._gone or self._lingering or self._transport.is_closing()):
             if inbound.requests:
                 self._start(inbound.requests.popleft())
-                if self._current is not None:
-                    return
+                current = self._current
+                if current is None:
+                    continue
+                if self._held and not current.complete:  # more of its body came while the one before was served
+                    held, self._held = bytes(self._held), bytearray()
+                    inbound.feed(held)
+                    self._body_came(current)
+                    current.tell()
+                return
             elif self._held and not inbound.ended:
                 held, self._held = bytes(self._held), bytearray()
                 inbound.feed(held)

@@ -158,6 +158,22 @@ async def test_a_request_sent_ahead_of_a_body_is_not_lost(serve: Serve) -> None:
     assert b"POST /a abc" in found
 
 
+async def test_the_rest_of_a_body_that_comes_while_the_request_before_is_served_is_not_lost(serve: Serve) -> None:
+    async def handler(request: Request) -> Response:
+        body = await request.read()
+        await CLOCK.sleep(0.05)
+        return Response(200, TEXT, body)
+
+    async with raw((await serve(handler)).port) as client:
+        client.send(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
+        client.send(b"POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\nConnection: close\r\n\r\nde")
+        await CLOCK.sleep(0.02)
+        client.send(b"fghi")
+        found = await client.rest()
+    assert statuses(found) == [200, 200]
+    assert found.endswith(b"defghi")
+
+
 async def test_good_requests_before_a_bad_one_are_answered(serve: Serve) -> None:
     async with raw((await serve(echo)).port) as client:
         client.send(GET + GET + b"nonsense\r\n\r\n" + GET)

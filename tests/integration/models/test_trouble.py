@@ -387,3 +387,35 @@ async def test_a_fallback_model_is_used_when_its_own_upstreams_fail(start: Any) 
     ):
         reply = await models["llm"].send(asking(), Terms("1", clock.monotonic() + 5))
         assert (reply.upstream, reply.model, good.asked[0]["model"]) == ("small/x", "s", "s")
+
+
+async def test_an_attempt_stopped_in_the_turn_in_which_its_answer_begins_ends_at_its_upstream(start: Any) -> None:
+    async def behave(upstream: Upstream, request: Request, asked: Any) -> Response:
+        if asked.get("stream"):
+            return Response(200, SSE, upstream.stream(chunk(role=True), 30.0))
+        return Response(200, JSON, WHOLE.encode())
+
+    upstream = await start(behave)
+    async with running(OpenAI(upstream.url, model="m")) as run:
+        await (await run.ask()).read()  # now a connection is idle, on which a stream is sent without a task
+        [carrier] = run.models.carriers.values()
+        outcomes: list[Any] = []
+        stop: Any = carrier.start(asking(stream=True), run.clock.monotonic() + 20, outcomes.append)  # type: ignore[attr-defined]
+        # The head of the answer makes a task, which has not run yet when this sees it.
+        while stop.__self__.task is None:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        stop()
+        await asyncio.wait_for(upstream.cancelled.wait(), 5)
+        assert outcomes == []
+
+
+async def test_nothing_of_an_attempt_is_left_when_the_models_are_closed(start: Any) -> None:
+    upstream = await start(answers(after=30.0))
+    before = asyncio.all_tasks()
+    async with running(OpenAI(upstream.url, model="m")) as run:
+        run.llm.ask(asking(), run.terms(), lambda _: None)
+        while not upstream.asked:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await run.models.__aexit__(None, None, None)
+        left = {task.get_coro().__qualname__ for task in asyncio.all_tasks() - before}
+        assert not {name for name in left if name.startswith("_Sent")}

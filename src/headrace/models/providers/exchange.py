@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
@@ -110,6 +110,7 @@ class HttpCarrier:
             [(dialect, False) for dialect, _ in plain]
             + [(dialect, True) for dialect, route in plain if route.reader is not None]
         )
+        self._tasks: set[asyncio.Task[None]] = set()
         self._secrets = [
             value.removeprefix(b"Bearer ") for name, value in headers if name not in _PLAIN and len(value) >= _SECRET
         ]
@@ -200,8 +201,18 @@ class HttpCarrier:
             if text in failed.message:
                 failed.message = failed.message.replace(text, "***")
 
+    def run(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Run what an attempt waits for in a task; `aclose` waits for those that are left."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
     async def aclose(self) -> None:
-        """The connections are the client's."""
+        """End what attempts wait for. The connections are the client's."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _stream(self, answer: Answer, reader: StreamReader) -> IncomingStream:
         kind = answer.header(b"content-type") or b""
@@ -260,12 +271,15 @@ class _Sent(Struct, eq=False):
     until: float
     told: Callable[[Incoming | Exception], None]
     link: Link | None = None
+    answer: Answer | None = None
     task: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
         """End it at once."""
         if self.task is not None:
             self.task.cancel()
+            if self.answer is not None:
+                self.answer.abandon()  # a task that has not begun would not
         elif self.link is not None:
             self.link.drop()
 
@@ -286,11 +300,12 @@ class _Sent(Struct, eq=False):
                 incoming = error
             self.told(incoming)
         else:
+            self.answer = outcome
             self.wait(partial(carrier.receive, self.request, self.route, outcome))
 
     def wait(self, answer: Callable[[], Awaitable[Incoming]]) -> None:
         """Let a task wait for its answer."""
-        self.task = asyncio.get_running_loop().create_task(self._pass_on(answer))
+        self.task = self.carrier.run(self._pass_on(answer))
 
     async def _pass_on(self, answer: Callable[[], Awaitable[Incoming]]) -> None:
         try:

@@ -108,7 +108,7 @@ class Ledger:
 
     def _batch(self) -> None:
         # One key after the other: each step is a single one of a dictionary, and so nobody has to wait for a lock.
-        taken = dict(self._noted.popitem() for _ in range(len(self._noted)))
+        taken = {key: self._noted.pop(key) for key in list(self._noted)}
         if not taken:
             return
         data = b"".join(_line(spent) for spent in taken.values())
