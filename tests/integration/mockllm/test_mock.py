@@ -54,9 +54,14 @@ def test_a_long_prompt_takes_as_long_as_its_prefill() -> None:
 
 
 def test_slots_queue_and_then_refuse() -> None:
-    # Long enough that all three are there before the first is done: clients take up to 0.3 s to start.
-    with mock_llm(first_token="1s", slots=1, queue=1, overflow=503) as mock, ThreadPoolExecutor(3) as pool:
-        answers = list(pool.map(lambda _: chat(mock), range(3)))
+    # One client for all three: each takes up to 0.3 s to start, and all are to be there before the first is done.
+    with (
+        mock_llm(first_token="1s", slots=1, queue=1, overflow=503) as mock,
+        httpx.Client(verify=False, timeout=10) as client,
+        ThreadPoolExecutor(3) as pool,
+    ):
+        body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+        answers = list(pool.map(lambda _: client.post(f"{mock.base_url}/chat/completions", json=body), range(3)))
         stats = mock.stats()
     assert sorted(answer.status_code for answer in answers) == [200, 200, 503]
     refused = next(answer for answer in answers if answer.status_code == 503)
