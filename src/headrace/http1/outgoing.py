@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable
 from typing import Any, Protocol, cast
 
 from headrace.core.errors import Misuse
-from headrace.http1.headers import STATUS_LINES, lines, trailers, write
+from headrace.http1.headers import STATUS_LINES, trailers, write
 from headrace.http1.incoming import Flow
 from headrace.http1.request import Request
 from headrace.http1.response import Response
@@ -28,15 +28,13 @@ def whole(request: Request, response: Response, body: bytes, date: bytes, *, clo
         return _head(response, b"" if status in (204, 304) else b"content-length: %d\r\n" % length, date, close)
     if response.length is not None and response.length != len(body):
         raise Misuse(f"the body has {len(body)} bytes, and its length was given as {response.length}")
-    return b"%b%b%bcontent-length: %d\r\n%b%b\r\n%b" % (
-        STATUS_LINES[status],
-        lines(response.headers),
+    last = b"%bcontent-length: %d\r\n%b%b" % (
         response.lines,
         len(body),
         date,
         b"connection: close\r\n" if close else b"",
-        body,
     )
+    return write(STATUS_LINES[status], response.headers, last, body)
 
 
 def _head(response: Response, framing: bytes, date: bytes, close: bool) -> bytes:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
+from typing import cast
 
 from msgspec import Struct
 
@@ -404,9 +405,8 @@ class RoutedModel:
     def _done(self, now: float, done: Done, answered: _Answered) -> None:
         number = done.attempt.id
         running = self._running.pop(number)
-        ask, delivery = running.ask, running.delivery
-        if delivery is None:  # pragma: no cover - the router ends what it was told has ended
-            return
+        # There is one: only what has come is told to the router as ended.
+        ask, delivery = running.ask, cast("Delivery", running.delivery)
         del self._asks[done.call.id]
         if ask.delivered is None:
             answered.append((ask.told, delivery))

@@ -85,8 +85,7 @@ class _Chat(_Body, kw_only=True):
     tools: list[_Tool] | None = None
 
     def output(self) -> int | None:
-        if memoryview(self.messages)[0] != _LIST:
-            raise _no_list()
+        _listed(self.messages)
         many, most = self.n, self.max_completion_tokens
         if many is not None and not 1 <= many <= _MANY:
             raise Complaint(400, f"n: {many} is not between 1 and {_MANY}", code="invalid_value", param="n")
@@ -138,8 +137,7 @@ class _Messages(_Body, kw_only=True):
     mcp_servers: Raw = ABSENT
 
     def output(self) -> int | None:
-        if memoryview(self.messages)[0] != _LIST:
-            raise _no_list()
+        _listed(self.messages)
         return _bounded("max_tokens", self.max_tokens)
 
     def session(self) -> str:
@@ -163,7 +161,6 @@ _DECODERS: dict[Dialect, msgspec.json.Decoder[Any]] = {
 }
 _HARMLESS = frozenset({None, "function", "custom"})
 """Types of tools that run at the client; all others run at the provider, and may have effects there."""
-_LIST = ord("[")
 _MANY = 128
 """Most answers to one request, as at OpenAI: the tokens that they may take are a product with it."""
 _MOST_TOKENS = 100_000_000
@@ -208,8 +205,9 @@ def _wrong(text: str) -> Complaint:
     return Complaint(400, message, code="missing_field" if missing else "invalid_type", param=path or None)
 
 
-def _no_list() -> Complaint:
-    return Complaint(400, "messages: expected a list of messages", code="invalid_type", param="messages")
+def _listed(messages: Raw) -> None:
+    if begin(messages) != b"[":
+        raise Complaint(400, "messages: expected a list of messages", code="invalid_type", param="messages")
 
 
 def _bounded(name: str, value: int | None) -> int | None:

@@ -106,12 +106,12 @@ class Exchange(Struct, eq=False):
             request = self.request
             sender = self.parts.entrance.admit(request)
             if not request.whole:
-                return self._wait(sender, None)
+                return self._wait(None)
             ready = self._read(sender, request.take())
             access, asking, terms, wanted = ready
             model = access.routed
             if model is None or asking.stream or wanted is not None:
-                return self._wait(sender, ready)
+                return self._wait(ready)
             later = self._later = Later(self._left)
             self._ready = self.parts.clock.monotonic()
             self._call = model.ask(asking, terms, partial(self._came, access, len(asking.body)))
@@ -156,10 +156,14 @@ class Exchange(Struct, eq=False):
         elif self._access is not None and self._access.routed is not None:
             self._access.routed.cancel(self._call)
 
-    async def _wait(self, sender: Sender, ready: _Ready | None) -> Response:
+    async def _wait(self, ready: _Ready | None) -> Response:
         """The same for what has to be waited for. `ready`: what was read of the request, if its body was there."""
         try:
-            access, asking, terms, wanted = ready or self._read(sender, await self.request.read())
+            if ready is None:
+                body = await self.request.read()
+                # Once more: the keys may have changed while the body came.
+                ready = self._read(self.parts.entrance.admit(self.request), body)
+            access, asking, terms, wanted = ready
             if wanted is not None:
                 return await self._with_context(access, asking, terms, wanted)
             reply = await self._send(access.offer, asking, terms)
@@ -432,4 +436,4 @@ def _sum(one: Usage, other: Usage) -> Usage:
 def _source(model: str, upstream: str) -> bytes:
     """Which model of which upstream an answer is from, as lines of a head."""
     fields = [(b"x-headrace-model", model.encode()), (b"x-headrace-upstream", upstream.encode())]
-    return headers.write(b"", fields, b"").removesuffix(b"\r\n")
+    return headers.lines(fields)

@@ -128,9 +128,13 @@ class World:
         method: str = "POST",
         key: str | None = None,
         facts: dict[Any, Any] | None = None,
+        before_body: Callable[[], None] | None = None,
         **headers: str,
     ) -> Response:
-        """What a request is answered; names of headers with `_` for `-`. `facts`: those of requests with one head."""
+        """What a request is answered; names of headers with `_` for `-`. `facts`: those of requests with one head.
+
+        `before_body` is called when the request is being served, and its body has not come.
+        """
         fields = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
         if key is not None:
             fields.append((b"authorization", b"Bearer " + key.encode()))
@@ -138,11 +142,14 @@ class World:
         request = Request(method.encode(), path.encode(), fields, version="1.1", keep_alive=True, length=len(data))
         if facts is not None:
             request.facts = facts
-        request.push(data)
-        request.finish()
         handler = self.gateway.find(request)
         assert handler is not None
-        answer = handler(request)
+        early = handler(request) if before_body is not None else None
+        if before_body is not None:
+            before_body()
+        request.push(data)
+        request.finish()
+        answer = handler(request) if early is None else early
         if isinstance(answer, Later):
             given: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
             answer.when_given(given.set_result)

@@ -24,6 +24,13 @@ async def test_a_key_that_changed_counts_at_once_for_a_head_that_is_known(world:
     assert said == [("before", Priority.NORMAL)] * 3 + [("after", Priority.SHEDDABLE)]
 
 
+async def test_a_key_that_changed_while_a_body_came_counts_as_it_is_then(world: Any, kit: Any) -> None:
+    world.keys(rpm=1)
+    assert (await world.ask(key=kit.SECRET, before_body=lambda: world.keys(rpm=2))).status == 200
+    assert [(await world.ask(key=kit.SECRET)).status for _ in range(2)] == [200, 429]
+    assert (await world.ask(key=kit.SECRET, before_body=lambda: world.keys(sha256="0" * 64))).status == 401
+
+
 async def test_keys_that_come_into_being_are_asked_for_although_the_head_is_known(world: Any, kit: Any) -> None:
     facts: dict[Any, Any] = {}
     assert (await world.ask(facts=facts)).status == 200

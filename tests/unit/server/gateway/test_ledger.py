@@ -107,3 +107,23 @@ def test_what_is_noted_while_a_batch_is_taken_is_not_lost(tmp_path: Path) -> Non
     assert ledger.close()
     found = {one.key: one.in_total for one in read(ledger.path)}
     assert [found[f"k{number % 7}"] for number in range(19_993, 20_000)] == list(range(19_993, 20_000))
+
+
+def test_a_key_that_spends_little_is_not_kept_waiting_by_others(tmp_path: Path) -> None:
+    class Busy(dict[str, Spent]):
+        """Somebody notes another key whenever one is taken."""
+
+        def pop(self, key: str) -> Spent:  # type: ignore[override]
+            self[f"{key}+"] = spent(key, "1")
+            return super().pop(key)
+
+        def popitem(self) -> tuple[str, Spent]:
+            key, one = super().popitem()
+            self[f"{key}+"] = one
+            return key, one
+
+    batches: list[bytes] = []
+    ledger = Ledger(tmp_path / "spending.jsonl", write=lambda path, data: batches.append(data))
+    ledger._noted = Busy(first=spent("first", "1"), second=spent("second", "1"))
+    ledger._batch()
+    assert [b'"first"' in batch and b'"second"' in batch for batch in batches] == [True]
