@@ -103,7 +103,7 @@ class InstantPool(Pool):
 
     async def _dial(self, deadline: float) -> Link:
         loop = asyncio.get_running_loop()
-        link = Link(loop, self._limits, released=self._released, lost=self._lost, heads=self._heads)
+        link = Link(loop, self._limits, released=self._released, lost=self._lost, forms=self._forms)
         link.connection_made(Wire(lambda _: cast(None, loop.call_soon(link.data_received, ANSWER)), link))
         return link
 

@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import Literal, Self
 
 from headrace.core.errors import BadAnswer, ExchangeError
+from headrace.http1.forms import Form
 from headrace.http1.headers import Fields
-from headrace.http1.heads import Known
 from headrace.http1.incoming import Incoming
 
 Delimited = Literal["length", "chunked", "none", "close"]
@@ -34,9 +34,13 @@ class Answer(Incoming):
         connection, which a server that crashed sends just the same.
     reused
         Whether the connection had carried a request before.
+    values
+        Values of headers that differ between answers that share their `facts`.
     """
 
     delimited: Delimited = "length"
+    values: tuple[bytes, ...] = ()
+    _form: Form
 
     def __init__(
         self,
@@ -57,13 +61,14 @@ class Answer(Incoming):
         self._close = close
 
     @classmethod
-    def known(cls, known: Known, body: bytes, *, reused: bool, max_body: int) -> Self:
-        """An answer with a head that came before, and all of its body."""
+    def of(cls, form: Form, values: tuple[bytes, ...], body: bytes, *, reused: bool, max_body: int) -> Self:
+        """An answer whose form is known, and all of its body."""
         self = cls.__new__(cls)
-        (self.status,) = known.first
+        self.status = form.status
         self.reused = reused
-        self.facts = known.facts
-        self._known = known
+        self.facts = form.facts
+        self.values = values
+        self._form = form
         self._first = body
         self.received = self.buffered = len(body)
         self.complete = True
@@ -71,6 +76,11 @@ class Answer(Incoming):
         return self
 
     # For callers
+
+    @property
+    def opens(self) -> tuple[int, ...]:
+        """The places of the headers that `values` are of."""
+        return self._form.opens if self.values else ()
 
     @property
     def ready(self) -> bool:
@@ -126,6 +136,9 @@ class Answer(Incoming):
         await self.aclose()
 
     # For the connection
+
+    def _read(self) -> Fields:
+        return self._form.filled(self.values)
 
     def fail(self, error: ExchangeError) -> None:
         """The body will not be complete. What came before can still be read; then the error is raised."""

@@ -1,9 +1,11 @@
-"""Heads that came before: read once, recognised after that.
+"""Heads of requests that came before: read once, recognised after that.
 
-A client sends the same head with each request of a kind, but for the length of the body, and a server answers with few.
-What a head says follows from its bytes alone, so one that was read and judged need not be read again: it is enough that
-the bytes are the same. All else goes to the parser: what comes in pieces or with more after it, what is chunked, and a
-head that comes for the first or the second time. (Many never come again: those with a number of their own.)
+A client sends the same head with each request of a kind, but for the length of the body. What a head says follows from
+its bytes alone, so one that was read and judged need not be read again: it is enough that the bytes are the same. There
+are many clients, so a head is looked up; the answers of a server are of few forms, see `forms.py`.
+
+All else goes to the parser: what comes in pieces or with more after it, what is chunked, and a head that comes for the
+first or the second time. (Many never come again: those with a number of their own.)
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ class Known(Struct, frozen=True):
 
 
 class Heads:
-    """The heads that one side of connections knows.
+    """The heads that one server knows.
 
     Parameters
     ----------

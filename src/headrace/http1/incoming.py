@@ -8,7 +8,6 @@ from typing import Any, Protocol, Self
 
 from headrace.core.errors import HttpError
 from headrace.http1.headers import Field, Fields, find
-from headrace.http1.heads import Known
 
 
 class Flow(Protocol):
@@ -44,8 +43,8 @@ class Incoming:
     Attributes
     ----------
     facts
-        For whoever is concerned with such messages: what follows from the head alone, the length of the body excepted.
-        Messages whose heads are otherwise the same may share it.
+        For whoever is concerned with such messages: what follows from the head alone, but for the length of the body,
+        and for `Answer.values`. Messages whose heads are otherwise the same may share it.
     received
         Bytes that came.
     buffered
@@ -73,15 +72,14 @@ class Incoming:
     trailers: Sequence[Field] = ()
     facts: dict[Any, Any]
     _fields: Fields | None = None
-    _known: Known
 
     # For who reads it
 
     @property
     def headers(self) -> Fields:
         """All fields in order, names in lower case, duplicates kept."""
-        if self._fields is None:  # a head that came before, of which most readers need no more than the facts
-            self._fields = self._known.fields(self.received)
+        if self._fields is None:
+            self._fields = self._read()
         return self._fields
 
     def header(self, name: bytes) -> bytes | None:
@@ -155,6 +153,10 @@ class Incoming:
         """Raise what is wrong with the body, once all that came before is taken."""
         if self._error is not None and not self._first:
             raise self._error
+
+    def _read(self) -> Fields:
+        """The fields of a head that was recognised, of which most readers need no more than the facts."""
+        raise NotImplementedError
 
     # For the connection
 

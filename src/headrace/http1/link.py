@@ -16,14 +16,14 @@ import httptools
 
 from headrace.core.errors import BadAnswer, ExchangeError, Interrupted, TimedOut, Truncated
 from headrace.http1.answer import Answer, Delimited
+from headrace.http1.forms import Forms
 from headrace.http1.headers import FRAMING, Field, Fields
-from headrace.http1.heads import Heads, Shape
 from headrace.http1.limits import ClientLimits
 from headrace.http1.outbox import Outbox
 
 NEVER = float("inf")
 _PATIENCE = 16
-"""Answers with a head of their own after which a link may give up recognising heads."""
+"""Answers that were not recognised after which a link may give up to try."""
 Told = Callable[[Answer | ExchangeError], None]
 """Hears the head of an answer, or why there is none: once, when all bytes that came with it are read."""
 
@@ -50,7 +50,7 @@ class Link(asyncio.Protocol):
         *,
         released: Callable[[Link], None],
         lost: Callable[[Link], None],
-        heads: Heads | None = None,
+        forms: Forms | None = None,
         outbox: Outbox | None = None,
     ) -> None:
         self.served = 0
@@ -60,9 +60,8 @@ class Link(asyncio.Protocol):
         self._released = released
         self._lost = lost
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
-        self._heads = heads
+        self._forms = forms
         self._outbox = outbox
-        self._shape: Shape | None = None
         self._strange = 0
         self._parser = httptools.HttpResponseParser(self)
         self._asked = False
@@ -196,15 +195,16 @@ class Link(asyncio.Protocol):
         if not self._asked:
             self.abort()  # nobody asked
             return
-        shape, body = None, b""
-        if not self._received and self._heads is not None and not (self._is_head or self._sending):
-            shape, body, known = self._heads.find(data)
-            if known is not None:
-                answer = Answer.known(known, body, reused=self.served > 0, max_body=self._limits.max_body)
+        begins = False
+        if not self._received and self._forms is not None and not (self._is_head or self._sending):
+            found = self._forms.find(data)
+            if found is not None:
+                answer = Answer.of(*found, reused=self.served > 0, max_body=self._limits.max_body)
                 self._keep = True
                 self._release()
                 self._tell(answer)
                 return
+            begins = True
         self._received += len(data)
         if self._gap != NEVER and self._answer is not None:
             self.last = self._loop.time()
@@ -223,8 +223,8 @@ class Link(asyncio.Protocol):
         if self._received - self._seen > self._limits.max_head:
             self._broken(f"it has more than {self._limits.max_head} bytes of headers")
         elif self._done:
-            if shape is not None and self._keep and answer is not None:
-                self._learn(shape, body, answer)
+            if begins and self._keep and answer is not None:
+                self._learn(data, answer)
             self._complete()
         elif answer is not None and answer.buffered > self._limits.max_buffer:
             self._pause()
@@ -343,17 +343,15 @@ class Link(asyncio.Protocol):
         if told is not None:
             told(outcome)
 
-    def _learn(self, shape: Shape, body: bytes, answer: Answer) -> None:
-        """The parser has read a head of this shape, and all of its body. It is learnt the second time."""
-        if shape == self._shape:
-            plain = answer.delimited == "length" and answer.received == len(body) and not self._interims
-            if plain and self._heads is not None:
-                self._heads.learn(shape, body, (answer.status,), answer.headers, answer.facts)
+    def _learn(self, data: bytes, answer: Answer) -> None:
+        """The parser has read all of an answer in one step: next time its head may be known."""
+        head, _, body = data.partition(b"\r\n\r\n")
+        if self._forms is None or self._interims or answer.delimited != "length" or answer.received != len(body):
             return
-        self._shape = shape
+        self._forms.learn(head, answer.status, answer.headers)
         self._strange += 1
-        if self._strange > _PATIENCE and 2 * self._strange > self.served:  # this server numbers its answers
-            self._heads = None
+        if self._strange > _PATIENCE and 2 * self._strange > self.served:  # no two answers of this server are alike
+            self._forms = None
 
     def _pass_over(self, status: int) -> None:
         """The head is not that of the answer itself: interim ones are passed over."""

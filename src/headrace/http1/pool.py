@@ -7,7 +7,7 @@ import ssl
 from collections import deque
 
 from headrace.core.errors import PoolFull, TimedOut, Unreachable
-from headrace.http1.heads import Heads
+from headrace.http1.forms import Forms
 from headrace.http1.limits import ClientLimits
 from headrace.http1.link import Link
 from headrace.http1.origin import Origin
@@ -32,7 +32,7 @@ class Pool:
         self._limits = limits
         self._loop = loop
         self._tls = tls
-        self._heads = Heads()
+        self._forms = Forms()
         self._outbox = outbox
         self._idle: list[Link] = []
         self._waiting: deque[asyncio.Future[Link | None]] = deque()
@@ -179,7 +179,7 @@ class Pool:
                 self._limits,
                 released=self._released,
                 lost=self._lost,
-                heads=self._heads,
+                forms=self._forms,
                 outbox=self._outbox,
             )
 

@@ -43,6 +43,7 @@ class Request(Incoming):
     """Free for whoever handles the request."""
     _done: tuple[Callable[[Request], None], ...] = ()
     _named: dict[bytes, bytes] | None = None
+    _known: Known
 
     def __init__(
         self,
@@ -111,6 +112,9 @@ class Request(Incoming):
         return b"".join(pieces)
 
     # For the connection
+
+    def _read(self) -> Fields:
+        return self._known.fields(self.received)
 
     def fail(self, error: BodyRefused) -> None:
         """The body will not be complete."""

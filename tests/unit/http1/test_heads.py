@@ -1,8 +1,7 @@
-"""Heads that came before: what is recognised is what the parser would have read."""
+"""Heads of requests that came before: what is recognised is what the parser would have read."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from pathlib import Path
@@ -11,19 +10,15 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from headrace.core.errors import ExchangeError
-from headrace.http1.answer import Answer
 from headrace.http1.heads import Heads
 from headrace.http1.inbound import Inbound
-from headrace.http1.link import Link
 from headrace.http1.request import Request
 
 sys.path.insert(0, str(Path(__file__).parent))
-from http1_reading import CLIENT, LIMITS, Wire
-from test_fuzz import answer, message
+from http1_reading import LIMITS
+from test_fuzz import message
 
 FUZZ = int(os.environ.get("HEADRACE_FUZZ", "1"))
-INF = float("inf")
 LENGTHS = [
     b"Content-Length: 5", b"content-length: 5", b"Content-Length: 2", b"Content-Length: 05", b"Content-Length: +5",
     b"Content-Length: 5 ", b"Content-Length:5", b"Content-Length: 5\r\nX-Length: 5",
@@ -68,62 +63,6 @@ def test_what_is_recognised_is_what_the_parser_reads(messages: list[bytes], data
     found, refused, known = read(pieces, Heads(LIMITS.max_body))
     event(f"recognised {known}")
     assert (found, refused) == read(pieces, None)[:2]
-
-
-@settings(max_examples=200 * FUZZ, deadline=None)
-@given(st.lists(PLAIN | answer(), min_size=1, max_size=3), st.data())
-async def test_an_answer_that_is_recognised_is_what_the_parser_reads(
-    messages: list[bytes], data: st.DataObject
-) -> None:
-    drawn = data.draw(st.lists(st.tuples(st.sampled_from(messages), st.integers(1, 4)), min_size=1, max_size=4))
-    pieces = [piece.replace(b"POST /a HTTP/1.1", b"HTTP/1.1 200 OK") for piece, times in drawn for _ in range(times)]
-    assert exchanges(pieces, Heads()) == exchanges(pieces, None)
-
-
-def exchanges(pieces: list[bytes], heads: Heads | None) -> list[tuple[object, ...]]:
-    """What one connection of a client makes of each piece, as the answer to a request of its own."""
-    released: list[Link] = []
-    link = Link(asyncio.get_running_loop(), CLIENT, released=released.append, lost=lambda _: None, heads=heads)
-    link.connection_made(Wire())
-    found: list[tuple[object, ...]] = []
-
-    def told(outcome: Answer | ExchangeError) -> None:
-        if isinstance(outcome, ExchangeError):
-            found.append((type(outcome), str(outcome)))
-            return
-        found.append(
-            (outcome.status, tuple(outcome.headers), outcome.delimited, outcome.complete, outcome.reused,
-             outcome.received, outcome.take(), tuple(outcome.trailers), len(released))
-        )  # fmt: skip
-
-    for number, piece in enumerate(pieces):
-        if len(released) < number or not link.usable:
-            break
-        link.ask(b"", 0.0, INF, told)
-        link.data_received(piece)
-    return found
-
-
-async def recognised(pieces: list[bytes]) -> int:
-    """How many of these answers were recognised by one link."""
-    link = Link(asyncio.get_running_loop(), CLIENT, released=lambda _: None, lost=lambda _: None, heads=Heads())
-    link.connection_made(Wire())
-    answers: list[Answer] = []
-    for piece in pieces:
-        asked = link.head(b"", False, True, INF, INF, INF)
-        link.data_received(piece)
-        answers.append(await asked)
-    return len(answers) - len({id(one.facts) for one in answers})
-
-
-async def test_a_link_whose_answers_are_numbered_does_not_look_for_their_heads_any_more() -> None:
-    def numbered(count: int) -> list[bytes]:
-        return [b"HTTP/1.1 200 OK\r\nX-Number: %d\r\nContent-Length: 1\r\n\r\na" % one for one in range(count)]
-
-    same = [b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"]
-    assert await recognised(numbered(10) + same * 5) == 3
-    assert await recognised(numbered(40) + same * 5) == 0
-    assert await recognised([one for number in numbered(40) for one in [number, *same * 3]]) > 100
 
 
 def test_a_head_is_known_when_it_comes_for_the_third_time_whatever_its_length() -> None:

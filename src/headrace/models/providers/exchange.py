@@ -240,26 +240,61 @@ class HttpCarrier:
 
     def _heads(self, answer: Answer) -> tuple[list[Field], Limits]:
         """The headers that are passed on, and the limits that the others tell."""
-        passed, said = answer.facts.get(HttpCarrier) or _sorted(answer)
-        return passed, limits_of(said, self._clock.now()) if said else NOTHING
-
-
-def _sorted(answer: Answer) -> tuple[list[Field], list[bytes | None]]:
-    """The headers that are passed on, and the values that tell limits; kept with the head."""
-    passed: list[Field] = []
-    said: list[bytes | None] = []
-    for field in answer.headers:
-        use = _USES.get(field[0])
-        if use is None:
-            continue
-        if use == _PASS:
-            passed.append(field)
-            continue
+        sorting: _Sorting | None = answer.facts.get(HttpCarrier)
+        if sorting is None:
+            sorting = answer.facts[HttpCarrier] = _sorting(answer)
+        passed, said = sorting.passed, sorting.said
+        values = answer.values
+        if sorting.passing:
+            passed = passed.copy()
+            for place, name, which in sorting.passing:
+                passed[place] = (name, values[which])
         if not said:
-            said = [None] * PLACES
-        said[use] = field[1]
-    answer.facts[HttpCarrier] = passed, said
-    return passed, said
+            return passed, NOTHING
+        if sorting.saying:
+            said = said.copy()
+            for place, which in sorting.saying:
+                said[place] = values[which]
+        return passed, limits_of(said, self._clock.now())
+
+
+class _Sorting(Struct, frozen=True):
+    """What the headers of answers are for: kept with a head.
+
+    Attributes
+    ----------
+    passed
+        Those that are passed on.
+    passing
+        Which of them differ in value: the place there, the name, and which of the answer's `values` it is.
+    said
+        The values that tell limits; empty: none does.
+    saying
+        Which of them differ: the place there, and which of the answer's `values` it is.
+    """
+
+    passed: list[Field]
+    passing: list[tuple[int, bytes, int]]
+    said: list[bytes | None]
+    saying: list[tuple[int, int]]
+
+
+def _sorting(answer: Answer) -> _Sorting:
+    sorting = _Sorting([], [], [], [])
+    which = {place: number for number, place in enumerate(answer.opens)}
+    for place, (name, value) in enumerate(answer.headers):
+        use = _USES.get(name)
+        if use == _PASS:
+            if place in which:
+                sorting.passing.append((len(sorting.passed), name, which[place]))
+            sorting.passed.append((name, value))
+        elif use is not None:
+            if not sorting.said:
+                sorting.said.extend([None] * PLACES)
+            if place in which:
+                sorting.saying.append((use, which[place]))
+            sorting.said[use] = value
+    return sorting
 
 
 class _Sent(Struct, eq=False):
