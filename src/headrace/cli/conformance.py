@@ -33,7 +33,8 @@ def conformance() -> None:
               help="Only these; all if not given.")  # fmt: skip
 @click.option("--case", "names", multiple=True, metavar="WORD", help="Only cases with this word in their name.")
 @click.option("--texts", is_flag=True, help="Compare texts, not bytes: for gateways that write events anew.")
-@click.option("--patience", type=float, default=2.0, show_default=True, help="Seconds until an answer is called open.")
+@click.option("--patience", type=float, default=2.0, show_default=True,
+              help="Seconds until an answer is called open; a refusal has ten at least.")  # fmt: skip
 @click.option("--recover", type=float, default=30.0, show_default=True, help="Seconds until breakers must be closed.")
 @click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the results to a file.")
 @click.option("--list", "listed", is_flag=True, help="List the cases and end.")

@@ -24,7 +24,7 @@ from headrace.http1.incoming import Incoming
 from headrace.http1.outbox import AT_ONCE
 from headrace.http1.outgoing import Stream, bodiless, whole
 from headrace.http1.request import Request
-from headrace.http1.response import Later, Reset, Response
+from headrace.http1.response import Later, Reset, Response, let_go
 
 if TYPE_CHECKING:
     from headrace.http1.server import Server
@@ -46,6 +46,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._current: Request | None = None
         self._task: asyncio.Task[None] | None = None
+        self._unbegun: Awaitable[Response] | None = None
         self._later: Later | None = None
         self._held = bytearray()
         self._reading = True
@@ -216,7 +217,9 @@ class Connection(asyncio.Protocol):
             self._failed(request, error)
             self._finished(request)
             return
-        self._task = self._loop.create_task(self._answer(request, cast("Response | Awaitable[Response]", answer)))
+        waiting = cast("Response | Awaitable[Response]", answer)
+        self._unbegun = None if isinstance(waiting, Response) else waiting
+        self._task = self._loop.create_task(self._answer(request, waiting))
 
     def _given(self, response: Response) -> None:
         """The answer that was to be given later."""
@@ -237,6 +240,7 @@ class Connection(asyncio.Protocol):
 
     async def _answer(self, request: Request, answer: Response | Awaitable[Response]) -> None:
         stream: Stream | None = None
+        self._unbegun = None
         try:
             response = answer if isinstance(answer, Response) else await answer
             body = response.body
@@ -343,6 +347,9 @@ class Connection(asyncio.Protocol):
             self._current.fail(BodyRefused("the client is gone", status=400))
         if self._task is not None:
             self._task.cancel()
+        if self._unbegun is not None:  # nor will the task, which ends before its first step
+            unbegun, self._unbegun = self._unbegun, None
+            let_go(unbegun)
         if self._later is not None:
             later, self._later = self._later, None
             later.left()

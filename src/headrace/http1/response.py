@@ -84,13 +84,31 @@ class Reset(Exception):
 
 
 Handler = Callable[[Request], "Response | Later | Awaitable[Response]"]
-"""Answers a request: a coroutine function, or a plain function, whose answer is there or given later."""
+"""Answers a request: a coroutine function, or a plain function, whose answer is there or given later.
+
+What it returns to be awaited may never be: see `let_go`.
+"""
 
 Refuse = Callable[[int, str, Request], Response]
 """Renders what the connection itself answers: a status, what is wrong, and the request as far as it was read.
 
 The target of a request of which nothing was read is empty.
 """
+
+
+def let_go(answer: Awaitable[Response]) -> None:
+    """Close what a handler returned, where its client left before anything of it ran.
+
+    A coroutine then ends without a warning; a handler that holds something by then returns an awaitable with a `close`
+    of its own.
+
+    >>> async def handler(request):
+    ...     return Response(204)
+    >>> let_go(handler(None))
+    """
+    close = getattr(answer, "close", None)
+    if close is not None:
+        close()
 
 
 def problem(status: int, detail: str, _request: Request | None = None) -> Response:

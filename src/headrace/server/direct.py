@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Generator, Sequence
 from functools import partial
+from typing import Any
 from urllib.parse import unquote
 
 from msgspec import Struct
@@ -11,6 +12,7 @@ from msgspec import Struct
 from headrace.core.errors import BodyRefused, HeadraceError
 from headrace.http1 import Handler, Later, Request, Response
 from headrace.http1.bodies import Bodies
+from headrace.http1.response import let_go
 from headrace.server.composition import Handlers
 from headrace.server.failures import Failures
 from headrace.server.gate import Gate
@@ -56,9 +58,9 @@ class Direct:
             return self._read(request)
         try:
             answer = way.handler(request)
-        except Exception as error:  # the boundary to the handler, as in _wait
-            return self._failed(request, error)
-        return answer if isinstance(answer, (Later, Response)) else self._wait(request, answer)
+        except Exception as error:  # the boundary to the handler, as in _Waiting
+            return self.failed(request, error)
+        return answer if isinstance(answer, (Later, Response)) else _Waiting(self, request, answer)
 
     def refuse(self, status: int, detail: str, request: Request) -> Response:
         """What the connection itself answers: no HTTP, over a limit, too slow, or a handler that failed."""
@@ -83,14 +85,8 @@ class Direct:
             request.facts[_Way] = way
         return way
 
-    async def _wait(self, request: Request, answer: Awaitable[Response]) -> Response:
-        try:
-            return await answer
-        # The boundary to the handler: what it raises is told as everywhere else, and logged under a number.
-        except Exception as error:
-            return self._failed(request, error)
-
-    def _failed(self, request: Request, error: Exception) -> Response:
+    def failed(self, request: Request, error: Exception) -> Response:
+        """What to say where a handler raised; raises what the connection answers itself."""
         if isinstance(error, BodyRefused):
             raise error  # the connection says what was wrong with the body
         if isinstance(error, HeadraceError):
@@ -113,6 +109,28 @@ class Direct:
             return render_problem(answer)
         body, fields = answer
         return Response(200, [field for field in fields if field[0] != b"content-length"], body)
+
+
+class _Waiting(Struct, eq=False):
+    """The answer of a handler that has to be waited for."""
+
+    direct: Direct
+    request: Request
+    answer: Awaitable[Response]
+
+    def __await__(self) -> Generator[Any, None, Response]:
+        return self._wait().__await__()
+
+    def close(self) -> None:
+        """Nobody waits for it, see `let_go`."""
+        let_go(self.answer)
+
+    async def _wait(self) -> Response:
+        try:
+            return await self.answer
+        # The boundary to the handler: what it raises is told as everywhere else, and logged under a number.
+        except Exception as error:
+            return self.direct.failed(self.request, error)
 
 
 def path_of(request: Request) -> str:

@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ import headrace as hr
 from headrace.composition import composition
 from headrace.core.clock import SystemClock
 from headrace.core.errors import DeclarationError
+from headrace.server import listening
 from headrace.server.http import create_app
 from headrace.server.listening import address, bind, serve
 from headrace.server.settings import Settings
 from headrace.server.standin import StandIn
 
 CLOCK = SystemClock()
+LIMITS = listening.limits
 HI: Any = [{"role": "user", "content": "Say something."}]
 LONG: Any = [{"role": "user", "content": "x" * 5000}]
 
@@ -38,11 +41,11 @@ async def running(folder: Path, upstream: str, **settings: Any) -> AsyncGenerato
         engine = await stack.enter_async_context(composition.engine(app, data))
         reader = await stack.enter_async_context(composition.reader(app, data, chosen))
         front = create_app(reader.reads, engine.writes, reader.catalog, chosen, handlers=reader.handlers)
-        listening, ready = stack.enter_context(bind(chosen)), asyncio.Event()
-        task = asyncio.create_task(serve(front, chosen, listening, stop, direct=front.direct, ready=ready.set))
+        bound, ready = stack.enter_context(bind(chosen)), asyncio.Event()
+        task = asyncio.create_task(serve(front, chosen, bound, stop, direct=front.direct, ready=ready.set))
         await ready.wait()
         try:
-            yield address(listening)
+            yield address(bound)
         finally:
             stop.set()
             await task
@@ -83,6 +86,26 @@ async def test_too_many_requests_at_once(tmp_path: Path, mock: Any) -> None:
             spoken = await plain.get("/v1/models", headers={"anthropic-version": "2023-06-01"})
             assert spoken.json()["error"]["type"] == "overloaded_error"
         first.cancel()
+
+
+async def test_too_many_connections_at_once(tmp_path: Path, mock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "limits", lambda settings: replace(LIMITS(settings), max_connections=1))
+    async with running(tmp_path, mock.url + "/v1") as url:
+        host, port = url.removeprefix("http://").split(":")
+        _, first = await asyncio.open_connection(host, int(port))
+        # Nothing of the request is read: the answer is for whoever it is.
+        with pytest.raises(openai.InternalServerError, match="as many connections as it takes; try again") as busy:
+            await ask(url)
+        assert (busy.value.status_code, busy.value.code, busy.value.type) == (503, "overloaded", "server_error")
+        assert busy.value.response.headers["retry-after"] == "1"
+        with pytest.raises(anthropic.APIStatusError, match="as many connections as it takes") as other:
+            await claude(url)
+        assert other.value.status_code == 503
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as plain:
+            problem = await plain.get("/freshness")
+        assert problem.headers["content-type"] == "application/problem+json"
+        assert (problem.json()["type"], problem.json()["status"]) == ("urn:headrace:problem:busy", 503)
+        first.close()
 
 
 async def test_a_body_that_is_too_large(tmp_path: Path, mock: Any) -> None:
@@ -176,10 +199,10 @@ async def test_what_the_connection_says(tmp_path: Path, mock: Any, rest: bytes, 
 
 
 async def test_an_app_that_is_broken_in_development() -> None:
-    with bind(Settings(port=0)) as listening:
-        stand_in = StandIn(listening)
+    with bind(Settings(port=0)) as bound:
+        stand_in = StandIn(bound)
         await stand_in.show(DeclarationError("the view menu is wrong", hint="mend it", where="app.py:3"))
-        url = address(listening)
+        url = address(bound)
         with pytest.raises(openai.InternalServerError, match=r"the view menu is wrong.*mend it") as broken:
             await ask(url)
         assert broken.value.response.headers["retry-after"] == "1"

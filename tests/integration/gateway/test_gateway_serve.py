@@ -105,6 +105,16 @@ def shop(tmp_path_factory: pytest.TempPathFactory, mock: Mock) -> Iterator[Shop]
         server.close()
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["chat-stream-whole-none", "messages-stream-whole-none", "messages-whole-whole-none", "chat-stream-refused-429"],
+)
+async def test_tells_the_truth_in_its_own_way_by_default(name: str, shop: Shop, mock: Mock) -> None:
+    # Which asks the upstream for usage, translates to it, and tries again when it says.
+    case = next(case for case in stream_truth.CASES if case.name == name)
+    (await stream_truth.check(case, stream_truth.Gateway(shop.url), mock)).hold()
+
+
 class Shop:
     """A gateway as it is by default."""
 

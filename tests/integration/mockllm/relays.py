@@ -1,4 +1,4 @@
-"""Relays to test the suite with: one that tells the truth, and liars that each break it in one way."""
+"""Relays to test the suite with: some that tell the truth, and liars that each break it in one way."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from headrace.core.clock import SystemClock
 from headrace.core.errors import ExchangeError
 from headrace.http1 import Client, Origin, Request, Response, Server, end_to_end, run
-from headrace.mockllm.truth.reading import read_stream, read_whole
+from headrace.mockllm.api import encode
+from headrace.mockllm.truth.reading import read_stream, read_whole, without_usage
 
 DONE = b"data: [DONE]\n\n"
 STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
@@ -18,7 +19,7 @@ BAD_GATEWAY = b'{"error":{"message":"the upstream gave no whole answer","type":"
 
 
 class Relay:
-    """Passes requests on to one upstream. `lie` is "" for the honest one, else what it does wrong."""
+    """Passes requests on to one upstream. `lie` is "" for the honest one, else what it does wrong, or its way."""
 
     def __init__(self, upstream: str, lie: str = "") -> None:
         self.origin = Origin.parse(upstream)
@@ -29,14 +30,20 @@ class Relay:
         self.kept: set[asyncio.Task[bytes]] = set()
 
     async def handle(self, request: Request) -> Response:
-        body = await request.read()
+        body, target = await request.read(), request.target
+        if self.lie == "asks for usage":
+            body = body.replace(b"{", b'{"stream_options":{"include_usage":true},', 1)
+        elif self.lie.startswith("translates"):
+            target = b"/v1/chat/completions"
         try:
             answer = await self.client.request(
-                b"POST", self.origin, request.target, end_to_end(request.headers), body, timeout=1.0
+                b"POST", self.origin, target, end_to_end(request.headers), body, timeout=1.0
             )
         except ExchangeError:
             return Response(200 if self.lie == "hides refusals" else 502, [], BAD_GATEWAY)
         headers = end_to_end(answer.headers)
+        if answer.status == 429 and self.lie == "tries again":
+            await self.clock.sleep(0.6)
         if b'"stream":true' in body and answer.status == 200:
             return Response(200, headers, self.stream(answer))
         try:
@@ -45,10 +52,17 @@ class Relay:
             return Response(502, [], BAD_GATEWAY)
         if answer.status == 200 and read_whole(whole) is None and self.lie != "passes garbage":
             return Response(502, [], BAD_GATEWAY)
+        if self.lie.startswith("translates"):
+            text = read_whole(whole) if self.lie == "translates" else "Something else."
+            whole = encode({"type": "message", "content": [{"type": "text", "text": text}]})
         return Response(answer.status, headers, whole)
 
     async def stream(self, answer) -> AsyncIterator[bytes]:  # type: ignore[no-untyped-def]
         lie, came = self.lie, b""
+        if lie == "asks for usage":
+            async for piece in answer:  # the mock writes each event by itself
+                yield without_usage(piece)
+            return
         if lie == "buffers":
             yield await answer.read()
             return

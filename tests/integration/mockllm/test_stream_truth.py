@@ -67,6 +67,29 @@ async def test_a_liar_is_found(lie: str, mock: Mock) -> None:
         outcome.hold()
 
 
+WAYS = {
+    "asks for usage": (Case("chat", True, "none", "whole"), "kept it back"),
+    "translates": (Case("messages", False, "none", "whole"), "another API (chat): the texts are compared"),
+    "tries again": (Case("chat", True, "429", "refused"), ""),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_way_of_its_own_is_no_lie(way: str, mock: Mock) -> None:
+    case, noted = WAYS[way]
+    assert case in CASES
+    with relay(mock.url, way) as url:
+        outcome = await check(case, Gateway(url, cancel_within=0.5, recover=5, patience=0.5), mock)
+    outcome.hold()
+    assert noted in "; ".join(outcome.notes)
+
+
+async def test_a_translation_must_have_the_same_text(mock: Mock) -> None:
+    with relay(mock.url, "translates wrong") as url:
+        outcome = await check(WAYS["translates"][0], gateway(url), mock)
+    assert outcome.problems == ["the text differs from the upstream's"]
+
+
 async def test_a_mock_that_nobody_asks_is_told(mock: Mock) -> None:
     with mock_llm() as other, relay(other.url) as url:
         outcome = await check(CASES[0], gateway(url), mock)

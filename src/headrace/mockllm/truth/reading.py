@@ -69,6 +69,21 @@ def read_whole(body: bytes) -> str | None:
     return None
 
 
+def without_usage(body: bytes) -> bytes:
+    """A stream of chat without the event that has only the usage: a client gets that if it asks for it.
+
+    >>> without_usage(b'data: {"choices":[],"usage":{}}\\n\\ndata: [DONE]\\n\\n')
+    b'data: [DONE]\\n\\n'
+    """
+    *events, rest = body.split(b"\n\n")
+    return b"".join(event + b"\n\n" for event in events if not _only_usage(event)) + rest
+
+
+def _only_usage(event: bytes) -> bool:
+    value = _decode(event.removeprefix(b"data: "))
+    return value.get("choices") == [] and isinstance(value.get("usage"), dict)
+
+
 def _decode(data: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(data, type=dict[str, Any])

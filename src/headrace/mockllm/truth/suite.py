@@ -12,10 +12,16 @@ from headrace.mockllm.api import encode
 from headrace.mockllm.handle import Mock
 from headrace.mockllm.truth.cases import CASES, PATHS, Case, body_of
 from headrace.mockllm.truth.exchange import Exchange, ask
-from headrace.mockllm.truth.reading import read_stream, read_whole
+from headrace.mockllm.truth.reading import read_stream, read_whole, without_usage
 
 _AFTER = 3
 """Tokens before a failure in the middle."""
+
+_TRIES = 10.0
+"""Seconds that a refusal may take at least: a gateway may try again first, as late as the mock's `retry-after` says."""
+
+_SILENT = ("hang", "stall")
+"""Failures that nobody is told of: a gateway may wait longer for more than this suite does."""
 
 _PROMPT = "Say something, so that it can be compared."
 
@@ -37,9 +43,10 @@ class Gateway:
     headers
         Sent with each request: a key.
     exact
-        Whether it relays the upstream's bytes; otherwise only the texts are compared.
+        Whether it relays the upstream's bytes; otherwise only the texts are compared, as where it asks the upstream in
+        another API.
     patience
-        Seconds after which an answer that does not go on is called open.
+        Seconds after which an answer that does not go on is called open; a refusal has ten at least.
     cancel_within
         Seconds in which a client's leaving must reach the upstream.
     recover
@@ -131,10 +138,15 @@ async def _ask(case: Case, gateway: Gateway, clock: Clock) -> Exchange:
     waits = leaves and (case.fault == "hang" or not case.stream)
     return await ask(
         gateway.root, PATHS[case.api], headers, encode(body_of(case, gateway.model, _PROMPT)), clock,
-        patience=gateway.patience,
+        patience=_patience(case, gateway),
         leave=(lambda body: bool(read_stream(body).text)) if leaves and not waits else None,
         leave_after=min(0.3, gateway.patience) if waits else None,
     )  # fmt: skip
+
+
+def _patience(case: Case, gateway: Gateway) -> float:
+    tries = case.expects == "refused" and case.fault not in _SILENT
+    return max(gateway.patience, _TRIES) if tries else gateway.patience
 
 
 async def _calls(mock: Mock, clock: Clock, gateway: Gateway) -> list[dict[str, Any]]:
@@ -155,13 +167,17 @@ def _once(found: Exchange, outcome: Outcome) -> None:
 
 
 def _check_whole(found: Exchange, calls: list[dict[str, Any]], gateway: Gateway, outcome: Outcome) -> None:
-    case, problems = outcome.case, outcome.problems
+    case, problems, asked = outcome.case, outcome.problems, calls[-1]["api"]
     if found.status != 200 or found.end != "complete":
         problems.append(f"status {found.status} and {found.end}, not a whole answer")
         return
     sent = "".join(calls[-1].get("sent", ())).encode()
     body = bytes(found.body)
-    if gateway.exact and body != sent:
+    if asked != case.api:
+        outcome.notes.append(f"the upstream was asked in another API ({asked}): the texts are compared, not the bytes")
+    elif case.stream and body == without_usage(sent) != sent:
+        outcome.notes.append("the gateway asked the upstream for the usage, and kept it back as the client had not")
+    elif gateway.exact and body != sent:
         problems.append(f"the answer's bytes differ from the upstream's at byte {_differ(body, sent)}")
     if case.stream:
         told, meant = read_stream(body), read_stream(sent)
@@ -190,10 +206,11 @@ def _check_broken(found: Exchange, calls: list[dict[str, Any]], gateway: Gateway
     if told.after_error:
         problems.append("something comes after the error")
     if found.end == "open":
+        after = f"after {_patience(case, gateway):g} s"
         if case.fault == "stall":
-            outcome.notes.append(f"still open after {gateway.patience:g} s")
+            outcome.notes.append(f"still open {after}")
         else:
-            problems.append(f"the upstream's answer is over, and the client still waits after {gateway.patience:g} s")
+            problems.append(f"the upstream's answer is over, and the client still waits {after}")
     texts = [read_stream("".join(call.get("sent", ())).encode()).text for call in calls]
     if not any(text.startswith(told.text) for text in texts):
         problems.append("what came is not the beginning of what the upstream sent")
@@ -201,7 +218,7 @@ def _check_broken(found: Exchange, calls: list[dict[str, Any]], gateway: Gateway
 
 def _check_refused(found: Exchange, calls: list[dict[str, Any]], gateway: Gateway, outcome: Outcome) -> None:
     problems, case = outcome.problems, outcome.case
-    if found.status == 0 and found.end == "open" and case.fault in ("hang", "stall"):
+    if found.status == 0 and found.end == "open" and case.fault in _SILENT:
         outcome.notes.append(f"no answer within {gateway.patience:g} s")
         return
     if found.status == 200 and case.stream:
@@ -209,7 +226,8 @@ def _check_refused(found: Exchange, calls: list[dict[str, Any]], gateway: Gatewa
         return
     least = 500 if not case.fault.isdecimal() else 400
     if found.status < least:
-        shown = "no answer" if not found.status else f"status {found.status}"
+        late = f" within {_patience(case, gateway):g} s" if found.end == "open" else ""
+        shown = f"status {found.status}" if found.status else f"no answer{late}"
         problems.append(f"{shown} ({found.end}) where {least} or more is due")
     elif found.end != "complete":
         problems.append(f"the refusal is {found.end}")

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache, partial
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -96,6 +97,7 @@ class Exchange(Struct, eq=False):
     _later: Later | None = None
     _call: str = ""
     _task: asyncio.Task[None] | None = None
+    _unsent: _Ready | None = None
 
     def __repr__(self) -> str:
         return f"<Exchange {self.id}>"
@@ -106,12 +108,13 @@ class Exchange(Struct, eq=False):
             request = self.request
             sender = self.parts.entrance.admit(request)
             if not request.whole:
-                return self._wait(None)
+                return self
             ready = self._read(sender, request.take())
             access, asking, terms, wanted = ready
             model = access.routed
             if model is None or asking.stream or wanted is not None:
-                return self._wait(ready)
+                self._unsent = ready
+                return self
             later = self._later = Later(self._left)
             self._ready = self.parts.clock.monotonic()
             self._call = model.ask(asking, terms, partial(self._came, access, len(asking.body)))
@@ -156,8 +159,16 @@ class Exchange(Struct, eq=False):
         elif self._access is not None and self._access.routed is not None:
             self._access.routed.cancel(self._call)
 
-    async def _wait(self, ready: _Ready | None) -> Response:
-        """The same for what has to be waited for. `ready`: what was read of the request, if its body was there."""
+    def __await__(self) -> Generator[Any, None, Response]:
+        return self._wait().__await__()
+
+    def close(self) -> None:
+        """The client left in the turn in which its request came: nobody waits, and no upstream was called."""
+        self._give_back()
+
+    async def _wait(self) -> Response:
+        """The same for what has to be waited for."""
+        ready, self._unsent = self._unsent, None  # what was read of the request, if its body was there
         try:
             if ready is None:
                 body = await self.request.read()

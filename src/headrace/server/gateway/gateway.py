@@ -112,6 +112,8 @@ class Gateway:
 
     def refused(self, request: Request, problem: Document) -> Response | None:
         """What the gate or the connection refuses, in the words of the client's library, for paths of ours."""
+        if not request.target:
+            return refusal.unread(problem)
         if not request.target.startswith(PREFIX) and request.target != _ASTRAY:
             return None
         dialect = _PATHS.get(request.path) or refusal.spoken(request)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from headrace.core.errors import BodyRefused, ModelRefused, StreamBroken
 from headrace.http1.headers import Field
 from headrace.http1.request import Request
@@ -10,7 +12,7 @@ from headrace.models.action import Reason
 from headrace.models.failure import Failure
 from headrace.models.request import Dialect
 from headrace.server.gateway.complaint import JSON, Complaint
-from headrace.server.problem import Problem
+from headrace.server.problem import MEDIA_TYPE, Problem
 
 _OWN = frozenset({Failure.BAD_REQUEST, Failure.MISSING, Failure.RATE_LIMITED, Failure.QUOTA})
 """What an upstream says of the request itself, in words that its client is to read: its status and body are passed on.
@@ -92,6 +94,15 @@ def outside(problem: Problem) -> Complaint:
         elif name != b"www-authenticate":  # every 401 has it
             complaint.headers.append((name, value))
     return complaint
+
+
+def unread(problem: Problem) -> Response:
+    """What is refused before anything was read, so that nobody knows whose client it is: a problem as everywhere else.
+
+    With the member that clients of models show: OpenAI's library is silent about a body without it.
+    """
+    told = replace(problem, members=problem.members | outside(problem).document(Dialect.CHAT))
+    return Response(told.status, [(b"content-type", MEDIA_TYPE.encode()), *told.headers], told.body)
 
 
 def spoken(request: Request) -> Dialect:
