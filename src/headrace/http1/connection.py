@@ -2,6 +2,7 @@
 
     waiting    for a request's first byte                          idle clock: close
     head       its headers come                                    head clock: 408, close
+    coming     a short body is on its way, and waited for          a moment: the handler runs
     serving    the handler runs; its body may still come           body clock: 408 to the handler
     writing    the client does not take the answer                 write clock: break off
     lingering  answered before the body's end, or refused          linger clock: close
@@ -19,6 +20,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, cast
 
 from headrace.core.errors import BodyRefused
+from headrace.http1.bodies import SMALL
 from headrace.http1.inbound import Inbound, Refusal
 from headrace.http1.incoming import Incoming
 from headrace.http1.outbox import AT_ONCE
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from headrace.http1.server import Server
 
 NEVER = float("inf")
+_SOON = 0.1
+"""Seconds in which a short body is expected after its head: then the handler runs without it."""
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -47,6 +51,7 @@ class Connection(asyncio.Protocol):
         self._current: Request | None = None
         self._task: asyncio.Task[None] | None = None
         self._unbegun: Awaitable[Response] | None = None
+        self._coming = False
         self._later: Later | None = None
         self._held = bytearray()
         self._reading = True
@@ -92,6 +97,8 @@ class Connection(asyncio.Protocol):
             self._leave()
             return False
         self._current.keep_alive = False
+        if self._coming:
+            self._serve(self._current)
         return True
 
     def data_received(self, data: bytes) -> None:
@@ -114,7 +121,8 @@ class Connection(asyncio.Protocol):
         else:
             inbound.feed(data)
             self._body_came(current)
-            current.tell()
+            if self._current is None:
+                self._advance()
 
     def pause_writing(self) -> None:
         """The client takes less than is written."""
@@ -138,6 +146,10 @@ class Connection(asyncio.Protocol):
             self._transport.close()
         elif self._current is None:
             self._refuse(self._inbound.refusal_of(408, "the request's headers did not arrive in time"))
+        elif self._coming:
+            self._serve(self._current)
+            if self._current is None:
+                self._advance()
         else:
             self._current.fail(BodyRefused("the request's body did not arrive in time", status=408))
             self._current.keep_alive = False
@@ -164,16 +176,15 @@ class Connection(asyncio.Protocol):
         inbound = self._inbound
         while not (self._gone or self._lingering or self._transport.is_closing()):
             if inbound.requests:
-                self._start(inbound.requests.popleft())
-                current = self._current
-                if current is None:
-                    continue
-                if self._held and not current.complete:  # more of its body came while the one before was served
+                request = inbound.requests.popleft()
+                self._start(request)
+                if self._held and not request.complete and self._current is request:
+                    # More of its body came while the one before was served.
                     held, self._held = bytes(self._held), bytearray()
                     inbound.feed(held)
-                    self._body_came(current)
-                    current.tell()
-                return
+                    self._body_came(request)
+                if self._current is not None:
+                    return
             elif self._held and not inbound.ended:
                 held, self._held = bytes(self._held), bytearray()
                 inbound.feed(held)
@@ -199,6 +210,16 @@ class Connection(asyncio.Protocol):
         else:
             self._body_since = self._loop.time()
             request.listen(self._body_read)
+            # Many clients send it in a second step: a handler that finds it there need not wait for it in a task.
+            self._coming = request.length is not None and request.length <= SMALL and not request.expects
+            self._tick()
+            if self._coming:
+                return
+        self._serve(request)
+
+    def _serve(self, request: Request) -> None:
+        if self._coming:
+            self._coming = False
             self._tick()
         try:
             answer = self._server.handler(request)
@@ -377,6 +398,10 @@ class Connection(asyncio.Protocol):
             self._pause()
         else:
             self._tick()
+        if not self._coming:
+            request.tell()
+        elif request.complete:
+            self._serve(request)
 
     def _body_read(self) -> None:
         """The handler reads the body, or waits for it."""
@@ -435,4 +460,6 @@ class Connection(asyncio.Protocol):
         """Grows with what came, so that a byte a minute is not enough."""
         if request.complete or not self._reading:
             return NEVER
+        if self._coming:
+            return self._body_since + min(_SOON, self._limits.body_timeout)
         return self._body_since + self._limits.body_timeout + request.received / self._limits.min_body_rate

@@ -4,8 +4,9 @@ A client sends the same head with each request of a kind, but for the length of 
 its bytes alone, so one that was read and judged need not be read again: it is enough that the bytes are the same. There
 are many clients, so a head is looked up; the answers of a server are of few forms, see `forms.py`.
 
-All else goes to the parser: what comes in pieces or with more after it, what is chunked, and a head that comes for the
-first or the second time. (Many never come again: those with a number of their own.)
+Its body comes with it or, as many clients send it, after it. All else goes to the parser: a head in pieces, what has
+more after it, what is chunked, and a head that comes for the first or the second time. (Many never come again: those
+with a number of their own.)
 """
 
 from __future__ import annotations
@@ -54,6 +55,9 @@ class Known(Struct, frozen=True):
         return (*self.before, (b"content-length", b"%d" % length), *self.after) if self.sized else self.before
 
 
+_NOTHING = (None, 0, b"", None)
+
+
 class Heads:
     """The heads that one server knows.
 
@@ -67,32 +71,38 @@ class Heads:
         self._longest = min(max_body, SMALL)
         self._known: dict[Shape, Known] = {}
 
-    def find(self, data: bytes) -> tuple[Shape | None, bytes, Known | None]:
-        """The shape of a head, the body that follows, and what the head says if it is known; nothing of these unless
-        `data` is that head and all of its body.
+    def find(self, data: bytes) -> tuple[Shape | None, int, bytes, Known | None]:
+        """The shape of a head, the length of its body, the body, and what the head says if it is known.
+
+        The shape is None unless `data` is that head, with all of its body or nothing of it.
 
         >>> Heads().find(b"POST / HTTP/1.1\\r\\nContent-Length: 2\\r\\nHost: a\\r\\n\\r\\n{}")
-        ((b'POST / HTTP/1.1\\r\\nContent-L', b'ength: ', b'Host: a'), b'{}', None)
+        ((b'POST / HTTP/1.1\\r\\nContent-L', b'ength: ', b'Host: a'), 2, b'{}', None)
         """
         if len(data) > self._longest:
-            return None, b"", None
+            return _NOTHING
         head, end, body = data.partition(b"\r\n\r\n")
         before, length, rest = head.partition(b"ength: ")
         digits, _, after = rest.partition(b"\r\n")
-        if not end or (digits != b"%d" % len(body) if length else body):
-            return None, b"", None
+        size = len(body)
+        if digits != b"%d" % size if length else body:
+            size = 0 if body else _number(digits)  # nothing of it is here yet
+            if not 0 < size <= self._longest:
+                return _NOTHING
+        if not end:
+            return _NOTHING
         shape = (before, length, after)
-        return shape, body, self._known.get(shape)
+        return shape, size, body, self._known.get(shape)
 
     def learn(
-        self, shape: Shape, body: bytes, first: tuple[Any, ...], fields: Sequence[Field], facts: dict[Any, Any]
+        self, shape: Shape, size: int, first: tuple[Any, ...], fields: Sequence[Field], facts: dict[Any, Any]
     ) -> None:
-        """Know such heads from now on: the parser has read one, with this body, and nothing was wrong with it."""
+        """Know such heads from now on: the parser has read one, with this length, and nothing was wrong with it."""
         before, after = tuple(fields), ()
         sized = shape[1] != b""
         if sized:
             # The digits may also stand elsewhere: in the target, or in another header's value.
-            length = (b"content-length", b"%d" % len(body))
+            length = (b"content-length", b"%d" % size)
             if not shape[0].lower().endswith(b"\r\ncontent-l") or before.count(length) != 1:
                 return
             place = before.index(length)
@@ -102,3 +112,8 @@ class Heads:
         if len(self._known) >= _MOST:
             self._known.clear()
         self._known[shape] = Known(first, before, after, sized, facts)
+
+
+def _number(digits: bytes) -> int:
+    """A length, if it is plain; else 0."""
+    return int(digits) if digits.isdigit() and len(digits) < 10 and digits[:1] != b"0" else 0

@@ -69,6 +69,7 @@ class Inbound:
         self._shape: Shape | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._open: Request | None = None
+        self._missing = 0
         self._progress = False
         self._unseen = 0
         self._feeding = 0
@@ -86,17 +87,23 @@ class Inbound:
         if self.ended:
             return
         heads = self._heads
+        if self._missing:
+            self._count(data)
+            return
         if heads is None or self._open is not None or self.partial or self.requests:
             self._parse(data)
             return
-        shape, body, known = heads.find(data)
+        shape, size, body, known = heads.find(data)
         if known is not None:
-            self.requests.append(Request.known(known, body))
+            request = Request.known(known, size, body)
+            self.requests.append(request)
             self._unseen = 0
+            if not request.complete:
+                self._open, self._missing = request, size
             return
         self._parse(data)
         if shape is not None:
-            self._learn(heads, shape, body)
+            self._learn(heads, shape, size, body)
 
     def end(self) -> None:
         """The other side sends no more."""
@@ -107,13 +114,27 @@ class Inbound:
         """A refusal of the request that is read now."""
         return Refusal(status, detail, self._url, self._fields)
 
-    def _learn(self, heads: Heads, shape: Shape, body: bytes) -> None:
+    def _count(self, data: bytes) -> None:
+        """More of the body of a request whose head was known. The parser has not seen that, so the body is counted."""
+        request = self._open
+        if request is None:
+            return
+        piece, rest = data[: self._missing], data[self._missing :]
+        self._missing -= len(piece)
+        request.push(piece)
+        if not self._missing:
+            self._open = None
+            request.finish()
+        if rest:
+            self._parse(rest)
+
+    def _learn(self, heads: Heads, shape: Shape, size: int, body: bytes) -> None:
         """The parser has read a head of this shape. It is learnt the second time."""
         if shape == self._shape and len(self.requests) == 1 and self.refusal is None:
             request = self.requests[0]
-            plain = request.version == "1.1" and request.keep_alive and request.complete and not request.expects
-            if plain and request.received == len(body):
-                heads.learn(shape, body, (request.method, request.target), request.headers, request.facts)
+            plain = request.version == "1.1" and request.keep_alive and not request.expects
+            if plain and request.length == size and request.received == len(body):
+                heads.learn(shape, size, (request.method, request.target), request.headers, request.facts)
         self._shape = shape
 
     def _parse(self, data: bytes) -> None:

@@ -64,15 +64,16 @@ class Request(Incoming):
         self._fields = headers
 
     @classmethod
-    def known(cls, known: Known, body: bytes) -> Self:
-        """A request with a head that came before, and all of its body."""
+    def known(cls, known: Known, size: int, body: bytes) -> Self:
+        """A request with a head that came before, and all of its body, or nothing of it yet."""
         self = cls.__new__(cls)
         self.method, self.target = known.first
         self.facts = known.facts
         self._known = known
         self._first = body
-        self.received = self.buffered = self.length = len(body)
-        self.complete = True
+        self.length = size
+        self.received = self.buffered = len(body)
+        self.complete = self.received == size
         return self
 
     # For handlers
@@ -114,7 +115,7 @@ class Request(Incoming):
     # For the connection
 
     def _read(self) -> Fields:
-        return self._known.fields(self.received)
+        return self._known.fields(self.length or 0)
 
     def fail(self, error: BodyRefused) -> None:
         """The body will not be complete."""

@@ -91,3 +91,96 @@ async def test_what_is_to_be_awaited_is_closed_once_where_it_never_is(how: str) 
     connection.connection_lost(None)
     await turns()
     assert begun.closed == 0
+
+
+POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n"
+BODIES = {"after the head": [b"body"], "in pieces": [b"b", b"od", b"y"]}
+
+
+def plain(seen: list[tuple[bool, bytes]]) -> Handler:
+    """A handler that notes whether the body was there, and what of it."""
+
+    def handler(request: Request) -> Response:
+        seen.append((request.complete, request.take()))
+        return Response(204)
+
+    return handler
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+async def test_a_handler_begins_when_a_short_body_is_there(body: list[bytes]) -> None:
+    seen: list[tuple[bool, bytes]] = []
+    connection, wire = connected(plain(seen))
+    for number in range(1, 6):  # the head is not known at first, then it is
+        for piece in (POST, *body):
+            assert len(seen) == number - 1
+            connection.data_received(piece)
+        await turns()
+        assert wire.written.count(b"HTTP/1.1 204") == number
+    assert seen == [(True, b"body")] * 5
+
+
+async def test_a_handler_begins_without_a_body_that_is_late() -> None:
+    seen: list[bytes] = []
+
+    async def handler(request: Request) -> Response:
+        seen.append(await request.read())
+        return Response(204)
+
+    connection, wire = connected(handler)
+    for _ in range(4):
+        now = asyncio.get_running_loop().time()
+        connection.data_received(POST)
+        await turns()
+        assert now < connection.deadline < now + 1
+        connection.expire()
+        assert connection.deadline > now + 1  # the clock of bodies
+        connection.data_received(b"bo")
+        await turns()
+        connection.data_received(b"dy")
+        await turns()
+    assert seen == [b"body"] * 4
+    assert wire.written.count(b"HTTP/1.1 204") == 4
+
+
+async def test_an_answer_that_needs_no_body_is_given_where_that_is_late() -> None:
+    seen: list[tuple[bool, bytes]] = []
+    connection, wire = connected(plain(seen))
+    connection.data_received(POST)
+    connection.expire()
+    await turns()
+    assert seen == [(False, b"")]
+    assert wire.written.startswith(b"HTTP/1.1 204")
+    assert b"connection: close" in wire.written
+
+
+async def test_a_body_that_is_awaited_before_it_is_sent_or_is_long_begins_at_once() -> None:
+    for more in (b"Expect: 100-continue\r\n", b"Content-Length: 100000\r\n", b"Transfer-Encoding: chunked\r\n"):
+        seen: list[tuple[bool, bytes]] = []
+        connection, _ = connected(plain(seen))
+        length = b"" if b"100000" in more or b"chunked" in more else b"Content-Length: 4\r\n"
+        connection.data_received(b"POST / HTTP/1.1\r\nHost: a\r\n" + length + more + b"\r\n")
+        assert seen == [(False, b"")]
+
+
+@pytest.mark.parametrize("how", LEAVING)
+async def test_a_handler_never_begins_for_a_client_that_leaves_before_its_body_is_there(how: str) -> None:
+    seen: list[tuple[bool, bytes]] = []
+    connection, wire = connected(plain(seen))
+    connection.data_received(POST)
+    connection.data_received(b"bo")
+    LEAVING[how](connection)
+    connection.connection_lost(None)
+    await turns()
+    assert (seen, wire.written) == ([], b"")
+
+
+async def test_pipelined_requests_whose_bodies_come_late_are_answered_in_order() -> None:
+    seen: list[tuple[bool, bytes]] = []
+    connection, wire = connected(plain(seen))
+    connection.data_received(POST + b"one!" + POST + b"tw")
+    connection.data_received(b"o!" + POST)
+    connection.data_received(b"thre" + POST + b"four")
+    await turns()
+    assert seen == [(True, b"one!"), (True, b"two!"), (True, b"thre"), (True, b"four")]
+    assert wire.written.count(b"HTTP/1.1 204") == 4

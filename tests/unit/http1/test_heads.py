@@ -60,9 +60,18 @@ PLAIN = st.builds(
 def test_what_is_recognised_is_what_the_parser_reads(messages: list[bytes], data: st.DataObject) -> None:
     drawn = data.draw(st.lists(st.tuples(st.sampled_from(messages), st.integers(1, 4)), min_size=1, max_size=5))
     pieces = [piece for piece, times in drawn for _ in range(times)]
+    if data.draw(st.booleans()):
+        pieces = [piece for whole in pieces for piece in cut(whole, data.draw(st.sampled_from([-1, 0, 0, 0, 0, 1])))]
     found, refused, known = read(pieces, Heads(LIMITS.max_body))
     event(f"recognised {known}")
     assert (found, refused) == read(pieces, None)[:2]
+
+
+def cut(whole: bytes, by: int) -> list[bytes]:
+    """A message in two pieces: what is before its body and the body, or cut at `by` bytes from there."""
+    head, end, body = whole.partition(b"\r\n\r\n")
+    place = len(head) + len(end) + by
+    return [piece for piece in (whole[:place], whole[place:]) if piece] if end and body else [whole]
 
 
 def test_a_head_is_known_when_it_comes_for_the_third_time_whatever_its_length() -> None:
@@ -71,6 +80,37 @@ def test_a_head_is_known_when_it_comes_for_the_third_time_whatever_its_length() 
     assert (known, refused) == (2, "")
     assert [one[8] for one in found] == [b"abcde", b"ab", b"", b"abcde"]
     assert [dict(one[2])[b"content-length"] for one in found] == [b"5", b"2", b"0", b"5"]  # type: ignore[call-overload]
+
+
+def test_the_body_of_a_known_head_may_come_after_it_in_pieces() -> None:
+    inbound = Inbound(LIMITS, heads=Heads(LIMITS.max_body))
+    found: list[Request] = []
+    for pieces in ([post()], [post()[:-5], b"abcde"], [post()[:-5], b"ab", b"cde" + post()[:-5], b"abcd", b"e"]):
+        for piece in pieces:
+            inbound.feed(piece)
+            while inbound.requests and inbound.requests[0].complete:
+                found.append(inbound.requests.popleft())
+    assert [(one.take(), tuple(one.headers) == tuple(found[0].headers)) for one in found] == [(b"abcde", True)] * 4
+    assert found[1].facts is found[2].facts
+    assert inbound.refusal is None
+
+
+def test_a_known_head_whose_body_does_not_come_is_refused() -> None:
+    inbound = Inbound(LIMITS, heads=Heads(LIMITS.max_body))
+    for piece in (post(), post(), post()[:-5], b"abc"):
+        inbound.feed(piece)
+        if inbound.requests and inbound.requests[0].complete:
+            inbound.requests.popleft()
+    [request] = inbound.requests
+    inbound.end()
+    assert inbound.refusal is not None
+    assert (inbound.refusal.status, request.complete, request.keep_alive) == (400, False, False)
+
+
+@pytest.mark.parametrize("digits", [b"", b"05", b"+5", b"5 ", b"9" * 5000, b"\xb2"])
+def test_a_length_that_is_not_plain_is_left_to_the_parser(digits: bytes) -> None:
+    heads = Heads()
+    assert heads.find(post(b"Content-Length: " + digits, b""))[0] is None
 
 
 def test_a_request_without_a_body_is_known_too() -> None:
@@ -103,12 +143,12 @@ def test_a_body_over_the_limit_is_refused_although_its_head_is_known(length: int
 def test_no_more_heads_are_kept_than_a_bound() -> None:
     heads = Heads()
     for number in range(5000):
-        shape, body, _ = heads.find(post(more=b"X: %d\r\n" % number))
+        shape, size, _, _ = heads.find(post(more=b"X: %d\r\n" % number))
         assert shape is not None
-        heads.learn(shape, body, (), [(b"content-length", b"%d" % len(body))], {})
+        heads.learn(shape, size, (), [(b"content-length", b"%d" % size)], {})
 
     def kept(number: int) -> bool:
-        return heads.find(post(more=b"X: %d\r\n" % number))[2] is not None
+        return heads.find(post(more=b"X: %d\r\n" % number))[3] is not None
 
     assert kept(4999)
     assert sum(kept(number) for number in range(5000)) <= 1024
