@@ -6,6 +6,7 @@ import pytest
 
 from headrace.core.errors import UnknownName
 from headrace.models.simulation.driver import Driver
+from headrace.models.simulation.faults import Fault
 from headrace.models.simulation.result import Verdict
 from headrace.models.simulation.scenarios import SCENARIOS, Scenario, find, run
 from headrace.models.simulation.settings import Simulation
@@ -52,6 +53,25 @@ def test_calls_are_the_same_whatever_the_policies_do() -> None:
     plain = Driver(Simulation(), [], [], 1).run(60.0)
     without = Driver(Simulation().changed({"policies.hedge.enabled": False}), [], [], 1).run(60.0)
     assert [one.arrival for one in plain.records] == [one.arrival for one in without.records]
+
+
+def test_trouble_that_is_forgotten_changes_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Simulation().changed({"load.rate": 2.0, "policies.hedge.enabled": False})
+    healthy = [one.model_dump() for one in settings.upstreams]
+    for one in healthy:
+        one["server"]["errors"] = 0.0
+    faults = [Fault("refuse", ("a",), 60, 90)]
+
+    def play() -> Driver:
+        driver = Driver(settings.changed({"upstreams": healthy}), [], faults, 1)
+        driver.run(1800.0)
+        return driver
+
+    forgets = play()
+    monkeypatch.setattr("headrace.models.balancer._FADED", 0.0)
+    remembers = play()
+    assert [one.router.selection.named("a").trouble.any for one in (forgets, remembers)] == [False, True]
+    assert forgets.log == remembers.log
 
 
 def test_budgets_of_money_are_never_overrun_and_costs_add_up() -> None:

@@ -32,6 +32,9 @@ from headrace.models.bounds import STRICT, Count, Factor, Seconds, Share
 
 _UNMEASURED = 1e6
 """Stands for the score of an upstream that has attempts in flight and has never answered: after all that have."""
+_FADED = 1e-6
+"""Weight of all that went wrong below which it is forgotten, a quarter of an hour after one failure: at a penalty of 30 s
+it adds less than 3 microseconds, and each choice has to reckon with it."""
 
 
 class PeakEwma:
@@ -91,7 +94,7 @@ class PeakEwma:
 
 
 class Trouble:
-    """The share of attempts that failed or were overtaken lately; old ones fade.
+    """The share of attempts that failed or were overtaken lately; old ones fade, and are forgotten in the end.
 
     Ten attempts without trouble are taken for granted, so that one failure of one does not make 100 %.
 
@@ -107,6 +110,8 @@ class Trouble:
     ...     trouble.count(0.0, bad=n < 2)
     >>> trouble.share(0.0), round(trouble.share(60.0), 3)
     (0.1, 0.054)
+    >>> trouble.share(900.0), trouble.any
+    (0.0, False)
     """
 
     __slots__ = ("_all", "_at", "_bad", "any", "fade")
@@ -117,7 +122,7 @@ class Trouble:
         self._all = 0.0
         self._bad = 0.0
         self.any = False
-        """Whether there was ever any."""
+        """Whether there was any that is not forgotten."""
 
     def count(self, now: float, *, bad: bool) -> None:
         """One more attempt has shown how it goes."""
@@ -132,6 +137,8 @@ class Trouble:
         if not self.any:
             return 0.0
         self._fade(now)
+        if self._bad < _FADED:
+            self._bad, self.any = 0.0, False
         return self._bad / (self._all + 10.0)
 
     def _fade(self, now: float) -> None:

@@ -25,6 +25,9 @@ from typing import Protocol
 
 _NEAR = 0.75
 """Up to this share of the limit that was in use before an outage it comes back quickly."""
+_TIMED = 1e-6
+"""Seconds per unit of work below which times are not told apart: a coarse clock says 0, and nothing is slower than 0 by
+a factor."""
 
 
 class Limit(Protocol):
@@ -183,7 +186,7 @@ class Gradient:
 
     def on_first_token(self, in_flight: int, seconds: float, work: float) -> None:
         """One more sample; moves the limit unless less than half of it is in use."""
-        self._measure(seconds / work)
+        self._measure(max(seconds / work, _TIMED))
         if 2 * in_flight < self.current:
             return
         slope = max(0.5, min(1.0, self.tolerance * self._long / self._short))

@@ -133,7 +133,7 @@ def test_extra_attempts_never_pass_the_budget(events: list[Extra | str]) -> None
     assert budget.spent.get(Extra.HEDGE, 0) <= 2.5 + 0.025 * starts + 1e-6
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 40), st.floats(0.01, 5)), max_size=200))
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 40), st.just(0.0) | st.floats(0.01, 5)), max_size=200))
 def test_limits_stay_in_their_bounds(events: list[tuple[bool, int, float]]) -> None:
     limits = [Aimd(8, 2, 32), Gradient(8, 2, 32)]
     now = 0.0
@@ -146,6 +146,16 @@ def test_limits_stay_in_their_bounds(events: list[tuple[bool, int, float]]) -> N
             else:
                 limit.on_too_much(now, now - seconds / 2)
             assert 2 <= limit.current <= 32
+
+
+def test_first_tokens_that_take_no_time_are_as_fast_as_can_be() -> None:
+    limit = Gradient(16, most=64)
+    for _ in range(2000):
+        limit.on_first_token(limit.current, 0.0, 1.0)
+    assert limit.current == 64, "it grows as with any time that stays the same"
+    for _ in range(200):
+        limit.on_first_token(limit.current, 0.3, 1.0)
+    assert limit.current < 16, "calls wait"
 
 
 @pytest.mark.parametrize("limit", [Aimd(16), Gradient(16)])

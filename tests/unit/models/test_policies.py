@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from random import Random
 
@@ -140,6 +141,23 @@ def test_failures_count_as_time_however_fast_they_were() -> None:
     for _ in range(5):
         hole.trouble.count(0.0, bad=True)
     assert Balancer(explore=0.0).pick(0.0, [hole, plain], Random(1)) is plain
+
+
+@given(st.lists(st.tuples(st.floats(0, 600), st.booleans()), max_size=30), st.floats(0, 2000))
+def test_trouble_is_forgotten_only_once_it_counts_for_nothing(events: list[tuple[float, bool]], later: float) -> None:
+    load, weights, now = Load("a"), list[tuple[float, bool]](), 0.0
+    for wait, bad in events:
+        now += wait
+        load.trouble.count(now, bad=bad)
+        weights.append((now, bad))
+        load.trouble.share(now)
+    now += later
+    faded = [(math.exp((at - now) / 60.0), bad) for at, bad in weights]
+    share = sum(weight for weight, bad in faded if bad) / (sum(weight for weight, _ in faded) + 10.0)
+    assert load.trouble.share(now) * load.penalty == pytest.approx(share * load.penalty, rel=1e-6, abs=4e-6)
+    assert load.trouble.any == (load.trouble.share(now) > 0)
+    if later > 1100:
+        assert not load.trouble.any, "choices are as cheap as before"
 
 
 def test_what_was_never_measured_is_tried_once() -> None:
