@@ -101,7 +101,13 @@ async def carried(app: App, reads: LocalReads, folder: Path, settings: Settings)
         if app.models:
             accounts = stack.enter_context(Accounts(folder, None if settings.keys is None else Path(settings.keys)))
             models = await stack.enter_async_context(
-                open_models(app, clock=clock, recorder=Recorders(tally, *log), random=random, spending=accounts.budgets)
+                open_models(
+                    app,
+                    clock=clock,
+                    recorder=Recorders(tally, *log) if log else tally,
+                    random=random,
+                    spending=accounts.budgets,
+                )
             )
             gateway = Gateway(
                 [Offer.of(declared, models[name]) for name, declared in app.models.items()],
