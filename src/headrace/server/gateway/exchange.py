@@ -156,7 +156,7 @@ class Exchange(Struct, eq=False):
         self._keep()
         if self._task is not None:
             self._task.cancel()
-        elif self._access is not None and self._access.routed is not None:
+        if self._access is not None and self._access.routed is not None:
             self._access.routed.cancel(self._call)
 
     def __await__(self) -> Generator[Any, None, Response]:
