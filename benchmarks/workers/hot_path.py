@@ -103,7 +103,9 @@ class InstantPool(Pool):
 
     async def _dial(self, deadline: float) -> Link:
         loop = asyncio.get_running_loop()
-        link = Link(loop, self._limits, released=self._released, lost=self._lost, forms=self._forms)
+        link = Link(
+            loop, self._limits, released=self._released, lost=self._lost, forms=self._forms, answered=self._answered
+        )
         link.connection_made(Wire(lambda _: cast(None, loop.call_soon(link.data_received, ANSWER)), link))
         return link
 
@@ -112,7 +114,9 @@ class InstantClient(http1.Client):
     """A client without a network."""
 
     def _pool(self, origin: Origin) -> Pool:
-        pool = self._pools[origin] = InstantPool(origin, self.limits, asyncio.get_running_loop(), None, None)
+        pool = self._pools[origin] = InstantPool(
+            origin, self.limits, asyncio.get_running_loop(), None, None, self._answered
+        )
         return pool
 
 

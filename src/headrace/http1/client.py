@@ -22,6 +22,7 @@ from typing import Any
 from headrace.core.errors import ExchangeError, Interrupted, Misuse
 from headrace.http1 import headers as fields
 from headrace.http1.answer import Answer
+from headrace.http1.batch import Batch
 from headrace.http1.headers import Field, Fields
 from headrace.http1.limits import ClientLimits
 from headrace.http1.link import NEVER, Link, Told
@@ -58,6 +59,7 @@ class Client:
         self._pools: dict[Origin, Pool] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._outbox: Outbox | None = None
+        self._answered = Batch(Link.deliver)
         self._reaper: asyncio.TimerHandle | None = None
         self._uploads: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -210,7 +212,7 @@ class Client:
         tls = (self._tls or _default_tls()) if origin.scheme == "https" else None
         loop = asyncio.get_running_loop()
         self._outbox = self._outbox or Outbox(loop)
-        pool = self._pools[origin] = Pool(origin, self.limits, loop, tls, self._outbox)
+        pool = self._pools[origin] = Pool(origin, self.limits, loop, tls, self._outbox, self._answered)
         return pool
 
     def _begin(self) -> asyncio.AbstractEventLoop:

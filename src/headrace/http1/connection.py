@@ -38,7 +38,9 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class Connection(asyncio.Protocol):
-    """Belongs to a `Server`, which calls `expire` when the clock passes `deadline`, and `drain` before it ends."""
+    """Belongs to a `Server`, which calls `serve` at the end of the turn in which a request is ready for its handler,
+    `expire` when the clock passes `deadline`, and `drain` before it ends.
+    """
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
         self.deadline = NEVER
@@ -46,6 +48,7 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._limits = server.limits
         self._outbox = server.outbox(loop)
+        self._ready = server.ready
         self._inbound = Inbound(server.limits, server.bodies, server.heads)
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._current: Request | None = None
@@ -90,6 +93,8 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client sends no more."""
+        if self._current is not None and self._current.complete:
+            self.serve()  # it came in the same turn: what can be answered at once is
         self._outbox.flush()
         self._inbound.end()
         secured = self._transport.get_extra_info("sslcontext") is not None  # TLS has no half-closed connections
@@ -98,7 +103,7 @@ class Connection(asyncio.Protocol):
             return False
         self._current.keep_alive = False
         if self._coming:
-            self._serve(self._current)
+            self._ready.put(self)
         return True
 
     def data_received(self, data: bytes) -> None:
@@ -121,8 +126,6 @@ class Connection(asyncio.Protocol):
         else:
             inbound.feed(data)
             self._body_came(current)
-            if self._current is None:
-                self._advance()
 
     def pause_writing(self) -> None:
         """The client takes less than is written."""
@@ -147,9 +150,7 @@ class Connection(asyncio.Protocol):
         elif self._current is None:
             self._refuse(self._inbound.refusal_of(408, "the request's headers did not arrive in time"))
         elif self._coming:
-            self._serve(self._current)
-            if self._current is None:
-                self._advance()
+            self.serve()
         else:
             self._current.fail(BodyRefused("the request's body did not arrive in time", status=408))
             self._current.keep_alive = False
@@ -207,20 +208,30 @@ class Connection(asyncio.Protocol):
             request.keep_alive = False
         if request.complete:
             self.deadline = NEVER
-        else:
-            self._body_since = self._loop.time()
-            request.listen(self._body_read)
-            # Many clients send it in a second step: a handler that finds it there need not wait for it in a task.
-            self._coming = request.length is not None and request.length <= SMALL and not request.expects
+            self._coming = True
+            self._ready.put(self)
+            return
+        self._body_since = self._loop.time()
+        request.listen(self._body_read)
+        # Many clients send it in a second step: a handler that finds it there need not wait for it in a task.
+        self._coming = request.length is not None and request.length <= SMALL and not request.expects
+        self._tick()
+        if not self._coming:
+            self._serve(request)
+
+    def serve(self) -> None:
+        """Call the handler for the request that is there, unless its client has left or it was called."""
+        request = self._current
+        if request is None or not self._coming:
+            return
+        self._coming = False
+        if not request.complete:
             self._tick()
-            if self._coming:
-                return
         self._serve(request)
+        if self._current is None:
+            self._advance()
 
     def _serve(self, request: Request) -> None:
-        if self._coming:
-            self._coming = False
-            self._tick()
         try:
             answer = self._server.handler(request)
             if type(answer) is Later:
@@ -364,6 +375,7 @@ class Connection(asyncio.Protocol):
 
     def _leave(self) -> None:
         """Nobody waits any more."""
+        self._coming = False
         if self._current is not None and not self._current.complete:
             self._current.fail(BodyRefused("the client is gone", status=400))
         if self._task is not None:
@@ -401,7 +413,7 @@ class Connection(asyncio.Protocol):
         if not self._coming:
             request.tell()
         elif request.complete:
-            self._serve(request)
+            self._ready.put(self)
 
     def _body_read(self) -> None:
         """The handler reads the body, or waits for it."""

@@ -16,6 +16,7 @@ import httptools
 
 from headrace.core.errors import BadAnswer, ExchangeError, Interrupted, TimedOut, Truncated
 from headrace.http1.answer import Answer, Delimited
+from headrace.http1.batch import Batch
 from headrace.http1.forms import Forms
 from headrace.http1.headers import FRAMING, Field, Fields
 from headrace.http1.limits import ClientLimits
@@ -52,6 +53,7 @@ class Link(asyncio.Protocol):
         lost: Callable[[Link], None],
         forms: Forms | None = None,
         outbox: Outbox | None = None,
+        answered: Batch[Link] | None = None,
     ) -> None:
         self.served = 0
         self.last = 0.0
@@ -62,6 +64,7 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._forms = forms
         self._outbox = outbox
+        self._answered = answered
         self._strange = 0
         self._parser = httptools.HttpResponseParser(self)
         self._asked = False
@@ -182,6 +185,14 @@ class Link(asyncio.Protocol):
         self.abort()
         self._tell(error if self._answer is None else self._answer)
 
+    def deliver(self) -> None:
+        """Tell of the answer that was recognised."""
+        answer, self._answer = self._answer, None
+        self._done = False
+        self._release()
+        if answer is not None:
+            self._tell(answer)
+
     # The transport's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -195,14 +206,19 @@ class Link(asyncio.Protocol):
         if not self._asked:
             self.abort()  # nobody asked
             return
+        if self._done and not self._received:
+            self._keep = False  # bytes after an answer that is still to be delivered
+            return
         begins = False
         if not self._received and self._forms is not None and not (self._is_head or self._sending):
             found = self._forms.find(data)
             if found is not None:
-                answer = Answer.of(*found, reused=self.served > 0, max_body=self._limits.max_body)
-                self._keep = True
-                self._release()
-                self._tell(answer)
+                self._answer = Answer.of(*found, reused=self.served > 0, max_body=self._limits.max_body)
+                self._keep = self._done = True
+                if self._answered is not None:
+                    self._answered.put(self)
+                else:
+                    self.deliver()
                 return
             begins = True
         self._received += len(data)

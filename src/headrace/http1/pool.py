@@ -7,6 +7,7 @@ import ssl
 from collections import deque
 
 from headrace.core.errors import PoolFull, TimedOut, Unreachable
+from headrace.http1.batch import Batch
 from headrace.http1.forms import Forms
 from headrace.http1.limits import ClientLimits
 from headrace.http1.link import Link
@@ -27,6 +28,7 @@ class Pool:
         loop: asyncio.AbstractEventLoop,
         tls: ssl.SSLContext | None,
         outbox: Outbox | None = None,
+        answered: Batch[Link] | None = None,
     ) -> None:
         self.origin = origin
         self._limits = limits
@@ -34,6 +36,7 @@ class Pool:
         self._tls = tls
         self._forms = Forms()
         self._outbox = outbox
+        self._answered = answered
         self._idle: list[Link] = []
         self._waiting: deque[asyncio.Future[Link | None]] = deque()
         self._links: set[Link] = set()
@@ -181,6 +184,7 @@ class Pool:
                 lost=self._lost,
                 forms=self._forms,
                 outbox=self._outbox,
+                answered=self._answered,
             )
 
         try:

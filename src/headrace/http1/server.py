@@ -17,6 +17,7 @@ from email.utils import format_datetime
 
 from headrace.core.clock import Clock, SystemClock, to_datetime
 from headrace.core.errors import HeadraceError
+from headrace.http1.batch import Batch
 from headrace.http1.bodies import Bodies
 from headrace.http1.connection import Connection
 from headrace.http1.heads import Heads
@@ -58,6 +59,8 @@ class Server:
     ----------
     heads
         The heads of requests that its connections know.
+    ready
+        Connections with a request for the handler.
     date
         The `date` header line of this second.
     served
@@ -78,6 +81,7 @@ class Server:
         self.limits = limits or ServerLimits()
         self.bodies = bodies or Bodies(self.limits.max_bodies)
         self.heads = Heads(self.limits.max_body)
+        self.ready = Batch(Connection.serve)
         self.refuse = refuse
         self.failed = failed
         self.date = b""

@@ -23,6 +23,7 @@ from msgspec import Struct
 from headrace.core.clock import Clock
 from headrace.core.errors import ModelRefused
 from headrace.core.events import ModelCalled, NullRecorder, Recorder
+from headrace.http1.batch import Batch
 from headrace.models.action import Action, Attempt, Deliver, Done, Reason, Refused, Start, Stop
 from headrace.models.alarm import Alarm
 from headrace.models.budget import Extra
@@ -53,6 +54,7 @@ class _Ask(Struct):
     queued: float = 0.0
     attempts: int = 0
     hedged: bool = False
+    submitted: bool = False
     last: Failed | None = None
     delivered: Delivery | None = None
 
@@ -79,8 +81,9 @@ class _Running(Struct):
             end()
 
 
-_Answered = list[tuple[Told, "Delivery | ModelRefused"]]
-"""What is told when the router has said all that it has to say now."""
+def _tell(answered: tuple[Told, Delivery | ModelRefused]) -> None:
+    told, outcome = answered
+    told(outcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,9 @@ class RoutedModel:
         self._tasks: set[asyncio.Task[None]] = set()
         self._flowing: dict[int, Delivery] = {}
         self._numbers = itertools.count(1)
+        # A call takes its way in steps, each taken together with those of the others.
+        self._asked = Batch(self._submit)
+        self._answered = Batch(_tell)
         self._alarm = Alarm(clock, self._poll)
 
     def may_shadow(self) -> bool:
@@ -203,7 +209,7 @@ class RoutedModel:
         return outcome
 
     def ask(self, request: ModelRequest, terms: Terms, told: Told) -> str:
-        """Send a request, and call `told` with what `send` would return or raise, perhaps before this returns.
+        """Send a request, and call `told` with what `send` would return or raise, after this has returned.
 
         Returns what `cancel` wants. Raises `ModelRefused` where no upstream takes such a request at all.
         """
@@ -227,8 +233,8 @@ class RoutedModel:
             most_output=most or 0,
             without=_NOBODY if (request.dialect, request.stream) in self._takes else self._unable(request),
         )
-        self._asks[call.id] = _Ask(terms.id, request, call, now, told)
-        self._act(now, self.router.submit(now, call))
+        ask = self._asks[call.id] = _Ask(terms.id, request, call, now, told)
+        self._asked.put(ask)
         return call.id
 
     def cancel(self, call: str) -> None:
@@ -255,6 +261,11 @@ class RoutedModel:
                 hint="ask in another dialect, or declare an upstream that speaks this one",
             )
         return frozenset(refused)
+
+    def _submit(self, ask: _Ask) -> None:
+        if ask.call.id in self._asks:  # else nobody waits any more
+            now, ask.submitted = self.now(), True
+            self._act(now, self.router.submit(now, ask.call))
 
     # Attempts ------------------------------------------------------------------------------------------------------
 
@@ -345,12 +356,14 @@ class RoutedModel:
         now = self.now()
         if ask.delivered is not None:
             self._progress(now, ask.delivered)
-        self._act(now, self.router.cancel(now, ask.call.id))
+        if ask.submitted:
+            self._act(now, self.router.cancel(now, ask.call.id))
+        else:
+            self._refused(now, Refused(ask.call, Reason.CANCELLED))
 
     # What the router says ------------------------------------------------------------------------------------------
 
     def _act(self, now: float, actions: list[Action]) -> None:
-        answered: _Answered = []
         # Not `match`: this is done several times for each request, and a class pattern costs three comparisons.
         for action in actions:
             if isinstance(action, Start):
@@ -360,10 +373,10 @@ class RoutedModel:
                 delivery = running.delivery
                 if delivery is not None and not delivery.complete:  # else it is passed on with what it took
                     if running.ask.delivered is None:
-                        answered.append((running.ask.told, delivery))
+                        self._answered.put((running.ask.told, delivery))
                     running.ask.delivered = self._flowing[action.attempt.id] = delivery
             elif isinstance(action, Done):
-                self._done(now, action, answered)
+                self._done(now, action)
             elif isinstance(action, Stop):
                 number = action.attempt.id
                 self._flowing.pop(number, None)
@@ -371,12 +384,10 @@ class RoutedModel:
                 if running is not None:
                     running.stop()
             else:
-                self._refused(now, action, answered)
+                self._refused(now, action)
         wake = self.router.wake
         if wake is not None and wake < self._alarm.at:
             self._alarm.set(wake)
-        for told, outcome in answered:
-            told(outcome)
 
     def _start(self, attempt: Attempt) -> None:
         ask = self._asks[attempt.call.id]
@@ -402,24 +413,24 @@ class RoutedModel:
             task.add_done_callback(self._tasks.discard)
             running.end = task.cancel
 
-    def _done(self, now: float, done: Done, answered: _Answered) -> None:
+    def _done(self, now: float, done: Done) -> None:
         number = done.attempt.id
         running = self._running.pop(number)
         # There is one: only what has come is told to the router as ended.
         ask, delivery = running.ask, cast("Delivery", running.delivery)
         del self._asks[done.call.id]
         if ask.delivered is None:
-            answered.append((ask.told, delivery))
+            self._answered.put((ask.told, delivery))
         else:
             self._flowing.pop(number, None)
         delivery.usage, delivery.cost = done.usage, done.cost
         self._record(now, ask, delivery, "done", done.cost)
 
-    def _refused(self, now: float, refused: Refused, answered: _Answered) -> None:
+    def _refused(self, now: float, refused: Refused) -> None:
         ask = self._asks.pop(refused.call.id)
         delivery = ask.delivered
         if delivery is None:
-            answered.append((ask.told, refusal(self.name, refused, ask.attempts, ask.last)))
+            self._answered.put((ask.told, refusal(self.name, refused, ask.attempts, ask.last)))
         elif not delivery.complete:
             delivery.cost = refused.cost
             delivery.end(broken(delivery.upstream, refused, ask.last))

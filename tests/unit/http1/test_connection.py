@@ -81,6 +81,7 @@ async def test_what_is_to_be_awaited_is_closed_once_where_it_never_is(how: str) 
     holding, begun = Holding(), Holding()
     connection, _ = connected(lambda request: holding)
     connection.data_received(GET)
+    connection.serve()  # as at the end of the turn
     LEAVING[how](connection)
     connection.connection_lost(None)
     assert holding.closed == 1

@@ -27,6 +27,11 @@ async def turn() -> None:
     await done
 
 
+async def turns() -> None:
+    for _ in range(5):
+        await turn()
+
+
 async def test_it_goes_out_at_the_end_of_the_turn_in_order_for_each() -> None:
     outbox, one, two = Outbox(asyncio.get_running_loop()), Wire(), Wire()
     for number in range(3):
@@ -76,6 +81,7 @@ async def test_answers_stay_in_order_with_what_is_written_at_once() -> None:
     wire = Wire()
     connection = connected(wire)
     connection.data_received(GET % 1 + GET % 2 + b"GET /3 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    await turns()
     found = [wire.written.index(b"\r\n\r\n/%d" % number) for number in (1, 2, 3)]
     assert found == sorted(found)
     assert wire.closed
@@ -84,6 +90,7 @@ async def test_answers_stay_in_order_with_what_is_written_at_once() -> None:
 async def test_a_refusal_does_not_overtake_the_answer_before_it() -> None:
     wire = Wire()
     connected(wire).data_received(GET % 1 + b"nonsense\r\n\r\n")
+    await turns()
     assert wire.written.index(b"200 OK") < wire.written.index(b"400 Bad Request")
 
 
@@ -94,4 +101,5 @@ async def test_the_end_of_a_client_and_of_the_server_lose_no_answer() -> None:
         connection.data_received(GET % 1)
         assert wire.written == b""
         end(connection)
+        await turns()
         assert wire.written.endswith(b"/1")

@@ -231,6 +231,23 @@ async def test_closing_the_model_ends_its_calls() -> None:
     assert (caught.value.reason, world.a.cancelled) == ("cancelled", 1)
 
 
+@pytest.mark.parametrize("how", ["cancelled", "closed"])
+async def test_a_call_that_ends_in_the_turn_in_which_it_came_reaches_no_upstream(how: str) -> None:
+    world = World()
+    told: list[Any] = []
+    call = world.model.ask(ModelRequest(Dialect.JSON, b"{}", {}, False, 10), Terms("r", 30.0), told.append)
+    if how == "closed":
+        await world.model.aclose()
+    else:
+        world.model.cancel(call)
+    assert world.model.open == 0
+    await turns()
+    [refused] = told
+    assert (type(refused), refused.reason, world.a.attempts) == (ModelRefused, "cancelled", [])
+    assert [(one.outcome, one.attempts) for one in world.calls] == [("cancelled", 0)]
+    assert world.model.router.in_flight == 0
+
+
 async def test_each_call_has_an_id_of_its_own_whatever_its_terms_say() -> None:
     world = World()
     tasks = [await world.ask(), await world.ask()]

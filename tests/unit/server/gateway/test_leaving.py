@@ -51,6 +51,7 @@ async def test_a_client_that_leaves_in_the_turn_in_which_its_request_came_holds_
         connection, wire = Connection(server, asyncio.get_running_loop()), Wire()
         connection.connection_made(wire)
         connection.data_received(request)
+        connection.serve()  # as at the end of the turn
         return connection, wire
 
     for _ in range(3):  # each would take nearly all tokens, and the whole room
