@@ -1,10 +1,11 @@
 """A declared model, running: the router, and the shell that does what it says.
 
 One call is one `_Ask`. Where nothing has to be waited for there are no tasks: an attempt that finds an idle connection
-is sent at the end of the turn of the loop in which it was asked for, and an answer that comes whole is told at the end of
-the turn that brought its bytes (`http1/batch.py`). Other attempts are tasks until their answer has begun. From then on nothing runs beside the client: the client's own reading pulls the
-stream, piece by piece, so that a client that reads slowly slows its upstream and nothing piles up in between. What may
-be due is one timer of the router (`wake`).
+is sent at the end of the turn of the loop in which it was asked for, and an answer that comes whole is told at the end
+of the turn that brought its bytes (`http1/batch.py`). Other attempts are tasks until their answer has begun.
+
+From then on nothing runs beside the client: the client's own reading pulls the stream, piece by piece, so that a client
+that reads slowly slows its upstream and nothing piles up in between. What may be due is a timer of the router: `wake`.
 """
 
 from __future__ import annotations
