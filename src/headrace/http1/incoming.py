@@ -156,7 +156,7 @@ class Incoming:
 
     def _read(self) -> Fields:
         """The fields of a head that was recognised, of which most readers need no more than the facts."""
-        raise NotImplementedError
+        raise NotImplementedError(type(self).__name__)
 
     # For the connection
 
