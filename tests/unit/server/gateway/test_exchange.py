@@ -342,7 +342,9 @@ async def test_member_is_taken_out_even_if_it_wants_nothing(world: Any, kit: Any
 async def test_stale_context_can_be_refused(world: Any, kit: Any) -> None:
     world.ports.frontier = 1_000_000
     answer = await world.ask(kit.CHAT | {"headrace": {"context": [MENU | {"policy": "refuse"}]}})
-    assert (answer.status, kit.document(answer)["error"]["code"]) == (503, "stale_context")
+    error = kit.document(answer)["error"]
+    assert (answer.status, error["code"]) == (503, "stale_context")
+    assert error["message"].endswith("; ask with another policy")
     assert world.model.asked == []
 
 
