@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Container, Iterator, Sequence
 from random import Random
 from typing import Any
 
@@ -29,13 +29,17 @@ from headrace.server.problem import Problem as Document
 
 PREFIX = b"/v1/"
 _MODELS = b"/v1/models"
-_ASTRAY = b"/chat/completions"
 _PATHS = {
     b"/v1/chat/completions": Dialect.CHAT,
     b"/v1/responses": Dialect.RESPONSES,
     b"/v1/embeddings": Dialect.EMBEDDINGS,
     b"/v1/messages": Dialect.MESSAGES,
 }
+_BARE = PREFIX.rstrip(b"/")
+_TWICE = _BARE + PREFIX
+_ASTRAY = frozenset(path.removeprefix(_BARE) for path in (*_PATHS, _MODELS))
+"""Where a client goes whose `base_url` lacks `/v1`: it shows nothing of a 404 that is not in its own words."""
+_ASTRAY_MODEL = b"/models/"
 
 
 class Gateway:
@@ -57,6 +61,8 @@ class Gateway:
         Where answers are counted; its own if not given.
     max_reads, max_wait
         Most views in one request, and the longest wait of their policies (microseconds).
+    taken
+        Paths of the app's own endpoints, which are theirs also where clients go astray (`/models`, say).
     """
 
     checks_keys = True
@@ -75,11 +81,13 @@ class Gateway:
         tally: Tally | None = None,
         max_reads: int = 100,
         max_wait: int = 30_000_000,
+        taken: Container[str] = (),
     ) -> None:
         self._clock = clock or SystemClock()
         self._since = self._clock.now()
         self._keyring = keyring or Keyring(None)
         self._ledger = ledger
+        self._taken = taken
         self._entrance = Entrance(self._keyring, api_keys, self._clock)
         self._tally = tally or Tally(offer.name for offer in offers)
         self._prefix = f"req_{(random or Random()).getrandbits(48):012x}"
@@ -98,11 +106,9 @@ class Gateway:
 
     def find(self, request: Request) -> Handler | None:
         """The handler of a request; None where its path is not ours."""
-        target = request.target
-        if not target.startswith(PREFIX):
-            # The client of a `base_url` without `/v1`: it shows nothing of a 404 that is not in its own words.
-            return self._nothing if target == _ASTRAY else None
-        path = target.partition(b"?")[0]
+        path = request.target.partition(b"?")[0]
+        if not path.startswith(PREFIX):
+            return self._nothing if self._astray(path) else None
         handler = self._handlers.get(path)
         if handler is not None and request.method == b"POST":
             return handler
@@ -114,9 +120,10 @@ class Gateway:
         """What the gate or the connection refuses, in the words of the client's library, for paths of ours."""
         if not request.target:
             return refusal.unread(problem)
-        if not request.target.startswith(PREFIX) and request.target != _ASTRAY:
+        path = request.path
+        if not path.startswith(PREFIX) and not self._astray(path):
             return None
-        dialect = _PATHS.get(request.path) or refusal.spoken(request)
+        dialect = _PATHS.get(path) or refusal.spoken(request)
         return refusal.outside(problem).response(dialect)
 
     def openapi(self) -> dict[str, Any]:
@@ -192,6 +199,12 @@ class Gateway:
             return {"type": "model", "id": name, "display_name": name, "created_at": isoformat(self._since)}
         return {"id": name, "object": "model", "created": self._since // 1_000_000, "owned_by": "headrace"}
 
+    def _astray(self, path: bytes) -> bool:
+        """Whether a path outside of `/v1/` is where clients go that have a wrong `base_url`."""
+        if path not in _ASTRAY and path != _BARE and not path.startswith(_ASTRAY_MODEL):
+            return False
+        return path.decode("latin-1") not in self._taken
+
     def _nothing(self, request: Request) -> Response:
         """A path of ours that is none, or a method that it does not have."""
         path = request.path
@@ -201,7 +214,9 @@ class Gateway:
         said = path[:100].decode("latin-1")
         there = ", ".join(one.decode() for one in (*_PATHS, _MODELS))
         message = f"there is nothing at {said}; there are: {there}"
-        if path == _ASTRAY:
+        if path.startswith(_TWICE):
+            message += ". /v1 stands there twice: the base_url of Anthropic's clients does not end in /v1"
+        elif not path.startswith(_BARE):
             message += ". The base_url of OpenAI's clients ends in /v1"
         return Complaint(404, message, code="not_found", retry=False).response(dialect)
 

@@ -440,12 +440,30 @@ async def test_models_are_listed_to_whoever_may_call_them(world: Any, kit: Any) 
 async def test_paths_and_methods_that_are_not_there(world: Any, kit: Any) -> None:
     answer = await world.ask(path="/v1/completions")
     assert (answer.status, kit.document(answer)["error"]["code"]) == (404, "not_found")
-    answer = await world.ask(path="/chat/completions")
-    assert (answer.status, "ends in /v1" in kit.document(answer)["error"]["message"]) == (404, True)
     answer = await world.ask(path="/v1/messages/count_tokens")
     assert (answer.status, kit.document(answer)["type"]) == (404, "error")
     answer = await world.ask(b"", method="GET")
     assert (answer.status, kit.told(answer)["allow"]) == (405, "POST")
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "words"),
+    [
+        ("/chat/completions", "POST", "The base_url of OpenAI's clients ends in /v1"),
+        ("/responses", "POST", "The base_url of OpenAI's clients ends in /v1"),
+        ("/embeddings?a=b", "POST", "The base_url of OpenAI's clients ends in /v1"),
+        ("/models", "GET", "The base_url of OpenAI's clients ends in /v1"),
+        ("/models/llm", "GET", "The base_url of OpenAI's clients ends in /v1"),
+        ("/v1", "GET", "there is nothing at /v1; there are: /v1/chat/completions"),
+        ("/v1/v1/messages", "POST", "the base_url of Anthropic's clients does not end in /v1"),
+    ],
+)
+async def test_a_wrong_base_url_is_told_what_it_should_be(
+    world: Any, kit: Any, path: str, method: str, words: str
+) -> None:
+    answer = await world.ask(path=path, method=method)
+    error = kit.document(answer)["error"]
+    assert (answer.status, error["code"], words in error["message"]) == (404, "not_found", True)
 
 
 async def test_labels_come_from_the_declaration(world: Any, kit: Any) -> None:
