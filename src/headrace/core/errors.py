@@ -280,13 +280,15 @@ class ModelRefused(ModelError):
 class StreamBroken(ModelError):
     """An answer that had begun broke off: the upstream reset, stalled, said an error, or ended without its end mark.
 
-    `failure` is the kind (see `models.failure.Failure`), `received` the bytes that had come.
+    `failure` is the kind (see `models.failure.Failure`), `received` the bytes that had come, `logged` whether the log
+    has a line about it already.
     """
 
     def __init__(self, message: str, *, failure: str = "", received: int = 0, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.failure = failure
         self.received = received
+        self.logged = False
 
 
 class BadReply(ModelError):

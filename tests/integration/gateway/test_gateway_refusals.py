@@ -169,6 +169,27 @@ async def test_what_the_gate_says_of_headers(
         assert (refused.value.status_code, refused.value.type) == (status, "invalid_request_error")
 
 
+async def test_what_upstreams_do_wrong_is_one_line_of_the_log_with_its_number(
+    tmp_path: Path, mock: Any, caplog: Any
+) -> None:
+    async with running(tmp_path, mock.url + "/v1") as url:
+        mock.force("500", times=9)
+        with pytest.raises(openai.InternalServerError) as failed:
+            await ask(url)
+        number = failed.value.response.headers["x-headrace-request-id"]
+        mock.relax()
+        mock.force("cut", times=1)
+        async with openai.AsyncOpenAI(base_url=url + "/v1", api_key="any", max_retries=0) as llm:
+            stream = await llm.chat.completions.create(model="llm", messages=HI, stream=True)
+            with pytest.raises(openai.APIError, match="broke off"):
+                _ = [chunk async for chunk in stream]
+        broken = stream.response.headers["x-headrace-request-id"]
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(lines) == 2
+    assert lines[0].startswith(f"request {number} to 'llm': the model 'llm' gave no answer: its attempts failed; ")
+    assert lines[1].startswith(f"request {broken} to 'llm': the answer of ")
+
+
 async def test_a_base_url_without_v1_is_told_by_every_resource(tmp_path: Path, mock: Any) -> None:
     async def echo(value: dict[str, Any], _ctx: hr.Context) -> dict[str, Any]:
         return value

@@ -42,6 +42,7 @@ from headrace.server.gateway.allowance import Allowances, Grant
 from headrace.server.gateway.asked import ABSENT, Lazy
 from headrace.server.gateway.complaint import Complaint
 from headrace.server.gateway.entrance import Entrance, Sender
+from headrace.server.gateway.failurelog import FailureLog
 from headrace.server.gateway.injection import Injected, read_into, verdict
 from headrace.server.gateway.keys import VirtualKey
 from headrace.server.gateway.offer import Offer
@@ -56,6 +57,8 @@ RETRIES = 2
 """How often an answer is made anew because its context had changed."""
 _MAYBE_READ = frozenset({Failure.TIMEOUT, Failure.CONNECTION, Failure.CANCELLED})
 """Failures after which an upstream may have counted the tokens."""
+_CLIENTS = frozenset({Failure.BAD_REQUEST, Failure.CANCELLED})
+"""Failures that are the client's own affair: nobody who reads the log can mend them."""
 _OURS = FRAMING | {b"date"}
 _LINES = (
     b"x-headrace-request-id: %b\r\n%bx-headrace-attempts: %d\r\nx-headrace-queued-ms: %.2f\r\n"
@@ -73,6 +76,7 @@ class Parts:
     allowances: Allowances
     tally: Tally
     clock: Clock
+    failures: FailureLog
     max_reads: int
     max_wait: int
 
@@ -192,11 +196,14 @@ class Exchange(Struct, eq=False):
         """What to say instead of an answer."""
         if isinstance(error, Complaint):
             self._give_back()
+            if error.status >= 500:
+                self._warn(error.code or "failed", error.message)
             return self._refused(error.response(self.dialect, self._head()))
         if isinstance(error, ModelRefused):
             return self._unanswered(error)
         if isinstance(error, StreamBroken):
             self._keep()
+            self._broke(error)
             return self._refused(refusal.broken(error).response(self.dialect, self._head()))
         if isinstance(error, BodyRefused):
             return self._refused(refusal.body(error).response(self.dialect, self._head()))
@@ -348,6 +355,8 @@ class Exchange(Struct, eq=False):
         def ended(error: StreamBroken | None, whole: bool) -> None:
             now, usage = parts.clock.monotonic(), reply.usage
             self._settle(now, usage)
+            if error is not None:
+                self._broke(error)
             if usage is not None and access.metered and (whole or error is not None):
                 access.offer.observe(now, size, usage)
             if not whole:
@@ -396,17 +405,30 @@ class Exchange(Struct, eq=False):
             self._give_back()
             complaint = self.parts.allowances.no_money(self.parts.clock.now() / SECOND, key)
             return self._refused(complaint.response(self.dialect, self._head()))
-        if error.failure == Failure.CREDENTIALS:
-            _LOG.warning("request %s: %s", self.id, error.message)
+        if error.failure not in _CLIENTS:
+            self._warn(error.failure or error.reason, error.message)
         if error.failure in _MAYBE_READ:
             self._keep()
         else:
             self._give_back()
         return self._refused(refusal.answer(error, self.dialect, self._head()))
 
-    def _refused(self, response: Response) -> Response:
+    def _broke(self, error: StreamBroken) -> None:
+        self._warn(error.failure or "stream_broken", error.message)
+        error.logged = True
+
+    def _warn(self, kind: str, why: str) -> None:
+        """Log that it failed, and not by a fault of its client."""
+        self.parts.failures.tell(self.parts.clock.monotonic(), self.id, self._model, kind, why)
+
+    @property
+    def _model(self) -> str:
+        """The declared model that it is for; empty as long as it named none."""
         offer = self._offer if self._access is None else self._access.offer
-        self.parts.tally.answers("" if offer is None else offer.name)["", response.status] += 1
+        return "" if offer is None else offer.name
+
+    def _refused(self, response: Response) -> Response:
+        self.parts.tally.answers(self._model)["", response.status] += 1
         if self._grant is not None:
             response.lines += self._grant.lines(self.parts.clock.monotonic())
         return response

@@ -20,6 +20,7 @@ from headrace.server.gateway.allowance import Allowances
 from headrace.server.gateway.complaint import JSON, Complaint
 from headrace.server.gateway.entrance import Entrance
 from headrace.server.gateway.exchange import Exchange, Parts
+from headrace.server.gateway.failurelog import FailureLog
 from headrace.server.gateway.keyring import Keyring
 from headrace.server.gateway.ledger import Ledger
 from headrace.server.gateway.offer import Offer
@@ -99,6 +100,7 @@ class Gateway:
             allowances=Allowances(budgets or Budgets()),
             tally=self._tally,
             clock=self._clock,
+            failures=FailureLog(),
             max_reads=max_reads,
             max_wait=max_wait,
         )
