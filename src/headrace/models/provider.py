@@ -44,7 +44,11 @@ class Failed(Exception):
         What the upstream answered, in the client's dialect; 0 and empty when it did not.
     limits
         What it said about its limits.
+    upstream
+        Its name, where it said anything; set by whoever made the attempt.
     """
+
+    upstream = ""
 
     def __init__(
         self, failure: Failure, message: str, *, status: int = 0, body: bytes = b"", limits: Limits = NOTHING

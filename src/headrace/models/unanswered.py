@@ -54,6 +54,8 @@ def refusal(model: str, refused: Refused, attempts: int, last: Failed | None) ->
         retry_after=refused.retry_after,
         status=last.status if last is not None else 0,
         body=last.body if last is not None else b"",
+        upstream=last.upstream if last is not None else "",
+        attempts=attempts,
         hint=_HINTS.get(refused.reason, ""),
     )
 

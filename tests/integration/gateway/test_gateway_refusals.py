@@ -177,6 +177,7 @@ async def test_what_upstreams_do_wrong_is_one_line_of_the_log_with_its_number(
         with pytest.raises(openai.InternalServerError) as failed:
             await ask(url)
         number = failed.value.response.headers["x-headrace-request-id"]
+        assert failed.value.response.headers["x-headrace-attempts"] == "3"
         mock.relax()
         mock.force("cut", times=1)
         async with openai.AsyncOpenAI(base_url=url + "/v1", api_key="any", max_retries=0) as llm:

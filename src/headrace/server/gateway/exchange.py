@@ -204,7 +204,7 @@ class Exchange(Struct, eq=False):
         if isinstance(error, StreamBroken):
             self._keep()
             self._broke(error)
-            return self._refused(refusal.broken(error).response(self.dialect, self._head()))
+            return self._refused(refusal.broken(error).response(self.dialect, self._head(error.attempts)))
         if isinstance(error, BodyRefused):
             return self._refused(refusal.body(error).response(self.dialect, self._head()))
         # The boundary of the gateway: what nobody foresaw is logged with its number, and told as that number.
@@ -325,8 +325,9 @@ class Exchange(Struct, eq=False):
 
     # What goes out
 
-    def _head(self) -> list[Field]:
-        return [(b"x-headrace-request-id", self.id.encode())]
+    def _head(self, attempts: int | None = None) -> list[Field]:
+        number = (b"x-headrace-request-id", self.id.encode())
+        return [number] if attempts is None else [number, (b"x-headrace-attempts", b"%d" % attempts)]
 
     def _complete(
         self,
@@ -411,7 +412,12 @@ class Exchange(Struct, eq=False):
             self._keep()
         else:
             self._give_back()
-        return self._refused(refusal.answer(error, self.dialect, self._head()))
+        head = self._head(error.attempts)
+        # Else it is not said whose fault it is: the last of those that failed is one of several.
+        upstream = error.upstream if refusal.passed_on(error) else ""
+        if upstream:
+            head.append((b"x-headrace-upstream", upstream.encode()))
+        return self._refused(refusal.answer(error, self.dialect, head), upstream)
 
     def _broke(self, error: StreamBroken) -> None:
         self._warn(error.failure or "stream_broken", error.message)
@@ -427,8 +433,8 @@ class Exchange(Struct, eq=False):
         offer = self._offer if self._access is None else self._access.offer
         return "" if offer is None else offer.name
 
-    def _refused(self, response: Response) -> Response:
-        self.parts.tally.answers(self._model)["", response.status] += 1
+    def _refused(self, response: Response, upstream: str = "") -> Response:
+        self.parts.tally.answers(self._model)[upstream, response.status] += 1
         if self._grant is not None:
             response.lines += self._grant.lines(self.parts.clock.monotonic())
         return response

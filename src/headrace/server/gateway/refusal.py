@@ -24,9 +24,14 @@ _PASSING = frozenset({408, 429, 500, 503})
 """What another try may help against."""
 
 
+def passed_on(error: ModelRefused) -> bool:
+    """Whether a client is told what an upstream said, in its words."""
+    return error.reason == Reason.FAILED and error.failure in _OWN and 400 <= error.status < 500 and bool(error.body)
+
+
 def answer(error: ModelRefused, dialect: Dialect, headers: list[Field]) -> Response:
     """The answer to a request that got none from its model."""
-    if error.reason == Reason.FAILED and error.failure in _OWN and 400 <= error.status < 500 and error.body:
+    if passed_on(error):
         fields = [JSON, *headers]
         if error.retry_after is not None:
             fields.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))

@@ -123,9 +123,15 @@ async def test_refusals(world: Any, kit: Any, refusal: Any, status: int, code: s
 
 async def test_what_an_upstream_says_of_the_request_is_passed_on(world: Any, kit: Any) -> None:
     body = b'{"error": {"message": "too long", "code": "context_length_exceeded"}}'
-    world.model.answer = lambda _: ModelRefused("no", reason="failed", failure="bad_request", status=400, body=body)
+    world.model.answer = lambda _: ModelRefused(
+        "no", reason="failed", failure="bad_request", status=400, body=body, upstream="one", attempts=1
+    )
     answer = await world.ask()
-    assert (answer.status, answer.body, kit.told(answer)["x-should-retry"]) == (400, body, "false")
+    told = kit.told(answer)
+    assert (answer.status, answer.body, told["x-should-retry"]) == (400, body, "false")
+    assert (told["x-headrace-upstream"], told["x-headrace-attempts"]) == ("one", "1")
+    lines = list(world.gateway.metrics())
+    assert 'headrace_model_requests_total{model="llm",upstream="one",status="400"} 1' in lines
 
 
 async def test_what_nobody_foresaw_is_a_number(world: Any, kit: Any, caplog: Any) -> None:
