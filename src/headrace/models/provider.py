@@ -61,6 +61,13 @@ class Failed(Exception):
         self.limits = limits
 
 
+class Unsendable(Failed):
+    """An attempt that was not made: the request cannot be sent as it is, here or elsewhere."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Failure.BAD_REQUEST, message)
+
+
 class Incoming(Protocol):
     """The answer to one attempt: whole, or a stream whose first content is there.
 

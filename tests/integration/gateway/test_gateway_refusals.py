@@ -114,7 +114,7 @@ async def test_too_many_connections_at_once(tmp_path: Path, mock: Any, monkeypat
 
 async def test_a_body_that_is_too_large(tmp_path: Path, mock: Any) -> None:
     async with running(tmp_path, mock.url + "/v1", max_body=4000) as url:
-        with pytest.raises(openai.APIStatusError, match="longer than 4000 bytes") as large:
+        with pytest.raises(openai.APIStatusError, match=r"longer than 4000 bytes.*fewer messages") as large:
             await ask(url, messages=LONG)
         assert (large.value.status_code, large.value.code) == (413, "request_too_large")
         assert large.value.response.headers["x-should-retry"] == "false"
@@ -155,8 +155,8 @@ async def test_bodies_that_take_too_much_together(tmp_path: Path, mock: Any) -> 
 @pytest.mark.parametrize(
     ("headers", "status", "words"),
     [
-        ({"host": "evil.example"}, 421, "neither this machine nor an allowed host"),
-        ({"origin": "http://evil.example"}, 403, "names another site"),
+        ({"host": "evil.example"}, 421, "an allowed host; .* serve with --allowed-host"),
+        ({"origin": "http://evil.example"}, 403, "names another site; .* --allowed-host"),
         ({"x-long": "x" * 90_000}, 431, "bytes of headers"),
     ],
 )

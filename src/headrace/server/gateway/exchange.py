@@ -24,6 +24,7 @@ from msgspec.structs import replace
 
 from headrace.core.clock import SECOND, Clock
 from headrace.core.errors import BodyRefused, DeadlinePassed, ModelRefused, StreamBroken
+from headrace.core.names import suggest
 from headrace.http1 import headers
 from headrace.http1.headers import FRAMING, Field
 from headrace.http1.request import Request
@@ -247,8 +248,7 @@ class Exchange(Struct, eq=False):
         offers, tally = self.parts.offers, self.parts.tally
         offer = self._offer = offers.get(model)
         if offer is None:
-            there = ", ".join(sorted(offers)) or "none"
-            message = f"there is no model {model[:100]!r} here; there are: {there}"
+            message = f"there is no model {model[:100]!r} here; {suggest(model, sorted(offers))}"
             raise Complaint(404, message, code="model_not_found", param="model", retry=False)
         access = sender.accesses[model] = access_to(offer, sender.key, self.request, tally.answers(model))
         return access
@@ -267,7 +267,7 @@ class Exchange(Struct, eq=False):
         parts, offer, body = self.parts, access.offer, asking.body
         if asking.stream and wanted.on_stale is not OnStale.FLAG:
             message = f"headrace.on_stale: a stream cannot be {wanted.on_stale}: its begin is out when that is known"
-            raise Complaint(400, message, param="headrace.on_stale", retry=False)
+            raise Complaint(400, message, code="invalid_value", param="headrace.on_stale", retry=False)
         usage: Usage | None = None
         cost: Decimal | None = None
         for left in range(RETRIES, -1, -1):

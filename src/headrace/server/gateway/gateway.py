@@ -11,6 +11,7 @@ import msgspec
 
 from headrace.core.clock import Clock, SystemClock, isoformat
 from headrace.core.events import Problem
+from headrace.core.names import suggest
 from headrace.http1.request import Request
 from headrace.http1.response import Handler, Later, Response
 from headrace.models.periods import Budgets
@@ -113,7 +114,8 @@ class Gateway:
             return self._nothing if self._astray(path) else None
         handler = self._handlers.get(path)
         if handler is not None and request.method == b"POST":
-            return handler
+            coding = request.named.get(b"content-encoding")
+            return handler if coding is None or coding.lower() == b"identity" else self._coded
         if path == _MODELS or path.startswith(_MODELS + b"/"):
             return self._models
         return self._nothing
@@ -182,8 +184,7 @@ class Gateway:
             names = [name for name in sorted(self._parts.offers) if key is None or key.allows(name)]
             wanted = request.path[len(_MODELS) + 1 :].decode("latin-1")
             if wanted and wanted not in names:
-                there = ", ".join(names) or "none"
-                message = f"there is no model {wanted[:100]!r} here; there are: {there}"
+                message = f"there is no model {wanted[:100]!r} here; {suggest(wanted, names)}"
                 raise Complaint(404, message, code="model_not_found", param="model", retry=False)
         except Complaint as complaint:
             return complaint.response(dialect)
@@ -206,6 +207,13 @@ class Gateway:
         if path not in _ASTRAY and path != _BARE and not path.startswith(_ASTRAY_MODEL):
             return False
         return path.decode("latin-1") not in self._taken
+
+    def _coded(self, request: Request) -> Response:
+        """A body that is compressed: what it asks for cannot be seen."""
+        coding = request.named[b"content-encoding"][:40].decode("latin-1")
+        message = f"content-encoding: {coding!r} is not taken: send the body as it is, without that header"
+        complaint = Complaint(415, message, code="unsupported_media_type", retry=False)
+        return complaint.response(_PATHS[request.path])
 
     def _nothing(self, request: Request) -> Response:
         """A path of ours that is none, or a method that it does not have."""

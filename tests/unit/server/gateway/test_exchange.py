@@ -134,6 +134,13 @@ async def test_what_an_upstream_says_of_the_request_is_passed_on(world: Any, kit
     assert 'headrace_model_requests_total{model="llm",upstream="one",status="400"} 1' in lines
 
 
+async def test_what_no_upstream_takes_is_told_with_what_to_do(world: Any, kit: Any) -> None:
+    world.model.answer = lambda _: ModelRefused("none speaks it", reason="failed", failure="bad_request", hint="ask so")
+    answer = await world.ask()
+    error = kit.document(answer)["error"]
+    assert (answer.status, error["code"], error["message"]) == (400, "invalid_request", "none speaks it; ask so")
+
+
 async def test_what_nobody_foresaw_is_a_number(world: Any, kit: Any, caplog: Any) -> None:
     world.model.answer = lambda _: ZeroDivisionError("secret")
     answer = await world.ask()
@@ -459,4 +466,5 @@ async def test_streams_say_at_their_end_whether_context_held(world: Any, kit: An
     await collect(answer, [])
     assert b"x-headrace-unchanged-as-of" in dict(answer.trailers())
     chat["headrace"] = {"context": [MENU], "on_stale": "retry"}
-    assert (await world.ask(chat)).status == 400
+    answer = await world.ask(chat)
+    assert (answer.status, kit.document(answer)["error"]["code"]) == (400, "invalid_value")

@@ -30,6 +30,19 @@ async def test_paths_and_methods_that_are_not_there(world: Any, kit: Any) -> Non
     assert (answer.status, kit.told(answer)["allow"]) == (405, "POST")
 
 
+async def test_a_compressed_body_is_not_taken(world: Any, kit: Any) -> None:
+    answer = await world.ask(b"\x1f\x8b\x08", content_encoding="gzip")
+    error = kit.document(answer)["error"]
+    assert (answer.status, error["code"]) == (415, "unsupported_media_type")
+    assert "content-encoding: 'gzip' is not taken" in error["message"]
+    assert (await world.ask(content_encoding="identity")).status == 200
+
+
+async def test_a_name_that_is_nearly_one_is_told_which_was_meant(world: Any, kit: Any) -> None:
+    for answer in (await world.ask(kit.CHAT | {"model": "LLM"}), await world.ask(b"", "/v1/models/LLM", method="GET")):
+        assert (answer.status, "did you mean 'llm'?" in kit.document(answer)["error"]["message"]) == (404, True)
+
+
 @pytest.mark.parametrize(
     ("path", "method", "words"),
     [
