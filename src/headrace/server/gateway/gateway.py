@@ -160,7 +160,7 @@ class Gateway:
     def problems(self) -> Iterator[Problem]:
         """A file of keys that cannot be read, spending that cannot be written: it serves on what it knows."""
         if self._keyring.problem:
-            hint = "repair the file, or restore it; it is looked at once a second"
+            hint = "repair the file, or restore it (it is looked at once a second); to serve without keys, start again"
             yield Problem("gateway:keys", "keys_broken", self._keyring.problem, hint)
         if self._ledger is not None and self._ledger.problem:
             hint = "budgets hold in memory; make room on the disk before the server is started again"
