@@ -121,6 +121,7 @@ async def carried(app: App, reads: LocalReads, folder: Path, settings: Settings)
                 tally=tally,
                 max_reads=settings.max_reads,
                 max_wait=settings.max_wait,
+                taken=app.endpoints,
             )
             handlers.append(gateway)
         if app.endpoints:

@@ -254,8 +254,10 @@ class ModelRefused(ModelError):
         How the last attempt failed (see `models.failure.Failure`); empty when none was made.
     retry_after
         Seconds after which it may be worth trying again; None where it is not.
-    status, body
-        What the last upstream that answered said: its HTTP status (0: none did) and the bytes of its body.
+    status, body, upstream
+        What the last one that answered said: its HTTP status (0: none did), the bytes of its body, and its name.
+    attempts
+        How many were made; None where that is not known.
     """
 
     def __init__(
@@ -267,6 +269,8 @@ class ModelRefused(ModelError):
         retry_after: float | None = None,
         status: int = 0,
         body: bytes = b"",
+        upstream: str = "",
+        attempts: int | None = None,
         hint: str = "",
     ) -> None:
         super().__init__(message, hint=hint)
@@ -275,18 +279,23 @@ class ModelRefused(ModelError):
         self.retry_after = retry_after
         self.status = status
         self.body = body
+        self.upstream = upstream
+        self.attempts = attempts
 
 
 class StreamBroken(ModelError):
     """An answer that had begun broke off: the upstream reset, stalled, said an error, or ended without its end mark.
 
-    `failure` is the kind (see `models.failure.Failure`), `received` the bytes that had come.
+    `failure` is the kind (see `models.failure.Failure`), `received` the bytes that had come, `attempts` how many were
+    made until it began (None: not known), `logged` whether the log has a line about it already.
     """
 
     def __init__(self, message: str, *, failure: str = "", received: int = 0, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.failure = failure
         self.received = received
+        self.attempts: int | None = None
+        self.logged = False
 
 
 class BadReply(ModelError):

@@ -136,7 +136,7 @@ class Delivery(Struct, eq=False):
 
     def end(self, error: StreamBroken) -> None:
         """No more will come."""
-        error.received = self.received
+        error.received, error.attempts = self.received, self.attempts
         self.error = error
 
     def _came(self, piece: bytes) -> None:

@@ -44,7 +44,11 @@ class Failed(Exception):
         What the upstream answered, in the client's dialect; 0 and empty when it did not.
     limits
         What it said about its limits.
+    upstream
+        Its name, where it said anything; set by whoever made the attempt.
     """
+
+    upstream = ""
 
     def __init__(
         self, failure: Failure, message: str, *, status: int = 0, body: bytes = b"", limits: Limits = NOTHING
@@ -55,6 +59,13 @@ class Failed(Exception):
         self.status = status
         self.body = body
         self.limits = limits
+
+
+class Unsendable(Failed):
+    """An attempt that was not made: the request cannot be sent as it is, here or elsewhere."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Failure.BAD_REQUEST, message)
 
 
 class Incoming(Protocol):

@@ -259,6 +259,7 @@ class RoutedModel:
                 f"no upstream of {self.name!r} takes this request: {'; '.join(refused.values())}",
                 reason=Reason.FAILED.value,
                 failure=Failure.BAD_REQUEST.value,
+                attempts=0,
                 hint="ask in another dialect, or declare an upstream that speaks this one",
             )
         return frozenset(refused)
@@ -331,6 +332,8 @@ class RoutedModel:
             failed = Failed(Failure.SERVER_ERROR, f"{attempt.upstream} raised {type(error).__name__}: {error}")
         del self._running[attempt.id]
         self._flowing.pop(attempt.id, None)
+        if failed.status:
+            failed.upstream = attempt.upstream
         running.ask.last = failed
         self._act(now, self.router.on_failure(now, attempt.id, failed.failure, failed.limits))
 
@@ -450,8 +453,9 @@ class RoutedModel:
             upstream, status, first_byte = delivery.upstream, delivery.status, delivery.first_byte
             usage = delivery.usage
         else:
-            upstream, status, first_byte = "", ask.last.status if ask.last is not None else 0, None
-            usage = None
+            last = ask.last
+            upstream, status = ("", 0) if last is None else (last.upstream, last.status)
+            first_byte = usage = None
         self._recorder.record(
             ModelCalled(
                 request=ask.id,

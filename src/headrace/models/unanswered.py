@@ -5,7 +5,7 @@ from __future__ import annotations
 from headrace.core.errors import ModelRefused, StreamBroken
 from headrace.models.action import Reason, Refused
 from headrace.models.failure import Failure
-from headrace.models.provider import Failed
+from headrace.models.provider import Failed, Unsendable
 
 _TELLS = frozenset({Reason.FAILED, Reason.BROKEN, Reason.DEADLINE})
 _WHY = {
@@ -43,7 +43,10 @@ def refusal(model: str, refused: Refused, attempts: int, last: Failed | None) ->
     if refused.reason is Reason.DEADLINE:
         made = "1 attempt" if attempts == 1 else f"{attempts} attempts"
         message += f" after {made}" if attempts else " while it waited for an upstream"
-    if refused.reason in _TELLS and last is not None:
+    if isinstance(last, Unsendable):
+        attempts -= 1
+        message = f"the model {model!r} was not asked: {last.message}"
+    elif refused.reason in _TELLS and last is not None:
         message += f"; {last.message}"
     elif refused.reason is Reason.FAILED and failure is not None:
         message += f" ({failure.value})"
@@ -54,6 +57,8 @@ def refusal(model: str, refused: Refused, attempts: int, last: Failed | None) ->
         retry_after=refused.retry_after,
         status=last.status if last is not None else 0,
         body=last.body if last is not None else b"",
+        upstream=last.upstream if last is not None else "",
+        attempts=attempts,
         hint=_HINTS.get(refused.reason, ""),
     )
 

@@ -38,7 +38,7 @@ class Guard:
                     "misdirected",
                     "This server is not that host",
                     "the Host header names neither this machine nor an allowed host",
-                    hint="call it as 127.0.0.1 or localhost, or set allowed_hosts",
+                    hint="call it as 127.0.0.1 or localhost, or serve with --allowed-host and that name",
                 )
             origin = headers.get(b"origin")
             if origin is not None and not self._origin_ok(origin):
@@ -47,7 +47,7 @@ class Guard:
                     "foreign-origin",
                     "Requests from this web page are refused",
                     "the Origin header names another site",
-                    hint="call the server from a backend, or set allowed_hosts",
+                    hint="call the server from a backend, or serve with --allowed-host and the name of that site",
                 )
         if keys and self._digests and path not in OPEN_PATHS and not self.knows(headers):
             return _UNAUTHORIZED

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,10 +33,14 @@ LONG: Any = [{"role": "user", "content": "x" * 5000}]
 
 
 @asynccontextmanager
-async def running(folder: Path, upstream: str, **settings: Any) -> AsyncGenerator[str]:
+async def running(
+    folder: Path, upstream: str, endpoints: Mapping[str, Any] | None = None, **settings: Any
+) -> AsyncGenerator[str]:
     """The URL of a whole server, gate and all, of an app with one model."""
     app, chosen, stop, data = hr.App("shop"), Settings(port=0, **settings), asyncio.Event(), str(folder / "data")
     app.model("llm", hr.models.OpenAI(upstream, model="mock-model"), deadline="20s")
+    for path, handler in (endpoints or {}).items():
+        app.endpoint(path)(handler)
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(composition.engine(app, data))
         reader = await stack.enter_async_context(composition.reader(app, data, chosen))
@@ -110,7 +114,7 @@ async def test_too_many_connections_at_once(tmp_path: Path, mock: Any, monkeypat
 
 async def test_a_body_that_is_too_large(tmp_path: Path, mock: Any) -> None:
     async with running(tmp_path, mock.url + "/v1", max_body=4000) as url:
-        with pytest.raises(openai.APIStatusError, match="longer than 4000 bytes") as large:
+        with pytest.raises(openai.APIStatusError, match=r"longer than 4000 bytes.*fewer messages") as large:
             await ask(url, messages=LONG)
         assert (large.value.status_code, large.value.code) == (413, "request_too_large")
         assert large.value.response.headers["x-should-retry"] == "false"
@@ -151,8 +155,8 @@ async def test_bodies_that_take_too_much_together(tmp_path: Path, mock: Any) -> 
 @pytest.mark.parametrize(
     ("headers", "status", "words"),
     [
-        ({"host": "evil.example"}, 421, "neither this machine nor an allowed host"),
-        ({"origin": "http://evil.example"}, 403, "names another site"),
+        ({"host": "evil.example"}, 421, "an allowed host; .* serve with --allowed-host"),
+        ({"origin": "http://evil.example"}, 403, "names another site; .* --allowed-host"),
         ({"x-long": "x" * 90_000}, 431, "bytes of headers"),
     ],
 )
@@ -163,6 +167,50 @@ async def test_what_the_gate_says_of_headers(
         with pytest.raises(openai.APIStatusError, match=words) as refused:
             await ask(url, headers=headers)
         assert (refused.value.status_code, refused.value.type) == (status, "invalid_request_error")
+
+
+async def test_what_upstreams_do_wrong_is_one_line_of_the_log_with_its_number(
+    tmp_path: Path, mock: Any, caplog: Any
+) -> None:
+    async with running(tmp_path, mock.url + "/v1") as url:
+        mock.force("500", times=9)
+        with pytest.raises(openai.InternalServerError) as failed:
+            await ask(url)
+        number = failed.value.response.headers["x-headrace-request-id"]
+        assert failed.value.response.headers["x-headrace-attempts"] == "3"
+        mock.relax()
+        mock.force("cut", times=1)
+        async with openai.AsyncOpenAI(base_url=url + "/v1", api_key="any", max_retries=0) as llm:
+            stream = await llm.chat.completions.create(model="llm", messages=HI, stream=True)
+            with pytest.raises(openai.APIError, match="broke off"):
+                _ = [chunk async for chunk in stream]
+        broken = stream.response.headers["x-headrace-request-id"]
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(lines) == 2
+    assert lines[0].startswith(f"request {number} to 'llm': the model 'llm' gave no answer: its attempts failed; ")
+    assert lines[1].startswith(f"request {broken} to 'llm': the answer of ")
+
+
+async def test_a_base_url_without_v1_is_told_by_every_resource(tmp_path: Path, mock: Any) -> None:
+    async def echo(value: dict[str, Any], _ctx: hr.Context) -> dict[str, Any]:
+        return value
+
+    endpoints = {"/embeddings": echo, "/models/rank": echo}
+    async with running(tmp_path, mock.url + "/v1", endpoints) as url:
+        async with openai.AsyncOpenAI(base_url=url, api_key="any", max_retries=0) as llm:
+            for call in (llm.models.list(), llm.models.retrieve("llm"), llm.responses.create(model="llm", input="Hi")):
+                with pytest.raises(openai.NotFoundError, match=r"The base_url of OpenAI's clients ends in /v1"):
+                    await call
+        async with anthropic.AsyncAnthropic(base_url=url + "/v1", api_key="any", max_retries=0) as llm:
+            with pytest.raises(anthropic.NotFoundError, match=r"Anthropic's clients does not end in /v1"):
+                await llm.messages.create(model="llm", max_tokens=5, messages=HI)
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as plain:
+            for path in endpoints:
+                assert (await plain.post(path, json={"a": 1})).json() == {"a": 1}
+                foreign = await plain.post(path, json={"a": 1}, headers={"origin": "http://evil.example"})
+                assert (foreign.status_code, foreign.json()["type"]) == (403, "urn:headrace:problem:foreign-origin")
+            foreign = await plain.get("/models", headers={"origin": "http://evil.example"})
+            assert (foreign.status_code, foreign.json()["error"]["code"]) == (403, "foreign_origin")
 
 
 def talk(url: str, data: bytes) -> tuple[int, dict[str, Any]]:

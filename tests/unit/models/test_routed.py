@@ -191,6 +191,27 @@ async def test_an_upstream_that_raises_anything_is_an_upstream_that_fails(caplog
     assert "ZeroDivisionError" in caplog.text
 
 
+async def test_a_refusal_names_the_upstream_that_said_it_and_counts_the_attempts() -> None:
+    world = World()
+    task = await world.ask()
+    world.a.attempts[0].set_exception(Failed(Failure.UNREACHABLE, "refused"))
+    await turns()
+    world.b.attempts[0].set_exception(Failed(Failure.BAD_REQUEST, "b answered 400", status=400, body=b"{}"))
+    with pytest.raises(ModelRefused) as caught:
+        await task
+    assert (caught.value.upstream, caught.value.status, caught.value.attempts) == ("b", 400, 2)
+    assert (world.calls[0].upstream, world.calls[0].status, world.calls[0].outcome) == ("b", 400, "failed")
+
+
+async def test_what_nobody_answered_names_no_upstream() -> None:
+    world = World()
+    task = await world.ask(within=1.0)
+    await world.advance(1.1)
+    with pytest.raises(ModelRefused) as caught:
+        await task
+    assert (caught.value.upstream, caught.value.attempts, world.calls[0].upstream) == ("", 1, "")
+
+
 async def test_a_slow_reader_is_no_stalled_upstream_and_a_silent_upstream_is() -> None:
     world = World(timeouts={"idle": 1.0})
     task = await world.ask(stream=True)

@@ -8,8 +8,7 @@ from typing import Any, cast
 import msgspec
 
 from headrace.models.dialects.untranslatable import Untranslatable
-from headrace.models.failure import Failure
-from headrace.models.provider import Failed
+from headrace.models.provider import Unsendable
 from headrace.models.request import ModelRequest
 
 _DECODE = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -33,7 +32,7 @@ def set_fields(body: bytes, values: Mapping[str, Any]) -> bytes:
 
     Raises
     ------
-    Failed
+    Unsendable
         A field differs from a known one in upper and lower case only.
 
     >>> set_fields(b'{"model": "a", "top_p":1.0,"n": 1e0}', {"model": "b", "stream": True})
@@ -51,7 +50,7 @@ def _check(names: Iterable[str]) -> None:
     for name in names:
         known = name.casefold()
         if known in _GUARDED and name != known:
-            raise Failed(Failure.BAD_REQUEST, f"the field {name!r} is not known here: write {known!r}")
+            raise Unsendable(f"the field {name!r} is not known here: write {known!r}")
         if len(_HARMLESS) < _MANY and len(name) < 64:
             _HARMLESS.add(name)
 

@@ -67,6 +67,7 @@ def access_to(offer: Offer, key: VirtualKey | None, request: Request, answers: A
     if key is not None:
         _allow(key, offer)
     named = request.named
+    wish.check(named)
     priority = Priority.NORMAL if key is None else key.rank
     urgency = named.get(b"x-headrace-priority")
     if urgency is not None:

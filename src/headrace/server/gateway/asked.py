@@ -13,6 +13,8 @@ from headrace.models.request import Dialect
 from headrace.server.gateway.complaint import Complaint
 
 _AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+_HALF = re.compile(rb"(?<!\\)(?:\\\\)*\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
+"""The escape of a high surrogate that no low one follows: the parser calls such a body truncated."""
 _MISSING = re.compile(r"missing required field `(?P<name>[^`]+)`")
 
 
@@ -35,7 +37,7 @@ class Lazy(Mapping[str, Any]):
                 self._found = msgspec.json.decode(self._body, type=dict[str, Any])
             except (msgspec.DecodeError, RecursionError) as error:
                 # A number without end, say: what `read` had no reason to look at.
-                raise Complaint(400, f"the body is not JSON that can be read: {error}", code="invalid_json") from None
+                raise _unreadable(self._body, error, "is not JSON that can be read") from None
         return self._found
 
     def __getitem__(self, key: str) -> Any:
@@ -186,13 +188,23 @@ def read(dialect: Dialect, body: bytes) -> Asked:
     except msgspec.ValidationError as error:
         raise _wrong(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        what = f"the body is not JSON: {error}" if body else "the body is empty: send a JSON object"
-        raise Complaint(400, what, code="invalid_json") from None
+        raise _unreadable(body, error, "is not JSON") from None
 
 
 def begin(raw: Raw) -> bytes:
     """The first byte of a JSON value, which tells its kind."""
     return bytes(memoryview(raw)[:1])
+
+
+def _unreadable(body: bytes, error: Exception, what: str) -> Complaint:
+    why = f"{what}: {error}"
+    if not body:
+        why = "is empty: send a JSON object"
+    elif isinstance(error, RecursionError):
+        why = f"{what}: it is nested too deeply"
+    elif "surrogate" in str(error) or _HALF.search(body):
+        why = f"{what}: an escape such as \\ud800 stands without the other half of its pair, and is no character"
+    return Complaint(400, f"the body {why}", code="invalid_json")
 
 
 def _wrong(text: str) -> Complaint:
@@ -201,7 +213,7 @@ def _wrong(text: str) -> Complaint:
     if missing is not None:
         path = f"{path}.{missing['name']}".lstrip(".")
     what = _AT.sub("", text)
-    message = f"{path}: {what}" if path else what
+    message = f"{path or 'the body'}: {what}"
     return Complaint(400, message, code="missing_field" if missing else "invalid_type", param=path or None)
 
 

@@ -11,6 +11,7 @@ The official libraries turn these into their own exceptions: the status chooses 
 | the key may not read this view    | 403    | invalid_request_error / view_not_allowed        | permission_error      |
 | no such model, no such path       | 404    | invalid_request_error / model_not_found         | not_found_error       |
 | too large                         | 413    | invalid_request_error / request_too_large       | request_too_large     |
+| compressed                        | 415    | invalid_request_error / unsupported_media_type  | invalid_request_error |
 | over the key's requests or tokens | 429    | requests or tokens / rate_limit_exceeded        | rate_limit_error      |
 | no money left (429; Anthropic 402)| 429    | insufficient_quota / insufficient_quota         | billing_error         |
 | too busy (503; Anthropic 529)     | 503    | server_error / overloaded                       | overloaded_error      |

@@ -23,6 +23,7 @@ _STATUSES = {
     403: "the key may not use this model, or not read this view",
     404: "there is no such model",
     413: "the body is too large",
+    415: "the body is compressed",
     429: "over a limit of the key or of the upstream, or no money left",
     502: "an upstream failed",
     503: "too busy, or the context is not fresh",

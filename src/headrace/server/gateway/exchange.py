@@ -24,6 +24,7 @@ from msgspec.structs import replace
 
 from headrace.core.clock import SECOND, Clock
 from headrace.core.errors import BodyRefused, DeadlinePassed, ModelRefused, StreamBroken
+from headrace.core.names import suggest
 from headrace.http1 import headers
 from headrace.http1.headers import FRAMING, Field
 from headrace.http1.request import Request
@@ -42,6 +43,7 @@ from headrace.server.gateway.allowance import Allowances, Grant
 from headrace.server.gateway.asked import ABSENT, Lazy
 from headrace.server.gateway.complaint import Complaint
 from headrace.server.gateway.entrance import Entrance, Sender
+from headrace.server.gateway.failurelog import FailureLog
 from headrace.server.gateway.injection import Injected, read_into, verdict
 from headrace.server.gateway.keys import VirtualKey
 from headrace.server.gateway.offer import Offer
@@ -56,6 +58,8 @@ RETRIES = 2
 """How often an answer is made anew because its context had changed."""
 _MAYBE_READ = frozenset({Failure.TIMEOUT, Failure.CONNECTION, Failure.CANCELLED})
 """Failures after which an upstream may have counted the tokens."""
+_CLIENTS = frozenset({Failure.BAD_REQUEST, Failure.CANCELLED})
+"""Failures that are the client's own affair: nobody who reads the log can mend them."""
 _OURS = FRAMING | {b"date"}
 _LINES = (
     b"x-headrace-request-id: %b\r\n%bx-headrace-attempts: %d\r\nx-headrace-queued-ms: %.2f\r\n"
@@ -73,6 +77,7 @@ class Parts:
     allowances: Allowances
     tally: Tally
     clock: Clock
+    failures: FailureLog
     max_reads: int
     max_wait: int
 
@@ -192,12 +197,15 @@ class Exchange(Struct, eq=False):
         """What to say instead of an answer."""
         if isinstance(error, Complaint):
             self._give_back()
+            if error.status >= 500:
+                self._warn(error.code or "failed", error.message)
             return self._refused(error.response(self.dialect, self._head()))
         if isinstance(error, ModelRefused):
             return self._unanswered(error)
         if isinstance(error, StreamBroken):
             self._keep()
-            return self._refused(refusal.broken(error).response(self.dialect, self._head()))
+            self._broke(error)
+            return self._refused(refusal.broken(error).response(self.dialect, self._head(error.attempts)))
         if isinstance(error, BodyRefused):
             return self._refused(refusal.body(error).response(self.dialect, self._head()))
         # The boundary of the gateway: what nobody foresaw is logged with its number, and told as that number.
@@ -240,8 +248,7 @@ class Exchange(Struct, eq=False):
         offers, tally = self.parts.offers, self.parts.tally
         offer = self._offer = offers.get(model)
         if offer is None:
-            there = ", ".join(sorted(offers)) or "none"
-            message = f"there is no model {model[:100]!r} here; there are: {there}"
+            message = f"there is no model {model[:100]!r} here; {suggest(model, sorted(offers))}"
             raise Complaint(404, message, code="model_not_found", param="model", retry=False)
         access = sender.accesses[model] = access_to(offer, sender.key, self.request, tally.answers(model))
         return access
@@ -260,7 +267,7 @@ class Exchange(Struct, eq=False):
         parts, offer, body = self.parts, access.offer, asking.body
         if asking.stream and wanted.on_stale is not OnStale.FLAG:
             message = f"headrace.on_stale: a stream cannot be {wanted.on_stale}: its begin is out when that is known"
-            raise Complaint(400, message, param="headrace.on_stale", retry=False)
+            raise Complaint(400, message, code="invalid_value", param="headrace.on_stale", retry=False)
         usage: Usage | None = None
         cost: Decimal | None = None
         for left in range(RETRIES, -1, -1):
@@ -318,8 +325,9 @@ class Exchange(Struct, eq=False):
 
     # What goes out
 
-    def _head(self) -> list[Field]:
-        return [(b"x-headrace-request-id", self.id.encode())]
+    def _head(self, attempts: int | None = None) -> list[Field]:
+        number = (b"x-headrace-request-id", self.id.encode())
+        return [number] if attempts is None else [number, (b"x-headrace-attempts", b"%d" % attempts)]
 
     def _complete(
         self,
@@ -348,6 +356,8 @@ class Exchange(Struct, eq=False):
         def ended(error: StreamBroken | None, whole: bool) -> None:
             now, usage = parts.clock.monotonic(), reply.usage
             self._settle(now, usage)
+            if error is not None:
+                self._broke(error)
             if usage is not None and access.metered and (whole or error is not None):
                 access.offer.observe(now, size, usage)
             if not whole:
@@ -396,17 +406,35 @@ class Exchange(Struct, eq=False):
             self._give_back()
             complaint = self.parts.allowances.no_money(self.parts.clock.now() / SECOND, key)
             return self._refused(complaint.response(self.dialect, self._head()))
-        if error.failure == Failure.CREDENTIALS:
-            _LOG.warning("request %s: %s", self.id, error.message)
+        if error.failure not in _CLIENTS:
+            self._warn(error.failure or error.reason, error.message)
         if error.failure in _MAYBE_READ:
             self._keep()
         else:
             self._give_back()
-        return self._refused(refusal.answer(error, self.dialect, self._head()))
+        head = self._head(error.attempts)
+        # Else it is not said whose fault it is: the last of those that failed is one of several.
+        upstream = error.upstream if refusal.passed_on(error) else ""
+        if upstream:
+            head.append((b"x-headrace-upstream", upstream.encode()))
+        return self._refused(refusal.answer(error, self.dialect, head), upstream)
 
-    def _refused(self, response: Response) -> Response:
+    def _broke(self, error: StreamBroken) -> None:
+        self._warn(error.failure or "stream_broken", error.message)
+        error.logged = True
+
+    def _warn(self, kind: str, why: str) -> None:
+        """Log that it failed, and not by a fault of its client."""
+        self.parts.failures.tell(self.parts.clock.monotonic(), self.id, self._model, kind, why)
+
+    @property
+    def _model(self) -> str:
+        """The declared model that it is for; empty as long as it named none."""
         offer = self._offer if self._access is None else self._access.offer
-        self.parts.tally.answers("" if offer is None else offer.name)["", response.status] += 1
+        return "" if offer is None else offer.name
+
+    def _refused(self, response: Response, upstream: str = "") -> Response:
+        self.parts.tally.answers(self._model)[upstream, response.status] += 1
         if self._grant is not None:
             response.lines += self._grant.lines(self.parts.clock.monotonic())
         return response

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Container, Iterator, Sequence
 from random import Random
 from typing import Any
 
@@ -11,6 +11,7 @@ import msgspec
 
 from headrace.core.clock import Clock, SystemClock, isoformat
 from headrace.core.events import Problem
+from headrace.core.names import suggest
 from headrace.http1.request import Request
 from headrace.http1.response import Handler, Later, Response
 from headrace.models.periods import Budgets
@@ -20,6 +21,7 @@ from headrace.server.gateway.allowance import Allowances
 from headrace.server.gateway.complaint import JSON, Complaint
 from headrace.server.gateway.entrance import Entrance
 from headrace.server.gateway.exchange import Exchange, Parts
+from headrace.server.gateway.failurelog import FailureLog
 from headrace.server.gateway.keyring import Keyring
 from headrace.server.gateway.ledger import Ledger
 from headrace.server.gateway.offer import Offer
@@ -29,13 +31,17 @@ from headrace.server.problem import Problem as Document
 
 PREFIX = b"/v1/"
 _MODELS = b"/v1/models"
-_ASTRAY = b"/chat/completions"
 _PATHS = {
     b"/v1/chat/completions": Dialect.CHAT,
     b"/v1/responses": Dialect.RESPONSES,
     b"/v1/embeddings": Dialect.EMBEDDINGS,
     b"/v1/messages": Dialect.MESSAGES,
 }
+_BARE = PREFIX.rstrip(b"/")
+_TWICE = _BARE + PREFIX
+_ASTRAY = frozenset(path.removeprefix(_BARE) for path in (*_PATHS, _MODELS))
+"""Where a client goes whose `base_url` lacks `/v1`: it shows nothing of a 404 that is not in its own words."""
+_ASTRAY_MODEL = b"/models/"
 
 
 class Gateway:
@@ -57,6 +63,8 @@ class Gateway:
         Where answers are counted; its own if not given.
     max_reads, max_wait
         Most views in one request, and the longest wait of their policies (microseconds).
+    taken
+        Paths of the app's own endpoints, which are theirs also where clients go astray (`/models`, say).
     """
 
     checks_keys = True
@@ -75,11 +83,13 @@ class Gateway:
         tally: Tally | None = None,
         max_reads: int = 100,
         max_wait: int = 30_000_000,
+        taken: Container[str] = (),
     ) -> None:
         self._clock = clock or SystemClock()
         self._since = self._clock.now()
         self._keyring = keyring or Keyring(None)
         self._ledger = ledger
+        self._taken = taken
         self._entrance = Entrance(self._keyring, api_keys, self._clock)
         self._tally = tally or Tally(offer.name for offer in offers)
         self._prefix = f"req_{(random or Random()).getrandbits(48):012x}"
@@ -91,6 +101,7 @@ class Gateway:
             allowances=Allowances(budgets or Budgets()),
             tally=self._tally,
             clock=self._clock,
+            failures=FailureLog(),
             max_reads=max_reads,
             max_wait=max_wait,
         )
@@ -98,14 +109,13 @@ class Gateway:
 
     def find(self, request: Request) -> Handler | None:
         """The handler of a request; None where its path is not ours."""
-        target = request.target
-        if not target.startswith(PREFIX):
-            # The client of a `base_url` without `/v1`: it shows nothing of a 404 that is not in its own words.
-            return self._nothing if target == _ASTRAY else None
-        path = target.partition(b"?")[0]
+        path = request.target.partition(b"?")[0]
+        if not path.startswith(PREFIX):
+            return self._nothing if self._astray(path) else None
         handler = self._handlers.get(path)
         if handler is not None and request.method == b"POST":
-            return handler
+            coding = request.named.get(b"content-encoding")
+            return handler if coding is None or coding.lower() == b"identity" else self._coded
         if path == _MODELS or path.startswith(_MODELS + b"/"):
             return self._models
         return self._nothing
@@ -114,9 +124,10 @@ class Gateway:
         """What the gate or the connection refuses, in the words of the client's library, for paths of ours."""
         if not request.target:
             return refusal.unread(problem)
-        if not request.target.startswith(PREFIX) and request.target != _ASTRAY:
+        path = request.path
+        if not path.startswith(PREFIX) and not self._astray(path):
             return None
-        dialect = _PATHS.get(request.path) or refusal.spoken(request)
+        dialect = _PATHS.get(path) or refusal.spoken(request)
         return refusal.outside(problem).response(dialect)
 
     def openapi(self) -> dict[str, Any]:
@@ -149,7 +160,7 @@ class Gateway:
     def problems(self) -> Iterator[Problem]:
         """A file of keys that cannot be read, spending that cannot be written: it serves on what it knows."""
         if self._keyring.problem:
-            hint = "repair the file, or restore it; it is looked at once a second"
+            hint = "repair the file, or restore it (it is looked at once a second); to serve without keys, start again"
             yield Problem("gateway:keys", "keys_broken", self._keyring.problem, hint)
         if self._ledger is not None and self._ledger.problem:
             hint = "budgets hold in memory; make room on the disk before the server is started again"
@@ -173,8 +184,7 @@ class Gateway:
             names = [name for name in sorted(self._parts.offers) if key is None or key.allows(name)]
             wanted = request.path[len(_MODELS) + 1 :].decode("latin-1")
             if wanted and wanted not in names:
-                there = ", ".join(names) or "none"
-                message = f"there is no model {wanted[:100]!r} here; there are: {there}"
+                message = f"there is no model {wanted[:100]!r} here; {suggest(wanted, names)}"
                 raise Complaint(404, message, code="model_not_found", param="model", retry=False)
         except Complaint as complaint:
             return complaint.response(dialect)
@@ -192,6 +202,19 @@ class Gateway:
             return {"type": "model", "id": name, "display_name": name, "created_at": isoformat(self._since)}
         return {"id": name, "object": "model", "created": self._since // 1_000_000, "owned_by": "headrace"}
 
+    def _astray(self, path: bytes) -> bool:
+        """Whether a path outside of `/v1/` is where clients go that have a wrong `base_url`."""
+        if path not in _ASTRAY and path != _BARE and not path.startswith(_ASTRAY_MODEL):
+            return False
+        return path.decode("latin-1") not in self._taken
+
+    def _coded(self, request: Request) -> Response:
+        """A body that is compressed: what it asks for cannot be seen."""
+        coding = request.named[b"content-encoding"][:40].decode("latin-1")
+        message = f"content-encoding: {coding!r} is not taken: send the body as it is, without that header"
+        complaint = Complaint(415, message, code="unsupported_media_type", retry=False)
+        return complaint.response(_PATHS[request.path])
+
     def _nothing(self, request: Request) -> Response:
         """A path of ours that is none, or a method that it does not have."""
         path = request.path
@@ -201,7 +224,9 @@ class Gateway:
         said = path[:100].decode("latin-1")
         there = ", ".join(one.decode() for one in (*_PATHS, _MODELS))
         message = f"there is nothing at {said}; there are: {there}"
-        if path == _ASTRAY:
+        if path.startswith(_TWICE):
+            message += ". /v1 stands there twice: the base_url of Anthropic's clients does not end in /v1"
+        elif not path.startswith(_BARE):
             message += ". The base_url of OpenAI's clients ends in /v1"
         return Complaint(404, message, code="not_found", retry=False).response(dialect)
 

@@ -48,9 +48,11 @@ async def read_into(reads: Reads, dialect: Dialect, body: bytes, wish: Wish) -> 
         message = f"headrace.context: {error.message}{hint}"
         raise Complaint(400, message, code="invalid_context", param="headrace.context") from None
     except StaleContext as error:
-        raise Complaint(503, f"headrace.context: {error.message}", kind="server_error", code="stale_context") from None
+        message = f"headrace.context: {error.message}; {error.hint}"
+        raise Complaint(503, message, kind="server_error", code="stale_context") from None
     except HeadraceError as error:
-        message = f"headrace.context: it cannot be read: {error.message}"
+        hint = f"; {error.hint}" if error.hint else ""
+        message = f"headrace.context: it cannot be read: {error.message}{hint}"
         raise Complaint(503, message, kind="server_error", code="context_unavailable") from error
     text = block(values, [wanted.params for wanted in wish.views])
     readset = ReadSet()

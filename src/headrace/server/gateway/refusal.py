@@ -20,13 +20,20 @@ _OWN = frozenset({Failure.BAD_REQUEST, Failure.MISSING, Failure.RATE_LIMITED, Fa
 Not so 401 and 403: they are about the key of this server, and a client would take them for its own."""
 
 _CODES = {401: "invalid_api_key", 408: "timeout", 413: "request_too_large", 503: "overloaded"}
+_HINTS = {413: "send less in one request: fewer messages, or shorter ones"}
+"""What to do about it, where another advice than elsewhere holds for a prompt: it has no parts."""
 _PASSING = frozenset({408, 429, 500, 503})
 """What another try may help against."""
 
 
+def passed_on(error: ModelRefused) -> bool:
+    """Whether a client is told what an upstream said, in its words."""
+    return error.reason == Reason.FAILED and error.failure in _OWN and 400 <= error.status < 500 and bool(error.body)
+
+
 def answer(error: ModelRefused, dialect: Dialect, headers: list[Field]) -> Response:
     """The answer to a request that got none from its model."""
-    if error.reason == Reason.FAILED and error.failure in _OWN and 400 <= error.status < 500 and error.body:
+    if passed_on(error):
         fields = [JSON, *headers]
         if error.retry_after is not None:
             fields.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
@@ -55,7 +62,8 @@ def complaint(error: ModelRefused) -> Complaint:
         quota = "insufficient_quota"
         return Complaint(429, error.message, kind=quota, code=quota, retry_after=error.retry_after, retry=False)
     if error.failure == Failure.BAD_REQUEST:
-        return Complaint(400, error.message, retry=False)
+        hint = f"; {error.hint}" if error.hint else ""
+        return Complaint(400, f"{error.message}{hint}", code="invalid_request", retry=False)
     if error.failure == Failure.MISSING:
         return Complaint(404, error.message, code="model_not_found", retry=False)
     if error.failure == Failure.CREDENTIALS:
@@ -80,7 +88,8 @@ def outside(problem: Problem) -> Complaint:
     'Too many requests at once: it has 5; try again'
     """
     status = problem.status
-    hint = f"; {problem.hint}" if problem.hint else ""
+    hint = _HINTS.get(status, problem.hint)
+    hint = f"; {hint}" if hint else ""
     complaint = Complaint(
         status,
         f"{problem.title}: {problem.detail}{hint}",

@@ -17,7 +17,7 @@ from headrace.server.metrics import escape
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 """Upper bounds of the histograms, seconds."""
 _NONE = "none"
-"""The model of requests that named none of ours, and the upstream of those that reached none."""
+"""The model of requests that named none of ours, and the upstream of those that none answered."""
 _KINDS = ("prompt", "cached", "output")
 _TIMES = {
     "queue_seconds": "From an answered call to the start of its first attempt.",
@@ -36,7 +36,7 @@ _LEFT = "cancelled"
 
 
 Answers = defaultdict[tuple[str, int], int]
-"""How many answers of one model there were, by upstream (empty: it reached none) and status."""
+"""How many answers of one model there were, by upstream (empty: it is from none) and status."""
 
 
 class Histogram:

@@ -14,6 +14,7 @@ A header may hold several views with commas between them, and may come several t
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -118,6 +119,15 @@ def read(extra: bytes | None, headers: Fields, *, max_reads: int, max_wait: int)
         message = f"headrace.context: {len(views)} views are too many, at most {max_reads} are read"
         raise Complaint(400, message, code="invalid_value", param="headrace.context")
     return Wish(tuple(views), place, on_stale) if views else None
+
+
+def check(headers: Mapping[bytes, bytes]) -> None:
+    """Judge what headers say of context, also where they name none. Raises `Complaint` for a word that is none."""
+    place, on_stale = headers.get(PLACE), headers.get(ON_STALE)
+    if place is not None:
+        _place(place)
+    if on_stale is not None:
+        _on_stale(on_stale)
 
 
 def _wanted(one: _View, max_wait: int) -> Wanted:

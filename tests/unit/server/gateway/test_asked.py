@@ -36,6 +36,29 @@ def test_what_is_wrong_is_named(body: bytes, param: str | None, code: str) -> No
     assert found.param == param
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"[]", "the body: Expected `object`, got `array`"),
+        (b"", "the body is empty: send a JSON object"),
+        (b'{"model": "m", "messages": [', "the body is not JSON: Input data was truncated"),
+        (encode(messages=[{"content": "\ud800"}]), "\\ud800 stands without the other half of its pair"),
+        (encode(messages=[{"content": "\ud800\\n"}]), "\\ud800 stands without the other half of its pair"),
+        (encode(messages=[{"content": "\udc00\ud800"}]), "\\ud800 stands without the other half of its pair"),
+        (b'{"model": "m", "messages": ["\\\\ud800", ', "the body is not JSON: Input data was truncated"),
+        (b'{"model": "m", "messages": ' + b"[" * 3000 + b"]" * 3000 + b"}", "it is nested too deeply"),
+    ],
+)
+def test_what_is_wrong_is_told_in_words_that_help(body: bytes, words: str) -> None:
+    with pytest.raises(Complaint) as caught:
+        read(Dialect.CHAT, body)
+    assert words in caught.value.message
+
+
+def test_a_pair_of_surrogates_is_a_character() -> None:
+    assert read(Dialect.CHAT, encode(messages=[{"content": "\U0001f600"}])).output() is None
+
+
 def test_tokens_of_all_answers_count() -> None:
     assert read(Dialect.CHAT, encode(max_completion_tokens=7, max_tokens=99, n=3)).output() == 21
     assert read(Dialect.CHAT, encode()).output() is None

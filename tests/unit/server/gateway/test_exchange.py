@@ -123,9 +123,22 @@ async def test_refusals(world: Any, kit: Any, refusal: Any, status: int, code: s
 
 async def test_what_an_upstream_says_of_the_request_is_passed_on(world: Any, kit: Any) -> None:
     body = b'{"error": {"message": "too long", "code": "context_length_exceeded"}}'
-    world.model.answer = lambda _: ModelRefused("no", reason="failed", failure="bad_request", status=400, body=body)
+    world.model.answer = lambda _: ModelRefused(
+        "no", reason="failed", failure="bad_request", status=400, body=body, upstream="one", attempts=1
+    )
     answer = await world.ask()
-    assert (answer.status, answer.body, kit.told(answer)["x-should-retry"]) == (400, body, "false")
+    told = kit.told(answer)
+    assert (answer.status, answer.body, told["x-should-retry"]) == (400, body, "false")
+    assert (told["x-headrace-upstream"], told["x-headrace-attempts"]) == ("one", "1")
+    lines = list(world.gateway.metrics())
+    assert 'headrace_model_requests_total{model="llm",upstream="one",status="400"} 1' in lines
+
+
+async def test_what_no_upstream_takes_is_told_with_what_to_do(world: Any, kit: Any) -> None:
+    world.model.answer = lambda _: ModelRefused("none speaks it", reason="failed", failure="bad_request", hint="ask so")
+    answer = await world.ask()
+    error = kit.document(answer)["error"]
+    assert (answer.status, error["code"], error["message"]) == (400, "invalid_request", "none speaks it; ask so")
 
 
 async def test_what_nobody_foresaw_is_a_number(world: Any, kit: Any, caplog: Any) -> None:
@@ -136,6 +149,42 @@ async def test_what_nobody_foresaw_is_a_number(world: Any, kit: Any, caplog: Any
     assert "secret" not in message
     assert kit.told(answer)["x-headrace-request-id"] in message
     assert "ZeroDivisionError: secret" in caplog.text
+
+
+def warned(caplog: Any) -> list[str]:
+    return [record.message for record in caplog.records if record.levelname == "WARNING"]
+
+
+@pytest.mark.parametrize(("refusal", "status", "code", "anthropic"), REFUSALS)
+async def test_what_got_no_answer_leaves_a_line_with_its_number(
+    world: Any, kit: Any, caplog: Any, refusal: Any, status: int, code: str, anthropic: int
+) -> None:
+    world.model.answer = lambda _: refusal
+    number = kit.told(await world.ask())["x-headrace-request-id"]
+    kind = refusal.failure or refusal.reason
+    assert warned(caplog) == [f"request {number} to 'llm': {refusal.message} ({kind})"]
+
+
+async def test_an_answer_that_breaks_off_leaves_a_line_with_its_number(world: Any, kit: Any, caplog: Any) -> None:
+    errors = [StreamBroken("reset", failure="connection"), StreamBroken("reset", failure="connection")]
+    world.model.answer = lambda _: kit.Answered(b"data: 1\n\n", errors[0], headers=kit.SSE)
+    whole = await world.ask()
+    world.model.answer = lambda _: kit.Answered(b"data: 1\n\n", errors[1], headers=kit.SSE)
+    stream = await world.ask(kit.CHAT | {"stream": True})
+    with pytest.raises(StreamBroken):
+        await collect(stream, [])
+    numbers = [kit.told(one)["x-headrace-request-id"] for one in (whole, stream)]
+    assert warned(caplog) == [f"request {number} to 'llm': reset (connection)" for number in numbers]
+    assert all(error.logged for error in errors)
+
+
+async def test_a_clients_own_mistakes_and_good_answers_leave_no_line(world: Any, kit: Any, caplog: Any) -> None:
+    await world.ask()
+    await world.ask(b"{")
+    await world.ask(kit.CHAT | {"model": "gpt-9"})
+    world.model.answer = lambda _: ModelRefused("no", reason="failed", failure="bad_request", status=400, body=b"{}")
+    await world.ask()
+    assert warned(caplog) == []
 
 
 async def collect(answer: Any, into: list[bytes]) -> None:
@@ -342,7 +391,9 @@ async def test_member_is_taken_out_even_if_it_wants_nothing(world: Any, kit: Any
 async def test_stale_context_can_be_refused(world: Any, kit: Any) -> None:
     world.ports.frontier = 1_000_000
     answer = await world.ask(kit.CHAT | {"headrace": {"context": [MENU | {"policy": "refuse"}]}})
-    assert (answer.status, kit.document(answer)["error"]["code"]) == (503, "stale_context")
+    error = kit.document(answer)["error"]
+    assert (answer.status, error["code"]) == (503, "stale_context")
+    assert error["message"].endswith("; ask with another policy")
     assert world.model.asked == []
 
 
@@ -415,46 +466,5 @@ async def test_streams_say_at_their_end_whether_context_held(world: Any, kit: An
     await collect(answer, [])
     assert b"x-headrace-unchanged-as-of" in dict(answer.trailers())
     chat["headrace"] = {"context": [MENU], "on_stale": "retry"}
-    assert (await world.ask(chat)).status == 400
-
-
-# The rest of /v1
-
-
-async def test_models_are_listed_to_whoever_may_call_them(world: Any, kit: Any) -> None:
-    answer = await world.ask(b"", "/v1/models", method="GET")
-    assert [one["id"] for one in kit.document(answer)["data"]] == ["llm"]
-    answer = await world.ask(b"", "/v1/models/llm", method="GET")
-    assert kit.document(answer)["object"] == "model"
-    assert (await world.ask(b"", "/v1/models/gpt", method="GET")).status == 404
-    answer = await world.ask(b"", "/v1/models", method="GET", anthropic_version="2023-06-01")
-    assert kit.document(answer)["has_more"] is False
-    world.keys(models=["other"])
-    assert (await world.ask(b"", "/v1/models", method="GET")).status == 401
-    answer = await world.ask(b"", "/v1/models", method="GET", key=kit.SECRET)
-    assert kit.document(answer)["data"] == []
-
-
-async def test_paths_and_methods_that_are_not_there(world: Any, kit: Any) -> None:
-    answer = await world.ask(path="/v1/completions")
-    assert (answer.status, kit.document(answer)["error"]["code"]) == (404, "not_found")
-    answer = await world.ask(path="/chat/completions")
-    assert (answer.status, "ends in /v1" in kit.document(answer)["error"]["message"]) == (404, True)
-    answer = await world.ask(path="/v1/messages/count_tokens")
-    assert (answer.status, kit.document(answer)["type"]) == (404, "error")
-    answer = await world.ask(b"", method="GET")
-    assert (answer.status, kit.told(answer)["allow"]) == (405, "POST")
-
-
-async def test_labels_come_from_the_declaration(world: Any, kit: Any) -> None:
-    for number in range(50):
-        await world.ask(kit.CHAT | {"model": f"made-up-{number}"})
-    lines = [line for line in world.gateway.metrics() if line.startswith("headrace_model_requests_total")]
-    assert lines == ['headrace_model_requests_total{model="none",upstream="none",status="404"} 50']
-
-
-async def test_openapi_lists_the_paths(world: Any) -> None:
-    paths = world.gateway.openapi()
-    assert set(paths) == {
-        "/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/messages", "/v1/models", "/v1/models/{id}",
-    }  # fmt: skip
+    answer = await world.ask(chat)
+    assert (answer.status, kit.document(answer)["error"]["code"]) == (400, "invalid_value")

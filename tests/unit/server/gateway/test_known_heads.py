@@ -70,3 +70,15 @@ async def test_a_wrong_header_is_told_with_every_request_of_a_head(world: Any, k
         assert (answer.status, kit.document(answer)["error"]["code"]) == (400, "invalid_header")
         lines = list(world.gateway.metrics())
     assert 'headrace_model_requests_total{model="llm",upstream="none",status="400"} 2' in lines
+
+
+@pytest.mark.parametrize("name", ["x_headrace_on_stale", "x_headrace_context_as"])
+async def test_a_word_on_context_that_is_none_is_told_also_where_no_context_is_named(
+    world: Any, kit: Any, name: str
+) -> None:
+    facts: dict[Any, Any] = {}
+    for _ in range(2):
+        answer = await world.ask(facts=facts, **{name: "rety"})
+        error = kit.document(answer)["error"]
+        assert (answer.status, error["code"], "'rety' is none of" in error["message"]) == (400, "invalid_header", True)
+    assert (await world.ask(**{name: {"x_headrace_on_stale": "retry"}.get(name, "user")})).status == 200
