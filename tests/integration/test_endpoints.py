@@ -57,6 +57,7 @@ class ModelServer:
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
     release: asyncio.Event = field(default_factory=asyncio.Event)
+    failing: bool = False
     server: Server = field(init=False)
 
     def __post_init__(self) -> None:
@@ -70,7 +71,7 @@ class ModelServer:
         document = json.loads(await request.read())
         self.asked.append(document)
         text = document["messages"][-1]["content"]
-        if "fail" in text:
+        if "fail" in text or self.failing:
             return Response(400, [(b"content-type", b"application/json")], b'{"error":{"message":"no"}}')
         if document.get("stream"):
             return Response(200, SSE, self.stream(text))
@@ -123,6 +124,11 @@ def declare(url: str) -> hr.App:
         await ctx.stocked(item_id="h1")
         await ctx.llm.chat(ask.shelf)
         return Pick(item_id="h1")
+
+    @app.endpoint("/last", deadline="5s", fallback="cached")
+    async def last(ask: Ask, ctx: hr.Context) -> Pick:
+        await ctx.on_shelf(shelf=ask.shelf)
+        return Pick(item_id=(await ctx.llm.chat(ask.shelf)).text)
 
     @app.endpoint("/tell", deadline="5s")
     async def tell(ask: Ask, ctx: hr.Context) -> AsyncIterator[str]:
@@ -219,6 +225,20 @@ async def test_what_changed_is_told_by_name_and_in_sentences(served: Served) -> 
     assert "on_shelf" in first + second
     asked = Asked.from_headers(None, headers)
     assert (asked.changed, asked.stale_detail) == (("on_shelf", "stocked"), (first, second))
+
+
+async def test_an_answer_of_before_is_told_with_its_age_and_what_changed(served: Served) -> None:
+    assert "x-headrace-made-at" not in (await served.http.post("/last", json={"shelf": "a"})).headers
+    served.model.failing = True
+    told = (await served.http.post("/last", json={"shelf": "a"})).headers
+    assert (told["x-headrace-fallback"], told["x-headrace-stale"]) == ("cached", "unchanged")
+    assert told["x-headrace-made-at"].endswith("Z")
+    assert told["x-headrace-unchanged-as-of"].endswith("Z")
+    assert told["x-headrace-context"].startswith("on_shelf; age_ms=")
+    await served.stock("i1", 0)  # sold out
+    told = (await served.http.post("/last", json={"shelf": "a"})).headers
+    assert (told["x-headrace-stale"], told["x-headrace-changed"]) == ("changed", "on_shelf")
+    assert "x-headrace-unchanged-as-of" not in told
 
 
 @pytest.mark.parametrize("path", ["/pick", "/tell"])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from pydantic import ValidationError
 
-from headrace.context.readset import Changed, Read, ReadSet, Validity
+from headrace.context.readset import Changed, Present, Read, ReadSet, Validity
 from headrace.core.errors import (
     AnswerStale,
     EndpointError,
@@ -216,6 +216,19 @@ class Handling:
         if self._relax is not None and validity.changed:
             validity = self._relax(validity)
         return Check(validity.changed, validity.as_of)
+
+    def again(self, readset: ReadSet) -> Present:
+        """What became of an answer of before: its reads made now, and those of them that matter for it.
+
+        Raises
+        ------
+        StaleContext
+            The policy of a read refuses what is not fresh, and it is not fresh now.
+        """
+        present = self.means.reads.again(readset)
+        if self._relax is None or not present.changed:
+            return present
+        return replace(present, changed=self._relax(Validity(present.changed, present.as_of)).changed)
 
     async def validate(self, reads: list[Read], deadline: float) -> Check:
         """The same at the end of a run; of a strict endpoint once its sources are complete up to now.
