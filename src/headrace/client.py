@@ -335,6 +335,8 @@ class Remote:
             )
         if document.get("type") == PREFIX + "no-row":
             return _NoRow(document)
+        if document.get("type") == PREFIX + "no-such-path":
+            return UnknownName(str(document.get("detail")), hint=str(document.get("hint", "")))
         return from_problem(document)
 
     def _value(self, name: str, answer: Mapping[str, Any]) -> RemoteValue:

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 import headrace as hr
 from headrace.composition import composition
 from headrace.core.clock import SystemClock
-from headrace.core.errors import DeadlinePassed, ModelRefused, StreamBroken
+from headrace.core.errors import DeadlinePassed, ModelRefused, StreamBroken, UnknownName
 from headrace.http1 import Request, Response, Server
 from headrace.pipeline.answer import Asked
 from headrace.server.http import create_app
@@ -359,6 +359,16 @@ async def test_everything_is_described(served: Served) -> None:
     answered = operation["responses"]["200"]["content"]["application/json"]["schema"]
     jsonschema.validate((await served.pick("a")).json(), answered)
     assert "text/event-stream" in document["paths"]["/tell"]["post"]["responses"]["200"]["content"]
+
+
+async def test_endpoints_and_models_are_listed_and_a_slip_is_told(served: Served) -> None:
+    found = (await served.http.get("/")).json()
+    assert (found["endpoints"][:2], found["models"]) == (["/flag", "/last"], ["llm"])
+    assert {"POST /pick", "POST /v1/chat/completions", "POST /push/items"} <= set(found["paths"])
+    async with hr.connect(served.url) as live:
+        with pytest.raises(UnknownName, match="there is nothing at '/pik'") as told:
+            await live.ask("/pik", {"shelf": "a"})
+    assert told.value.hint.startswith("did you mean '/pick'?")
 
 
 async def test_what_is_kept_for_routing_is_not_shown_among_what_the_app_declares(served: Served) -> None:
