@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -345,6 +345,25 @@ async def test_what_the_apps_code_raises_stays_in_the_log(served: Served, caplog
     assert answer.json()["request"] == answer.headers["x-headrace-request-id"]
     assert answer.json()["request"] in caplog.text
     assert "KeyError: 'secret of the app'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("path", "shelf", "status"), [("/pick", "fail", 502), ("/pick", "hang", 504), ("/tell", "break", 502)]
+)
+async def test_what_failed_at_the_model_is_found_in_the_log_by_its_id(
+    served: Served, caplog: pytest.LogCaptureFixture, path: str, shelf: str, status: int
+) -> None:
+    headers = {"x-request-id": "r-17", "x-request-timeout-ms": "300"}
+    async with served.http.stream("POST", path, json={"shelf": shelf}, headers=headers) as answer:
+        body = ""
+        with suppress(httpx.RemoteProtocolError):  # a stream that broke ends so
+            async for piece in answer.aiter_text():
+                body += piece
+    problem = json.loads(body.rpartition("event: error\ndata: ")[2])
+    assert (problem["status"], problem["request"]) == (status, "r-17")
+    assert problem["hint"]
+    (line,) = [line for line in caplog.messages if "r-17" in line]
+    assert "gives no answer" in line
 
 
 async def test_everything_is_described(served: Served) -> None:

@@ -62,8 +62,13 @@ KINDS: tuple[Kind, ...] = (
 _BY_NAME = {kind.name: kind for kind in KINDS}
 
 
-def to_problem(error: HeadraceError) -> dict[str, Any]:
+def to_problem(error: HeadraceError, *, request: str = "") -> dict[str, Any]:
     """The problem document of `error`: type, title, status, detail, hint and what the class carries.
+
+    Parameters
+    ----------
+    request
+        The id under which the server's log tells of it, if it does.
 
     >>> to_problem(errors.UnknownName("no view 'menus'", hint="did you mean 'menu'?"))["status"]
     404
@@ -87,6 +92,10 @@ def to_problem(error: HeadraceError) -> dict[str, Any]:
         document["answer"] = _ages(error.answer)
     if isinstance(error, errors.EndpointError | errors.ModelRefused):
         _endpoint(error, document)
+    if request:
+        document["request"] = request
+        if document["status"] >= 500:
+            document.setdefault("hint", f"look for request {request} in the server's log")
     return document
 
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from headrace.context.readset import Changed, Present, Read, ReadSet, Validity
 from headrace.core.errors import (
     AnswerStale,
+    DeadlinePassed,
     EndpointError,
     HeadraceError,
     ModelError,
@@ -19,6 +20,7 @@ from headrace.core.errors import (
     Unavailable,
     UserCodeError,
 )
+from headrace.core.problems import to_problem
 from headrace.pipeline.answer import Facts
 from headrace.pipeline.ask import Ask
 from headrace.pipeline.context import Context
@@ -83,6 +85,14 @@ class Work:
             facts.reads = self.runs[-1].ages
         facts.seconds = now - self.began
         return facts
+
+
+def unanswered(work: Work, error: HeadraceError) -> dict[str, Any]:
+    """The problem of a request that gets no answer; that a model or the time failed it is logged under its id."""
+    problem = to_problem(error, request=work.ask.id)
+    if isinstance(error, ModelError | DeadlinePassed):
+        log.warning("request %s: version %s gives no answer: %s", work.ask.id, work.label, error.message)
+    return problem
 
 
 @dataclass(frozen=True, slots=True)

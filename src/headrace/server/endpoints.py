@@ -113,7 +113,7 @@ class _Endpoint:
         except BodyRefused:
             raise  # the connection says what was wrong with the body
         except HeadraceError as error:
-            problem = Problem.of(error)
+            problem = Problem.of(error, request=number)
             headed = [_PROBLEM, (b"x-headrace-request-id", number.encode()), *problem.headers]
             return Response(problem.status, headed, problem.body)
         return _render(answer)
