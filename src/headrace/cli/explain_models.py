@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.core.clock import SECOND
 from headrace.core.durations import format_duration
+from headrace.core.names import suggest
 
 if TYPE_CHECKING:
     from headrace.app import App
@@ -126,21 +127,24 @@ def seconds(number: float) -> str:
 
 
 def _prices(model: DeclaredModel) -> tuple[list[str], list[str]]:
-    """The prices of the models of all upstreams, and those that have none."""
+    """The prices of the models of all upstreams, and those that have none although there is a table."""
     priced: dict[str, str] = {}
     missing: list[str] = []
+    tables = model.all_prices().models
     one: DeclaredModel | None = model
     while one is not None:
         for provider in one.upstreams:
             name = provider.spec(one.name).model
             price = model.prices.find(name) or one.prices.find(name)
             if price is None:
-                missing.append(f"{name}: it costs nobody's budget, and no key with a budget may call it")
+                missing.append(
+                    f"{name}: it costs nobody's budget, and no key with a budget may call it; {suggest(name, tables)}"
+                )
             else:
                 priced[name] = f"{name}: {price.input:f} in, {price.output:f} out, a million tokens"
                 priced[name] += f" ({one.prices.currency})"
         one = one.fallback
-    return list(priced.values()), list(dict.fromkeys(missing)) if priced else []
+    return list(priced.values()), list(dict.fromkeys(missing)) if tables else []
 
 
 def _name(kind: Any) -> str:
