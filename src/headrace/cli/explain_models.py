@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headrace.core.clock import SECOND
 from headrace.core.durations import format_duration
@@ -49,12 +49,13 @@ def model_facts(model: DeclaredModel) -> Facts:
 
 def endpoint_facts(app: App, endpoint: Endpoint) -> Facts:
     """What is worth saying of an endpoint, by label."""
+    from headrace.pipeline.shape import named
     from headrace.runtime.desk import versions
 
     shape = endpoint.shape
     stream = ", a stream" if shape.streams else ""
-    yield "takes", [_name(shape.input_type)]
-    yield "answers", [_name(shape.answer_type) + stream]
+    yield "takes", [named(shape.input_type)]
+    yield "answers", [named(shape.answer_type) + stream]
     yield "versions", [_version(endpoint, name, one) for name, one in versions(app, endpoint).items()]
     kept = f", {seconds(endpoint.reserve)} of it for the fallback" if endpoint.reserve else ""
     yield "deadline", [seconds(endpoint.deadline) + kept]
@@ -145,7 +146,3 @@ def _prices(model: DeclaredModel) -> tuple[list[str], list[str]]:
                 priced[name] += f" ({one.prices.currency})"
         one = one.fallback
     return list(priced.values()), list(dict.fromkeys(missing)) if tables else []
-
-
-def _name(kind: Any) -> str:
-    return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")

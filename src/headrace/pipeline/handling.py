@@ -26,6 +26,7 @@ from headrace.pipeline.ask import Ask
 from headrace.pipeline.context import Context
 from headrace.pipeline.endpoint import Endpoint, Handler
 from headrace.pipeline.running import Means, Run
+from headrace.pipeline.shape import named
 from headrace.pipeline.stages import Stages
 from headrace.pipeline.stale import Then
 from headrace.pipeline.strict import settle
@@ -200,7 +201,7 @@ class Handling:
         try:
             return shape.gives.validate_python(value)
         except ValidationError as error:
-            raise self.blame(run, error, f"it answers {value!r:.80}, which is no {shape.answer_type}") from error
+            raise self.blame(run, error, f"it answers {value!r:.80}, which is no {named(shape.answer_type)}") from error
 
     def blame(self, run: Run, error: Exception, what: str = "") -> UserCodeError:
         """Log what the app's code raised, and say where."""
