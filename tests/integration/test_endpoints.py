@@ -388,6 +388,12 @@ async def test_endpoints_and_models_are_listed_and_a_slip_is_told(served: Served
         with pytest.raises(UnknownName, match="there is nothing at '/pik'") as told:
             await live.ask("/pik", {"shelf": "a"})
     assert told.value.hint.startswith("did you mean '/pick'?")
+    async with hr.connect(served.url + "/v1") as live:
+        with pytest.raises(UnknownName, match="there is nothing at /v1/pick") as told:
+            await live.ask("/pick", {"shelf": "a"})
+        assert told.value.hint == f"give the root of the server: {served.url}, without /v1"
+        with pytest.raises(UnknownName, match="/v1/context/on_shelf"):
+            await live.on_shelf(shelf="a")
 
 
 async def test_what_is_kept_for_routing_is_not_shown_among_what_the_app_declares(served: Served) -> None:
