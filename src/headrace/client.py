@@ -25,7 +25,7 @@ from headrace.core.changes import Receipt
 from headrace.core.clock import Clock, SystemClock, instant, isoformat
 from headrace.core.errors import HeadraceError, StreamBroken, Unavailable, UnknownName
 from headrace.core.frontier import Status
-from headrace.core.problems import PREFIX, from_problem
+from headrace.core.problems import PREFIX, from_problem, misled
 from headrace.core.records import Record
 from headrace.core.schema import to_json
 
@@ -335,7 +335,10 @@ class Remote:
             )
         if document.get("type") == PREFIX + "no-row":
             return _NoRow(document)
-        return from_problem(document)
+        error = from_problem(document)
+        if answer.status_code == 404 and type(error) is HeadraceError:  # a path that is none
+            return UnknownName(error.message, hint=misled(self.url) or error.hint)
+        return error
 
     def _value(self, name: str, answer: Mapping[str, Any]) -> RemoteValue:
         as_of, age = _instant(answer["as_of"]), answer["age_ms"]

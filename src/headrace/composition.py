@@ -159,4 +159,6 @@ def catalog(app: App) -> Catalog:
             )
             for table in app.tables.values()
         },
+        endpoints=tuple(app.endpoints),
+        models=tuple(app.models),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from pydantic import BaseModel
 import headrace as hr
 from headrace.composition import composition
 from headrace.core.clock import SystemClock
-from headrace.core.errors import DeadlinePassed, ModelRefused, StreamBroken
+from headrace.core.errors import DeadlinePassed, ModelRefused, StreamBroken, UnknownName
 from headrace.http1 import Request, Response, Server
 from headrace.pipeline.answer import Asked
 from headrace.server.http import create_app
@@ -57,6 +57,7 @@ class ModelServer:
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
     release: asyncio.Event = field(default_factory=asyncio.Event)
+    failing: bool = False
     server: Server = field(init=False)
 
     def __post_init__(self) -> None:
@@ -70,7 +71,7 @@ class ModelServer:
         document = json.loads(await request.read())
         self.asked.append(document)
         text = document["messages"][-1]["content"]
-        if "fail" in text:
+        if "fail" in text or self.failing:
             return Response(400, [(b"content-type", b"application/json")], b'{"error":{"message":"no"}}')
         if document.get("stream"):
             return Response(200, SSE, self.stream(text))
@@ -123,6 +124,11 @@ def declare(url: str) -> hr.App:
         await ctx.stocked(item_id="h1")
         await ctx.llm.chat(ask.shelf)
         return Pick(item_id="h1")
+
+    @app.endpoint("/last", deadline="5s", fallback="cached")
+    async def last(ask: Ask, ctx: hr.Context) -> Pick:
+        await ctx.on_shelf(shelf=ask.shelf)
+        return Pick(item_id=(await ctx.llm.chat(ask.shelf)).text)
 
     @app.endpoint("/tell", deadline="5s")
     async def tell(ask: Ask, ctx: hr.Context) -> AsyncIterator[str]:
@@ -219,6 +225,20 @@ async def test_what_changed_is_told_by_name_and_in_sentences(served: Served) -> 
     assert "on_shelf" in first + second
     asked = Asked.from_headers(None, headers)
     assert (asked.changed, asked.stale_detail) == (("on_shelf", "stocked"), (first, second))
+
+
+async def test_an_answer_of_before_is_told_with_its_age_and_what_changed(served: Served) -> None:
+    assert "x-headrace-made-at" not in (await served.http.post("/last", json={"shelf": "a"})).headers
+    served.model.failing = True
+    told = (await served.http.post("/last", json={"shelf": "a"})).headers
+    assert (told["x-headrace-fallback"], told["x-headrace-stale"]) == ("cached", "unchanged")
+    assert told["x-headrace-made-at"].endswith("Z")
+    assert told["x-headrace-unchanged-as-of"].endswith("Z")
+    assert told["x-headrace-context"].startswith("on_shelf; age_ms=")
+    await served.stock("i1", 0)  # sold out
+    told = (await served.http.post("/last", json={"shelf": "a"})).headers
+    assert (told["x-headrace-stale"], told["x-headrace-changed"]) == ("changed", "on_shelf")
+    assert "x-headrace-unchanged-as-of" not in told
 
 
 @pytest.mark.parametrize("path", ["/pick", "/tell"])
@@ -327,6 +347,25 @@ async def test_what_the_apps_code_raises_stays_in_the_log(served: Served, caplog
     assert "KeyError: 'secret of the app'" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("path", "shelf", "status"), [("/pick", "fail", 502), ("/pick", "hang", 504), ("/tell", "break", 502)]
+)
+async def test_what_failed_at_the_model_is_found_in_the_log_by_its_id(
+    served: Served, caplog: pytest.LogCaptureFixture, path: str, shelf: str, status: int
+) -> None:
+    headers = {"x-request-id": "r-17", "x-request-timeout-ms": "300"}
+    async with served.http.stream("POST", path, json={"shelf": shelf}, headers=headers) as answer:
+        body = ""
+        with suppress(httpx.RemoteProtocolError):  # a stream that broke ends so
+            async for piece in answer.aiter_text():
+                body += piece
+    problem = json.loads(body.rpartition("event: error\ndata: ")[2])
+    assert (problem["status"], problem["request"]) == (status, "r-17")
+    assert problem["hint"]
+    (line,) = [line for line in caplog.messages if "r-17" in line]
+    assert "gives no answer" in line
+
+
 async def test_everything_is_described(served: Served) -> None:
     document = (await served.http.get("/openapi.json")).json()
     operation = document["paths"]["/pick"]["post"]
@@ -339,6 +378,22 @@ async def test_everything_is_described(served: Served) -> None:
     answered = operation["responses"]["200"]["content"]["application/json"]["schema"]
     jsonschema.validate((await served.pick("a")).json(), answered)
     assert "text/event-stream" in document["paths"]["/tell"]["post"]["responses"]["200"]["content"]
+
+
+async def test_endpoints_and_models_are_listed_and_a_slip_is_told(served: Served) -> None:
+    found = (await served.http.get("/")).json()
+    assert (found["endpoints"][:2], found["models"]) == (["/flag", "/last"], ["llm"])
+    assert {"POST /pick", "POST /v1/chat/completions", "POST /push/items"} <= set(found["paths"])
+    async with hr.connect(served.url) as live:
+        with pytest.raises(UnknownName, match="there is nothing at '/pik'") as told:
+            await live.ask("/pik", {"shelf": "a"})
+    assert told.value.hint.startswith("did you mean '/pick'?")
+    async with hr.connect(served.url + "/v1") as live:
+        with pytest.raises(UnknownName, match="there is nothing at /v1/pick") as told:
+            await live.ask("/pick", {"shelf": "a"})
+        assert told.value.hint == f"give the root of the server: {served.url}, without /v1"
+        with pytest.raises(UnknownName, match="/v1/context/on_shelf"):
+            await live.on_shelf(shelf="a")
 
 
 async def test_what_is_kept_for_routing_is_not_shown_among_what_the_app_declares(served: Served) -> None:

@@ -43,11 +43,12 @@ def explain(target: str, as_json: bool) -> None:
       endpoint        POST, JSON in, JSON or a stream of events out
     """
     from headrace.cli.explain_models import endpoint_facts, model_facts
-    from headrace.runtime.desk import check
+    from headrace.runtime.desk import check, check_budgets
     from headrace.views.explain import explain as explain_all
 
     app = load(target)
     check(app)
+    check_budgets(app)
     declared = [one for one in explain_all(app.catalog) if one.name not in OWN]
     found = [(one.name, one.kind, place(app, one.name), dict(facts(app, one))) for one in declared]
     found += [(name, "model", near(one.where), dict(model_facts(one))) for name, one in app.models.items()]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headrace.core.clock import SECOND
 from headrace.core.durations import format_duration
+from headrace.core.names import suggest
 
 if TYPE_CHECKING:
     from headrace.app import App
@@ -48,12 +49,13 @@ def model_facts(model: DeclaredModel) -> Facts:
 
 def endpoint_facts(app: App, endpoint: Endpoint) -> Facts:
     """What is worth saying of an endpoint, by label."""
+    from headrace.pipeline.shape import named
     from headrace.runtime.desk import versions
 
     shape = endpoint.shape
     stream = ", a stream" if shape.streams else ""
-    yield "takes", [_name(shape.input_type)]
-    yield "answers", [_name(shape.answer_type) + stream]
+    yield "takes", [named(shape.input_type)]
+    yield "answers", [named(shape.answer_type) + stream]
     yield "versions", [_version(endpoint, name, one) for name, one in versions(app, endpoint).items()]
     kept = f", {seconds(endpoint.reserve)} of it for the fallback" if endpoint.reserve else ""
     yield "deadline", [seconds(endpoint.deadline) + kept]
@@ -126,22 +128,21 @@ def seconds(number: float) -> str:
 
 
 def _prices(model: DeclaredModel) -> tuple[list[str], list[str]]:
-    """The prices of the models of all upstreams, and those that have none."""
+    """The prices of the models of all upstreams, and those that have none although there is a table."""
     priced: dict[str, str] = {}
     missing: list[str] = []
+    tables = model.all_prices().models
     one: DeclaredModel | None = model
     while one is not None:
         for provider in one.upstreams:
             name = provider.spec(one.name).model
             price = model.prices.find(name) or one.prices.find(name)
             if price is None:
-                missing.append(f"{name}: it costs nobody's budget, and no key with a budget may call it")
+                missing.append(
+                    f"{name}: it costs nobody's budget, and no key with a budget may call it; {suggest(name, tables)}"
+                )
             else:
                 priced[name] = f"{name}: {price.input:f} in, {price.output:f} out, a million tokens"
                 priced[name] += f" ({one.prices.currency})"
         one = one.fallback
-    return list(priced.values()), list(dict.fromkeys(missing)) if priced else []
-
-
-def _name(kind: Any) -> str:
-    return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
+    return list(priced.values()), list(dict.fromkeys(missing)) if tables else []

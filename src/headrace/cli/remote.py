@@ -62,11 +62,11 @@ class Remote:
                 f"no Headrace answers at {self.url} ({error})",
                 hint="start one with: headrace dev app.py; or say where it is with --url",
             ) from None
-        return _content(answer)
+        return _content(answer, self.url)
 
 
-def _content(answer: httpx.Response) -> Any:
-    from headrace.core.problems import from_problem
+def _content(answer: httpx.Response, url: str) -> Any:
+    from headrace.core.problems import from_problem, misled
 
     try:
         content = answer.json()
@@ -78,4 +78,7 @@ def _content(answer: httpx.Response) -> Any:
     if answer.is_success:
         return content
     document = cast("dict[str, Any]", content) if isinstance(content, dict) else {"detail": str(content)}
-    raise from_problem(document)
+    error = from_problem(document)
+    if answer.status_code == 404:
+        error.hint = misled(url) or error.hint
+    raise error

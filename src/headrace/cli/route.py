@@ -9,6 +9,7 @@ import click
 from headrace.cli.remote import Remote, remote_options
 from headrace.cli.screen import json_option, print_json, print_table
 from headrace.core.errors import HeadraceError
+from headrace.pipeline.split import LARGEST, SMALLEST
 
 _COLUMNS = ("endpoint", "version", "weight", "shadow")
 
@@ -50,9 +51,22 @@ def set_routes(endpoint: str, weights: tuple[str, ...], shadow: bool, url: str, 
     if known is None:
         raise HeadraceError(f"the server has no endpoint {endpoint!r}", hint="headrace route list; GET /openapi.json")
     rows = [_row(endpoint, one, known, shadow=shadow) for one in weights]
+    _check(endpoint, [*remote.get("/context/headrace_routing")["rows"], *rows])
     remote.post("/push/headrace_routes", rows)
     for row in rows:
         click.echo(f"{endpoint} {row['version']}: {row['weight']:g}{' (shadow)' if shadow else ''}")
+
+
+def _check(endpoint: str, rows: list[dict[str, Any]]) -> None:
+    """Refuse weights that the server would not follow: then those that are declared would hold, without a word here."""
+    latest = {row["version"]: row for row in rows if row["endpoint"] == endpoint}
+    weights = {version: row["weight"] for version, row in latest.items() if not row["shadow"]}
+    if weights and not any(weights.values()):
+        said, one = ", ".join(f"{version}=0" for version in weights), next(iter(weights))
+        raise HeadraceError(
+            f"nobody would answer {endpoint}: {said} is all that its rows would say",
+            hint=f"give a version a weight above 0 in the same call, for example {one}=1; nothing was set",
+        )
 
 
 def _row(endpoint: str, text: str, known: list[str], *, shadow: bool) -> dict[str, Any]:
@@ -61,8 +75,11 @@ def _row(endpoint: str, text: str, known: list[str], *, shadow: bool) -> dict[st
         number = float(weight)
     except ValueError:
         number = -1.0
-    if not 0 <= number < float("inf") or (shadow and number > 1):
-        raise HeadraceError(f"{text!r} is not VERSION=WEIGHT", hint="write for example b=10; of a shadow, 0 to 1")
+    if not (number == 0 or SMALLEST <= number <= LARGEST) or (shadow and number > 1):
+        raise HeadraceError(
+            f"{text!r} is not VERSION=WEIGHT",
+            hint=f"write for example b=10; a weight is 0, or {SMALLEST:g} to {LARGEST:g}; of a shadow, 0 to 1",
+        )
     if version not in known:
         raise HeadraceError(f"{endpoint} has no version {version!r}", hint=f"it has: {', '.join(known)}")
     return {"endpoint": endpoint, "version": version, "weight": number, "shadow": shadow}

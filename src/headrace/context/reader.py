@@ -36,6 +36,8 @@ from headrace.store.board import Board
 from headrace.store.connection import open_reader
 from headrace.views.view import ViewPlan
 
+_REFUSED = "read with the policy 'flag' to get it anyway; /freshness says which source is behind"
+
 POLL = 0.002
 """Seconds between two looks at the board while a read waits for freshness."""
 
@@ -272,18 +274,40 @@ class ContextReader:
         what they show: one that was written again with the same values is the same.
         """
         now, txn = self._clock.now(), self._board.committed
-        reads = [(read, self._readable(read)) for read in readset.reads]
-        ages = [self.assess(readable, now, read.max_age) for read, readable in reads]  # before the snapshot is opened
+        ages = self._ages(readset, now)
         held: list[Read] = []
         with self._snapshot():
-            for (read, readable), age in zip(reads, ages, strict=True):
-                found = self._read(readable, {**read.bindings}, txn, now) if self._moved(readable, read) else read
-                if (changed := _other(read, readable, age.status) or _differs(read, found)) is not None:
+            for read, age in zip(readset.reads, ages, strict=True):
+                found = self._now(read, txn, now)
+                if (changed := _other(read, self._readable(read), age.status) or _differs(read, found)) is not None:
                     return Present([changed], None, readset)
-                held.append(replace(found, status=age.status, policy=read.policy, max_age=read.max_age))
-        inputs = {name: one for age in ages for name, one in age.inputs.items()}
-        old = tuple(None if age.as_of is None else max(now - age.as_of, 0) for age in ages)
-        return Present([], combine(inputs).as_of, ReadSet(tuple(held), readset.validator), old)
+                held.append(replace(found, status=age.status))
+        return _present([], ReadSet(tuple(held), readset.validator), ages, now)
+
+    def again(self, readset: ReadSet) -> Present:
+        """The same reads made now, in one snapshot, and all of them that show other rows.
+
+        Unlike `current`, it waits for nothing and compares rows alone: a status that became another is told with the
+        reads of now, and is no change.
+
+        Raises
+        ------
+        StaleContext
+            The policy of a read refuses what is not fresh, and it is not fresh now.
+        """
+        now, txn = self._clock.now(), self._board.committed
+        ages = self._ages(readset, now)
+        changed: list[Changed] = []
+        held: list[Read] = []
+        with self._snapshot():
+            for read, age in zip(readset.reads, ages, strict=True):
+                if (read.policy or self._readable(read).policy).refuses(age.status):
+                    raise StaleContext(f"{read.name!r} is {age.status}, and its policy is to refuse", hint=_REFUSED)
+                found = self._now(read, txn, now)
+                if (other := _differs(read, found)) is not None:
+                    changed.append(other)
+                held.append(replace(found, status=age.status))
+        return _present(changed, ReadSet(tuple(held), readset.validator), ages, now)
 
     def frontiers(self, readset: ReadSet) -> dict[str, int | None]:
         """Up to when each input of these reads is complete now (microseconds), refreshed views among them."""
@@ -373,9 +397,20 @@ class ContextReader:
             raise StaleContext(
                 f"{readable.name!r} is {value.status}: as-of age {_age(value)}, and the policy is to refuse",
                 answer=value,
-                hint="read with the policy 'flag' to get it anyway; /freshness says which source is behind",
+                hint=_REFUSED,
             )
         return value
+
+    def _ages(self, readset: ReadSet, now: int) -> list[Assessment]:
+        """How old each of these reads is at `now`; to be asked before the snapshot is opened."""
+        return [self.assess(self._readable(read), now, read.max_age) for read in readset.reads]
+
+    def _now(self, read: Read, txn: int, now: int) -> Read:
+        """The same read made now, on the same terms; itself where no query is needed to know that it is the same."""
+        readable = self._readable(read)
+        if not self._moved(readable, read):
+            return read
+        return self._read(readable, {**read.bindings}, txn, now, read.status, read.policy, read.max_age)
 
     def _read(
         self,
@@ -446,6 +481,12 @@ def _other(read: Read, readable: Readable, status: Status) -> Changed | None:
     if status is not Status.FRESH and (policy.wait or policy.refuses(status)):
         return Changed(read, f"{read.name!r} is {status}, and its policy is {policy}")
     return None
+
+
+def _present(changed: list[Changed], readset: ReadSet, ages: Sequence[Assessment], now: int) -> Present:
+    inputs = {name: one for age in ages for name, one in age.inputs.items()}
+    old = tuple(None if age.as_of is None else max(now - age.as_of, 0) for age in ages)
+    return Present(changed, combine(inputs).as_of, readset, old)
 
 
 def _differs(read: Read, found: Read) -> Changed | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from headrace.core.errors import UnknownName
 
@@ -23,10 +23,20 @@ def suggest(name: str, known: Iterable[str]) -> str:
     'there are: none'
     """
     names = [one for one in known if one not in OWN]
-    near = [n for n in names if n.lower() == name.lower()] or difflib.get_close_matches(name[:100], names, n=1)
+    near = nearest(name, names)
     more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     listed = f"there are: {', '.join(names[:_LISTED]) or 'none'}{more}"
-    return f"did you mean {near[0]!r}? {listed}" if near else listed
+    return f"did you mean {near!r}? {listed}" if near else listed
+
+
+def nearest(name: str, known: Sequence[str]) -> str | None:
+    """What was probably meant by `name`, if anything is near.
+
+    >>> nearest("/recommen", ["/recommend", "/describe"]), nearest("x", ["price"])
+    ('/recommend', None)
+    """
+    near = [one for one in known if one.lower() == name.lower()] or difflib.get_close_matches(name[:100], known, n=1)
+    return near[0] if near else None
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> UnknownName:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from headrace.core import errors
 from headrace.core.errors import HeadraceError
@@ -62,8 +62,13 @@ KINDS: tuple[Kind, ...] = (
 _BY_NAME = {kind.name: kind for kind in KINDS}
 
 
-def to_problem(error: HeadraceError) -> dict[str, Any]:
+def to_problem(error: HeadraceError, *, request: str = "") -> dict[str, Any]:
     """The problem document of `error`: type, title, status, detail, hint and what the class carries.
+
+    Parameters
+    ----------
+    request
+        The id under which the server's log tells of it, if it does.
 
     >>> to_problem(errors.UnknownName("no view 'menus'", hint="did you mean 'menu'?"))["status"]
     404
@@ -87,6 +92,10 @@ def to_problem(error: HeadraceError) -> dict[str, Any]:
         document["answer"] = _ages(error.answer)
     if isinstance(error, errors.EndpointError | errors.ModelRefused):
         _endpoint(error, document)
+    if request:
+        document["request"] = request
+        if document["status"] >= 500:
+            document.setdefault("hint", f"look for request {request} in the server's log")
     return document
 
 
@@ -121,15 +130,33 @@ _REASONS = {"deadline": 504, "shed": 503, "queue_full": 503, "ejected": 503, "ra
 def from_problem(document: Mapping[str, Any]) -> HeadraceError:
     """The error that a problem document tells of; an unknown type becomes a plain `HeadraceError`.
 
+    So does an error in the words of OpenAI, which is how the API of models below `/v1` tells of one.
+
     >>> from_problem({"type": "urn:headrace:problem:too-large", "detail": "5 MB"})
     TooLarge('5 MB')
     """
     kind = _BY_NAME.get(str(document.get("type", "")).removeprefix(PREFIX))
-    detail = str(document.get("detail") or document.get("title") or "the server answered with an error")
+    detail = str(document.get("detail") or document.get("title") or _message(document))
     build = _BUILDERS.get(kind.name) if kind else None
     if build is not None:
         return build(detail, document)
     return (kind.error if kind else HeadraceError)(detail, hint=str(document.get("hint", "")))
+
+
+def _message(document: Mapping[str, Any]) -> str:
+    said = document.get("error")
+    message = cast("Mapping[str, Any]", said).get("message") if isinstance(said, Mapping) else said
+    return str(message or "the server answered with an error")
+
+
+def misled(url: str) -> str:
+    """What to do about an address of a server that is the one of its API of models; "" where it is not.
+
+    >>> misled("http://127.0.0.1:8787/v1/"), misled("http://127.0.0.1:8787")
+    ('give the root of the server: http://127.0.0.1:8787, without /v1', '')
+    """
+    root, _, last = url.rstrip("/").rpartition("/")
+    return f"give the root of the server: {root}, without /v1" if last == "v1" else ""
 
 
 def _ages(answer: Any) -> dict[str, Any]:

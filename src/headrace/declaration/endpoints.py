@@ -85,8 +85,8 @@ class Endpoints:
             "retry 3 else refuse", "refuse" or `hr.repair(fn)`.
         fallback
             What answers when the model gives none, time runs out, or there is too much to do: "cached" (the last good
-            answer of the same input), a model or its name, a function of `ask` or of `(ask, ctx)`, an answer;
-            or a list of these, tried in order.
+            answer to the same question, if what it was built on is still so or `on_stale` lets it pass), a model or its
+            name, a function of `ask` or of `(ask, ctx)`, an answer; or a list of these, tried in order.
         reserve
             How much of the deadline is kept for the fallback; for a function a twentieth (at most 250 ms), for a model
             a third, if not given.

@@ -100,12 +100,13 @@ class Modelling:
 
 
 def _upstreams(name: str, upstreams: Provider | Sequence[Provider]) -> tuple[Provider, ...]:
-    found: tuple[Any, ...] = (upstreams,) if isinstance(upstreams, Provider) else tuple(upstreams)
-    wrong = next((one for one in found if not isinstance(one, Provider)), None)
-    if wrong is not None or not found:
+    found: tuple[Any, ...] = tuple(upstreams) if isinstance(upstreams, list | tuple) else (upstreams,)
+    wrong = [one for one in found if not isinstance(one, Provider)]
+    if wrong or not found:
         raise DeclarationError(
-            f"{wrong!r:.80} is not an upstream" if found else f"the model {name!r} has no upstreams",
-            hint='give for example [models.OpenAI("http://127.0.0.1:8000/v1", model="small")]',
+            f"{wrong[0]!r:.80} is not an upstream" if found else f"the model {name!r} has no upstreams",
+            hint='write hr.models.OpenAI("http://127.0.0.1:8000/v1", model="small"), with your address and the name of '
+            "the model there, or a list of such; also hr.models.Anthropic, Http and Local",
         )
     names = [one.name for one in found]
     twice = next((one for one in names if names.count(one) > 1), None)
@@ -124,6 +125,12 @@ def _policies(policies: Policies | Mapping[str, Any] | None) -> Policies:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
+        if not place:
+            raise DeclarationError(
+                f"policies={policies!r:.80} does not say which setting of which policy",
+                hint='write by section: policies={"hedge": {"floor": "200ms"}}; '
+                + suggest(str(policies), _settings(())),
+            ) from None
         if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             raise DeclarationError(
                 f"there is no policy {place!r}", hint=suggest(str(first["loc"][-1]), _settings(first["loc"][:-1]))

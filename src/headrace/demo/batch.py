@@ -112,7 +112,11 @@ class CopyReads:
 
     def current(self, readset: ReadSet) -> Present:
         """As `validate`."""
-        return Present([], self._twin.loaded_at, readset)
+        return Present([], self._twin.loaded_at, readset, (None,) * len(readset.reads))
+
+    def again(self, readset: ReadSet) -> Present:
+        """As `validate`."""
+        return self.current(readset)
 
     def frontiers(self, readset: ReadSet) -> Mapping[str, int | None]:
         """There are no inputs."""

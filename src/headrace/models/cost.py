@@ -126,8 +126,10 @@ class Prices:
         try:
             return cls.parse(path.read_text(encoding="utf-8"), where=str(path))
         except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else f"it is not UTF-8 ({error})"
             raise DeclarationError(
-                f"the prices cannot be read: {error}", hint="name a YAML file of prices", where=str(path)
+                f"the prices in {str(path)!r} cannot be read: {why}",
+                hint="name a YAML file of prices; a relative path starts at the file that declares",
             ) from error
 
     @classmethod

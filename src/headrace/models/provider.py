@@ -266,9 +266,9 @@ class Provider(ABC):
             )
         except ValidationError as error:
             first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
+            field, why = ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")
             raise DeclarationError(
-                f"an upstream cannot have {field} = {first['input']!r:.80}: {first['msg']}",
+                f"an upstream cannot have {field} = {first['input']!r:.80}: {why}",
                 hint="see the parameters of headrace.models." + type(self).__name__,
             ) from None
 

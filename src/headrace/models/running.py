@@ -8,6 +8,7 @@ from random import Random
 from types import TracebackType
 
 from headrace.core.clock import SECOND, Clock
+from headrace.core.errors import DeclarationError
 from headrace.core.events import Recorder
 from headrace.http1.client import Client
 from headrace.models.billing import Billing
@@ -100,8 +101,15 @@ class Models(Mapping[str, Caller]):
         for model in self._declared.values():
             for provider in model.upstreams:
                 if provider not in carriers:
-                    carriers[provider] = await provider.open(self._opening)
+                    carriers[provider] = await self._opened(provider, model)
                     stack.push_async_callback(carriers[provider].aclose)
+
+    async def _opened(self, provider: Provider, model: DeclaredModel) -> Carrier:
+        try:
+            return await provider.open(self._opening)
+        except DeclarationError as error:
+            error.where = error.where or model.where
+            raise
 
     def _run(self, model: DeclaredModel) -> RoutedModel:
         opening = self._opening

@@ -121,6 +121,7 @@ def _told(name: str, data: bytes, headers: Mapping[str, str]) -> Any:
         stale_detail=tuple(facts["stale_detail"]),
         retries=facts["retries"],
         fallback=facts["fallback"],
+        made_at=facts.get("made_at"),
         cache=headers.get("x-headrace-cache"),
         reads=tuple(ReadAge(one["name"], one["age_ms"], one["status"]) for one in facts["reads"]),
         stages={name: ms / 1000 for name, ms in facts["stages"].items()},

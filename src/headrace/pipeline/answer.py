@@ -33,6 +33,8 @@ class Facts:
         How often the handler ran again, or the answer was repaired, because something changed.
     fallback
         Which fallback answered; empty: none.
+    made_at
+        Of the fallback "cached": when the answer was made (microseconds).
     cache
         "hit", "miss", or empty where there is no cache.
     stages
@@ -49,6 +51,7 @@ class Facts:
     stale_detail: list[str] = field(default_factory=list[str])
     retries: int = 0
     fallback: str = ""
+    made_at: int | None = None
     cache: str = ""
     reads: list[ReadAge] = field(default_factory=list[ReadAge])
     models: list[ModelCall] = field(default_factory=list[ModelCall])
@@ -66,6 +69,7 @@ class Facts:
             "stale_detail": self.stale_detail,
             "retries": self.retries,
             "fallback": self.fallback or None,
+            "made_at": None if self.made_at is None else isoformat(self.made_at),
             "reads": [{"name": read.name, "age_ms": read.age_ms, "status": read.status} for read in self.reads],
             "stages": {name: round(seconds * 1000, 3) for name, seconds in self.stages.items()},
         }
@@ -125,6 +129,8 @@ class Asked:
         What changed in them, a sentence each; from afar, so many as fit into a header.
     fallback
         Which fallback answered; None: none did.
+    made_at
+        Of the fallback "cached": text of the instant at which the answer was made; None of every other answer.
     cache
         "hit", "miss", or None where the endpoint has no cache.
     reads
@@ -142,6 +148,7 @@ class Asked:
     stale_detail: tuple[str, ...] = ()
     retries: int = 0
     fallback: str | None = None
+    made_at: str | None = None
     cache: str | None = None
     reads: tuple[ReadAge, ...] = ()
     stages: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -160,6 +167,7 @@ class Asked:
             stale_detail=tuple(facts.stale_detail),
             retries=facts.retries,
             fallback=facts.fallback or None,
+            made_at=None if facts.made_at is None else isoformat(facts.made_at),
             cache=facts.cache or None,
             reads=tuple(facts.reads),
             stages=dict(facts.stages),
@@ -178,6 +186,7 @@ class Asked:
             stale_detail=tuple(json.loads(headers.get("x-headrace-stale-detail", "[]"))),
             retries=int(headers.get("x-headrace-retries", "0")),
             fallback=headers.get("x-headrace-fallback"),
+            made_at=headers.get("x-headrace-made-at"),
             cache=headers.get("x-headrace-cache"),
             reads=tuple(_read(one) for one in headers.get("x-headrace-context", "").split(", ") if one),
             stages=_timing(headers.get("server-timing", "")),

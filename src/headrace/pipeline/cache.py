@@ -208,15 +208,15 @@ class AnswerCache:
 
     def keep(self, version: str, question: str, made: Made) -> bool:
         """Take an answer in, unless it must not be given again or is too large; whether it was."""
-        digest, size = _digest(made.readset)
+        variant, size = digest(made.readset)
         size += len(made.body) + OVERHEAD
         if made.fallback or made.refused or size > self.max_bytes or not all(map(_comparable, made.readset.reads)):
             self.counters.unkept += 1
             return False
         place = (version, question)
-        self._drop(place, digest)
-        self._entries[*place, digest] = _Entry(made, made.readset, size)
-        self._places.setdefault(place, []).insert(0, digest)
+        self._drop(place, variant)
+        self._entries[*place, variant] = _Entry(made, made.readset, size)
+        self._places.setdefault(place, []).insert(0, variant)
         self.bytes += size
         self.counters.kept += 1
         while len(self._places[place]) > self.variants:
@@ -266,7 +266,7 @@ def _comparable(read: Read) -> bool:
     return read.policy is None or read.status is Status.FRESH or not read.policy.refuses(read.status)
 
 
-def _digest(readset: ReadSet) -> tuple[bytes, int]:
+def digest(readset: ReadSet) -> tuple[bytes, int]:
     """What an answer was built on, in 32 bytes, and how many bytes it is."""
     packed = msgspec.msgpack.encode(
         [[read.name, _given(read.bindings), read.shown, read.status and read.status.value] for read in readset.reads]

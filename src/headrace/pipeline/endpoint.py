@@ -198,8 +198,8 @@ class Endpoint:
         mine, other = self.shape, handler.shape
         if (mine.input_type, mine.answer_type, mine.streams) != (other.input_type, other.answer_type, other.streams):
             raise DeclarationError(
-                f"the version {handler.name!r} of {self.path} has other types than the first version",
-                hint=f"it takes {mine.input_type!r} and answers {mine.answer_type!r}",
+                f"the version {handler.name!r} of {self.path} {other.words}, and the first version {mine.words}",
+                hint="give it the same types",
             )
         self.versions[handler.name] = handler
 

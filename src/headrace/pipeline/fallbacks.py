@@ -23,7 +23,7 @@ _MODEL_SHARE = 1 / 3
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """The last good answer of the same input."""
+    """The last good answer of the same version to the same question, where it holds."""
 
     name: str = "cached"
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from pydantic import ValidationError
 
-from headrace.context.readset import Changed, Read, ReadSet, Validity
+from headrace.context.readset import Changed, Present, Read, ReadSet, Validity
 from headrace.core.errors import (
     AnswerStale,
+    DeadlinePassed,
     EndpointError,
     HeadraceError,
     ModelError,
@@ -19,11 +20,13 @@ from headrace.core.errors import (
     Unavailable,
     UserCodeError,
 )
+from headrace.core.problems import to_problem
 from headrace.pipeline.answer import Facts
 from headrace.pipeline.ask import Ask
 from headrace.pipeline.context import Context
 from headrace.pipeline.endpoint import Endpoint, Handler
 from headrace.pipeline.running import Means, Run
+from headrace.pipeline.shape import named
 from headrace.pipeline.stages import Stages
 from headrace.pipeline.stale import Then
 from headrace.pipeline.strict import settle
@@ -83,6 +86,14 @@ class Work:
             facts.reads = self.runs[-1].ages
         facts.seconds = now - self.began
         return facts
+
+
+def unanswered(work: Work, error: HeadraceError) -> dict[str, Any]:
+    """The problem of a request that gets no answer; that a model or the time failed it is logged under its id."""
+    problem = to_problem(error, request=work.ask.id)
+    if isinstance(error, ModelError | DeadlinePassed):
+        log.warning("request %s: version %s gives no answer: %s", work.ask.id, work.label, error.message)
+    return problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +201,7 @@ class Handling:
         try:
             return shape.gives.validate_python(value)
         except ValidationError as error:
-            raise self.blame(run, error, f"it answers {value!r:.80}, which is no {shape.answer_type}") from error
+            raise self.blame(run, error, f"it answers {value!r:.80}, which is no {named(shape.answer_type)}") from error
 
     def blame(self, run: Run, error: Exception, what: str = "") -> UserCodeError:
         """Log what the app's code raised, and say where."""
@@ -216,6 +227,19 @@ class Handling:
         if self._relax is not None and validity.changed:
             validity = self._relax(validity)
         return Check(validity.changed, validity.as_of)
+
+    def again(self, readset: ReadSet) -> Present:
+        """What became of an answer of before: its reads made now, and those of them that matter for it.
+
+        Raises
+        ------
+        StaleContext
+            The policy of a read refuses what is not fresh, and it is not fresh now.
+        """
+        present = self.means.reads.again(readset)
+        if self._relax is None or not present.changed:
+            return present
+        return replace(present, changed=self._relax(Validity(present.changed, present.as_of)).changed)
 
     async def validate(self, reads: list[Read], deadline: float) -> Check:
         """The same at the end of a run; of a strict endpoint once its sources are complete up to now.

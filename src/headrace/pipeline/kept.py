@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from headrace.context.readset import ReadSet
-from headrace.core.events import ReadAge
 from headrace.pipeline.answer import Answer
 from headrace.pipeline.cache import AnswerCache, Made
+from headrace.pipeline.good import ages_of
 from headrace.pipeline.handling import Work
 from headrace.pipeline.ports import Reads
 
@@ -45,10 +45,7 @@ class KeptAnswers:
         facts.cache = "hit"
         if found.readset.reads:
             facts.stale, facts.unchanged_as_of = "unchanged", found.as_of
-        facts.reads = [
-            ReadAge(read.name, None if age is None else age / 1000, str(read.status or "unknown"))
-            for read, age in zip(found.readset.reads, found.ages, strict=True)
-        ]
+        facts.reads = ages_of(found.readset, found.ages)
         return Answer(facts, found.body)
 
     def keep(self, work: Work, question: str, body: bytes, seconds: float) -> None:

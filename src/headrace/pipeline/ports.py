@@ -72,6 +72,10 @@ class Reads(Protocol):
         """Whether the same reads made now would show the same."""
         ...
 
+    def again(self, readset: ReadSet) -> Present:
+        """The same reads made now: all that show something else. Raises `StaleContext` where a policy refuses."""
+        ...
+
     def frontiers(self, readset: ReadSet) -> Mapping[str, int | None]:
         """Up to when each input of these reads is complete now (microseconds)."""
         ...

@@ -19,6 +19,7 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any, cast
 
+from headrace.context.readset import ReadSet
 from headrace.core.errors import DeadlinePassed, HeadraceError, ModelError, ModelRefused, Overloaded, UnknownName
 from headrace.core.events import Answered, NullRecorder, Recorder
 from headrace.core.problems import to_problem
@@ -29,8 +30,8 @@ from headrace.pipeline.counters import Counters
 from headrace.pipeline.endpoint import Endpoint, Handler
 from headrace.pipeline.fallbacks import Cached, Constant, Fallback, OtherModel, Rule
 from headrace.pipeline.gate import Gate
-from headrace.pipeline.good import GoodAnswers
-from headrace.pipeline.handling import Handling, Relax, Work
+from headrace.pipeline.good import Good, GoodAnswers
+from headrace.pipeline.handling import Handling, Relax, Work, unanswered
 from headrace.pipeline.kept import KeptAnswers
 from headrace.pipeline.model import ShadowSkipped
 from headrace.pipeline.question import Questions
@@ -123,7 +124,7 @@ class Runner:
             self._record(work, GONE)
             raise
         except HeadraceError as error:
-            self._record(work, to_problem(error)["status"])
+            self._record(work, unanswered(work, error)["status"])
             raise
         if answer.events is None:
             self._record(work, 200)
@@ -199,7 +200,9 @@ class Runner:
         if self.kept is not None:
             self.kept.keep(work, question, body, seconds)
         if self._good is not None and work.facts.stale != "changed":
-            self._good.keep(question, body)
+            run = work.runs[-1]
+            reads, ages = ReadSet(tuple(run.reads)), tuple(run.ages)
+            self._good.keep(work.label, question, Good(body, reads, ages, work.began, self._clock.now()))
 
     async def _stream(self, work: Work, leave: Callable[[], None]) -> Answer:
         """Until the first item: before it is out, everything can still be done otherwise."""
@@ -256,19 +259,32 @@ class Runner:
         facts, gives = work.facts, self.endpoint.shape.gives
         match fallback:
             case Cached():
-                body = self._good.find(self._questions.of(work)) if self._good else None
+                return self._cached(work, fallback)
             case Constant():
                 body = gives.dump_json(fallback.value)
             case Rule():
                 body = gives.dump_json(await self._rule(work, fallback))
             case OtherModel():
                 return await self._other(work, fallback)
-        if body is None:
-            return None
         if not isinstance(fallback, Rule):
             self._handling.start(work)  # it stands on nothing that was read
         facts.fallback = fallback.name
         return self._told(work, body)
+
+    def _cached(self, work: Work, fallback: Cached) -> Answer | None:
+        """The last good answer of this version, if what it was built on is still so, or may be said to have changed."""
+        good = self._good.find(work.label, self._questions.of(work)) if self._good else None
+        if good is None:
+            return None
+        present = self._handling.again(good.readset)
+        if present.changed and not self.endpoint.on_stale.flags:
+            why = present.changed[0].reason
+            log.info("request %s: the last good answer does not hold any more: %s", work.ask.id, why)
+            return None
+        self._handling.start(work).ages[:] = good.read_ages(present, self._clock.monotonic())
+        good.tell(work.facts, present)
+        work.facts.fallback = fallback.name
+        return self._told(work, good.body)
 
     async def _rule(self, work: Work, rule: Rule) -> Any:
         run = self._handling.start(work)

@@ -38,10 +38,26 @@ class Shape:
     generator: bool
 
     @property
+    def words(self) -> str:
+        """What it takes and gives, as people write it."""
+        stream = "a stream of " if self.streams else ""
+        return f"takes {named(self.input_type)} and answers {stream}{named(self.answer_type)}"
+
+    @property
     def closed(self) -> bool:
         """Whether the input's own type does not say what becomes of unknown fields."""
         kind = self.input_type
         return not (isinstance(kind, type) and issubclass(kind, BaseModel) and "extra" in kind.model_config)
+
+
+def named(kind: Any) -> str:
+    """A type as it is written.
+
+    >>> named(Shape), named(list[int])
+    ('Shape', 'list[int]')
+    """
+    plain = isinstance(kind, type) and get_origin(kind) is None
+    return kind.__name__ if plain else str(kind).replace("typing.", "")
 
 
 def shape_of(function: Callable[..., Any], context: type) -> Shape:
@@ -74,7 +90,7 @@ def shape_of(function: Callable[..., Any], context: type) -> Shape:
     ask, ctx = parameters
     if hints.get(ctx.name, context) not in (context, Any):
         raise DeclarationError(
-            f"the second parameter of {name!r} is {hints[ctx.name]!r}, not hr.Context", hint=f"write: {_FORM}"
+            f"the second parameter of {name!r} is {named(hints[ctx.name])}, not hr.Context", hint=f"write: {_FORM}"
         )
     if ask.name not in hints:
         raise DeclarationError(f"the parameter {ask.name!r} of {name!r} has no type", hint=f"write: {_FORM}")
@@ -86,7 +102,7 @@ def shape_of(function: Callable[..., Any], context: type) -> Shape:
         answer = (get_args(answer) or (Any,))[0]
     elif generator:
         raise DeclarationError(
-            f"the handler {name!r} yields, and says that it answers {answer!r}",
+            f"the handler {name!r} yields, and says that it answers {named(answer)}",
             hint="write: -> AsyncIterator[str] (or the type of what it yields)",
         )
     return Shape(
@@ -120,6 +136,6 @@ def _adapter(kind: Any, name: str) -> TypeAdapter[Any]:
         return TypeAdapter(kind)
     except (PydanticSchemaGenerationError, PydanticUserError) as error:
         raise DeclarationError(
-            f"{kind!r:.100}, a type of the handler {name!r}, cannot be read from or written as JSON",
+            f"{named(kind):.100}, a type of the handler {name!r}, cannot be read from or written as JSON",
             hint="use a Pydantic model, a dataclass, a TypedDict, or built-in types",
         ) from error

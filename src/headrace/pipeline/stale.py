@@ -63,6 +63,11 @@ class OnStale:
     fix: Fix | None = None
     then: Then = Then.FLAG
 
+    @property
+    def flags(self) -> bool:
+        """Whether an answer that is built on what changed may go out as it is, without anything being tried before."""
+        return not self.check or (self.tries == 0 and self.then is Then.FLAG)
+
     @classmethod
     def parse(cls, given: str | OnStale) -> OnStale:
         """The choice of a text, or of `repair(fn)`.

@@ -14,9 +14,8 @@ from typing import Any
 import msgspec
 
 from headrace.core.errors import HeadraceError
-from headrace.core.problems import to_problem
 from headrace.pipeline.answer import Facts
-from headrace.pipeline.handling import Handling, Work
+from headrace.pipeline.handling import Handling, Work, unanswered
 from headrace.pipeline.running import Run
 from headrace.pipeline.sse import encode, event
 from headrace.pipeline.until import Until
@@ -64,7 +63,7 @@ class Events:
             return await self._next()
         except HeadraceError as error:
             self._broken = error
-            problem = to_problem(error)
+            problem = unanswered(self._work, error)
             await self._finish(problem["status"])
             return event(encode(problem), "error")
         except asyncio.CancelledError:
@@ -84,7 +83,7 @@ class Events:
             await self._settle()
             status = 200
         except HeadraceError as error:
-            status = to_problem(error)["status"]
+            status = unanswered(self._work, error)["status"]
             raise
         finally:
             await self._finish(status)

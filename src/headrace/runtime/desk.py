@@ -58,8 +58,11 @@ async def open_models(
     if not declared:
         yield callers
         return
+    check_budgets(app)
     budgets = Budgets() if spending is None else spending
-    _limit(app, budgets)
+    for endpoint in app.endpoints.values():
+        if endpoint.budget:
+            budgets.limit(endpoint.account, endpoint.budget)
     client = Client()
     chosen = random or Random()  # spreads load; nothing secret hangs on it
     try:
@@ -77,19 +80,22 @@ async def open_models(
         await client.aclose()
 
 
-def _limit(app: Declaration, budgets: Budgets) -> None:
-    """Set the budgets of the endpoints. A handler may call any model, so each must have a price."""
-    for endpoint in app.endpoints.values():
-        if not endpoint.budget:
-            continue
-        for model in app.models.values():
-            if not model.priced:
-                raise DeclarationError(
-                    f"the model {model.name!r} has no price, so the budget of {endpoint.path} cannot be held",
-                    hint="give the model prices=, or leave budget= out",
-                    where=endpoint.where,
-                )
-        budgets.limit(endpoint.account, endpoint.budget)
+def check_budgets(app: Declaration) -> None:
+    """Check that the budgets of endpoints can be held. A handler may call any model, so each must have a price.
+
+    Raises
+    ------
+    DeclarationError
+        A model has no price, and an endpoint a budget; with the line of the endpoint.
+    """
+    limited = next((endpoint for endpoint in app.endpoints.values() if endpoint.budget), None)
+    unpriced = next((model for model in app.models.values() if not model.priced), None)
+    if limited is not None and unpriced is not None:
+        raise DeclarationError(
+            f"the model {unpriced.name!r} has no price, so the budget of {limited.path} cannot be held",
+            hint="give the model prices=, or leave budget= out",
+            where=limited.where,
+        )
 
 
 def _replaced(

@@ -123,6 +123,10 @@ class LocalReads:
         """Whether the same reads made now would show the same; see `ContextReader.current`."""
         return self._current().current(readset)
 
+    def again(self, readset: ReadSet) -> Present:
+        """The same reads made now; see `ContextReader.again`."""
+        return self._current().again(readset)
+
     def frontiers(self, readset: ReadSet) -> dict[str, int | None]:
         """Up to when each input of these reads is complete now; see `ContextReader.frontiers`."""
         return self._current().frontiers(readset)

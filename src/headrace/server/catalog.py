@@ -56,13 +56,15 @@ class TableInfo:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Everything that one app offers. `version` is the app's own, for people."""
+    """Everything that one app offers. `version` is the app's own, for people; `endpoints` are paths."""
 
     app: str
     views: Mapping[str, ViewInfo]
     tables: Mapping[str, TableInfo]
     version: str = "0"
     description: str = ""
+    endpoints: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
 
     @property
     def shown(self) -> Catalog:

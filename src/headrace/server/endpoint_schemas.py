@@ -38,6 +38,7 @@ _HEADERS = {
     "x-headrace-retries": "how often it was answered again because something changed",
     "x-headrace-context": "what was read, with ages (ms) and statuses",
     "x-headrace-fallback": "which fallback answered",
+    "x-headrace-made-at": "of the fallback `cached`: when the answer was made",
     "x-headrace-cache": "hit or miss, where the endpoint has a cache",
     "server-timing": "the stages",
 }

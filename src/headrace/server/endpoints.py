@@ -113,7 +113,7 @@ class _Endpoint:
         except BodyRefused:
             raise  # the connection says what was wrong with the body
         except HeadraceError as error:
-            problem = Problem.of(error)
+            problem = Problem.of(error, request=number)
             headed = [_PROBLEM, (b"x-headrace-request-id", number.encode()), *problem.headers]
             return Response(problem.status, headed, problem.body)
         return _render(answer)
@@ -202,6 +202,8 @@ def _said(facts: Facts, *, whole: bool) -> Headers:
     if facts.changed:
         headers.append((b"x-headrace-changed", ", ".join(facts.changed).encode()))
         headers.append((b"x-headrace-stale-detail", _listed(facts.stale_detail)))
+    if facts.made_at is not None:
+        headers.append((b"x-headrace-made-at", isoformat(facts.made_at).encode()))
     if facts.retries:
         headers.append((b"x-headrace-retries", b"%d" % facts.retries))
     if facts.cache:

@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from headrace.core.clock import Clock, SystemClock
 from headrace.core.errors import HeadraceError
+from headrace.core.names import nearest
 from headrace.http1.bodies import Bodies
 from headrace.server import mcp, openapi
 from headrace.server.answers import to_json
@@ -69,9 +70,10 @@ def create_app(
     chosen = settings or Settings()
     chosen.check()
     counted = meter or Meter()
+    described = _described(catalog, chosen, handlers)
     routes: list[BaseRoute] = [
-        Route("/", _fixed(_index(catalog)), methods=["GET"]),
-        Route("/openapi.json", _fixed(_described(catalog, chosen, handlers)), methods=["GET"]),
+        Route("/", _fixed(_index(catalog, described)), methods=["GET"]),
+        Route("/openapi.json", _fixed(described), methods=["GET"]),
         *Contexts(reads, catalog, chosen).routes(),
         *Rows(reads, catalog, chosen).routes(),
         *Pushes(writes, catalog, chosen).routes(),
@@ -95,7 +97,8 @@ def create_app(
                 await stack.enter_async_context(transport.running())
             yield
 
-    rest = Starlette(routes=routes, exception_handlers={**_HANDLERS, Exception: unforeseen}, lifespan=lifespan)
+    told = {HeadraceError: _known, Refused: _refused, HTTPException: _framework([*described["paths"], *_SEE])}
+    rest = Starlette(routes=routes, exception_handlers=told | {Exception: unforeseen}, lifespan=lifespan)
     rest.router.redirect_slashes = False
     lookup = Lookup(reads, catalog, chosen, failures)
     bodies = Bodies(chosen.max_bodies, counted.bodies)
@@ -115,13 +118,22 @@ def _described(catalog: Catalog, settings: Settings, handlers: Sequence[Handlers
     return document
 
 
-def _index(catalog: Catalog) -> dict[str, Any]:
+def _index(catalog: Catalog, described: dict[str, Any]) -> dict[str, Any]:
+    """What there is, by name; and every path with its method, as `/openapi.json` has them."""
     shown = catalog.shown
     return {
         "app": shown.app,
+        "endpoints": sorted(shown.endpoints),
+        "models": sorted(shown.models),
         "views": sorted(shown.views),
         "tables": sorted(shown.tables),
-        "see": ["/openapi.json", "/freshness", "/quarantine", "/metrics", "/mcp"],
+        "paths": [
+            f"{method.upper()} {path}"
+            for path, item in described["paths"].items()
+            for method in item
+            if method in _METHODS
+        ],
+        "see": _SEE,
     }
 
 
@@ -143,16 +155,35 @@ async def _refused(_request: Request, error: Exception) -> Response:
     return cast("Refused", error).problem.response()
 
 
-async def _framework(_request: Request, error: Exception) -> Response:
-    """What Starlette says by itself: no such path, no such method."""
-    given = cast("HTTPException", error)
-    headers = tuple((name.lower().encode(), value.encode()) for name, value in (given.headers or {}).items())
-    name, title, hint = _TITLES.get(given.status_code, ("http", given.detail, ""))
-    return Problem(given.status_code, name, title, given.detail, hint, headers=headers).response()
+def _framework(paths: Sequence[str]) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """What Starlette says by itself, in our words: no such path (there are `paths`), no such method."""
+
+    async def answer(request: Request, error: Exception) -> Response:
+        given, path = cast("HTTPException", error), str(request.scope["path"])
+        if given.status_code == 404:
+            return _lost(path, paths).response()
+        headers = tuple((name.lower().encode(), value.encode()) for name, value in (given.headers or {}).items())
+        name, title, hint = _TITLES.get(given.status_code, ("http", given.detail, ""))
+        detail = f"{path!r:.100} cannot be asked with {request.method}" if given.status_code == 405 else given.detail
+        return Problem(given.status_code, name, title, detail, hint, headers=headers).response()
+
+    return answer
 
 
+def _lost(path: str, paths: Sequence[str]) -> Problem:
+    near = nearest(path, paths)
+    hint = "GET / lists what there is"
+    return Problem(
+        404,
+        "no-such-path",
+        "There is nothing at this path",
+        f"there is nothing at {path!r:.100}",
+        hint if near is None else f"did you mean {near!r}? {hint}",
+    )
+
+
+_METHODS = ("get", "post", "put", "patch", "delete")
+_SEE = ["/openapi.json", "/freshness", "/quarantine", "/metrics", "/mcp"]
 _TITLES = {
-    404: ("no-such-path", "There is nothing at this path", "GET / lists what there is"),
     405: ("method-not-allowed", "That method is not allowed here", "the Allow header names those that are"),
 }
-_HANDLERS = {HeadraceError: _known, Refused: _refused, HTTPException: _framework}

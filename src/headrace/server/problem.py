@@ -40,9 +40,9 @@ class Problem:
     headers: RawHeaders = ()
 
     @classmethod
-    def of(cls, error: HeadraceError) -> Problem:
-        """The problem of an error of ours; `Retry-After` where the error says when to come back."""
-        document = to_problem(error)
+    def of(cls, error: HeadraceError, *, request: str = "") -> Problem:
+        """The problem of an error of ours (see `to_problem`); `Retry-After` where it says when to come back."""
+        document = to_problem(error, request=request)
         known = {key: document.pop(key) for key in ("type", "title", "status", "detail")}
         hint = document.pop("hint", "")
         headers: RawHeaders = ()

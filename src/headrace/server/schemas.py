@@ -86,6 +86,7 @@ PROBLEM: Schema = {
         "status": {"type": "integer"},
         "detail": {"type": "string"},
         "hint": {"type": "string", "description": "what to do next"},
+        "request": {"type": "string", "description": "of an endpoint: the id under which the server's log has it"},
     },
     "required": ["type", "title", "status", "detail"],
 }

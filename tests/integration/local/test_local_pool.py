@@ -205,6 +205,13 @@ async def test_what_is_no_model_is_told(start: Start, load: str, said: str) -> N
         await start(load, load_within="500ms" if load == "load_slowly" else "1m")
 
 
+async def test_what_to_do_is_said_once(start: Start) -> None:
+    with pytest.raises(DeclarationError) as raised:
+        await start("load_nothing")
+    assert "hint" not in raised.value.message
+    assert "load_nothing must return the model" in raised.value.hint
+
+
 async def test_a_model_that_cannot_be_loaded_again_refuses_at_once(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from local_pools import CLOCK, until
 
+import headrace as hr
 from headrace.app import load_app
 from headrace.core.errors import DeclarationError, ModelRefused
 from headrace.http1.client import Client
@@ -178,3 +179,17 @@ def test_what_is_not_found_by_name_is_refused_with_the_line(tmp_path: Path) -> N
     with pytest.raises(DeclarationError, match="cannot be found by its name in a worker process") as raised:
         load_app(file)
     assert raised.value.where == f"{file}:{len(APP.splitlines()) + 2}"
+
+
+async def test_a_module_that_is_not_there_is_told_without_a_traceback_and_on_the_line_of_the_model(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = hr.App("t")
+    model = app.model("llm", hr.models.Local("nofile.fraud:load"))
+    models = Models(app.models, client=Client(), clock=CLOCK, random=Random(0), environment={})
+    with pytest.raises(DeclarationError, match="there is no module 'nofile'") as raised:
+        async with models:
+            pass
+    assert raised.value.where == model.where
+    assert "beside the app file" in raised.value.hint
+    assert "Traceback" not in caplog.text

@@ -39,7 +39,7 @@ class Ask(BaseModel):
 
 
 @app.endpoint(
-    "/price", deadline="2s", on_stale="retry 3 else refuse", fallback=[small, 0.0], budget="5/day", TOLERANCES
+    "/price", deadline="2s", on_stale="retry 3 else refuse", fallback=[small, 0.0], TOLERANCES
 )
 async def price(ask: Ask, ctx: hr.Context) -> float:
     return 1.0
@@ -50,6 +50,8 @@ async def other(ask: Ask, ctx: hr.Context) -> float:
     return 2.0
 """
 
+TABLE = """hr.models.Prices.parse('models: {small: {input: "1", output: "2"}}')"""
+PRICED = f'fallback="small", prices={TABLE},'
 BARE = """
 import headrace as hr
 
@@ -83,10 +85,27 @@ def test_models_and_endpoints_are_told(tmp_path: Path) -> None:
     assert "large: it costs nobody's budget" in shown
     assert "retry 3 else refuse" in shown
     assert "shadow of 50%" in shown
-    assert "5/day" in shown
     assert "headrace_rout" not in shown
     assert "SECRET" not in shown
     assert "secret" not in shown
+
+
+def test_a_budget_needs_a_price_of_each_model_as_in_serving(tmp_path: Path) -> None:
+    file = tmp_path / "app.py"
+    file.write_text(APP.replace("TOLERANCES", 'budget="5/day"'))
+    done = CliRunner().invoke(main, ["explain", str(file)])
+    assert done.exit_code == 1
+    assert "the model 'llm' has no price, so the budget of /price cannot be held" in str(done.exception) + done.output
+    file.write_text(file.read_text().replace('model="large"', 'model="small"').replace('fallback="small",', PRICED))
+    assert "5/day" in CliRunner().invoke(main, ["explain", str(file)]).output
+
+
+def test_a_table_without_the_models_name_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "app.py"
+    file.write_text(BARE.replace('model="m")', "model='smal'), prices=" + TABLE))
+    done = CliRunner().invoke(main, ["explain", str(file)])
+    assert "no price    smal: it costs nobody's budget" in done.output
+    assert "did you mean 'small'?" in done.output
 
 
 def test_machines_get_the_same(tmp_path: Path) -> None:

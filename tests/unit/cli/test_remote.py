@@ -29,6 +29,14 @@ def test_a_problem_is_raised_as_the_error_that_it_was(server) -> None:
     assert caught.value.hint == "menu?"
 
 
+def test_the_address_of_the_api_of_models_is_told(server) -> None:
+    server.status = 404
+    server.answer = {"error": {"message": "there is nothing at /v1/freshness", "type": "invalid_request_error"}}
+    with pytest.raises(HeadraceError, match="there is nothing at /v1/freshness") as caught:
+        Remote(server.url + "/v1").get("/freshness")
+    assert caught.value.hint == f"give the root of the server: {server.url}, without /v1"
+
+
 def test_something_else_at_the_address_is_told(server) -> None:
     server.raw = b"<html>"
     with pytest.raises(HeadraceError, match="not JSON"):

@@ -91,7 +91,11 @@ WRONG = [
     ("taken.version('a')(good)", "has a version 'a'", "another name"),
     ("taken.version('b', weight=-1)(good)", "no share", "0 or more"),
     ("taken.version('b', weight=2, shadow=True)(good)", "no share", "0 to 1"),
-    ("taken.version('b')(other)", "other types", "it takes"),
+    (
+        "taken.version('b')(other)",
+        "takes Ask and answers str, and the first version takes Ask and answers Ask",
+        "the same types",
+    ),
     ("hr.repair(good)", "three parameters", "fix(answer, changed, ctx)"),
 ]
 

@@ -30,7 +30,11 @@ def test_a_model_is_a_value_with_its_place() -> None:
     [
         (lambda one: one.model("9", hr.models.OpenAI(URL)), "not a name"),
         (lambda one: one.model("a", []), "has no upstreams"),
-        (lambda one: one.model("a", ["http://x"]), "is not an upstream"),
+        (lambda one: one.model("a", ["http://x"]), "'http://x' is not an upstream"),
+        (lambda one: one.model("a", "http://x"), "'http://x' is not an upstream"),
+        (lambda one: one.model("a", None), "None is not an upstream"),
+        (lambda one: one.model("a", hr.models.OpenAI(URL), policies="hedge"), "policies='hedge' does not say"),
+        (lambda _: hr.models.Local("m:load", budget="20 apples"), r"budget = '20 apples': '20 apples' is not a"),
         (lambda one: one.model("a", [hr.models.OpenAI(URL), hr.models.OpenAI(URL)]), "are called"),
         (lambda one: one.model("a", hr.models.OpenAI(URL), fallback="b"), "no model that was declared"),
         (lambda one: one.model("a", hr.models.OpenAI(URL), policies={"hedge": {"flor": 1}}), "hedge.flor"),
@@ -54,6 +58,20 @@ def test_what_cannot_be_is_refused(declare: Any, message: str) -> None:
     assert caught.value.hint
     assert "sk-abc" not in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_what_is_to_be_written_is_said_and_on_which_line() -> None:
+    one = app()
+    for declare, hint in (
+        (lambda: one.model("a", URL), 'write hr.models.OpenAI("http'),  # type: ignore[arg-type]
+        (lambda: one.model("a", hr.models.OpenAI(URL), policies="hedg"), "did you mean 'hedge'?"),  # type: ignore[arg-type]
+        (lambda: one.model("a", hr.models.OpenAI(URL), prices="no.yaml"), "a relative path starts at"),
+        (lambda: hr.models.Local("m:load", memory="much"), 'write for example memory="2GiB"'),
+    ):
+        with pytest.raises(DeclarationError) as caught:
+            declare()
+        assert hint in caught.value.hint
+        assert __file__ in caught.value.where or "Local" in caught.value.hint
 
 
 def test_a_name_is_taken_once() -> None:

@@ -113,6 +113,10 @@ class Shelf:
         """Whether the same reads now would show the same."""
         return Present(self.validate(readset).changed, self.clock.now(), readset, tuple(1500 for _ in readset.reads))
 
+    def again(self, readset: ReadSet) -> Present:
+        """The same reads now."""
+        return self.current(readset)
+
     def frontiers(self, readset: ReadSet) -> dict[str, int | None]:
         """Up to when the table is complete."""
         return {"items": self.clock.now() if self.complete is None else self.complete}

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import headrace as hr
-from headrace.core.errors import AnswerStale, HeadraceError, StaleContext
+from headrace.core.errors import AnswerStale, HeadraceError, ModelRefused, StaleContext
 
-from .conftest import Dish, Order, World, declare, turns
+from .conftest import REFUSED, Dish, Order, World, declare, turns
 
 KEYS = ("r7", "r8")
 
@@ -93,9 +93,10 @@ async def test_an_answer_that_says_unchanged_holds_at_the_instant_that_it_says(
     world: World, mode: str, strict: bool, seed: int
 ) -> None:
     random, history = Random(seed), History(world)
-    world.llm.script, world.llm.seconds = ["x"], 0.1
+    world.llm.script, world.llm.seconds = [lambda request: REFUSED if random.random() < 0.1 else "x"], 0.1
     strict = strict and mode != "ignore"  # these two exclude each other, and so do a cache and strictness
-    endpoint = declare(world, handler, on_stale=MODES[mode](world), cache=not strict, strict=strict)
+    how = {"on_stale": MODES[mode](world), "cache": not strict, "strict": strict, "fallback": "cached"}
+    endpoint = declare(world, handler, **how)
     runner = world.runner(endpoint)
     tasks = [asyncio.ensure_future(_ask(world, runner, random.uniform(0, 12.0))) for _ in range(40)]
     number = 0
@@ -113,7 +114,7 @@ async def test_an_answer_that_says_unchanged_holds_at_the_instant_that_it_says(
             continue
         name = json.loads(answer.body)["name"]
         kept += answer.facts.cache == "hit"
-        if mode == "ignore" and answer.facts.cache != "hit":
+        if mode == "ignore" and answer.facts.cache != "hit" and not answer.facts.fallback:
             assert (answer.facts.stale, answer.facts.unchanged_as_of) == ("unchecked", None)
         elif answer.facts.stale == "unchanged":
             unchanged += 1
@@ -121,6 +122,7 @@ async def test_an_answer_that_says_unchanged_holds_at_the_instant_that_it_says(
         else:
             assert answer.facts.unchanged_as_of is None
             assert mode not in ("refuse", "retry else refuse")
+            assert answer.facts.fallback != "cached" or mode in ("flag", "ignore")
     assert (kept > 0) is not strict
     assert unchanged > 5
 
@@ -129,7 +131,7 @@ async def _ask(world: World, runner: Any, after: float) -> Any:
     await world.clock.sleep(after)
     try:
         return await runner.run(world.ask())
-    except (AnswerStale, StaleContext):
+    except (AnswerStale, StaleContext, ModelRefused):
         return None
     except HeadraceError as error:
         raise AssertionError(f"{error}") from error

@@ -61,6 +61,28 @@ async def test_what_cannot_be_answered_is_a_problem_with_a_hint(client, path: st
     assert problem["detail"]
 
 
+async def test_what_there_is_is_listed_with_its_paths(client) -> None:
+    found = (await client.get("/")).json()
+    assert {"GET /context/menu", "POST /push/items", "POST /context", "GET /healthz"} <= set(found["paths"])
+    assert (found["endpoints"], found["models"]) == ([], [])
+    described = (await client.get("/openapi.json")).json()["paths"]
+    assert {path.split(" ")[1] for path in found["paths"]} == set(described)
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("/contxt/menu", "did you mean '/context/menu'? GET / lists what there is"),
+        ("/Freshness", "did you mean '/freshness'? GET / lists what there is"),
+        ("/openapi.jsn", "did you mean '/openapi.json'? GET / lists what there is"),
+        ("/xyz", "GET / lists what there is"),
+    ],
+)
+async def test_a_path_that_is_none_is_named_with_what_is_near_it(client, path: str, hint: str) -> None:
+    problem = (await client.get(path)).json()
+    assert (problem["detail"], problem["hint"]) == (f"there is nothing at '{path}'", hint)
+
+
 async def test_policies_by_header_and_by_query(client, ports) -> None:
     ports.frontier = ports.clock.now() - 60_000_000
     url = "/context/menu?restaurant_id=r7"

@@ -33,6 +33,7 @@ from headrace.models.local.frames import LARGEST_VALUE, Answer, Charge, Done, Lo
 from headrace.models.local.isolation import Fate, Outcome, answer_json, described, one_by_one
 from headrace.models.local.loading import Loader, user_line
 
+_NO_MODULE = 'write "module:function" of a module that is installed, or stands beside the app file'
 CANNOT_LOAD = 78
 """Exit status of a worker whose model could not be loaded (EX_CONFIG of sysexits.h)."""
 GRACE = 1.0
@@ -77,13 +78,19 @@ def _load(charge: Charge) -> Model | NotLoaded:
         if not callable(model):
             name = type(model).__name__
             raise DeclarationError(
-                f"{charge.function} returned a {name}, which cannot be called", hint="return a function"
+                f"{charge.function} returned a {name}, which cannot be called",
+                hint=f"{charge.function} must return the model: something that is called with a list of inputs",
             )
     except DeclarationError as error:
-        return NotLoaded(str(error), "", "")
+        return NotLoaded(error.message, hint=error.hint)
     # The boundary to user code: loading a model can raise anything, and its author needs the line.
     except Exception as error:
-        return NotLoaded(described(error).decode(), user_line(error), "".join(traceback.format_exception(error)))
+        where = user_line(error)
+        if (
+            isinstance(error, ModuleNotFoundError) and not where
+        ):  # no code of the user's has run: no line would tell more
+            return NotLoaded(f"there is no module {error.name!r}", hint=_NO_MODULE)
+        return NotLoaded(described(error).decode(), where, "".join(traceback.format_exception(error)))
     return model if charge.batch else one_by_one(model)
 
 

@@ -49,11 +49,12 @@ class Loaded(msgspec.Struct, array_like=True, tag="loaded"):
 
 
 class NotLoaded(msgspec.Struct, array_like=True, tag="not_loaded"):
-    """It is not: what was raised, `file:line` of the user's code, and the traceback."""
+    """It is not: what was raised, `file:line` of the user's code, the traceback of that, and what to do."""
 
     message: str
-    where: str
-    trace: str
+    where: str = ""
+    trace: str = ""
+    hint: str = ""
 
 
 class Work(msgspec.Struct, array_like=True):

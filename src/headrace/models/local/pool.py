@@ -388,22 +388,22 @@ class LocalPool:
         finally:
             await self._leave(slot, slot.worker)
 
-    async def _load(self, worker: WorkerProcess) -> tuple[str, str] | None:
-        """Wait for the model; why it is not there, and where in the user's code."""
+    async def _load(self, worker: WorkerProcess) -> tuple[str, str, str] | None:
+        """Wait for the model; why it is not there, where in the user's code, and what to do."""
         limit = self.settings.load_within
         try:
             async with asyncio.timeout(limit):
                 answer = await worker.loaded()
         except TimeoutError:
             await worker.show()
-            return f"did not load the model within {format_duration(int(limit * 1e6))}", ""
+            return f"did not load the model within {format_duration(int(limit * 1e6))}", "", ""
         except WorkerEnded as error:
-            return f"{error} while it loaded the model", ""
+            return f"{error} while it loaded the model", "", ""
         if not isinstance(answer, NotLoaded):
             return None
         if answer.trace:
             log.error("the model %s could not be loaded (%s):\n%s", self.name, self.loader, answer.trace)
-        return f"could not load the model: {answer.message}", answer.where
+        return f"could not load the model: {answer.message}", answer.where, answer.hint
 
     def _rise(self, slot: _Slot, worker: WorkerProcess) -> None:
         slot.up, slot.trouble = True, ""
@@ -412,14 +412,14 @@ class LocalPool:
         self._free[slot.number] = (slot, worker)
         self._look()
 
-    def _stranded(self, slot: _Slot, trouble: str, where: str = "") -> str:
+    def _stranded(self, slot: _Slot, trouble: str, where: str = "", hint: str = "") -> str:
         """A worker could not load the model; unless another can, all who wait are told."""
         slot.trouble = trouble
         if not slot.first.done():
             slot.first.set_exception(
                 DeclarationError(
                     f"a worker of the model {self.name} {trouble}",
-                    hint=f"{self.loader} is called once in each worker process, and returns the model",
+                    hint=hint or f"{self.loader} is called once in each worker process, and returns the model",
                     where=where or self.loader.file,
                 )
             )

@@ -22,6 +22,10 @@ THREADS = (
 """Variables by which OpenMP, the libraries of linear algebra and torch learn how many threads to use."""
 
 
+_EXAMPLES = {"budget": "50ms", "max_wait": "5ms", "limit": "30s", "load_within": "5m", "memory": "2GiB"}
+"""Of what has a unit."""
+
+
 def _size(value: Any) -> Any:
     if not isinstance(value, str):
         return value
@@ -71,9 +75,11 @@ class LocalSettings(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])
+            why, example = first["msg"].removeprefix("Value error, "), _EXAMPLES.get(field, "")
+            write = f'write for example {field}="{example}"; ' if example else ""
             raise DeclarationError(
-                f"a local model cannot have {field} = {first['input']!r:.80}: {first['msg']}",
-                hint="see the parameters of headrace.models.Local",
+                f"a local model cannot have {field} = {first['input']!r:.80}: {why}",
+                hint=f"{write}see the parameters of headrace.models.Local",
             ) from None
 
     def environment(self, ours: Mapping[str, str], cores: int | None = None) -> dict[str, str]:

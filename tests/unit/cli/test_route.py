@@ -1,0 +1,50 @@
+"""`headrace route set` says what it sets, and refuses what the server would not follow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from headrace.cli import main
+
+PATHS = {"/recommend": {"post": {"x-headrace": {"versions": ["a", "terse"]}}}}
+
+
+def row(version: str, weight: float, *, shadow: bool = False, endpoint: str = "/recommend") -> dict[str, Any]:
+    return {"endpoint": endpoint, "version": version, "weight": weight, "shadow": shadow}
+
+
+@pytest.mark.parametrize(
+    ("rows", "given"),
+    [
+        ([], ["a=0", "terse=0"]),
+        ([], ["a=0"]),
+        ([row("terse", 1)], ["a=0", "terse=0"]),
+        ([row("terse", 1, shadow=True), row("terse", 1, endpoint="/other")], ["a=0"]),
+        ([row("a", 0), row("terse", 1)], ["terse=1", "--shadow"]),
+        ([], ["a=1e-20"]),
+    ],
+)
+def test_weights_that_the_server_would_leave_out_are_refused(server: Any, rows: Any, given: list[str]) -> None:
+    server.answer = {"paths": PATHS, "rows": rows}
+    done = CliRunner().invoke(main, ["route", "set", "/recommend", *given, "--url", server.url])
+    assert done.exit_code != 0
+    assert "POST" not in [asked[0] for asked in server.asked]
+    assert ("nobody would answer /recommend" if given[0] != "a=1e-20" else "1e-09 to 1e+09") in _told(done)
+
+
+@pytest.mark.parametrize(
+    ("rows", "given"),
+    [([], ["a=0", "terse=1"]), ([row("terse", 1)], ["a=0"]), ([], ["terse=0", "--shadow"])],
+)
+def test_others_are_set(server: Any, rows: Any, given: list[str]) -> None:
+    server.answer = {"paths": PATHS, "rows": rows}
+    done = CliRunner().invoke(main, ["route", "set", "/recommend", *given, "--url", server.url])
+    assert (done.exit_code, server.asked[-1][0]) == (0, "POST")
+
+
+def _told(done: Any) -> str:
+    error = done.exception
+    return f"{error} {getattr(error, 'hint', '')} {done.output}"
