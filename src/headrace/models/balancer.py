@@ -33,8 +33,8 @@ from headrace.models.bounds import STRICT, Count, Factor, Seconds, Share
 _UNMEASURED = 1e6
 """Stands for the score of an upstream that has attempts in flight and has never answered: after all that have."""
 _FADED = 1e-6
-"""Weight of all that went wrong below which it is forgotten, a quarter of an hour after one failure: at a penalty of 30 s
-it adds less than 3 microseconds, and each choice has to reckon with it."""
+"""Weight of all that went wrong below which it is forgotten, a quarter of an hour after one failure: at a penalty of
+30 s it adds less than 3 microseconds, and each choice has to reckon with it."""
 
 
 class PeakEwma:
