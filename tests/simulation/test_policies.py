@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from headrace.core.errors import UnknownName
@@ -31,6 +34,42 @@ def test_a_scenario_holds(scenario: Scenario, seed: int) -> None:
 def test_a_scenario_fails_without_its_policies(scenario: Scenario) -> None:
     result = run(scenario, Simulation().changed(scenario.off), SEEDS[0])
     assert Verdict.FAIL in [finding.verdict for finding in result.findings], result.findings
+
+
+def spared(names: str) -> Simulation:
+    """The first is the only one of its tier; others are fallbacks."""
+    upstreams = [{"name": name, "model": "m", "tier": min(place, 1)} for place, name in enumerate(names)]
+    return Simulation().changed({"upstreams": upstreams})
+
+
+QUICK: dict[str, Any] = {
+    "policies.timeouts.first_token": 2.0,
+    "policies.breaker.share": 0.02,
+    "policies.breaker.window": 60.0,
+}
+BOLD: dict[str, Any] = {
+    "policies.hedge.quantile": 0.5,
+    "policies.hedge.floor": 0.1,
+    "policies.hedge.busy": 1.0,
+    "policies.budget.hedges": 1.0,
+}
+
+
+@pytest.mark.parametrize("changes", [{}, QUICK, BOLD, {"policies.retry.attempts": 1}])
+def test_no_policies_hold_what_needs_another_upstream(changes: dict[str, Any]) -> None:
+    nothing = SCENARIOS["overload"].needs
+    grey, mixed = (replace(SCENARIOS[name], needs=nothing) for name in ("grey-failure", "mixed-prompts"))
+    _, lost, extra = run(grey, spared("a").changed(changes), 1, most=1).findings
+    assert Verdict.FAIL in (lost.verdict, extra.verdict)
+    for names in ("a", "ab"):
+        [turns] = run(mixed, spared(names).changed(changes), 1, most=1).findings
+        assert turns.verdict is not Verdict.PASS, "with one to choose from, all choose alike"
+
+
+def test_a_fallback_is_enough_for_policies_to_hold_a_grey_failure() -> None:
+    as_is, quick = (run(SCENARIOS["grey-failure"], spared("ab").changed(more), 1, most=1) for more in ({}, QUICK))
+    assert (as_is.holds, quick.holds, quick.needs) == (False, True, "")
+    assert {one.verdict for one in quick.findings} == {Verdict.PASS}
 
 
 @pytest.mark.parametrize("local", [False, True])

@@ -143,6 +143,45 @@ def test_declared_rate_limits_are_a_part_of_what_upstreams_can_answer(folder: Pa
     assert reset["rate"] == found["rate"], "limits that a scenario sets change no load"
 
 
+# Too few upstreams ---------------------------------------------------------------------------------------------------
+
+ONE, FALLBACK = ('"only",', ""), ('"main", "spare"', ', tier=int(name == "spare")')
+
+
+@pytest.mark.parametrize(
+    ("declared", "scenario", "needs"),
+    [
+        (ONE, "grey-failure", "at least two upstreams"),
+        (ONE, "mixed-prompts", "at least two upstreams in the first tier"),
+        (FALLBACK, "mixed-prompts", "at least two upstreams in the first tier"),
+    ],
+)
+def test_what_cannot_hold_with_so_few_upstreams_is_not_applicable_and_no_failure(
+    folder: Path, declared: tuple[str, str], scenario: str, needs: str
+) -> None:
+    declare(declared[0], limit=declared[1])
+    options = ["--scenario", scenario, "--scenario", "noisy-neighbour", "--json", "result.json"]
+    told = CliRunner().invoke(main, ["simulate", "app.py", *options])
+    assert (told.exit_code, told.stderr) == (0, "")
+    assert f"\nnot applicable: needs {needs}\n" in told.output
+    unfit, fit = json.loads(Path("result.json").read_text())
+    assert (unfit["scenario"], unfit["not_applicable"], unfit["holds"]) == (scenario, f"needs {needs}", True)
+    assert (unfit["runs"], unfit["phases"], unfit["findings"], unfit["shortages"]) == (0, [], [], [])
+    assert unfit.keys() == fit.keys()
+    assert fit["not_applicable"] is None
+    assert fit["findings"]
+
+
+def test_that_nothing_that_is_asked_for_is_applicable_is_an_error(folder: Path) -> None:
+    declare(ONE[0])
+    options = ["--scenario", "grey-failure", "--scenario", "mixed-prompts", "--json", "result.json"]
+    told = CliRunner().invoke(main, ["simulate", "app.py", *options])
+    assert (told.exit_code, told.stdout) == (1, "")
+    assert "not applicable: grey-failure needs at least two upstreams; mixed-prompts needs" in told.stderr
+    assert "name another scenario" in told.stderr
+    assert not Path("result.json").exists()
+
+
 # Chance --------------------------------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from headrace.models.declared import DeclaredModel
     from headrace.models.simulation.result import Finding, Phase
     from headrace.models.simulation.room import Shortage
-    from headrace.models.simulation.scenarios import Result
+    from headrace.models.simulation.scenarios import Result, Scenario
     from headrace.models.simulation.settings import Simulation
     from headrace.stats.interval import Interval
 
@@ -76,7 +76,8 @@ def simulate(
     anywhere.
 
     Ends with 1 if a finding fails. One that stays undecided does not fail, nor does too little capacity ("short"):
-    policies are judged by what the upstreams that are left can answer.
+    policies are judged by what the upstreams that are left can answer. Nor does a scenario that is not applicable: it
+    needs more upstreams than there are. Where that is so of all that are asked for, it ends with 1 and says so.
     """
     from headrace.models.simulation.scenarios import SCENARIOS, find, run
 
@@ -86,6 +87,7 @@ def simulate(
         return
     scenarios = [find(name) for name in names] or list(SCENARIOS.values())
     simulation = adjust(_simulation(target, model), seed, known)
+    _check_applicable(scenarios, simulation)
     to_screen = file is None or str(file) != "-"
     if to_screen:
         _tell_upstreams(simulation)
@@ -97,6 +99,16 @@ def simulate(
     if file is not None:
         _write(results, file)
     sys.exit(0 if all(result.holds for result in results) else 1)
+
+
+def _check_applicable(scenarios: Sequence[Scenario], simulation: Simulation) -> None:
+    """Raises DeclarationError where none of the scenarios is applicable."""
+    needs = {one.name: one.needs(simulation) for one in scenarios}
+    if all(needs.values()):
+        raise DeclarationError(
+            f"not applicable: {'; '.join(f'{name} needs {what}' for name, what in needs.items())}",
+            hint="name another scenario (--list shows all), or declare another upstream",
+        )
 
 
 def _simulation(target: str | None, model: str | None) -> Simulation:
@@ -212,6 +224,9 @@ def _write(results: list[Result], file: Path) -> None:
 
 def _print(result: Result) -> None:
     click.echo(click.style(result.scenario, bold=True) + f"  {result.about}")
+    if result.needs:
+        click.echo(click.style("not applicable", fg="yellow") + f": needs {result.needs}\n")
+        return
     click.echo(f"seed {result.seed}, {result.rate:.1f} calls/s, the upstreams can answer {result.capacity:.1f}")
     if result.runs > 1:
         click.echo(f"played {result.runs} times: the table shows the first, the findings are of all")

@@ -60,6 +60,8 @@ class Scenario:
     beside
         What differs in a run of the same calls to compare with; None: there is none. `faultless` leaves the faults
         out, other names are settings.
+    needs
+        What it needs that a user's settings lack, so that no policies could hold; empty: nothing, it is applicable.
     """
 
     name: str
@@ -74,11 +76,12 @@ class Scenario:
     off: dict[str, Any] = field(default_factory=dict[str, Any])
     allowed: float = 0.02
     beside: dict[str, Any] | None = None
+    needs: Callable[[Simulation], str] = field(default=lambda _: "")
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a scenario showed.
+    """What a scenario showed. One that is not applicable is not played: it has no phases and no findings.
 
     Attributes
     ----------
@@ -94,6 +97,8 @@ class Result:
         Of all runs.
     runs
         How often it was played.
+    needs
+        What it needs and does not have, where it is not applicable.
     """
 
     scenario: str
@@ -101,13 +106,14 @@ class Result:
     seed: int
     capacity: float
     rate: float
-    too_long: float
-    phases: tuple[Phase, ...]
-    rooms: tuple[Room, ...]
-    findings: tuple[Finding, ...]
-    shortages: tuple[Shortage, ...]
-    runs: int
-    log: Log
+    too_long: float = 0.0
+    phases: tuple[Phase, ...] = ()
+    rooms: tuple[Room, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    shortages: tuple[Shortage, ...] = ()
+    runs: int = 0
+    log: Log = field(default_factory=Log)
+    needs: str = ""
 
     @property
     def holds(self) -> bool:
@@ -124,6 +130,7 @@ class Result:
             "rate": round(self.rate, 3),
             "too_long": round(self.too_long, 4),
             "holds": self.holds,
+            "not_applicable": f"needs {self.needs}" if self.needs else None,
             "phases": [
                 {**there.as_json(), "capacity": round(one.left, 3)}
                 for one, there in zip(self.rooms, self.phases, strict=True)
@@ -145,6 +152,9 @@ class Result:
 def run(scenario: Scenario, simulation: Simulation, seed: int, most: int = RUNS) -> Result:
     """Play a scenario on a user's settings: `most` times where one run cannot decide; the same seed gives the same."""
     simulation = simulation.changed(scenario.change(simulation))
+    capacity, rate, needs = simulation.capacity(), simulation.rate(), scenario.needs(simulation)
+    if needs:
+        return Result(scenario.name, scenario.about, seed, capacity, rate, needs=needs)
     played = _played(scenario, simulation, [str(seed)])
     findings = scenario.findings(played)
     if most > 1 and any(finding.verdict == "undecided" for finding in findings):
@@ -156,8 +166,8 @@ def run(scenario: Scenario, simulation: Simulation, seed: int, most: int = RUNS)
         scenario=scenario.name,
         about=scenario.about,
         seed=seed,
-        capacity=simulation.capacity(),
-        rate=simulation.rate(),
+        capacity=capacity,
+        rate=rate,
         too_long=played.too_long,
         phases=tuple(phase(one.phase, played.runs[0], one.start, one.end) for one in rooms),
         rooms=rooms,
@@ -218,6 +228,21 @@ def find(name: str) -> Scenario:
 def _first(simulation: Simulation) -> tuple[str, ...]:
     """The upstream that falls ill: the first one."""
     return (simulation.upstreams[0].name,)
+
+
+def _another(simulation: Simulation) -> str:
+    """What a hang of one call in ten needs. With one upstream each of these calls takes a second attempt there, or is
+    lost: whatever the policies, too much extra load or too many calls without an answer.
+    """
+    return "" if len(simulation.upstreams) > 1 else "at least two upstreams"
+
+
+def _peers(simulation: Simulation) -> str:
+    """What a choice needs. The balancer and hedges choose within a tier: where the first has one upstream, they do the
+    same as upstreams in turns.
+    """
+    tiers = [one.tier for one in simulation.upstreams]
+    return "" if tiers.count(min(tiers)) > 1 else "at least two upstreams in the first tier"
 
 
 def _totals(runs: Iterable[Log], start: float, end: float, q: float) -> Interval:
@@ -335,6 +360,7 @@ _ALL = (
         off=_TURNS,
         allowed=0.01,
         beside={"faultless": True},
+        needs=_another,
     ),
     Scenario(
         "black-hole",
@@ -403,6 +429,7 @@ _ALL = (
         change=lambda _: {"load.long_prompts": 0.03},
         off=_TURNS,
         beside=_TURNS,
+        needs=_peers,
     ),
     Scenario(
         "noisy-neighbour",
