@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -103,6 +104,19 @@ def test_a_second_signal_ends_at_once(start) -> None:
     assert server.stop() == 1
     assert CLOCK.monotonic() - began < 0.7
     reading.join()
+    assert server.process.stderr.read() == ""  # whoever signals twice knows: no traceback, and nothing about patience
+
+
+def test_the_same_signal_twice_at_once_is_one_wish_to_stop(start) -> None:
+    server = start(workers=1)
+    url = server.url()
+    with ThreadPoolExecutor() as pool:
+        reading = pool.submit(httpx.get, url + "/context/menu?restaurant_id=slow")
+        pause(0.3)
+        server.process.send_signal(signal.SIGTERM)
+        pause(0.002)  # as `timeout` does it: the process, then its group
+        assert server.stop() == 0
+        assert reading.result().status_code == 200
 
 
 def test_an_app_that_cannot_be_served_is_said_at_once(start) -> None:

@@ -9,7 +9,8 @@ To stop (SIGTERM or SIGINT):
 2. when the last worker has ended, the engine is told to stop: it finishes what was pushed, fsyncs, closes;
 3. the parent removes the server's folder and ends with 0.
 
-A second signal, or the timeout, kills what is left: nothing that was acknowledged is lost, because it is on disk.
+A second signal, or the timeout, kills what is left: nothing that was acknowledged is lost, because it is on disk. The
+same signal twice within 50 ms is one wish: whoever signals a process group reaches the parent a second time that way.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ log = logging.getLogger("headrace.server")
 
 _POLL = 0.4
 """Seconds between two looks at the files of an app that is being developed."""
+_ECHO = 0.05
+"""Seconds within which the same signal again is no second wish: `timeout` tells its child, and then the whole group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,8 @@ class Supervisor:
         self._plan = plan
         self._clock = clock or SystemClock()
         self._stopping = asyncio.Event()
-        self._hard = asyncio.Event()
+        self._hard = False
+        self._told: tuple[int, float] | None = None
         self._children: list[Child] = []
         self._seen: Stamps = {}
         self._stand_in: StandIn | None = None
@@ -104,14 +108,13 @@ class Supervisor:
         folder = Path(tempfile.mkdtemp(prefix="headrace-"))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signal)
+            loop.add_signal_handler(number, self._signal, number)
         try:
             return await self._family(folder, listening.fileno(), listening.close, address(listening))
         finally:
             self._stopping.set()  # what ends from here on is not to be started again
-            patience = 0.0 if self._hard.is_set() else 5.0
             for child in reversed(self._children):
-                await child.stop(patience)
+                await child.stop(5.0)
             await self._make_way()
             listening.close()
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -248,19 +251,20 @@ class Supervisor:
         for children, keepers in reversed(groups):
             for keeper in keepers:
                 keeper.cancel()
-            stopped = asyncio.gather(*(child.stop(self._plan.settings.drain_timeout + 5) for child in children))
-            hard = asyncio.create_task(self._hard.wait())
-            await asyncio.wait({stopped, hard}, return_when=asyncio.FIRST_COMPLETED)
-            hard.cancel()
-            if not stopped.done():
-                stopped.cancel()
-                return 1
-            clean = clean and all(stopped.result())
-        return 0 if clean else 1
+            stopped = await asyncio.gather(*(child.stop(self._plan.settings.drain_timeout + 5) for child in children))
+            clean = clean and all(stopped)
+        return 0 if clean and not self._hard else 1
 
-    def _signal(self) -> None:
+    def _signal(self, number: int) -> None:
+        """Begin to stop; at the second signal, end what is left: whoever waits for a child then sees it gone."""
+        now = self._clock.monotonic()
+        if self._told is not None and self._told[0] == number and now - self._told[1] < _ECHO:
+            return
+        self._told = (number, now)
         if self._stopping.is_set():
-            self._hard.set()
+            self._hard = True
+            for child in self._children:
+                child.kill()
         self._stopping.set()
 
 
@@ -349,15 +353,14 @@ class Child:
                 await self.wait()
         except TimeoutError:
             log.error("%s did not end within %.0f s: killed", self.name, timeout)
-            await self.kill()
-            return False
-        return True
+            self.kill()
+            await self.wait()
+        return self._process.returncode != -signal.SIGKILL
 
-    async def kill(self) -> None:
-        """End the process at once."""
+    def kill(self) -> None:
+        """End the process now."""
         if self.running and self._process is not None:
             self._process.kill()
-            await self.wait()
 
 
 async def _read_line(fd: int) -> dict[str, Any]:
