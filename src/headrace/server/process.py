@@ -2,7 +2,8 @@
 
 A child is started as `python -m headrace.server.process`. Its standard input brings one line of JSON, its *charge*
 (keys stay out of argument lists that way), and then stays open: its end says that the parent is gone. The child
-answers with one line on the descriptor named in the charge once it serves, or with the problem that keeps it from it.
+answers with one line on the descriptor named in the charge once it serves, or with the problem that keeps it from it,
+and whether the app file was loaded by then.
 """
 
 from __future__ import annotations
@@ -66,6 +67,14 @@ class Charge:
     report: int
 
 
+class _Unserved(Exception):
+    """The app file was loaded, and what it declares cannot be served."""
+
+    def __init__(self, error: HeadraceError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 def engine_socket(folder: Path) -> Path:
     """Where the engine listens."""
     return folder / "engine.sock"
@@ -85,6 +94,9 @@ def main() -> int:
     except HeadraceError as error:
         _report(charge, to_problem(error))
         return CANNOT_START
+    except _Unserved as unserved:
+        _report(charge, to_problem(unserved.error) | {"loaded": True})
+        return CANNOT_START
     return 0
 
 
@@ -102,7 +114,10 @@ async def _serve(charge: Charge) -> None:
     loop.add_reader(0, _parent_gone, loop, stop)
     composition = find(charge.composition)
     app = composition.load(charge.app)
-    await _ROLES[charge.role](charge, composition, app, stop)
+    try:
+        await _ROLES[charge.role](charge, composition, app, stop)
+    except HeadraceError as error:
+        raise _Unserved(error) from error
 
 
 def _parent_gone(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
