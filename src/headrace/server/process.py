@@ -27,7 +27,7 @@ from headrace import http1
 from headrace.core.errors import DeclarationError, HeadraceError
 from headrace.core.problems import to_problem
 from headrace.server.composition import Composition, find
-from headrace.server.settings import Settings
+from headrace.server.settings import LOG_LEVELS, Settings
 
 log = logging.getLogger("headrace.server")
 
@@ -84,8 +84,8 @@ def main() -> int:
     """Run one child until it is told to stop; the exit status."""
     charge = msgspec.json.decode(sys.stdin.buffer.readline(), type=Charge)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    wanted = os.environ.get("HEADRACE_LOG", "").upper()
-    logging.getLogger("headrace").setLevel(wanted if wanted in logging.getLevelNamesMapping() else logging.INFO)
+    wanted = os.environ.get("HEADRACE_LOG", "").lower()
+    logging.getLogger("headrace").setLevel(wanted.upper() if wanted in LOG_LEVELS else logging.INFO)
     logging.getLogger("mcp").setLevel(logging.WARNING)
     # Ctrl-C reaches the whole group; the parent says when it is time.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
