@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.core.changes import Receipt
-from headrace.core.errors import DeclarationError
+from headrace.core.errors import DeclarationError, StoreLocked
 from headrace.server.composition import Engine, Reader
 from headrace.server.settings import Settings
 from headrace.testing.ports import CATALOG, MemoryPorts
@@ -61,6 +61,8 @@ class FileComposition:
 
     @asynccontextmanager
     async def engine(self, app: str, data: str | None) -> AsyncIterator[Engine]:
+        if (Path(data or "") / "taken").exists():
+            raise StoreLocked("process 7 already writes here", hint="stop it first")
         ports = FilePorts(Path(data or "") / "rows")
         (Path(data or "") / "engine.pid").write_text(str(os.getpid()))
         yield Engine(ports, ports)

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -103,6 +104,19 @@ def test_a_second_signal_ends_at_once(start) -> None:
     assert server.stop() == 1
     assert CLOCK.monotonic() - began < 0.7
     reading.join()
+    assert server.process.stderr.read() == ""  # whoever signals twice knows: no traceback, and nothing about patience
+
+
+def test_the_same_signal_twice_at_once_is_one_wish_to_stop(start) -> None:
+    server = start(workers=1)
+    url = server.url()
+    with ThreadPoolExecutor() as pool:
+        reading = pool.submit(httpx.get, url + "/context/menu?restaurant_id=slow")
+        pause(0.3)
+        server.process.send_signal(signal.SIGTERM)
+        pause(0.002)  # as `timeout` does it: the process, then its group
+        assert server.stop() == 0
+        assert reading.result().status_code == 200
 
 
 def test_an_app_that_cannot_be_served_is_said_at_once(start) -> None:
@@ -178,6 +192,7 @@ def test_while_an_app_is_broken_requests_are_told_why_at_once(start) -> None:
         problem = answer.json()
         assert (problem["type"], problem["status"]) == ("urn:headrace:problem:app-broken", 503)
         assert (problem["detail"], problem["hint"]) == ("the app is broken", "mend it")
+    assert httpx.get(url + "/healthz", timeout=2).json() == {"status": "alive"}  # nobody need start it again
     server.app.write_text("mended")
     eventually(lambda: _equal(httpx.get(url, timeout=30).json().get("app"), "mended"))
     server.app.write_text("broken again")
@@ -191,7 +206,34 @@ def test_an_app_that_is_broken_from_the_start_is_told_and_can_be_mended(start) -
     url = next(line.split()[-1] for line in server.process.stdout if "waiting until" in line)
     assert httpx.get(url, timeout=2).json()["detail"] == "the app is broken"
     server.app.write_text("mended")
-    eventually(lambda: _equal(httpx.get(url, timeout=30).json().get("app"), "mended"))
+    assert server.url() == url  # it says that it serves again
+    assert httpx.get(url, timeout=30).json().get("app") == "mended"
+    assert server.stop() == 0
+
+
+def test_what_no_save_can_mend_ends_a_start_and_is_told_on_a_reload(start) -> None:
+    server = start(reload=True, text="unreadable")
+    assert server.process.wait(30) == 1
+    assert "nobody can read it" in server.process.stderr.read()
+    server = start(reload=True)
+    url = server.url()
+    server.app.write_text("unreadable")
+    told = next(line for line in server.process.stdout if " to serve it" in line)
+    assert "start again once that is right, or save" in told
+    server.app.write_text("two")
+    assert server.url() == url
+    assert server.stop() == 0
+
+
+def test_a_data_folder_that_another_process_has_is_taken_once_it_is_free(start, tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    server = start(reload=True)
+    lines = iter(server.process.stdout.readline, "")
+    url = next(line.split()[-1] for line in lines if "trying again by itself" in line)
+    assert httpx.get(url, timeout=30).json()["detail"] == "process 7 already writes here"
+    (tmp_path / "taken").unlink()
+    assert next(lines).split()[-1] == url  # and nothing is said twice meanwhile
+    assert httpx.get(url, timeout=30).json()["app"] == "one"
     assert server.stop() == 0
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 
@@ -64,6 +65,8 @@ def gateway(
         for case in cases:
             click.echo(case.name)
         return
+    if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).hostname:
+        raise click.UsageError(f"{base_url!r:.80} is no URL: write for example http://127.0.0.1:4000")
     if not cases:
         raise DeclarationError(f"no case has {' and '.join(names)} in its name", hint="--list shows all of them")
     tested = Gateway(

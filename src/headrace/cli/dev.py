@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from headrace.cli.serving import api_keys, keys_option, note, noted, port_option
+from headrace.cli.serving import api_keys, check_log, keys_option, note, noted, port_option
 from headrace.cli.target import app_argument, data_folder, data_option
 
 
@@ -25,6 +25,7 @@ def dev(target: str, port: int, data: Path | None, keys: Path | None) -> None:
     from headrace.server.settings import Settings
     from headrace.server.supervisor import Plan, serve
 
+    check_log()
     folder = data_folder(target, data)
 
     def announce(message: str) -> None:

@@ -76,7 +76,10 @@ def create(
     clock = SystemClock()
     now = to_datetime(clock.now()).replace(microsecond=0)
     until = None if expires is None else _instant(expires, clock.now())
-    budget = Budget.model_validate(parse_budget(budgets))
+    limits_of = parse_budget(budgets)
+    if len(limits_of) < len(budgets):
+        raise DeclarationError(f"two budgets for one period: {', '.join(budgets)}", hint="give one for each period")
+    budget = Budget.model_validate(limits_of)
 
     def make(number: str, digest: str) -> VirtualKey:
         return VirtualKey(id=number, name=name, sha256=digest, created=now, budget=budget, expires=until, **limits)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from headrace.cli.serving import api_keys, keys_option, note, noted, port_option
+from headrace.cli.serving import api_keys, check_log, keys_option, note, noted, port_option
 from headrace.cli.target import app_argument, data_folder, data_option
 
 
@@ -62,6 +62,7 @@ def serve(
     from headrace.server.supervisor import Plan
     from headrace.server.supervisor import serve as run
 
+    check_log()
     folder = data_folder(target, data)
 
     def announce(message: str) -> None:

@@ -64,6 +64,17 @@ def noted_url(folder: Path) -> str | None:
         return None
 
 
+def check_log() -> None:
+    """Refuse a `HEADRACE_LOG` that names no level: whoever set it waits for lines that never come."""
+    from headrace.server.settings import LOG_LEVELS
+
+    wanted = os.environ.get("HEADRACE_LOG", "")
+    if wanted and wanted.lower() not in LOG_LEVELS:
+        raise click.UsageError(
+            f"HEADRACE_LOG is {wanted!r:.40}, which is no level: write one of {', '.join(LOG_LEVELS)}"
+        )
+
+
 def api_keys(file: Path | None) -> tuple[str, ...]:
     """API keys from the environment and from a file."""
     from headrace.server.settings import load_keys

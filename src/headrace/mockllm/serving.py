@@ -11,7 +11,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import random
+import socket
 import zlib
 from collections.abc import Callable
 from typing import Any, cast
@@ -19,7 +21,7 @@ from typing import Any, cast
 import msgspec
 
 from headrace.core.clock import SECOND, Clock, SystemClock
-from headrace.core.errors import DeclarationError
+from headrace.core.errors import DeclarationError, HeadraceError
 from headrace.http1 import Request, Reset, Response, Server, ServerLimits
 from headrace.http1.headers import Field
 from headrace.mockllm.answering import Answerer, load_script
@@ -96,7 +98,13 @@ class MockServer:
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen; raises `HeadraceError` where that is not possible."""
-        await self._server.start(host, port)
+        try:
+            await self._server.start(host, port)
+        except HeadraceError as error:
+            cause = error.__cause__
+            if isinstance(cause, socket.gaierror) or getattr(cause, "errno", 0) == errno.EADDRNOTAVAIL:
+                error.hint = "give an address of this machine: 127.0.0.1, or 0.0.0.0 for all that it has"
+            raise
 
     @property
     def port(self) -> int:

@@ -7,15 +7,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from headrace.core.errors import DeclarationError
 from headrace.mockllm.faults import KINDS
 from headrace.mockllm.picking import parse_pick
-from headrace.models.simulation.distribution import parse_distribution
+from headrace.models.simulation.distribution import Always, parse_distribution
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
+_EXAMPLES = {
+    "first_token": '"300ms", "uniform(100ms, 1s)" or "lognormal(300ms, p99=2s)"',
+    "tokens_per_second": '"70" or "lognormal(70, p1=30)"',
+    "output_tokens": '"120" or "uniform(20, 200)"',
+}
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -138,14 +143,16 @@ class MockSettings(BaseModel):
 
     @field_validator("first_token", "tokens_per_second", "output_tokens", mode="before")
     @classmethod
-    def _is_distribution(cls, value: Any) -> Any:
+    def _is_distribution(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = f"{value}"
         if isinstance(value, str):
             try:
-                parse_distribution(value)
+                found = parse_distribution(value)
             except DeclarationError as error:
-                raise ValueError(error.message) from None
+                raise ValueError(f"{error.message}; write {_EXAMPLES[info.field_name or '']}") from None
+            if info.field_name == "tokens_per_second" and found == Always(0.0):
+                raise ValueError("at 0 tokens a second no answer ends; leave it out, and all of it comes at once")
         return value
 
     @field_validator("failures", mode="before")
@@ -210,6 +217,6 @@ def parse_settings(data: dict[str, Any], *, where: str = "") -> MockSettings:
             mistakes.append(f"{place}: {told}")
         raise DeclarationError(
             "these settings do not hold: " + "; ".join(mistakes),
-            hint="docs/how-to/mock-llm.md lists what there is",
+            hint="`headrace mock-llm --help` lists the options; fields of a file have their names, with _ for -",
             where=where,
         ) from error

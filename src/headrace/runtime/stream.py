@@ -89,7 +89,8 @@ class Stream:
         count = self._failures[partition]
         for lane in self.lanes.values():
             lane.failed(partition, error)
-        log.warning("the source of %s failed (%d times in a row): %s", self._names, count, error.message)
+        told = f"{error.message}; {error.hint}" if error.hint and count == 1 else error.message
+        log.warning("the source of %s failed (%d times in a row): %s", self._names, count, told)
         if error.permanent:
             return False
         await clock.sleep(self._backoff.wait(count))

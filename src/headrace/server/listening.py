@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 from collections.abc import Awaitable, Callable
@@ -36,9 +37,12 @@ def bind(settings: Settings) -> socket.socket:
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
+        foreign = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
         raise HeadraceError(
             f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}",
-            hint="choose another --port, or stop what uses this one",
+            hint="give an address of this machine to --host: 127.0.0.1, or 0.0.0.0 for all that it has"
+            if foreign
+            else "choose another --port, or stop what uses this one",
         ) from error
     listening.setblocking(False)
     return listening

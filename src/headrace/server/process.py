@@ -2,7 +2,8 @@
 
 A child is started as `python -m headrace.server.process`. Its standard input brings one line of JSON, its *charge*
 (keys stay out of argument lists that way), and then stays open: its end says that the parent is gone. The child
-answers with one line on the descriptor named in the charge once it serves, or with the problem that keeps it from it.
+answers with one line on the descriptor named in the charge once it serves, or with the problem that keeps it from it,
+and whether the app file was loaded by then.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from headrace import http1
 from headrace.core.errors import DeclarationError, HeadraceError
 from headrace.core.problems import to_problem
 from headrace.server.composition import Composition, find
-from headrace.server.settings import Settings
+from headrace.server.settings import LOG_LEVELS, Settings
 
 log = logging.getLogger("headrace.server")
 
@@ -66,6 +67,14 @@ class Charge:
     report: int
 
 
+class _Unserved(Exception):
+    """The app file was loaded, and what it declares cannot be served."""
+
+    def __init__(self, error: HeadraceError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 def engine_socket(folder: Path) -> Path:
     """Where the engine listens."""
     return folder / "engine.sock"
@@ -75,8 +84,8 @@ def main() -> int:
     """Run one child until it is told to stop; the exit status."""
     charge = msgspec.json.decode(sys.stdin.buffer.readline(), type=Charge)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    wanted = os.environ.get("HEADRACE_LOG", "").upper()
-    logging.getLogger("headrace").setLevel(wanted if wanted in logging.getLevelNamesMapping() else logging.INFO)
+    wanted = os.environ.get("HEADRACE_LOG", "").lower()
+    logging.getLogger("headrace").setLevel(wanted.upper() if wanted in LOG_LEVELS else logging.INFO)
     logging.getLogger("mcp").setLevel(logging.WARNING)
     # Ctrl-C reaches the whole group; the parent says when it is time.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -84,6 +93,9 @@ def main() -> int:
         _run(charge)
     except HeadraceError as error:
         _report(charge, to_problem(error))
+        return CANNOT_START
+    except _Unserved as unserved:
+        _report(charge, to_problem(unserved.error) | {"loaded": True})
         return CANNOT_START
     return 0
 
@@ -102,7 +114,10 @@ async def _serve(charge: Charge) -> None:
     loop.add_reader(0, _parent_gone, loop, stop)
     composition = find(charge.composition)
     app = composition.load(charge.app)
-    await _ROLES[charge.role](charge, composition, app, stop)
+    try:
+        await _ROLES[charge.role](charge, composition, app, stop)
+    except HeadraceError as error:
+        raise _Unserved(error) from error
 
 
 def _parent_gone(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

@@ -12,6 +12,8 @@ from headrace.core.sizes import format_size
 
 _MIB = 1024 * 1024
 _SHORTEST_KEY = 16
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+"""What `HEADRACE_LOG` may say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Settings:
         What the bodies of all requests of a worker take together, of those that are longer than 64 KiB; more are
         answered 503.
     max_url, max_headers
-        Longest request target; largest sum of all headers.
+        Longest request target; together they are what the target and all headers may take.
     max_reads
         Most reads in one `POST /context`.
     max_concurrency
@@ -83,8 +85,8 @@ class Settings:
         Raises
         ------
         DeclarationError
-            The host is not a loopback address and there is no API key, or a key is too short; there are no workers,
-            or there is less room for all bodies than for one.
+            The host is not a loopback address and there is no API key; a key is too short; there are no workers, or
+            there is less room for all bodies than for one.
         """
         if self.workers < 1:
             raise DeclarationError(f"{self.workers} workers cannot serve", hint="use at least one worker")
@@ -93,9 +95,7 @@ class Settings:
                 f"all bodies together may take {format_size(self.max_bodies)}, one alone {format_size(self.max_body)}",
                 hint="give them more room: --max-bodies 256MiB",
             )
-        if self.loopback:
-            return
-        if not self.api_keys:
+        if not self.loopback and not self.api_keys:
             raise DeclarationError(
                 f"{self.host} can be reached by other machines, and no API key is set",
                 hint="set HEADRACE_API_KEYS (or HEADRACE_API_KEYS_FILE), or listen on 127.0.0.1",

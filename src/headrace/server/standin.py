@@ -1,4 +1,7 @@
-"""What answers in development while the app file is broken: 503 for every request, with what is wrong and where."""
+"""What answers in development while the app cannot be served: 503 with what is wrong and where.
+
+Only `/healthz` is as ever: the process lives, and whoever watches it need not start it again.
+"""
 
 from __future__ import annotations
 
@@ -39,10 +42,22 @@ class StandIn:
 
     def _handle(self, request: Request) -> Response:
         request.keep_alive = False  # the next request is for whoever serves then
-        problem = self._problem
+        if request.path == b"/healthz":
+            return Response(200, [(b"content-type", b"application/json")], b'{"status":"alive"}')
         if request.target.startswith(b"/v1/"):
-            # Clients of models show what is in their own words. Loaded here: it brings the whole gateway.
-            from headrace.server.gateway.refusal import outside, spoken
+            return self._said(request)
+        return Response(503, [(b"content-type", MEDIA_TYPE.encode()), *_RETRY], self._problem.body)
 
-            return outside(problem).response(spoken(request))
-        return Response(503, [(b"content-type", MEDIA_TYPE.encode()), *_RETRY], problem.body)
+    def _said(self, request: Request) -> Response:
+        """The problem for a client of models: with its line, and as nothing that another try helps against."""
+        # Loaded here: it brings the whole gateway.
+        from headrace.models.request import Dialect
+        from headrace.server.gateway.refusal import outside, spoken
+
+        problem, dialect = self._problem, spoken(request)
+        where = f"{problem.members['where']}: " if "where" in problem.members else ""
+        complaint = outside(replace(problem, detail=where + problem.detail))
+        complaint.code, complaint.retry = "app_broken", False
+        if dialect is Dialect.MESSAGES:
+            complaint.status = 500  # their 503 is 529, and says "overloaded"
+        return complaint.response(dialect)

@@ -9,13 +9,15 @@ To stop (SIGTERM or SIGINT):
 2. when the last worker has ended, the engine is told to stop: it finishes what was pushed, fsyncs, closes;
 3. the parent removes the server's folder and ends with 0.
 
-A second signal, or the timeout, kills what is left: nothing that was acknowledged is lost, because it is on disk.
+A second signal, or the timeout, kills what is left: nothing that was acknowledged is lost, because it is on disk. The
+same signal twice within 50 ms is one wish: whoever signals a process group reaches the parent a second time that way.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import shutil
 import signal
@@ -23,13 +25,14 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from headrace.core.clock import Clock, SystemClock
-from headrace.core.errors import HeadraceError
+from headrace.core.errors import DeclarationError, HeadraceError, MigrationRefused, StoreLocked
 from headrace.core.problems import from_problem
 from headrace.core.restarts import Restarts
 from headrace.server.composition import DEFAULT
@@ -43,6 +46,8 @@ log = logging.getLogger("headrace.server")
 
 _POLL = 0.4
 """Seconds between two looks at the files of an app that is being developed."""
+_ECHO = 0.05
+"""Seconds within which the same signal again is no second wish: `timeout` tells its child, and then the whole group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +62,11 @@ class Plan:
         The data folder; None: the app's own.
     reload
         One process for everything, started again when the app's files change. While they are broken, requests are
-        answered 503 with the reason.
+        answered 503 with the reason; while another process has the data folder, too, and it is tried again.
     composition
         Where the child processes find what they are made of, as `module:name`.
     announce
-        Told the URL once everything serves, and of every reload.
+        Told the URL whenever everything serves, and of every reload and what keeps it from serving.
     """
 
     app: str
@@ -91,10 +96,13 @@ class Supervisor:
         self._plan = plan
         self._clock = clock or SystemClock()
         self._stopping = asyncio.Event()
-        self._hard = asyncio.Event()
+        self._hard = False
+        self._told: tuple[int, float] | None = None
         self._children: list[Child] = []
         self._seen: Stamps = {}
         self._stand_in: StandIn | None = None
+        self._url = ""
+        self._said = ""
 
     async def run(self) -> int:
         """Start everything, keep it running, and stop it in order; the exit status."""
@@ -104,21 +112,21 @@ class Supervisor:
         folder = Path(tempfile.mkdtemp(prefix="headrace-"))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signal)
+            loop.add_signal_handler(number, self._signal, number)
         try:
-            return await self._family(folder, listening.fileno(), listening.close, address(listening))
+            self._url = address(listening)
+            return await self._family(folder, listening.fileno(), listening.close)
         finally:
             self._stopping.set()  # what ends from here on is not to be started again
-            patience = 0.0 if self._hard.is_set() else 5.0
             for child in reversed(self._children):
-                await child.stop(patience)
+                await child.stop(5.0)
             await self._make_way()
             listening.close()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
             shutil.rmtree(folder, ignore_errors=True)
 
-    async def _family(self, folder: Path, fd: int, close: Callable[[], None], url: str) -> int:
+    async def _family(self, folder: Path, fd: int, close: Callable[[], None]) -> int:
         if self._plan.reload:
             groups = [[self._child("single", folder, 0, fd)]]
         else:
@@ -130,9 +138,8 @@ class Supervisor:
                 break
             keepers.append([asyncio.create_task(self._keep(child)) for child in group])
         else:
-            running = all(child.running for child in self._children)
-            what = f"serving {self._plan.app}" if running else f"waiting until {self._plan.app} is mended, to serve it"
-            self._plan.announce(f"{what} on {url}")
+            if all(child.running for child in self._children):
+                self._serving()
             await self._wait_for_end(keepers)
         self._stopping.set()
         await self._make_way()
@@ -158,17 +165,23 @@ class Supervisor:
         try:
             starting.result()
         except HeadraceError as error:
-            if not await self._stand_in_for(error):
+            if self._stand_in is None or _cause(group[0], error) is Cause.PLACE:
                 raise
+            await self._stand_in_for(self._stand_in, group[0], error)
         return True
 
-    async def _stand_in_for(self, error: HeadraceError) -> bool:
-        """In development, tell whoever writes the app what is wrong, and whoever asks meanwhile; else False."""
-        if self._stand_in is None:
-            return False
-        self._plan.announce(str(error))
-        await self._stand_in.show(error)
-        return True
+    def _serving(self) -> None:
+        self._said = ""
+        self._plan.announce(f"serving {self._plan.app} on {self._url}")
+
+    async def _stand_in_for(self, stand_in: StandIn, child: Child, error: HeadraceError) -> None:
+        """In development, tell whoever writes the app what is wrong, once, and whoever asks meanwhile."""
+        awaited = _AWAITED[_cause(child, error)].format(app=self._plan.app, url=self._url)
+        what = f"{error}\n{awaited}"
+        if what != self._said:
+            self._plan.announce(what)
+        self._said = what
+        await stand_in.show(error)
 
     async def _make_way(self) -> None:
         if self._stand_in is not None:
@@ -186,9 +199,10 @@ class Supervisor:
 
     async def _keep(self, child: Child) -> None:
         """Start a child again whenever it ends, or whenever the app's files change."""
-        restarts = Restarts()
+        restarts, again = Restarts(), Restarts(first=1.0)
         while not self._stopping.is_set():
-            fresh = await self._end_or_change(child)
+            locked = isinstance(child.refused, StoreLocked)
+            fresh = await self._end_or_change(child, again.delay(child.lived) if locked else math.inf)
             if self._stopping.is_set():
                 return
             if not fresh:
@@ -198,19 +212,27 @@ class Supervisor:
                     return
             await self._start_again(child)
 
-    async def _end_or_change(self, child: Child) -> bool:
-        """Wait until the child ends (False) or, in development, a file has changed and the child was stopped (True)."""
+    async def _end_or_change(self, child: Child, patience: float) -> bool:
+        """Wait until the child ends (False) or, in development, is to be started anew (True).
+
+        That is when a file has changed, for which the child is stopped, or when one that could not start has waited
+        for `patience` seconds.
+        """
         if not self._plan.reload:
             await child.wait()
             return False
-        refused = not child.running
+        refused = child.refused is not None
+        until = self._clock.monotonic() + patience
         while refused or child.running:
             if await self._stopped_within(_POLL):
                 return True
             files = changed(self._seen, stamps(self._app_file))
             if files:
+                self._said = ""
                 self._plan.announce(f"{files[0].name} changed: loading again")
                 await child.stop(self._plan.settings.drain_timeout)
+                return True
+            if refused and self._clock.monotonic() >= until:
                 return True
         return False
 
@@ -230,8 +252,13 @@ class Supervisor:
         try:
             await child.start()
         except HeadraceError as error:
-            if not await self._stand_in_for(error):
+            if self._stand_in is None:
                 log.error("%s cannot start: %s", child.name, error)
+            else:
+                await self._stand_in_for(self._stand_in, child, error)
+        else:
+            if self._plan.reload:
+                self._serving()
 
     async def _stopped_within(self, seconds: float) -> bool:
         """Wait, but not longer than until the server is told to stop; whether it was."""
@@ -248,20 +275,46 @@ class Supervisor:
         for children, keepers in reversed(groups):
             for keeper in keepers:
                 keeper.cancel()
-            stopped = asyncio.gather(*(child.stop(self._plan.settings.drain_timeout + 5) for child in children))
-            hard = asyncio.create_task(self._hard.wait())
-            await asyncio.wait({stopped, hard}, return_when=asyncio.FIRST_COMPLETED)
-            hard.cancel()
-            if not stopped.done():
-                stopped.cancel()
-                return 1
-            clean = clean and all(stopped.result())
-        return 0 if clean else 1
+            stopped = await asyncio.gather(*(child.stop(self._plan.settings.drain_timeout + 5) for child in children))
+            clean = clean and all(stopped)
+        return 0 if clean and not self._hard else 1
 
-    def _signal(self) -> None:
+    def _signal(self, number: int) -> None:
+        """Begin to stop; at the second signal, end what is left: whoever waits for a child then sees it gone."""
+        now = self._clock.monotonic()
+        if self._told is not None and self._told[0] == number and now - self._told[1] < _ECHO:
+            return
+        self._told = (number, now)
         if self._stopping.is_set():
-            self._hard.set()
+            self._hard = True
+            for child in self._children:
+                child.kill()
         self._stopping.set()
+
+
+class Cause(Enum):
+    """Why an app that is being developed cannot be served."""
+
+    FILE = auto()
+    LOCK = auto()
+    PLACE = auto()
+
+
+_AWAITED = {
+    Cause.FILE: "waiting until {app} is mended, to serve it on {url}",
+    Cause.LOCK: "trying again by itself, to serve {app} on {url}",
+    Cause.PLACE: "start again once that is right, or save {app} without it, to serve it on {url}",
+}
+"""What is waited for, where one waits at all: a save cannot mend what is missing where the server runs."""
+
+
+def _cause(child: Child, error: HeadraceError) -> Cause:
+    """What a save may mend is said while the file is loaded, names a line of it, or is about what it declares."""
+    if isinstance(error, StoreLocked):
+        return Cause.LOCK
+    line = error.where.rpartition(":")[2] if isinstance(error, DeclarationError) else ""
+    declared = isinstance(error, MigrationRefused) or line.isdecimal()
+    return Cause.PLACE if child.loaded and not declared else Cause.FILE
 
 
 class Child:
@@ -278,6 +331,10 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self._started = 0.0
         self.lived = 0.0
+        self.refused: HeadraceError | None = None
+        """What kept the last start from serving."""
+        self.loaded = False
+        """Whether the app file was loaded by then."""
 
     @property
     def running(self) -> bool:
@@ -298,6 +355,7 @@ class Child:
         HeadraceError
             The problem that the child reported, or that it ended without a word.
         """
+        self.refused, self.loaded = None, False
         read_end, write_end = os.pipe()
         try:
             passed = [fd for fd in (write_end, self._fd) if fd is not None]
@@ -312,9 +370,10 @@ class Child:
         if report.get("ready") is True:
             return
         await self.wait()
-        if report:
-            raise from_problem(report)
-        raise HeadraceError(f"the {self.name} process ended before it served ({self.status})", hint="see its output")
+        self.loaded = report.get("loaded") is True
+        ended = f"the {self.name} process ended before it served ({self.status})"
+        self.refused = from_problem(report) if report else HeadraceError(ended, hint="see its output")
+        raise self.refused
 
     async def _charge(self, process: asyncio.subprocess.Process, report: int) -> None:
         plan = self._plan
@@ -349,15 +408,14 @@ class Child:
                 await self.wait()
         except TimeoutError:
             log.error("%s did not end within %.0f s: killed", self.name, timeout)
-            await self.kill()
-            return False
-        return True
+            self.kill()
+            await self.wait()
+        return self._process.returncode != -signal.SIGKILL
 
-    async def kill(self) -> None:
-        """End the process at once."""
+    def kill(self) -> None:
+        """End the process now."""
         if self.running and self._process is not None:
             self._process.kill()
-            await self.wait()
 
 
 async def _read_line(fd: int) -> dict[str, Any]:

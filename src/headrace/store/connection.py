@@ -101,7 +101,7 @@ class WriterLock:
             os.close(self._fd)
             raise StoreLocked(
                 f"process {holder} already writes to {path}",
-                hint="stop it first, or give this one another data folder",
+                hint="stop it first, or give this one another data folder (--data)",
             )
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)

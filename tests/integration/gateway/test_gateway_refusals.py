@@ -251,11 +251,13 @@ async def test_an_app_that_is_broken_in_development() -> None:
         stand_in = StandIn(bound)
         await stand_in.show(DeclarationError("the view menu is wrong", hint="mend it", where="app.py:3"))
         url = address(bound)
-        with pytest.raises(openai.InternalServerError, match=r"the view menu is wrong.*mend it") as broken:
+        with pytest.raises(openai.InternalServerError, match=r"app.py:3: the view menu is wrong.*mend it") as broken:
             await ask(url)
-        assert broken.value.response.headers["retry-after"] == "1"
-        with pytest.raises(anthropic.APIStatusError, match="the view menu is wrong"):
+        assert (broken.value.status_code, broken.value.code) == (503, "app_broken")
+        assert broken.value.response.headers["x-should-retry"] == "false"
+        with pytest.raises(anthropic.InternalServerError, match=r"app.py:3: the view menu is wrong") as told:
             await claude(url)
+        assert told.value.status_code == 500  # 529 would say that it is overloaded
         async with httpx.AsyncClient(base_url=url, trust_env=False) as plain:
             problem = (await plain.get("/context/menu")).json()
             assert (problem["type"], problem["status"]) == ("urn:headrace:problem:app-broken", 503)

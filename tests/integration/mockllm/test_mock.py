@@ -13,7 +13,9 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
+from headrace.cli import main
 from headrace.core.clock import SystemClock
 from headrace.core.errors import DeclarationError, HeadraceError
 from headrace.http1 import Client, Origin
@@ -253,6 +255,19 @@ def test_a_mock_in_a_process_takes_all_settings(tmp_path: Path) -> None:
         assert chat(mock).json()["usage"]["completion_tokens"] == 7
         told = chat(mock, messages=[{"role": "user", "content": 'x\n{"a": 1.50}'}])
         assert told.json()["choices"][0]["message"]["content"] == "1.50"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--first-token", "soon"], '"300ms"'),
+        (["--tokens-per-second", "0"], "leave it out, and all of it comes at once"),
+        (["--host", "192.0.2.1", "--port", "0"], "give an address of this machine"),
+    ],
+)
+def test_the_command_says_what_to_write_instead(options: list[str], said: str) -> None:
+    found = CliRunner().invoke(main, ["mock-llm", *options])
+    assert (found.exit_code, said in found.output, "docs/" in found.output) == (1, True, False), found.output
 
 
 def test_settings_that_do_not_hold_are_told_before_anything_starts() -> None:

@@ -102,6 +102,18 @@ async def test_a_gateway_that_does_not_recover_is_told(mock: Mock) -> None:
     assert "no whole answer within 0.5 s" in outcome.problems[0]
 
 
+async def test_what_the_gateway_refuses_as_wrong_is_told_at_once(mock: Mock) -> None:
+    with mock_llm(models=["right"], any_model=False) as other, relay(other.url) as url:
+        outcome = await check(CASES[0], Gateway(url, model="nope", recover=600.0), mock)
+    assert "a plain request is refused with 404: " in outcome.problems[0]
+    assert "nope" in outcome.problems[0]
+
+
+def test_the_command_wants_a_url() -> None:
+    found = CliRunner().invoke(main, ["conformance", "gateway", "foo"])
+    assert (found.exit_code, "'foo' is no URL: write for example http://" in found.output) == (2, True), found.output
+
+
 def test_the_command_says_that_nobody_is_there(unused_port: int) -> None:
     with socket.socket() as silent:  # bound and not listening: connections are refused, and nobody else takes it
         silent.bind(("127.0.0.1", 0))

@@ -59,6 +59,7 @@ def test_a_key_for_what_is_there_is_made(file: Path) -> None:
         ([""], "is no name of a key"),
         (["a\nb"], "is no name of a key"),
         (["x" * 201], "is no name of a key"),
+        (["team", "--budget", "5/day", "--budget", "6/day"], "two budgets for one period: 5/day, 6/day"),
         (["team", "--expires", "2020-01-01T00:00:00Z"], "2020-01-01T00:00:00Z is over"),
     ],
 )

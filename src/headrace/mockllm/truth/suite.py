@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +24,9 @@ _TRIES = 10.0
 
 _SILENT = ("hang", "stall")
 """Failures that nobody is told of: a gateway may wait longer for more than this suite does."""
+
+_MISTAKES = frozenset({400, 401, 403, 404, 405, 422})
+"""Statuses that say that the request is wrong, whatever the upstream does."""
 
 _PROMPT = "Say something, so that it can be compared."
 
@@ -98,8 +103,9 @@ async def check(case: Case, gateway: Gateway, mock: Mock, *, clock: Clock | None
     """Run one case. The gateway must have no other upstream and nobody else's requests."""
     clock = clock or SystemClock()
     outcome = Outcome(case, [], [])
-    if not await _recovered(case, gateway, mock, clock):
-        outcome.problems.append(f"no whole answer within {gateway.recover:g} s of the case before")
+    wrong = await _recovered(case, gateway, mock, clock)
+    if wrong:
+        outcome.problems.append(wrong)
         return outcome
     await asyncio.to_thread(mock.clear)
     await asyncio.to_thread(mock.force, case.fault, after=_AFTER, record=True)
@@ -116,18 +122,32 @@ async def check(case: Case, gateway: Gateway, mock: Mock, *, clock: Clock | None
     return outcome
 
 
-async def _recovered(case: Case, gateway: Gateway, mock: Mock, clock: Clock) -> bool:
-    """Breakers that the case before has opened are closed again: a whole answer comes."""
+async def _recovered(case: Case, gateway: Gateway, mock: Mock, clock: Clock) -> str:
+    """Wait until a whole answer comes: breakers that the case before has opened are closed again. Else what is wrong.
+
+    What the gateway refuses as a mistake of the request (a model that it has not, a key) no waiting mends.
+    """
     await asyncio.to_thread(mock.relax)
     until = clock.monotonic() + gateway.recover
     plain = Case(case.api, False, "none", "whole")
     while True:
         found = await _ask(plain, gateway, clock)
         if found.status == 200 and read_whole(bytes(found.body)) is not None:
-            return True
+            return ""
+        if found.status in _MISTAKES:
+            return f"a plain request is refused with {_said(found)}"
         if clock.monotonic() > until:
-            return False
+            last = f"; the last was {_said(found)}" if found.status >= 400 else ""
+            return f"no whole answer within {gateway.recover:g} s of the case before{last}"
         await clock.sleep(0.25)
+
+
+def _said(found: Exchange) -> str:
+    """What a refusal says: its message in either dialect, or the beginning of its body."""
+    text = bytes(found.body[:2000]).decode(errors="replace")
+    with suppress(ValueError, LookupError, TypeError):
+        text = str(json.loads(text)["error"]["message"])
+    return f"{found.status}: {' '.join(text.split())[:300]}"
 
 
 async def _ask(case: Case, gateway: Gateway, clock: Clock) -> Exchange:

@@ -29,7 +29,7 @@ from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -174,13 +174,15 @@ def parse(text: str, *, where: str = "") -> Snapshot:
     >>> parse("keys: []").keys
     ()
     """
+    given: Any = None
     try:
-        document = Document.model_validate(yaml.safe_load(text) or {})
+        given = yaml.safe_load(text) or {}
+        document = Document.model_validate(given)
     # Plain ones too: YAML's own constructors raise them, for the 31st of February, say.
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DeclarationError(
-            f"these are no keys: {_first(error)}",
-            hint="repair the file, or make keys with: headrace key create",
+            f"these are no keys: {_first(error, given)}",
+            hint="repair the file, or move it away and make new keys: headrace key create APP NAME",
             where=where,
         ) from error
     for name in ("id", "sha256"):
@@ -208,13 +210,25 @@ def load(path: Path) -> Snapshot:
     return parse(text, where=str(path))
 
 
-def _first(error: Exception) -> str:
+def _first(error: Exception, given: Any) -> str:
     """What is wrong in one line, without the value: a digest or a key that stands in the wrong place stays unseen."""
     if isinstance(error, ValidationError):
         found = error.errors(include_input=False, include_url=False)[0]
-        return f"{'.'.join(str(part) for part in found['loc'])}: {found['msg']}"
+        place = list(found["loc"])
+        key = ""
+        if len(place) > 1 and place[0] == "keys" and isinstance(place[1], int):
+            key = f"{_called(given['keys'][place[1]], place[1])}, "
+            place = place[2:]
+        return f"{key}{'.'.join(map(str, place))}: {found['msg']}".replace(", :", ":")
     mark = getattr(error, "problem_mark", None)
     return f"no YAML in line {mark.line + 1}" if mark is not None else "no YAML"
+
+
+def _called(key: Any, index: int) -> str:
+    """The key by its name, where it has one; else which one of the file it is."""
+    name: object = key.get("name") if isinstance(key, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    proper = isinstance(name, str) and name.isprintable() and len(name) <= 200 and not _DIGEST.search(name)
+    return f"the key {name!r}" if proper and name else f"key {index + 1} of the file"
 
 
 def moment(at: datetime | None) -> str:

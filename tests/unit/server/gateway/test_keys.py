@@ -62,9 +62,11 @@ def test_many_make_keys_at_once(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("keys: [", "no YAML in line"),
-        ("keys: [{id: a, name: b, sha256: hr-oops}]", "keys.0.sha256"),
-        ("keys: [{id: a, name: b, sha256: '" + "0" * 64 + "', rpm: 0}]", "keys.0.rpm"),
+        ("keys: [{id: a, name: b, sha256: hr-oops}]", "the key 'b', sha256: "),
+        ("keys: [{id: a, name: b, sha256: '" + "0" * 64 + "', rpm: 0}]", "the key 'b', rpm: "),
         ("kees: []", "kees"),
+        ("keys: [7]", "key 1 of the file: "),
+        ("keys: [{id: a, name: 7}]", "key 1 of the file, "),
         ("keys: [{id: a, name: b, sha256: '" + "0" * 64 + "', expires: 2026-02-31}]", "no YAML"),
         ("[" * 3000, "no YAML"),
         ("keys: [" + ", ".join(["{id: a, name: b, sha256: '" + "0" * 64 + "'}"] * 2) + "]", "two keys have the id"),
