@@ -26,23 +26,27 @@ class Batch(Generic[T]):
         The step.
     """
 
-    __slots__ = ("_do", "_waiting")
+    __slots__ = ("_do", "_due", "_waiting")
 
     def __init__(self, do: Callable[[T], object]) -> None:
         self._do = do
         self._waiting: deque[T] = deque()
+        self._due = False
 
     def put(self, one: T) -> None:
         """Do the step for this at the end of the turn."""
-        if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._run)
         self._waiting.append(one)
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._run)
 
     def _run(self) -> None:
         do, waiting = self._do, self._waiting
+        self._due = False
         try:
             for _ in range(min(len(waiting), _MOST)):
                 do(waiting.popleft())
         finally:
-            if waiting:  # more than that, or what came up meanwhile; or one has raised, which is not the others' loss
+            if waiting and not self._due:  # more than that; or one has raised, which is not the others' loss
+                self._due = True
                 asyncio.get_running_loop().call_soon(self._run)

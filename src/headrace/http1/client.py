@@ -235,10 +235,14 @@ def unheard(error: ExchangeError) -> bool:
 
 
 async def _exchange(link: Link, data: bytes, method: bytes, deadline: float, gaps: tuple[float, float]) -> Answer:
+    asked = link.head(data, method == b"HEAD", True, deadline, *gaps)
     try:
-        return await link.head(data, method == b"HEAD", True, deadline, *gaps)
+        return await asked
     except asyncio.CancelledError:
-        link.abort()
+        if asked.cancelled():
+            link.abort()
+        elif asked.exception() is None:  # it came in the same turn, and the connection may be another's by now
+            asked.result().abandon()
         raise
 
 

@@ -93,7 +93,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client sends no more."""
-        if self._current is not None and self._current.complete:
+        while self._coming and self._current is not None and self._current.complete:
             self.serve()  # it came in the same turn: what can be answered at once is
         self._outbox.flush()
         self._inbound.end()
@@ -214,7 +214,9 @@ class Connection(asyncio.Protocol):
         self._body_since = self._loop.time()
         request.listen(self._body_read)
         # Many clients send it in a second step: a handler that finds it there need not wait for it in a task.
-        self._coming = request.length is not None and request.length <= SMALL and not request.expects
+        length = request.length
+        short = length is not None and length <= SMALL and length <= self._limits.max_buffer
+        self._coming = short and self._reading and not request.expects
         self._tick()
         if not self._coming:
             self._serve(request)
@@ -227,9 +229,13 @@ class Connection(asyncio.Protocol):
         self._coming = False
         if not request.complete:
             self._tick()
-        self._serve(request)
-        if self._current is None:
-            self._advance()
+        try:
+            self._serve(request)
+            if self._current is None:
+                self._advance()
+        except BaseException:  # of whoever is told of failures: nobody else would end the connection
+            self._transport.abort()
+            raise
 
     def _serve(self, request: Request) -> None:
         try:

@@ -17,7 +17,7 @@ from typing import Any
 from msgspec import Struct
 
 from headrace.http1.bodies import SMALL
-from headrace.http1.headers import FRAMING, Field, Fields
+from headrace.http1.headers import HOP_BY_HOP, Field, Fields
 
 _LONGEST = 4096
 """Bytes of a head that is learnt."""
@@ -73,6 +73,13 @@ class _Seen(Struct):
 class Forms:
     """The forms of one server's answers.
 
+    Parameters
+    ----------
+    max_head
+        Longest head (bytes) that is recognised.
+
+    Examples
+    --------
     >>> forms, head = Forms(), b"HTTP/1.1 200 OK\\r\\nX-Number: %d\\r\\nContent-Length: 2"
     >>> for number in (1, 2):
     ...     forms.learn(head % number, 200, [(b"x-number", b"%d" % number), (b"content-length", b"2")])
@@ -81,7 +88,8 @@ class Forms:
     (200, (b'3', b'2'), b'{}')
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_head: int = _LONGEST) -> None:
+        self._max_head = max_head
         self._seen: dict[tuple[bytes, ...], _Seen] = {}
         self._forms: list[Form] = []
 
@@ -90,8 +98,9 @@ class Forms:
         for form in self._forms:
             found = form.match(data)
             if found is not None:
-                values, body = found.groups(), data[found.end() :]
-                if values[form.length] == b"%d" % len(body) and len(data) <= SMALL:
+                end = found.end()
+                values, body = found.groups(), data[end:]
+                if values[form.length] == b"%d" % len(body) and len(data) <= SMALL and end <= self._max_head:
                     return form, values, body
                 break
         return None
@@ -119,7 +128,7 @@ class Forms:
 
 def _fixed(line: bytes, name: bytes) -> bytes:
     """What of a line is the same in all heads of its kind."""
-    return line if name in FRAMING and name != _LENGTH else line[: len(name)]
+    return line if name in HOP_BY_HOP and name != _LENGTH else line[: len(name)]
 
 
 def _form(first: bytes, lines: Sequence[bytes], opens: Sequence[int], status: int, fields: Fields) -> Form | None:

@@ -123,6 +123,10 @@ class Link(asyncio.Protocol):
         of its body.
         """
         head: asyncio.Future[Answer] = self._loop.create_future()
+        if self._gone:  # since it was handed out
+            error = Interrupted("the connection ended before the request was sent", sent=False, reused=self.served > 0)
+            head.set_exception(error)
+            return head
 
         def told(outcome: Answer | ExchangeError) -> None:
             if head.done():

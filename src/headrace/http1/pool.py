@@ -34,7 +34,7 @@ class Pool:
         self._limits = limits
         self._loop = loop
         self._tls = tls
-        self._forms = Forms()
+        self._forms = Forms(limits.max_head)
         self._outbox = outbox
         self._answered = answered
         self._idle: list[Link] = []
@@ -201,6 +201,8 @@ class Pool:
         return made
 
     def _released(self, link: Link) -> None:
+        if not link.usable:  # it ended while it was handed on: `_lost` offers its place
+            return
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():

@@ -189,9 +189,6 @@ class Server:
             self._empty.set()
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
-        now = loop.time()
-        for connection in [one for one in self._connections if one.deadline <= now]:
-            connection.expire()
         second = self._clock.now() // 1_000_000
         if second != self._dated:
             self._dated = second
@@ -202,3 +199,6 @@ class Server:
         tick = min(_TICK, shortest / 4, limits.body_timeout / 4)
         if self._timer is None or not self._timer.cancelled():
             self._timer = loop.call_later(tick, self._sweep, loop)
+        now = loop.time()
+        for connection in [one for one in self._connections if one.deadline <= now]:
+            connection.expire()

@@ -14,7 +14,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from contextvars import Context, copy_context
 from decimal import Decimal
 from functools import partial
 from typing import cast
@@ -36,6 +36,7 @@ from headrace.models.provider import Carrier, Failed, Incoming
 from headrace.models.request import Dialect, ModelRequest, Terms
 from headrace.models.router import Router
 from headrace.models.unanswered import broken, refusal
+from headrace.models.upstream import UpstreamState
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,13 +46,14 @@ Told = Callable[["Delivery | ModelRefused"], None]
 
 
 class _Ask(Struct):
-    """One call under way. It is answered when an answer was delivered."""
+    """One call under way. It is answered when an answer was delivered; its tasks run in the `context` of who asked."""
 
     id: str
     request: ModelRequest
     call: Call
     began: float
     told: Told
+    context: Context
     queued: float = 0.0
     attempts: int = 0
     hedged: bool = False
@@ -85,29 +87,6 @@ class _Running(Struct):
 def _tell(answered: tuple[Told, Delivery | ModelRefused]) -> None:
     told, outcome = answered
     told(outcome)
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamState:
-    """What is known of an upstream at an instant.
-
-    Attributes
-    ----------
-    in_flight, limit
-        Attempts under way, and the most that may be.
-    state
-        Of its breaker: `closed`, `open`, `half_open`.
-    failure_share
-        Of its attempts lately.
-    """
-
-    upstream: str
-    model: str
-    tier: int
-    in_flight: int
-    limit: float
-    state: str
-    failure_share: float
 
 
 class RoutedModel:
@@ -172,16 +151,7 @@ class RoutedModel:
     def states(self) -> Iterator[UpstreamState]:
         """What is known of each upstream now."""
         now = self.now()
-        for one in self.router.selection.upstreams:
-            yield UpstreamState(
-                one.spec.name,
-                one.spec.model,
-                one.spec.tier,
-                one.in_flight,
-                one.limit.current,
-                one.breaker.state(now).value,
-                one.breaker.failure_share(now),
-            )
+        return (one.seen(now) for one in self.router.selection.upstreams)
 
     async def send(self, request: ModelRequest, terms: Terms) -> Delivery:
         """Send a request; returns with the first content of a stream, or with the whole of another answer.
@@ -234,15 +204,20 @@ class RoutedModel:
             most_output=most or 0,
             without=_NOBODY if (request.dialect, request.stream) in self._takes else self._unable(request),
         )
-        ask = self._asks[call.id] = _Ask(terms.id, request, call, now, told)
+        ask = self._asks[call.id] = _Ask(terms.id, request, call, now, told, copy_context())
         self._asked.put(ask)
         return call.id
 
-    def cancel(self, call: str) -> None:
-        """End what runs at upstreams for a call that is under way: nobody waits any more."""
+    def cancel(self, call: str) -> bool:
+        """End what runs at upstreams for a call that is under way: nobody waits any more.
+
+        Returns whether an upstream may have been asked.
+        """
         ask = self._asks.get(call)
-        if ask is not None:
-            self._cancel(ask)
+        if ask is None:
+            return True
+        self._cancel(ask)
+        return ask.submitted
 
     async def aclose(self) -> None:
         """End all calls."""
@@ -265,9 +240,16 @@ class RoutedModel:
         return frozenset(refused)
 
     def _submit(self, ask: _Ask) -> None:
-        if ask.call.id in self._asks:  # else nobody waits any more
-            now, ask.submitted = self.now(), True
+        if ask.call.id not in self._asks:  # nobody waits any more
+            return
+        now, ask.submitted = self.now(), True
+        try:
             self._act(now, self.router.submit(now, ask.call))
+        except Exception as error:  # nobody else would tell whoever asked
+            _LOG.exception("a call to %r could not be made", self.name)
+            if self._asks.pop(ask.call.id, None) is not None:
+                message = f"the call to the model {self.name!r} could not be made: {error}"
+                self._answered.put((ask.told, ModelRefused(message, reason=Reason.FAILED.value)))
 
     # Attempts ------------------------------------------------------------------------------------------------------
 
@@ -412,7 +394,7 @@ class RoutedModel:
                 asyncio.get_running_loop().call_soon(told, error)
                 return
         if running.end is None:
-            task = asyncio.get_running_loop().create_task(self._wait(running, until))
+            task = asyncio.get_running_loop().create_task(self._wait(running, until), context=ask.context)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             running.end = task.cancel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from random import Random
 
 from msgspec import Struct
@@ -51,6 +52,29 @@ class Lease(Struct, gc=False):
     first_at: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class UpstreamState:
+    """What is known of an upstream at an instant.
+
+    Attributes
+    ----------
+    in_flight, limit
+        Attempts under way, and the most that may be.
+    state
+        Of its breaker: `closed`, `open`, `half_open`.
+    failure_share
+        Of its attempts lately.
+    """
+
+    upstream: str
+    model: str
+    tier: int
+    in_flight: int
+    limit: float
+    state: str
+    failure_share: float
+
+
 class Upstream(Load):
     """State of one upstream: attempts take a lease, and give it back in exactly one way.
 
@@ -87,6 +111,18 @@ class Upstream(Load):
         self.sure = 0.0
         """A call of fewer tokens than this can start now, where nothing is reserved. `wait` knows about all others."""
         self._reckon()
+
+    def seen(self, now: float) -> UpstreamState:
+        """What is known of it now."""
+        return UpstreamState(
+            self.name,
+            self.model,
+            self.tier,
+            self.in_flight,
+            self.limit.current,
+            self.breaker.state(now).value,
+            self.breaker.failure_share(now),
+        )
 
     def wait(self, now: float, call: Call, reserved: float = 0.0, panic: bool = False) -> float:
         """Seconds until it can take the call: 0 now; infinite when it waits for an attempt to end.

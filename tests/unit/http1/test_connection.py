@@ -29,9 +29,9 @@ LEAVING = {
 }
 
 
-def connected(handler: Handler) -> tuple[Connection, Wire]:
+def connected(handler: Handler, limits: ServerLimits | None = None) -> tuple[Connection, Wire]:
     wire = Wire()
-    connection = Connection(Server(handler, ServerLimits()), asyncio.get_running_loop())
+    connection = Connection(Server(handler, limits or ServerLimits()), asyncio.get_running_loop())
     connection.connection_made(wire)
     return connection, wire
 
@@ -185,3 +185,62 @@ async def test_pipelined_requests_whose_bodies_come_late_are_answered_in_order()
     await turns()
     assert seen == [(True, b"one!"), (True, b"two!"), (True, b"thre"), (True, b"four")]
     assert wire.written.count(b"HTTP/1.1 204") == 4
+
+
+async def test_a_short_body_is_not_waited_for_while_nothing_is_read() -> None:
+    """Else nobody would read on: neither the handler, which has not begun, nor a clock, which stands still."""
+    seen: list[bytes] = []
+
+    async def handler(request: Request) -> Response:
+        seen.append(await request.read())
+        return Response(204)
+
+    connection, wire = connected(handler, ServerLimits(max_buffer=3000))
+    connection.data_received(GET)
+    held = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3500\r\n\r\n" + bytes(3500) + POST + b"b"
+    connection.data_received(held)  # while the first is served
+    for _ in range(3):
+        await turns()
+    assert wire.reading
+    connection.data_received(b"ody")
+    for _ in range(3):
+        await turns()
+    assert seen == [b"", bytes(3500), b"body"]
+    assert wire.written.count(b"HTTP/1.1 204") == 3
+
+
+async def test_pipelined_requests_of_a_client_that_ends_in_the_same_turn_are_answered() -> None:
+    connection, wire = connected(plain([]))
+    connection.data_received(GET * 5)
+    connection.eof_received()
+    assert wire.written.count(b"HTTP/1.1 204") == 5
+
+
+@pytest.mark.parametrize("how", ["at once", "late"])
+async def test_whoever_is_told_of_a_failure_and_fails_too_costs_no_more_than_this_connection(how: str) -> None:
+    def failed(error: Exception, request: Request) -> None:
+        raise error
+
+    def handler(request: Request) -> Response:
+        raise ValueError(request.target)
+
+    wire, other = Wire(), Wire()
+    server = Server(handler, ServerLimits(idle_timeout=0.01, head_timeout=0.01), failed=failed)
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+    await server.start("127.0.0.1", 0)
+    try:
+        connection, second = (Connection(server, asyncio.get_running_loop()) for _ in range(2))
+        connection.connection_made(wire)
+        connection.data_received(GET if how == "at once" else POST)
+        second.connection_made(other)
+        second.data_received(b"GET")
+        await asyncio.wait_for(_closed(wire, other), 5)
+    finally:
+        for one in (connection, second):
+            one.connection_lost(None)
+        await server.drain(0)
+
+
+async def _closed(*wires: Wire) -> None:
+    while not all(wire.closed for wire in wires):
+        await asyncio.get_running_loop().run_in_executor(None, lambda: None)

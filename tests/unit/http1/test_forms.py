@@ -156,9 +156,10 @@ async def test_a_value_that_is_not_plain_is_left_to_the_parser_alone(strange: by
     assert await recognised([numbered(one) for one in (b"1", b"2", b"3", strange, b"4")]) == 2
 
 
-async def test_how_a_connection_goes_on_is_never_left_open() -> None:
+@pytest.mark.parametrize("name", [b"Connection: ", b"Proxy-Connection: "])
+async def test_how_a_connection_goes_on_is_never_left_open(name: bytes) -> None:
     def said(value: bytes) -> bytes:
-        return numbered(b"1", more=b"Connection: " + value + b"\r\n")
+        return numbered(b"1", more=name + value + b"\r\n")
 
     assert await recognised([said(b"keep-alive")] * 3 + [said(b"Keep-Alive")] * 3 + [said(b"close")]) == 2
 
@@ -171,6 +172,17 @@ async def test_a_link_whose_answers_are_never_alike_does_not_look_for_forms_any_
     assert await recognised(unlike(10) + same * 5) == 3
     assert await recognised(unlike(40) + same * 5) == 0
     assert await recognised([one for number in unlike(40) for one in [number, *same * 3]]) > 100
+
+
+def test_a_head_over_the_limit_is_left_to_the_parser() -> None:
+    for limit, known in ((200, False), (4000, True)):
+        forms = Forms(limit)
+        for value in (b"1", b"2"):
+            forms.learn(numbered(value).partition(b"\r\n\r\n")[0], 200, [
+                (b"x-number", value), (b"content-length", b"1"), (b"server", b"a"),
+            ])  # fmt: skip
+        assert forms.find(numbered(b"3")) is not None
+        assert (forms.find(numbered(b"3" * 500)) is not None) is known
 
 
 def test_no_more_forms_are_kept_than_a_bound() -> None:

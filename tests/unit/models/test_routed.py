@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import ContextVar, copy_context
 from random import Random
 from typing import Any
 
@@ -267,6 +268,33 @@ async def test_a_call_that_ends_in_the_turn_in_which_it_came_reaches_no_upstream
     assert (type(refused), refused.reason, world.a.attempts) == (ModelRefused, "cancelled", [])
     assert [(one.outcome, one.attempts) for one in world.calls] == [("cancelled", 0)]
     assert world.model.router.in_flight == 0
+
+
+async def test_an_attempt_runs_in_the_context_of_who_asked() -> None:
+    world, who, seen = World(), ContextVar[str]("who"), list[str]()
+    begin = world.a.begin
+
+    async def noted(request: ModelRequest, until: float) -> Any:
+        seen.append(who.get())
+        return await begin(request, until)
+
+    world.a.begin = noted  # type: ignore[method-assign]
+    for name in "abc":
+        context = copy_context()
+        context.run(who.set, name)
+        request, terms = ModelRequest(Dialect.JSON, b"{}", {}, False, 10), Terms(name, 30.0)
+        context.run(world.model.ask, request, terms, lambda _: None)
+    await turns()
+    assert seen == ["a", "b", "c"]
+    await world.model.aclose()
+
+
+async def test_whoever_asks_hears_of_it_when_the_router_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    monkeypatch.setattr(world.model.router, "submit", lambda now, call: 1 // 0)
+    with pytest.raises(ModelRefused, match="could not be made"):
+        await (await world.ask())
+    assert world.model.open == 0
 
 
 async def test_each_call_has_an_id_of_its_own_whatever_its_terms_say() -> None:

@@ -291,6 +291,7 @@ def _sorting(answer: Answer) -> _Sorting:
         elif use is not None:
             if not sorting.said:
                 sorting.said.extend([None] * PLACES)
+            sorting.saying[:] = [one for one in sorting.saying if one[0] != use]  # of two, the last counts
             if place in which:
                 sorting.saying.append((use, which[place]))
             sorting.said[use] = value

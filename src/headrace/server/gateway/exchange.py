@@ -158,11 +158,12 @@ class Exchange(Struct, eq=False):
     def _left(self) -> None:
         """The client has gone before the model has answered."""
         self._later = None
-        self._keep()
         if self._task is not None:
             self._task.cancel()
-        if self._access is not None and self._access.routed is not None:
-            self._access.routed.cancel(self._call)
+        if self._access is not None and self._access.routed is not None and not self._access.routed.cancel(self._call):
+            self._give_back()
+        else:
+            self._keep()
 
     def __await__(self) -> Generator[Any, None, Response]:
         return self._wait().__await__()

@@ -10,7 +10,8 @@ from headrace.models.call import Usage
 from headrace.models.declared import DeclaredModel
 from headrace.models.estimate import Lengths
 from headrace.models.reply import Caller
-from headrace.models.routed import RoutedModel, UpstreamState
+from headrace.models.routed import RoutedModel
+from headrace.models.upstream import UpstreamState
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from headrace.models.breaker import State
-from headrace.models.routed import UpstreamState
+from headrace.models.upstream import UpstreamState
 from headrace.server.gateway.offer import Offer
 from headrace.server.metrics import escape
 
