@@ -288,6 +288,7 @@ class Plain:
 
     def __init__(self, *, checks_keys: bool = False) -> None:
         self.checks_keys = checks_keys
+        self.begun = 0
         self.ended: list[int] = []
         self.go = asyncio.Event()
 
@@ -307,6 +308,7 @@ class Plain:
         return ["# TYPE plain_total counter", f"plain_total {len(self.ended)}"]
 
     def _answer(self, request: Request) -> Response | Awaitable[Response]:
+        self.begun += 1
         request.when_done(lambda done: self.ended.append(done.answered))
         if request.path.endswith(b"/now"):
             return Response(200, (), b"now")
@@ -386,6 +388,6 @@ async def test_a_request_whose_client_left_is_over(ports: MemoryPorts) -> None:
         host, port = url.removeprefix("http://").split(":")
         _, writer = await asyncio.open_connection(host, int(port))
         writer.write(b"POST /plain/body HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n")
-        await asyncio.sleep(0.1)
+        await eventually(lambda: plain.begun == 1)  # a body that is late is not waited for
         writer.close()
         await eventually(lambda: plain.ended == [0])
