@@ -19,6 +19,7 @@ import headrace as hr
 from headrace.composition import composition
 from headrace.core.clock import SystemClock
 from headrace.core.errors import DeadlinePassed, ModelRefused, StreamBroken, UnknownName
+from headrace.core.failurelog import MOST
 from headrace.http1 import Request, Response, Server
 from headrace.pipeline.answer import Asked
 from headrace.server.http import create_app
@@ -364,6 +365,13 @@ async def test_what_failed_at_the_model_is_found_in_the_log_by_its_id(
     assert problem["hint"]
     (line,) = [line for line in caplog.messages if "r-17" in line]
     assert "gives no answer" in line
+
+
+async def test_a_storm_of_failures_is_a_few_lines_in_the_log(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(20):
+        answer = await served.http.post("/pick", json={"shelf": "fail"}, headers={"x-request-id": f"storm-{number}"})
+        assert (answer.status_code, answer.json()["request"]) == (502, f"storm-{number}")
+    assert len([line for line in caplog.messages if "gives no answer" in line]) == MOST
 
 
 async def test_everything_is_described(served: Served) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, Self
 
@@ -37,7 +38,7 @@ class Flow(Protocol):
         ...
 
 
-class Incoming:
+class Incoming(ABC):
     """One message; an async iterator over what has come of its body and was not read, and a `Flow`.
 
     Attributes
@@ -146,6 +147,7 @@ class Incoming:
         elif self._reads is not None:
             self._reads()
 
+    @abstractmethod
     def abandon(self) -> None:
         """Who waited for more was cancelled."""
 
@@ -154,9 +156,9 @@ class Incoming:
         if self._error is not None and not self._first:
             raise self._error
 
+    @abstractmethod
     def _read(self) -> Fields:
         """The fields of a head that was recognised, of which most readers need no more than the facts."""
-        raise NotImplementedError(type(self).__name__)
 
     # For the connection
 

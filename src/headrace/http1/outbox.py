@@ -12,7 +12,7 @@ import asyncio
 
 AT_ONCE = 64 * 1024
 """Longest message (bytes) that is written together with others; what is longer holds them up."""
-_MANY = 32
+_MANY = 16
 """Writes after which the end of the turn is not waited for: with much to do it may be milliseconds away."""
 
 

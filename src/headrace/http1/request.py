@@ -112,6 +112,9 @@ class Request(Incoming):
         pieces = [piece async for piece in self]
         return b"".join(pieces)
 
+    def abandon(self) -> None:
+        """Who waited for more was cancelled: the connection sees to the rest of the body when it is answered."""
+
     # For the connection
 
     def _read(self) -> Fields:

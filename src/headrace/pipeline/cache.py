@@ -208,8 +208,8 @@ class AnswerCache:
 
     def keep(self, version: str, question: str, made: Made) -> bool:
         """Take an answer in, unless it must not be given again or is too large; whether it was."""
-        variant, size = digest(made.readset)
-        size += len(made.body) + OVERHEAD
+        reads = packed(made.readset)
+        variant, size = hashlib.sha256(reads).digest(), len(reads) + len(made.body) + OVERHEAD
         if made.fallback or made.refused or size > self.max_bytes or not all(map(_comparable, made.readset.reads)):
             self.counters.unkept += 1
             return False
@@ -266,12 +266,11 @@ def _comparable(read: Read) -> bool:
     return read.policy is None or read.status is Status.FRESH or not read.policy.refuses(read.status)
 
 
-def digest(readset: ReadSet) -> tuple[bytes, int]:
-    """What an answer was built on, in 32 bytes, and how many bytes it is."""
-    packed = msgspec.msgpack.encode(
+def packed(readset: ReadSet) -> bytes:
+    """What an answer was built on, as bytes."""
+    return msgspec.msgpack.encode(
         [[read.name, _given(read.bindings), read.shown, read.status and read.status.value] for read in readset.reads]
     )
-    return hashlib.sha256(packed).digest(), len(packed)
 
 
 def _given(bindings: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from headrace.context.readset import Present, ReadSet
 from headrace.core.events import ReadAge
 from headrace.pipeline.answer import Facts
-from headrace.pipeline.cache import digest
+from headrace.pipeline.cache import packed
 
 _BYTES = 16 * 1024 * 1024
 _OVERHEAD = 200
@@ -44,7 +44,7 @@ class Good:
     @property
     def size(self) -> int:
         """Bytes that it takes, about."""
-        return len(self.body) + digest(self.readset)[1] + _OVERHEAD
+        return len(self.body) + len(packed(self.readset)) + _OVERHEAD
 
     def tell(self, facts: Facts, present: Present) -> None:
         """Say of it what is so now: `present` is what became of its reads."""

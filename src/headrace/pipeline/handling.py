@@ -20,7 +20,8 @@ from headrace.core.errors import (
     Unavailable,
     UserCodeError,
 )
-from headrace.core.problems import to_problem
+from headrace.core.failurelog import FailureLog
+from headrace.core.problems import PREFIX, to_problem
 from headrace.pipeline.answer import Facts
 from headrace.pipeline.ask import Ask
 from headrace.pipeline.context import Context
@@ -88,14 +89,6 @@ class Work:
         return facts
 
 
-def unanswered(work: Work, error: HeadraceError) -> dict[str, Any]:
-    """The problem of a request that gets no answer; that a model or the time failed it is logged under its id."""
-    problem = to_problem(error, request=work.ask.id)
-    if isinstance(error, ModelError | DeadlinePassed):
-        log.warning("request %s: version %s gives no answer: %s", work.ask.id, work.label, error.message)
-    return problem
-
-
 @dataclass(frozen=True, slots=True)
 class Check:
     """What became of a read set: the reads that no longer hold, and as of when the others are known to."""
@@ -117,6 +110,15 @@ class Handling:
         self.endpoint = endpoint
         self.means = means
         self._relax = relax
+        self._failures = FailureLog(log)
+
+    def unanswered(self, work: Work, error: HeadraceError) -> dict[str, Any]:
+        """The problem of a request that gets no answer; where a model or the time failed it, the log has its id."""
+        problem = to_problem(error, request=work.ask.id)
+        if isinstance(error, ModelError | DeadlinePassed):
+            why, kind = f"version {work.label} gives no answer: {error.message}", problem["type"].removeprefix(PREFIX)
+            self._failures.tell(self.means.clock.monotonic(), work.ask.id, self.endpoint.path, kind, why)
+        return problem
 
     def start(self, work: Work) -> Run:
         """A fresh run."""

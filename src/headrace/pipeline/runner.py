@@ -31,7 +31,7 @@ from headrace.pipeline.endpoint import Endpoint, Handler
 from headrace.pipeline.fallbacks import Cached, Constant, Fallback, OtherModel, Rule
 from headrace.pipeline.gate import Gate
 from headrace.pipeline.good import Good, GoodAnswers
-from headrace.pipeline.handling import Handling, Relax, Work, unanswered
+from headrace.pipeline.handling import Handling, Relax, Work
 from headrace.pipeline.kept import KeptAnswers
 from headrace.pipeline.model import ShadowSkipped
 from headrace.pipeline.question import Questions
@@ -124,7 +124,7 @@ class Runner:
             self._record(work, GONE)
             raise
         except HeadraceError as error:
-            self._record(work, unanswered(work, error)["status"])
+            self._record(work, self._handling.unanswered(work, error)["status"])
             raise
         if answer.events is None:
             self._record(work, 200)

@@ -15,7 +15,7 @@ import msgspec
 
 from headrace.core.errors import HeadraceError
 from headrace.pipeline.answer import Facts
-from headrace.pipeline.handling import Handling, Work, unanswered
+from headrace.pipeline.handling import Handling, Work
 from headrace.pipeline.running import Run
 from headrace.pipeline.sse import encode, event
 from headrace.pipeline.until import Until
@@ -63,7 +63,7 @@ class Events:
             return await self._next()
         except HeadraceError as error:
             self._broken = error
-            problem = unanswered(self._work, error)
+            problem = self._handling.unanswered(self._work, error)
             await self._finish(problem["status"])
             return event(encode(problem), "error")
         except asyncio.CancelledError:
@@ -83,7 +83,7 @@ class Events:
             await self._settle()
             status = 200
         except HeadraceError as error:
-            status = unanswered(self._work, error)["status"]
+            status = self._handling.unanswered(self._work, error)["status"]
             raise
         finally:
             await self._finish(status)

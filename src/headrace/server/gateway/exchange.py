@@ -24,6 +24,7 @@ from msgspec.structs import replace
 
 from headrace.core.clock import SECOND, Clock
 from headrace.core.errors import BodyRefused, DeadlinePassed, ModelRefused, StreamBroken
+from headrace.core.failurelog import FailureLog
 from headrace.core.names import suggest
 from headrace.http1 import headers
 from headrace.http1.headers import FRAMING, Field
@@ -43,7 +44,6 @@ from headrace.server.gateway.allowance import Allowances, Grant
 from headrace.server.gateway.asked import ABSENT, Lazy
 from headrace.server.gateway.complaint import Complaint
 from headrace.server.gateway.entrance import Entrance, Sender
-from headrace.server.gateway.failurelog import FailureLog
 from headrace.server.gateway.injection import Injected, read_into, verdict
 from headrace.server.gateway.keys import VirtualKey
 from headrace.server.gateway.offer import Offer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Awaitable, Container, Iterator, Sequence
 from random import Random
 from typing import Any
@@ -11,6 +12,7 @@ import msgspec
 
 from headrace.core.clock import Clock, SystemClock, isoformat
 from headrace.core.events import Problem
+from headrace.core.failurelog import FailureLog
 from headrace.core.names import suggest
 from headrace.http1.request import Request
 from headrace.http1.response import Handler, Later, Response
@@ -21,7 +23,6 @@ from headrace.server.gateway.allowance import Allowances
 from headrace.server.gateway.complaint import JSON, Complaint
 from headrace.server.gateway.entrance import Entrance
 from headrace.server.gateway.exchange import Exchange, Parts
-from headrace.server.gateway.failurelog import FailureLog
 from headrace.server.gateway.keyring import Keyring
 from headrace.server.gateway.ledger import Ledger
 from headrace.server.gateway.offer import Offer
@@ -29,6 +30,7 @@ from headrace.server.gateway.tally import Tally
 from headrace.server.ports import Reads
 from headrace.server.problem import Problem as Document
 
+_LOG = logging.getLogger("headrace.gateway")
 PREFIX = b"/v1/"
 _MODELS = b"/v1/models"
 _PATHS = {
@@ -101,7 +103,7 @@ class Gateway:
             allowances=Allowances(budgets or Budgets()),
             tally=self._tally,
             clock=self._clock,
-            failures=FailureLog(),
+            failures=FailureLog(_LOG),
             max_reads=max_reads,
             max_wait=max_wait,
         )
