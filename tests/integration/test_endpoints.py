@@ -368,9 +368,8 @@ async def test_what_failed_at_the_model_is_found_in_the_log_by_its_id(
 
 
 async def test_a_storm_of_failures_is_a_few_lines_in_the_log(served: Served, caplog: pytest.LogCaptureFixture) -> None:
-    for number in range(20):
-        answer = await served.http.post("/pick", json={"shelf": "fail"}, headers={"x-request-id": f"storm-{number}"})
-        assert (answer.status_code, answer.json()["request"]) == (502, f"storm-{number}")
+    answers = [await served.http.post("/pick", json={"shelf": "fail"}) for _ in range(20)]
+    assert {answer.status_code for answer in answers} == {502}
     assert len([line for line in caplog.messages if "gives no answer" in line]) == MOST
 
 
