@@ -108,7 +108,15 @@ def test_an_app_with_one_upstream_is_told_that_none_is_left(folder: Path) -> Non
     assert told.exit_code == 0
     assert "no upstream is left that can answer" in told.output
     assert [(one["capacity"], one["times"]) for one in found["shortages"]] == [(0.0, None)]
-    assert len(found["findings"]) == 1, "of what cannot be, there is no share"
+    assert found["findings"] == [], "of what cannot be, there is no share, and the only upstream attracts all"
+
+
+def test_the_upstream_that_falls_ill_is_one_of_those_that_are_asked_first(folder: Path) -> None:
+    declare('"spare", "main"', limit=', tier=int(name == "spare")')
+    _, found = simulate("black-hole", "--runs", "1")
+    share, *_ = found["findings"]
+    assert share["name"] == "share of attempts that the black hole attracts"
+    assert share["value"] > 0, "a fallback that is ill is not noticed"
 
 
 def test_too_many_calls_at_all_times_are_told_and_the_rest_is_judged_by_what_can_be_answered(folder: Path) -> None:

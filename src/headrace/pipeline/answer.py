@@ -58,6 +58,11 @@ class Facts:
     stages: dict[str, float] = field(default_factory=dict[str, float])
     seconds: float = 0.0
 
+    def unsay(self) -> None:
+        """What was found out of its read set was that of an answer that is not given."""
+        self.stale, self.unchanged_as_of = "unchecked", None
+        self.changed, self.stale_detail = [], []
+
     def to_dict(self) -> dict[str, Any]:
         """For the last event of a stream."""
         return {

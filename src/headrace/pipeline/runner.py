@@ -312,6 +312,7 @@ class Runner:
                 return self._whole(work, await self._handling.answer(work))
         except HeadraceError:
             work.facts.fallback = ""
+            work.facts.unsay()
             raise
         finally:
             work.instead = None

@@ -325,6 +325,15 @@ async def test_a_fallback_that_fails_leaves_the_failure_that_was_before(
     assert "in rule" in caplog.text
 
 
+async def test_a_fallback_whose_answer_is_kept_back_as_stale_leaves_no_word_of_it_to_the_next(world: World) -> None:
+    world.llm.script = [REFUSED]
+    endpoint = declare(world, on_stale="refuse", fallback=["small", {"name": "sorry"}])
+    stew = {1.05: lambda: world.shelf.put("r7", "stew")}  # while the smaller model is asked
+    answer = await world.live(world.runner(endpoint).run(world.ask()), happen=stew)
+    assert (json.loads(answer.body), answer.facts.fallback) == ({"name": "sorry"}, "constant")
+    assert (answer.facts.stale, answer.facts.changed, answer.facts.stale_detail) == ("unchecked", [], [])
+
+
 async def test_a_fault_of_the_apps_own_code_is_not_covered_up(world: World) -> None:
     async def wrong(ask: Order, ctx: hr.Context) -> Dish:
         raise KeyError("x")

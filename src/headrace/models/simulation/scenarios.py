@@ -226,8 +226,8 @@ def find(name: str) -> Scenario:
 
 
 def _first(simulation: Simulation) -> tuple[str, ...]:
-    """The upstream that falls ill: the first one."""
-    return (simulation.upstreams[0].name,)
+    """The upstream that falls ill: the first of those that are asked first."""
+    return (min(simulation.upstreams, key=lambda one: one.tier).name,)
 
 
 def _another(simulation: Simulation) -> str:
@@ -272,16 +272,11 @@ def _grey(played: Played) -> list[Finding]:
 
 
 def _hole(played: Played) -> list[Finding]:
-    name = _first(played.simulation)[0]
+    name, upstreams = _first(played.simulation)[0], len(played.simulation.upstreams)
     there = [where for log in played.runs for at, where, _ in log.attempts if 60 <= at < 240]
-    return [
-        Finding(
-            "share of attempts that the black hole attracts",
-            wilson(sum(where == name for where in there), len(there)),
-            1 / len(played.simulation.upstreams),
-        ),
-        *played.answered("during"),
-    ]
+    attracted = wilson(sum(where == name for where in there), len(there))
+    share = Finding("share of attempts that the black hole attracts", attracted, 1 / upstreams)
+    return [*([share] if upstreams > 1 else []), *played.answered("during")]  # the only one attracts all of them
 
 
 def _overload(played: Played) -> list[Finding]:
