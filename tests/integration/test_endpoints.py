@@ -363,8 +363,8 @@ async def test_what_failed_at_the_model_is_found_in_the_log_by_its_id(
     problem = json.loads(body.rpartition("event: error\ndata: ")[2])
     assert (problem["status"], problem["request"]) == (status, "r-17")
     assert problem["hint"]
-    (line,) = [line for line in caplog.messages if "r-17" in line]
-    assert "gives no answer" in line
+    (line,) = [line for line in caplog.messages if path in line]
+    assert "r-17" in line and "gives no answer" in line
 
 
 async def test_a_storm_of_failures_is_a_few_lines_in_the_log(served: Served, caplog: pytest.LogCaptureFixture) -> None:

@@ -58,7 +58,14 @@ class HeadraceError(Exception):
         What happened, with the value.
     hint
         What to do next; shown after the message.
+
+    Attributes
+    ----------
+    logged
+        Whether the log has a line about it already, so that whoever ends its connection writes no second one.
     """
+
+    logged = False
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -287,7 +294,7 @@ class StreamBroken(ModelError):
     """An answer that had begun broke off: the upstream reset, stalled, said an error, or ended without its end mark.
 
     `failure` is the kind (see `models.failure.Failure`), `received` the bytes that had come, `attempts` how many were
-    made until it began (None: not known), `logged` whether the log has a line about it already.
+    made until it began (None: not known).
     """
 
     def __init__(self, message: str, *, failure: str = "", received: int = 0, hint: str = "") -> None:
@@ -295,7 +302,6 @@ class StreamBroken(ModelError):
         self.failure = failure
         self.received = received
         self.attempts: int | None = None
-        self.logged = False
 
 
 class BadReply(ModelError):

@@ -118,6 +118,7 @@ class Handling:
         if isinstance(error, ModelError | DeadlinePassed):
             why, kind = f"version {work.label} gives no answer: {error.message}", problem["type"].removeprefix(PREFIX)
             self._failures.tell(self.means.clock.monotonic(), work.ask.id, self.endpoint.path, kind, why)
+            error.logged = True
         return problem
 
     def start(self, work: Work) -> Run:
@@ -212,7 +213,7 @@ class Handling:
             stage = run.failed[1]
         place = f"{run.endpoint} version {run.version} failed in its stage {stage!r}"
         log.error("request %s: %s%s", run.ask.id, place, f": {what}" if what else "", exc_info=error)
-        return UserCodeError(
+        blamed = UserCodeError(
             f"{place}: {what or type(error).__name__}",
             endpoint=run.endpoint,
             stage=stage,
@@ -220,6 +221,8 @@ class Handling:
             request=run.ask.id,
             hint=f"look for request {run.ask.id} in the server's log",
         )
+        blamed.logged = True
+        return blamed
 
     def check(self, reads: list[Read]) -> Check:
         """Whether what was read still holds."""

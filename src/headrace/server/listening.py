@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.types import ASGIApp
 
-from headrace.core.errors import HeadraceError, StreamBroken
+from headrace.core.errors import HeadraceError
 from headrace.http1 import Later, Request, Response, Server, ServerLimits
 from headrace.http1.server import log_failure
 from headrace.server.bridge import Bridge, lifespan
@@ -74,9 +74,9 @@ def limits(settings: Settings) -> ServerLimits:
 
 def failed(error: Exception, request: Request) -> None:
     """What left a handler, or broke its answer off. Errors of ours say in a line what happened."""
-    if isinstance(error, StreamBroken) and error.logged:
-        return
     if isinstance(error, HeadraceError):
+        if error.logged:
+            return
         log.warning("%s broke off: %s", request.path.decode("latin-1"), error.message)
     else:
         log_failure(error, request)
