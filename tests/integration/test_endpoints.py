@@ -364,7 +364,7 @@ async def test_what_failed_at_the_model_is_found_in_the_log_by_its_id(
     assert (problem["status"], problem["request"]) == (status, "r-17")
     assert problem["hint"]
     (line,) = [line for line in caplog.messages if path in line]
-    assert "r-17" in line and "gives no answer" in line
+    assert f"request r-17 to {path!r}: version" in line
 
 
 async def test_a_storm_of_failures_is_a_few_lines_in_the_log(served: Served, caplog: pytest.LogCaptureFixture) -> None:
