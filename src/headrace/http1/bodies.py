@@ -15,9 +15,6 @@ from headrace.core.sizes import format_size
 if TYPE_CHECKING:
     from headrace.http1.request import Request
 
-SMALL = 64 * 1024
-"""Bytes up to which a body neither counts nor is refused."""
-
 
 class Bodies:
     """Counts them for one server.

@@ -20,9 +20,9 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, cast
 
 from headrace.core.errors import BodyRefused
-from headrace.http1.bodies import SMALL
 from headrace.http1.inbound import Inbound, Refusal
 from headrace.http1.incoming import Incoming
+from headrace.http1.limits import SMALL
 from headrace.http1.outbox import AT_ONCE
 from headrace.http1.outgoing import Stream, bodiless, whole
 from headrace.http1.request import Request

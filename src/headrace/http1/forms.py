@@ -16,8 +16,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from headrace.http1.bodies import SMALL
 from headrace.http1.headers import HOP_BY_HOP, Field, Fields
+from headrace.http1.limits import SMALL
 
 _LONGEST = 4096
 """Bytes of a head that is learnt."""

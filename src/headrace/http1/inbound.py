@@ -14,10 +14,10 @@ from typing import NoReturn
 import httptools
 
 from headrace.core.errors import BodyRefused
-from headrace.http1.bodies import SMALL, Bodies
+from headrace.http1.bodies import Bodies
 from headrace.http1.headers import FRAMING, Field, Fields
 from headrace.http1.heads import Heads, Shape
-from headrace.http1.limits import ServerLimits
+from headrace.http1.limits import SMALL, ServerLimits
 from headrace.http1.request import Request
 
 METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"QUERY"})

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+SMALL = 64 * 1024
+"""Bytes up to which a body is small: it neither counts nor is refused, its handler begins when it is there, and it is
+recognised with its head, without a parser."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:

@@ -9,7 +9,7 @@ from http1_raw import Serve
 
 from headrace.core.clock import SystemClock
 from headrace.http1 import Request, Response, Server
-from headrace.http1.bodies import SMALL
+from headrace.http1.limits import SMALL
 
 CLOCK = SystemClock()
 ROOM = 1 << 20
