@@ -9,16 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from collections import OrderedDict
 
 from headrace.core.clock import Clock
 from headrace.core.errors import DeadlinePassed, HeadraceError, Overloaded
 from headrace.models.admission import Admission, Turned
 from headrace.models.call import Call, Priority
+from headrace.models.latency import Recent
 from headrace.pipeline.ask import Ask
 from headrace.pipeline.bounds import Bounds
 
 _WEIGHT = 0.2
+_WINDOW = 60.0
+"""Seconds after which the time of an answer begins to be forgotten."""
+_OLD = 1.0
+"""Seconds since the last answer after which one more request is let in whatever answers took, if nothing runs."""
 _USUAL_TOKENS = 1000.0
 _MOST_TENANTS = 4096
 
@@ -39,7 +45,8 @@ class Gate:
         self._clock = clock
         self._queue = Admission(bounds.admission)
         self._waiters: dict[str, asyncio.Future[None]] = {}
-        self._seconds = 0.0
+        self._seconds = Recent(_WINDOW)
+        self._answered = -math.inf
         self._tokens: OrderedDict[str, float] = OrderedDict()
         self._numbers = itertools.count(1)
         self.running = 0
@@ -78,9 +85,15 @@ class Gate:
                 self._queue.withdraw(call)
             raise
 
-    def leave(self, ask: Ask, seconds: float, tokens: int | None) -> None:
-        """The request is over: it took so many seconds, and so many tokens of models where that is known."""
-        self._seconds += _WEIGHT * (seconds - self._seconds)
+    def leave(self, ask: Ask, seconds: float | None, tokens: int | None) -> None:
+        """The request is over: its answer took so many seconds, and so many tokens of models where that is known.
+
+        One without an answer (`seconds` is None) says nothing of how long answers take: it mostly ends with its time,
+        and a gate that learnt from it would turn everybody away for whom that is not enough.
+        """
+        if seconds is not None:
+            self._answered = self._clock.monotonic()
+            self._seconds.add(self._answered, seconds)
         if tokens is not None:
             before = self._tokens.pop(ask.tenant, _USUAL_TOKENS)
             self._tokens[ask.tenant] = before + _WEIGHT * (tokens - before)
@@ -118,7 +131,12 @@ class Gate:
         return self.running < max(1, self._most * (1 - self._queue.reserved(self._clock.monotonic())))
 
     def _usual(self, call: Call) -> float:
-        return self._seconds
+        """Seconds that an answer takes; 0 where nothing runs that would tell whether it still does."""
+        now = self._clock.monotonic()
+        return self._median(now) if self.running or now - self._answered < _OLD else 0.0
+
+    def _median(self, now: float) -> float:
+        return self._seconds.usual(now, 0.5, 1) or 0.0
 
     def _refusal(self, why: Turned, now: float) -> HeadraceError:
         self.turned[why.value] = self.turned.get(why.value, 0) + 1
@@ -126,7 +144,7 @@ class Gate:
             return DeadlinePassed(
                 "the request waited until too little of its time was left",
                 stage="queue",
-                hint=f"such requests take {self._seconds:.2g} s: give it more time, or raise max_concurrency",
+                hint=f"such requests take {self._median(now):.2g} s: give it more time, or raise max_concurrency",
             )
         after = max(1.0, self._queue.oldest(now))
         if why is Turned.FULL:

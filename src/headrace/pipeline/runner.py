@@ -171,22 +171,23 @@ class Runner:
         await self.gate.enter(work.ask, work.deadline)
         entered = self._clock.monotonic()
 
-        def leave() -> None:
+        def leave(answered: bool) -> None:
             tokens = sum((c.prompt_tokens or 0) + (c.output_tokens or 0) for run in work.runs for c in run.calls)
-            self.gate.leave(work.ask, self._clock.monotonic() - entered, tokens or None)
+            self.gate.leave(work.ask, self._clock.monotonic() - entered if answered else None, tokens or None)
 
-        held = False
+        held = answered = False
         try:
             if not work.handler.shape.streams:
                 answer = self._whole(work, await self._handling.answer(work))
                 self._keep(work, answer.body, self._clock.monotonic() - entered)
+                answered = True
                 return answer
             answer = await self._stream(work, leave)
             held = True
             return answer
         finally:
             if not held:
-                leave()
+                leave(answered)
 
     def _whole(self, work: Work, value: Any) -> Answer:
         body = self.endpoint.shape.gives.dump_json(value)
@@ -204,7 +205,7 @@ class Runner:
             reads, ages = ReadSet(tuple(run.reads)), tuple(run.ages)
             self._good.keep(work.label, question, Good(body, reads, ages, work.began, self._clock.now()))
 
-    async def _stream(self, work: Work, leave: Callable[[], None]) -> Answer:
+    async def _stream(self, work: Work, leave: Callable[[bool], None]) -> Answer:
         """Until the first item: before it is out, everything can still be done otherwise."""
         handling, on_stale, tries = self._handling, self.endpoint.on_stale, 0
         while True:
@@ -217,7 +218,7 @@ class Runner:
         work.facts.retries = tries
 
         def end(status: int) -> None:
-            leave()
+            leave(status == 200)
             work.settle(self._clock.monotonic())
             self._record(work, status)
 
@@ -387,5 +388,5 @@ def routes(endpoint: Endpoint) -> list[Route]:
     return [Route(handler.name, handler.weight, handler.shadow) for handler in endpoint.versions.values()]
 
 
-def _nothing() -> None:
+def _nothing(_: bool) -> None:
     """A stream that holds no place."""

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from headrace.core.clock import SimulatedClock
-from headrace.core.errors import Overloaded
+from headrace.core.errors import DeadlinePassed, Overloaded
 from headrace.models.admission import AdmissionRules
 from headrace.pipeline.ask import Ask
 from headrace.pipeline.bounds import Bounds
@@ -67,3 +67,35 @@ async def test_the_same_request_id_may_come_twice() -> None:
     await door.enter(Ask(None, "same"), 10.0)
     await door.enter(Ask(None, "same"), 10.0)
     assert door.running == 2
+
+
+async def request(door: Gate, clock: SimulatedClock, takes: float, *, deadline: float = 1.0, late: float = 0.0) -> str:
+    """One that takes so long, or ends without an answer a moment after its deadline, as on a real clock."""
+    end = clock.monotonic() + deadline
+    try:
+        await door.enter(Ask(None, "x"), end)
+    except DeadlinePassed as error:
+        return error.stage
+    answered = takes <= deadline
+    seconds = takes if answered else deadline + late
+    clock.advance(seconds)
+    door.leave(Ask(None, "x"), seconds if answered else None, None)
+    return "answered" if answered else "late"
+
+
+async def test_a_time_in_which_nothing_answered_turns_nobody_away_afterwards() -> None:
+    door, clock = gate(8)
+    assert {await request(door, clock, 60.0, late=0.01) for _ in range(100)} == {"late"}
+    assert {await request(door, clock, 0.01) for _ in range(10)} == {"answered"}
+
+
+async def test_whoever_has_less_time_than_answers_take_is_turned_away_while_others_are_in() -> None:
+    door, clock = gate(8)
+    for _ in range(10):
+        assert await request(door, clock, 0.9) == "answered"
+    await door.enter(Ask(None, "in"), clock.monotonic() + 10.0)
+    assert await request(door, clock, 0.1, deadline=0.5) == "queue"
+    door.leave(Ask(None, "in"), None, None)
+    assert await request(door, clock, 0.1, deadline=0.5) == "queue"
+    clock.advance(1.0)
+    assert await request(door, clock, 0.1, deadline=0.5) == "answered", "it may be faster by now, and nobody else tells"
