@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from random import Random
 
 import pytest
@@ -19,6 +21,7 @@ from headrace.models.concurrency import Aimd, Gradient
 from headrace.models.cost import Price, Prices
 from headrace.models.failure import Failure
 from headrace.models.headers import NOTHING, Limits, Window
+from headrace.models.lane import Lane
 from headrace.models.latency import Latencies
 from headrace.models.quota import Quota, Reservation
 from headrace.models.settings import Policies, UpstreamSpec
@@ -260,6 +263,39 @@ def test_tenants_share_by_tokens_whatever_they_send() -> None:
         if min(sum(call == tenant for call in got) for tenant in got) == 0:
             break
     assert jain(got.values()) > 0.97, got
+
+
+class PassByPass(Admission):
+    """Makes every pass of the round robin, as it is written."""
+
+    def _pass_over(self, short: list[tuple[Lane, int]]) -> None:
+        short.clear()
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 5000)), max_size=40),
+    st.lists(st.sampled_from(["", "a", "b", "ab"]), max_size=20),
+)
+def test_passes_that_let_nobody_go_may_be_made_in_one_step(offered: list[tuple[str, int]], closed: list[str]) -> None:
+    rules = AdmissionRules(quantum=100)
+    one, other = Admission(rules), PassByPass(rules)
+    for number, (tenant, tokens) in enumerate(offered):
+        call = Call(str(number), tokens, 0, 100.0 + number, tenant=tenant)
+        assert one.offer(0.0, call) == other.offer(0.0, call)
+    for shut in [*closed, *[""] * len(offered)]:
+        fits: Callable[[Call], bool] = partial(lambda shut, call: call.tenant not in shut, shut)
+        assert one.take(0.0, lambda _: 0.0, fits) == other.take(0.0, lambda _: 0.0, fits)
+    assert len(one) == 0
+
+
+def test_what_a_client_says_it_takes_does_not_decide_how_long_we_reckon() -> None:
+    queue = Admission(AdmissionRules(quantum=1))
+    huge = Call("huge", 10, 10**15, 100.0)
+    queue.straight(0.0, huge)
+    for number in range(3):
+        queue.offer(0.0, Call(str(number), 10, 10**15, 100.0, tenant=str(number)))
+    calls, _ = drain(queue, 0.0)
+    assert len(calls) == 3
 
 
 def test_a_call_that_cannot_be_done_in_time_is_not_started() -> None:

@@ -19,6 +19,10 @@ import msgspec
 
 from headrace.models.call import Usage
 
+_MOST = 1_000_000_000
+"""No answer takes more tokens. Who says so has counted wrong (-1 as an unsigned number, say), and limits would be used
+up for years."""
+
 
 class Details(msgspec.Struct):
     """Parts of a count."""
@@ -59,6 +63,8 @@ def read_usage(counts: Counts | None) -> Usage | None:
     Usage(prompt_tokens=10, output_tokens=5, cached_tokens=8)
     >>> read_usage(Counts(input_tokens=10, output_tokens=5, cache_read_input_tokens=90))
     Usage(prompt_tokens=100, output_tokens=5, cached_tokens=90)
+    >>> read_usage(Counts(prompt_tokens=10, completion_tokens=2**64 - 1)) is None
+    True
     >>> read_usage(Counts(prompt_tokens=10, completion_tokens=5, total_tokens=22,
     ...                   completion_tokens_details=Details(reasoning_tokens=7)))
     Usage(prompt_tokens=10, output_tokens=12, cached_tokens=0)
@@ -81,7 +87,7 @@ def read_usage(counts: Counts | None) -> Usage | None:
         return None
     if details is not None:
         cached += details.cached_tokens or 0
-    if prompt < 0 or output < 0 or cached < 0:
+    if not (0 <= prompt <= _MOST and 0 <= output <= _MOST and cached >= 0):
         return None
     return Usage(prompt, output, cached if cached < prompt else prompt)
 
