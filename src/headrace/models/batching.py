@@ -7,7 +7,8 @@
   size, if they took no longer: a model whose time is all base would else never leave batches of one.
 - Several workers share one queue; those that are free at once share what is there.
 - Items whose deadline has passed, or would pass before a batch of one could end, are taken out before, not after: when
-  the batch that they would have been in is taken.
+  the batch that they would have been in is taken. Where that leaves none, and no batch has ended lately, one is run all
+  the same: a first batch that was slow, while the model was made ready, must not keep all others out for ever.
 
 References
 ----------
@@ -21,6 +22,9 @@ import math
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+
+_OLD = 1.0
+"""Seconds since the last batch after which what batches take is tried again."""
 
 
 @dataclass(slots=True)
@@ -147,6 +151,7 @@ class Batcher:
         self.time = BatchTime()
         self._waiting: OrderedDict[Hashable, Item] = OrderedDict()
         self._running: dict[int, tuple[float, int]] = {}
+        self._ended = -math.inf
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -189,12 +194,18 @@ class Batcher:
         while self._waiting and len(chosen) < size:
             _, item = self._waiting.popitem(last=False)
             (chosen if item.deadline >= soonest else expired).append(item)
+        if not chosen and not self._running and now - self._ended >= _OLD:
+            late = max(expired, key=lambda item: item.deadline)
+            if late.deadline > now:
+                expired.remove(late)
+                chosen.append(late)
         if chosen:
             self._running[worker] = (now, len(chosen))
         return Batch(tuple(chosen), tuple(expired))
 
     def on_done(self, now: float, worker: int = 0, *, typical: bool = True) -> None:
         """The batch ended. Only the time of a `typical` one is learnt from: not of one that failed, say."""
+        self._ended = now
         running = self._running.pop(worker, None)
         if running is not None and typical:
             began, n = running

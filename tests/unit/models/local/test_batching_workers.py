@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.models.batching import Batcher, BatchTime, Item
+from headrace.models.batching import Batch, Batcher, BatchTime, Item
 
 
 def load(batcher: Batcher, count: int, *, since: float = 0.0, deadline: float = 1e9) -> None:
@@ -94,6 +94,39 @@ def test_a_batch_that_failed_says_nothing_about_time() -> None:
     batcher.take(0.0)
     batcher.on_done(30.0, typical=False)
     assert batcher.cap == 64
+
+
+def test_a_slow_first_batch_does_not_keep_all_others_out_for_ever() -> None:
+    """The first call makes the model ready; the time that callers have is less than that took."""
+    batcher, now, answered = Batcher(within=0.1), 0.0, 0
+    batcher.offer(Item("first", deadline=1.0))
+    assert batcher.take(now) is not None
+    batcher.on_done(now := 20.0)
+    for number in range(100):
+        batcher.offer(Item(number, deadline=now + 1.0))
+        batch = batcher.take(now)
+        assert batch is not None
+        if batch.items:
+            answered += 1
+            batcher.on_done(now := now + 0.01)
+        else:
+            assert [item.name for item in batch.expired] == [number]
+        now += 0.5
+    assert answered > 60, "soon the others show that it is fast"
+
+
+def test_what_is_too_late_is_tried_no_more_than_once_a_second() -> None:
+    batcher = Batcher(within=0.1)
+    batcher.offer(Item("first", deadline=9.0))
+    batcher.take(0.0)
+    batcher.on_done(2.0)
+    batcher.offer(Item("late", deadline=3.0))
+    batcher.offer(Item("later", deadline=3.5))
+    assert batcher.take(2.5) == Batch((), (Item("late", 3.0), Item("later", 3.5)))
+    batcher.offer(Item("late", deadline=4.0))
+    batcher.offer(Item("later", deadline=4.5))
+    batcher.offer(Item("gone", deadline=2.9))
+    assert batcher.take(3.0) == Batch((Item("later", 4.5),), (Item("late", 4.0), Item("gone", 2.9)))
 
 
 def test_who_leaves_or_is_drained_is_not_taken() -> None:
