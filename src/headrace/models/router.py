@@ -271,14 +271,15 @@ class Router:
 
     def _start(
         self, now: float, flight: Flight, able: Sequence[Upstream], actions: list[Action], *, hedge: bool = False
-    ) -> None:
+    ) -> bool:
+        """Start an attempt, or refuse the call (a hedge: do nothing) for want of money; whether it was started."""
         call = flight.call
         upstream = self.selection.choose(now, call, able)
         hold = self.billing.reserve(now, call, upstream.model)
         if hold is None:
             if not hedge:
                 self._refuse(now, flight, Reason.OVER_BUDGET, actions, retry_after=self.billing.wait(now))
-            return
+            return False
         extra = Extra.HEDGE if hedge else flight.next
         if extra is None:
             self.budget.on_start()
@@ -291,6 +292,7 @@ class Router:
         flight.running.append(running)
         self._arm(now, running)
         actions.append(Start(attempt))
+        return True
 
     def _hedge_at(self, now: float, call: Call, upstream: Upstream) -> float | None:
         """When an attempt that begins there now is late enough to be hedged (instant); None: never."""
@@ -350,8 +352,8 @@ class Router:
             able = self.selection.able(now, call, reserved=self.admission.reserved(now), without=elsewhere)
             # A probe that hangs must not be paired with a second probe, nor a hedge sent where it helps nobody.
             able = [one for one in able if one.tier == here.tier and one.breaker.state(now) is State.CLOSED]
-        if able and self.budget.take(Extra.HEDGE):
-            self._start(now, flight, able, actions, hedge=True)
+        if able and self.budget.allows(Extra.HEDGE) and self._start(now, flight, able, actions, hedge=True):
+            self.budget.take(Extra.HEDGE)
         else:
             running.hedge_at = now + _SOON
 

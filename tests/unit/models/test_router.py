@@ -212,6 +212,16 @@ def test_no_hedge_when_it_would_harm(kind: str) -> None:
     assert [attempt for attempt in started(one.poll(now + 3.0)) if attempt.call is late] == []
 
 
+def test_a_hedge_that_the_key_cannot_pay_takes_no_extra_attempt_from_others() -> None:
+    prices = Prices.parse('models: {m: {input: "0", output: "1000000"}}')
+    one = router("a", "b", billing=Billing(prices, Spending({"k": Decimal(80)})))
+    now = warm(one)
+    before = one.budget.level
+    one.submit(now, call(key="k", deadline=now + 60))  # sets 50 aside, and a second one would take as much
+    assert [started(one.poll(now + later)) for later in (2.0, 4.0, 6.0)] == [[], [], []]
+    assert (one.budget.level, one.budget.spent) == (before, {})
+
+
 def test_a_failed_call_goes_elsewhere_at_once() -> None:
     one = router("a", "b")
     now = warm(one)
