@@ -14,7 +14,6 @@ What cannot be read is left out: a header is advice, and a strange one must not 
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -39,8 +38,8 @@ HEADERS: dict[str, int] = {
 """Names of headers that tell limits, with the places of their values in what `limits_of` takes."""
 PLACES = len(_KINDS) * len(_PARTS) + len(_WAITS)
 """How many such places there are."""
-_LONGEST = 31 * 86400.0
-"""A wait longer than a month is a mistake of somebody's."""
+_LONGEST = 86400.0
+"""No window of a limit is longer than a day: a longer wait is a mistake of somebody's, and as if it were not said."""
 
 
 class Window(Struct, frozen=True, gc=False):
@@ -177,6 +176,4 @@ def _retry_after(milliseconds: bytes | None, retry: bytes | None, now: int) -> f
 
 
 def _sane(seconds: float | None) -> float | None:
-    if seconds is None or not math.isfinite(seconds):
-        return None
-    return min(max(seconds, 0.0), _LONGEST)
+    return max(seconds, 0.0) if seconds is not None and seconds <= _LONGEST else None

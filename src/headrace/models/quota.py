@@ -29,6 +29,8 @@ _EXHAUSTED = 300.0
 _PAUSE = 0.25
 """Seconds of the first pause after refusals that name none; doubled with each more in a row."""
 _LONGEST_PAUSE = 30.0
+_TRUSTED = 3600.0
+"""Seconds for which a pause is kept at most that a provider asked for: then one refusal tells whether it was meant."""
 _MINUTE = 60.0
 
 
@@ -157,12 +159,14 @@ class Quota:
             self._input_tokens = self._output_tokens = 0.0  # what additions and subtractions of floats have left over
         if usage is None:
             return
-        of_input -= usage.prompt_tokens
-        of_output -= usage.output_tokens
-        spare = (0.0, of_input + of_output, of_input, of_output)
+        prompt, output = usage.prompt_tokens, usage.output_tokens
+        taken = (0.0, of_input + of_output, of_input, of_output)
+        used = (0.0, prompt + output, prompt, output)
         for place, bucket in self._buckets.items():
-            if spare[place]:
-                bucket.give(now, spare[place])
+            # Of what is larger than a limit as a whole, no more than all of it was taken.
+            spare = (taken[place] if taken[place] < bucket.capacity else bucket.capacity) - used[place]
+            if place and spare:
+                bucket.give(now, spare)
                 if bucket.stored < self.sure:
                     self.sure = bucket.stored
 
@@ -187,9 +191,9 @@ class Quota:
         """It refused: rate limited, or no credit left. A longer pause that was already asked for stays."""
         self._refusals += 1
         if failure is Failure.QUOTA:
-            pause = _EXHAUSTED if retry_after is None else retry_after
+            pause = _EXHAUSTED if retry_after is None else min(retry_after, _TRUSTED)
         elif retry_after is not None:
-            pause = retry_after
+            pause = min(retry_after, _TRUSTED)
         elif self._refusals > 1:
             # The first refusal of several in a row only lowers the concurrency: it may be no more than the limit
             # of what runs at once.

@@ -16,7 +16,7 @@ from headrace.core.errors import DeclarationError
 from headrace.models.affinity import preferred
 from headrace.models.balancer import Balancer, Load
 from headrace.models.breaker import Breaker, BreakerRules, State
-from headrace.models.call import Call
+from headrace.models.call import Call, Usage
 from headrace.models.codel import Codel
 from headrace.models.cost import Prices
 from headrace.models.deadline import Timeouts
@@ -41,6 +41,10 @@ NOON = 1_767_225_600 * SECOND  # 2026-01-01T00:00:00Z
         ({"retry-after": "Thu, 01 Jan 2026 00:00:30 GMT"}, Limits(retry_after=30.0)),
         ({"retry-after": "9", "retry-after-ms": "250"}, Limits(retry_after=0.25)),
         ({"retry-after": "soon"}, Limits()),
+        ({"retry-after": "86400"}, Limits(retry_after=86_400.0)),
+        ({"retry-after": "86401"}, Limits()),
+        ({"retry-after": "Thu, 26 Nov 2026 00:00:00 GMT"}, Limits()),
+        ({"x-ratelimit-reset-requests": "32d"}, Limits(requests=Window())),
         ({"retry-after": "-3"}, Limits()),
         ({"x-ratelimit-reset-tokens": "1h2m3.5s"}, Limits(tokens=Window(reset=3723.5))),
         ({"x-ratelimit-reset-tokens": "12ms"}, Limits(tokens=Window(reset=0.012))),
@@ -74,6 +78,22 @@ def test_a_quota_learns_limit_and_refill_from_answers() -> None:
     quota.observe(0.0, Limits(tokens=Window(limit=1000, remaining=400, reset=30)))
     assert quota.wait(0.0, 300, 100) == 0
     assert quota.wait(0.0, 300, 300) == pytest.approx(200 / (600 / 30))
+
+
+def test_what_was_never_taken_is_not_given_back() -> None:
+    quota = Quota(tokens_per_minute=1000)
+    for _ in range(10):
+        held = quota.reserve(0.0, 100, 5000)  # more than the limit as a whole: it takes all there is
+        if held is not None:
+            quota.settle(0.0, held, Usage(100, 500))
+    assert quota.left(0.0)["tokens"] == 400.0
+
+
+@pytest.mark.parametrize("failure", [Failure.RATE_LIMITED, Failure.QUOTA])
+def test_a_long_pause_is_tried_after_an_hour(failure: Failure) -> None:
+    quota = Quota()
+    quota.on_refusal(0.0, failure, 60_000.0)  # milliseconds, taken for seconds
+    assert quota.wait(0.0, 1, 1) == 3600.0
 
 
 def test_the_longer_pause_stays() -> None:
