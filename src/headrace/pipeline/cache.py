@@ -16,11 +16,11 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from pydantic import BaseModel
 
 from headrace.context.readset import Present, Read, ReadSet
 from headrace.core.errors import DeclarationError, HeadraceError
 from headrace.core.frontier import Status
+from headrace.pipeline.canonical import canonical
 
 OVERHEAD = 1024
 """Bytes that an entry takes beside its body and its rows, about."""
@@ -29,21 +29,27 @@ VARIANTS = 4
 """How many answers to one question are kept: each is one more read set to compare when none of them holds."""
 
 
-def question_hash(question: Any, *seen: str) -> str:
-    """The hash of a question, the same for all ways to write it.
+def question_hash(question: Any, *seen: Any) -> str:
+    """The hash of a question, the same in whatever order its names stand.
+
+    It is made of all that the input holds, secrets too, and stays in this process: it is neither logged nor told.
 
     Parameters
     ----------
     question
-        The validated input: a Pydantic model, or anything that JSON can say.
+        The validated input; see `canonical`.
     *seen
         Whatever else of the request the handler can see: the tenant, the user, the language.
 
     >>> question_hash({"a": 1, "b": 2}) == question_hash({"b": 2, "a": 1})
     True
+
+    Raises
+    ------
+    TypeError
+        It holds what cannot be compared; see `canonical`.
     """
-    value = question.model_dump(mode="json") if isinstance(question, BaseModel) else question
-    text = json.dumps([value, *seen], sort_keys=True, separators=(",", ":"))
+    text = json.dumps([canonical(question), *seen], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

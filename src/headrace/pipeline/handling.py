@@ -57,6 +57,8 @@ class Work:
         Until when its main path may take.
     end
         Until when its caller waits.
+    asked
+        The hash of its input as it came; None where nobody needs it, or where it cannot be compared.
     """
 
     ask: Ask
@@ -66,6 +68,7 @@ class Work:
     deadline: float
     end: float
     facts: Facts
+    asked: str | None = None
     runs: list[Run] = field(default_factory=list[Run])
     instead: str | None = None
     failure: HeadraceError | None = None

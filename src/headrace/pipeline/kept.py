@@ -35,9 +35,9 @@ class KeptAnswers:
         self._reads = reads
         self._cache = AnswerCache(size)
 
-    def find(self, work: Work, question: str) -> Answer | None:
-        """An answer that holds now, as the answer of this request."""
-        found = self._cache.find(work.label, question, self._reads.current)
+    def find(self, work: Work, question: str | None) -> Answer | None:
+        """An answer that holds now, as the answer of this request; `question` is None where it is like no other."""
+        found = None if question is None else self._cache.find(work.label, question, self._reads.current)
         facts = work.facts
         if found is None:
             facts.cache = "miss"

@@ -96,7 +96,7 @@ class Runner:
         self.kept = KeptAnswers(endpoint.cache, means.reads) if endpoint.cache else None
         self._recorder = recorder or NullRecorder()
         self._good = GoodAnswers() if any(isinstance(one, Cached) for one in endpoint.fallbacks) else None
-        self._questions = Questions(endpoint.shape)
+        self._questions = Questions(endpoint.path)
         self._shadows: set[asyncio.Task[None]] = set()
 
     async def aclose(self) -> None:
@@ -163,9 +163,9 @@ class Runner:
 
     def _known(self, work: Work) -> Answer | None:
         """A kept answer that holds now."""
-        if self.kept is None:
-            return None
-        return self.kept.find(work, self._questions.of(work))
+        if self.kept is not None or self._good is not None:
+            self._questions.take(work)
+        return None if self.kept is None else self.kept.find(work, self._questions.of(work))
 
     async def _admitted(self, work: Work) -> Answer:
         await self.gate.enter(work.ask, work.deadline)
@@ -197,6 +197,8 @@ class Runner:
         if (self.kept is None and self._good is None) or not self._questions.note(work):
             return
         question = self._questions.of(work)
+        if question is None:
+            return
         if self.kept is not None:
             self.kept.keep(work, question, body, seconds)
         if self._good is not None and work.facts.stale != "changed":
@@ -273,7 +275,8 @@ class Runner:
 
     def _cached(self, work: Work, fallback: Cached) -> Answer | None:
         """The last good answer of this version, if what it was built on is still so, or may be said to have changed."""
-        good = self._good.find(work.label, self._questions.of(work)) if self._good else None
+        question = self._questions.of(work)
+        good = None if self._good is None or question is None else self._good.find(work.label, question)
         if good is None:
             return None
         present = self._handling.again(good.readset)

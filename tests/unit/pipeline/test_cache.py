@@ -144,12 +144,9 @@ class Ask(BaseModel):
     limit: int = 5
 
 
-def test_a_question_is_the_same_however_it_is_written() -> None:
-    assert (
-        question_hash(Ask(text="x"))
-        == question_hash(Ask(limit=5, text="x"))
-        == question_hash({"limit": 5, "text": "x"})
-    )
+def test_a_question_is_the_same_in_whatever_order_it_is_written() -> None:
+    assert question_hash(Ask(text="x", limit=3)) == question_hash(Ask(limit=3, text="x"))
+    assert question_hash({"text": "x", "limit": 5}) == question_hash({"limit": 5, "text": "x"})
     assert question_hash(Ask(text="x"), "ann") != question_hash(Ask(text="x"), "ben")
     assert question_hash(Ask(text="x"), "a", "b") != question_hash(Ask(text="x"), "ab")
     assert question_hash("\ud800") != question_hash("x")
