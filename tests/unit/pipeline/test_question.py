@@ -12,6 +12,7 @@ from pydantic import BaseModel, SecretStr
 
 import headrace as hr
 from headrace.core.errors import ModelRefused
+from headrace.models.call import Priority
 from headrace.pipeline.runner import Runner
 
 from .conftest import REFUSED, Dish, Order, World, declare
@@ -70,6 +71,27 @@ async def test_a_header_that_is_not_there_is_none_that_is_empty(world: World) ->
     assert await told(world, runner) == ("none", "miss")
     assert await told(world, runner, headers={"accept-language": ""}) == ("given", "miss")
     assert await told(world, runner) == ("none", "hit")
+
+
+async def test_the_priority_is_part_of_the_question_of_a_handler_that_looks_at_it(world: World) -> None:
+    async def hurry(ask: Order, ctx: hr.Context) -> Dish:
+        return Dish(name=ctx.priority.name)
+
+    runner = world.runner(declare(world, hurry, cache=True))
+    for priority in Priority:
+        assert await told(world, runner, priority=priority) == (priority.name, "miss")
+    assert await told(world, runner, priority=Priority.CRITICAL) == ("CRITICAL", "hit")
+
+
+@pytest.mark.parametrize("name", ["remaining", "deadline"])
+async def test_an_answer_for_the_time_that_is_left_is_for_one_request_alone(world: World, name: str) -> None:
+    async def hurry(ask: Order, ctx: hr.Context) -> Dish:
+        left = getattr(ctx, name) - (0 if name == "remaining" else world.clock.monotonic())
+        return Dish(name="in a hurry" if left < 1 else "with care")
+
+    runner = world.runner(declare(world, hurry, cache=True))
+    for left, answer in ((0.5, "in a hurry"), (3, "with care"), (3, "with care")):
+        assert await told(world, runner, deadline=world.clock.monotonic() + left) == (answer, "miss")
 
 
 class Lazy(BaseModel):
