@@ -208,11 +208,16 @@ class Runner:
 
     async def _stream(self, work: Work, leave: Callable[[], None]) -> Answer:
         """Until the first item: before it is out, everything can still be done otherwise."""
-        handling, on_stale, tries = self._handling, self.endpoint.on_stale, 0
+        handling, clock, tries = self._handling, self._clock, 0
         while True:
-            run = handling.start(work)
+            run, began = handling.start(work), clock.monotonic()
             items, first = await self._begin(work, run)
-            if tries >= on_stale.tries or not handling.check(run.reads).changed:
+            try:
+                changed = tries < self.endpoint.on_stale.tries and handling.check(run.reads).changed
+            except BaseException:  # seen, and raised on, as in `_begin`
+                await close(run, items)
+                raise
+            if not changed or run.remaining < clock.monotonic() - began:
                 break
             await close(run, items)
             tries += 1
@@ -220,8 +225,9 @@ class Runner:
 
         def end(status: int) -> None:
             leave()
-            work.settle(self._clock.monotonic())
-            self._record(work, status)
+            work.settle(clock.monotonic())
+            if not work.shadow:  # that is told by whoever runs it
+                self._record(work, status)
 
         return Answer(work.facts, events=Events(handling, work, run, items, first, end))
 

@@ -88,6 +88,8 @@ WRONG = [
     ("app.endpoint('/a')(unknown)", "cannot be found", "above the handler"),
     ("app.endpoint('/a')(strange)", "cannot be read from or written as JSON", "Pydantic model"),
     ("app.endpoint('/a')(yields)", "yields", "AsyncIterator"),
+    ("app.endpoint('/a', cache=True)(streams)", "has no cache", "leave cache= out"),
+    ("app.endpoint('/a', on_stale=hr.repair(fix))(streams)", "no answer to repair", 'on_stale="retry"'),
     ("taken.version('a')(good)", "has a version 'a'", "another name"),
     ("taken.version('b', weight=-1)(good)", "no share", "0 or more"),
     ("taken.version('b', weight=2, shadow=True)(good)", "no share", "0 to 1"),
@@ -119,6 +121,8 @@ async def unknown(ask: Nowhere, ctx: hr.Context) -> Ask: return ask
 async def strange(ask: Strange, ctx: hr.Context) -> Ask: return ask
 async def yields(ask: Ask, ctx: hr.Context) -> Ask: yield ask
 async def other(ask: Ask, ctx: hr.Context) -> str: return ""
+async def streams(ask: Ask, ctx: hr.Context) -> AsyncIterator[str]: yield ""
+async def fix(answer: str, changed: list, ctx: hr.Context) -> str: return answer
 
 class Thing(hr.Record):
     thing_id: str
