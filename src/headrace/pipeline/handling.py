@@ -209,6 +209,14 @@ class Handling:
         except ValidationError as error:
             raise self.blame(run, error, f"it answers {value!r:.80}, which is no {named(shape.answer_type)}") from error
 
+    def write(self, run: Run, value: Any) -> bytes:
+        """The JSON of an answer that fits, inside the boundary. Raises `UserCodeError`."""
+        try:
+            return self.endpoint.shape.gives.dump_json(value)
+        # The boundary to user code, as in `call`: `Any` may hold anything, and a serializer of the app's may raise it.
+        except Exception as error:
+            raise self.blame(run, error, f"it answers {value!r:.80}, which cannot be written as JSON") from error
+
     def blame(self, run: Run, error: Exception, what: str = "") -> UserCodeError:
         """Log what the app's code raised, and say where."""
         stage = run.stages.current

@@ -189,7 +189,7 @@ class Runner:
                 leave()
 
     def _whole(self, work: Work, value: Any) -> Answer:
-        body = self.endpoint.shape.gives.dump_json(value)
+        body = self._handling.write(work.runs[-1], value)
         return Answer(work.settle(self._clock.monotonic()), body)
 
     def _keep(self, work: Work, body: bytes, seconds: float) -> None:
@@ -264,19 +264,16 @@ class Runner:
         raise failure
 
     async def _rescue(self, work: Work, fallback: Fallback) -> Answer | None:
-        facts, gives = work.facts, self.endpoint.shape.gives
         match fallback:
             case Cached():
                 return self._cached(work, fallback)
-            case Constant():
-                body = gives.dump_json(fallback.value)
+            case Constant():  # in a run of its own, since it stands on nothing that was read
+                body = self._handling.write(self._handling.start(work), fallback.value)
             case Rule():
-                body = gives.dump_json(await self._rule(work, fallback))
+                body = await self._rule(work, fallback)
             case OtherModel():
                 return await self._other(work, fallback)
-        if not isinstance(fallback, Rule):
-            self._handling.start(work)  # it stands on nothing that was read
-        facts.fallback = fallback.name
+        work.facts.fallback = fallback.name
         return self._told(work, body)
 
     def _cached(self, work: Work, fallback: Cached) -> Answer | None:
@@ -295,7 +292,7 @@ class Runner:
         work.facts.fallback = fallback.name
         return self._told(work, good.body)
 
-    async def _rule(self, work: Work, rule: Rule) -> Any:
+    async def _rule(self, work: Work, rule: Rule) -> bytes:
         run = self._handling.start(work)
         arguments = (work.ask.input, Context(run)) if rule.with_context else (work.ask.input,)
 
@@ -306,7 +303,7 @@ class Runner:
         run.stages.begin("fallback", self._clock.monotonic())
         try:
             async with Until(self._clock, work.end):
-                return self._handling.fit(run, await self._handling.call(run, call))
+                return self._handling.write(run, self._handling.fit(run, await self._handling.call(run, call)))
         finally:
             await run.let_go()
 
@@ -362,7 +359,7 @@ class Runner:
 
     async def _unseen(self, work: Work) -> None:
         if not work.handler.shape.streams:
-            await self._handling.answer(work)
+            self._whole(work, await self._handling.answer(work))
             return
         answer = await self._stream(work, _nothing)
         if answer.events is not None:

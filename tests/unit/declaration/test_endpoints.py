@@ -80,6 +80,7 @@ WRONG = [
     ("app.endpoint('/a', tolerances=[hr.tolerance('thing', price=1)])(good)", "'thing'", "did you mean 'things'"),
     ("app.endpoint('/a', fallback=lambda: 1)(good)", "0 parameters", "fallback(ask)"),
     ("app.endpoint('/a', fallback={'txt': 'x'})(good)", "neither a function", "answer of its type"),
+    ("app.endpoint('/a', fallback={'x': app})(anything)", "cannot be written as JSON", "plain data"),
     ("app.endpoint('/a')(sync)", "not async", "async def"),
     ("app.endpoint('/a')(one)", "it takes two", "async def"),
     ("app.endpoint('/a')(untyped)", "'ask' of 'untyped' has no type", "async def"),
@@ -112,6 +113,7 @@ class Ask(BaseModel):
 class Strange:
     pass
 async def good(ask: Ask, ctx: hr.Context) -> Ask: return ask
+async def anything(ask: Ask, ctx: hr.Context) -> dict: return {}
 def sync(ask: Ask, ctx: hr.Context) -> Ask: return ask
 async def one(ask: Ask) -> Ask: return ask
 async def untyped(ask, ctx: hr.Context) -> Ask: return ask

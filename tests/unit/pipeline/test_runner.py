@@ -96,6 +96,20 @@ async def test_an_answer_of_another_type_is_the_apps_own_fault(world: World) -> 
         await world.run(world.runner(declare(world, wrong)))
 
 
+async def test_an_answer_that_cannot_be_written_as_json_is_as_well(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def wrong(ask: Order, ctx: hr.Context) -> dict[str, Any]:
+        return {"x": object()}
+
+    runner = world.runner(declare(world, wrong))
+    with pytest.raises(UserCodeError, match="cannot be written as JSON") as caught:
+        await world.run(runner)
+    assert (caught.value.stage, caught.value.request) == ("preprocess", "q1")
+    assert "request q1" in caplog.text
+    assert (world.events[0].status, runner.gate.running) == (500, 0)
+
+
 async def test_a_name_that_is_not_there_is_told_with_the_nearest(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -323,6 +337,16 @@ async def test_a_fallback_that_fails_leaves_the_failure_that_was_before(
     with pytest.raises(ModelRefused):
         await world.run(world.runner(declare(world, fallback=rule)))
     assert "in rule" in caplog.text
+
+
+async def test_a_rule_whose_answer_cannot_be_written_leaves_it_to_the_next(world: World) -> None:
+    async def ask_model(ask: Order, ctx: hr.Context) -> dict[str, Any]:
+        return {"text": (await ctx.llm.chat("?")).text}
+
+    world.llm.script = [REFUSED]
+    endpoint = declare(world, ask_model, fallback=[lambda ask: {"x": object()}, {"name": "sorry"}])
+    answer = await world.run(world.runner(endpoint))
+    assert (json.loads(answer.body), answer.facts.fallback) == ({"name": "sorry"}, "constant")
 
 
 async def test_a_fallback_whose_answer_is_kept_back_as_stale_leaves_no_word_of_it_to_the_next(world: World) -> None:

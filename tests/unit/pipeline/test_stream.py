@@ -251,6 +251,24 @@ async def test_user_code_that_fails_midway_is_told_as_everywhere(world: World) -
     assert "secret" not in json.dumps(found[1][1])
 
 
+async def test_an_item_that_cannot_be_written_as_json_breaks_the_stream(world: World) -> None:
+    async def wrong(ask: Order, ctx: hr.Context) -> AsyncIterator[dict[str, Any]]:
+        yield {"x": 1}
+        yield {"x": object()}
+
+    runner = world.runner(declare(world, wrong))
+    found = await world.live(events(await world.run(runner)))
+    assert [name for name, _ in found] == ["", "error", "broken"]
+    assert isinstance(found[-1][1], UserCodeError)
+    answer = await world.run(runner)
+    assert answer.events is not None
+    items = answer.events.items()
+    assert await world.live(anext(items)) == {"x": 1}
+    with pytest.raises(UserCodeError):
+        await world.live(anext(items))
+    assert ([event.status for event in world.events], runner.gate.running) == ([500, 500], 0)
+
+
 async def test_another_model_may_stream_in_its_place(world: World) -> None:
     world.llm.script, world.small.script = [REFUSED], [chunks("from small")]
     runner = world.runner(declare(world, fallback="small"))
