@@ -239,10 +239,13 @@ class Handling:
         """Whether what was read still holds."""
         if not reads or not self.endpoint.on_stale.check:
             return Check([], None)
-        validity = self.means.reads.validate(ReadSet(tuple(reads)))
-        if self._relax is not None and validity.changed:
-            validity = self._relax(validity)
+        validity = self._compare(ReadSet(tuple(reads)))
         return Check(validity.changed, validity.as_of)
+
+    def _compare(self, readset: ReadSet) -> Validity:
+        """What changed since these reads, and matters."""
+        validity = self.means.reads.validate(readset)
+        return self._relax(validity) if self._relax is not None and validity.changed else validity
 
     def again(self, readset: ReadSet) -> Present:
         """What became of an answer of before: its reads made now, and those of them that matter for it.
@@ -268,15 +271,15 @@ class Handling:
         if not self.endpoint.strict or not reads:
             return self.check(reads)
         means, at = self.means, self.means.clock.now()
-        readset = ReadSet(tuple(reads))
-        settled = await settle(means.reads, readset, at=at, deadline=deadline - _MARGIN, clock=means.clock)
-        check = self.check(reads)
-        if settled.lagging and not check.changed:
+        readset, until = ReadSet(tuple(reads)), deadline - _MARGIN
+        settled = await settle(means.reads, readset, compare=self._compare, at=at, deadline=until, clock=means.clock)
+        validity = settled.validity
+        if settled.lagging and not validity.changed:
             raise StaleContext(
                 f"the answer of {self.endpoint.path} is {settled.why(at)}",
                 hint="give the source an `expect`, or the request more time; or declare the endpoint without strict",
             )
-        return check
+        return Check(validity.changed, validity.as_of)
 
     def settle(self, work: Work, check: Check, tries: int) -> None:
         """Write down what became of the read set.

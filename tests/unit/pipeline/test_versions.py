@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 import headrace as hr
+from headrace.context.readset import Validity
 from headrace.core.errors import ModelError, ModelRefused, StaleContext
 from headrace.models.admission import AdmissionRules
 from headrace.models.call import Priority
+from headrace.pipeline.runner import Runner
+from headrace.pipeline.running import Means
 
 from .conftest import REFUSED, Dish, Order, World, declare, recommend
 
@@ -120,6 +123,24 @@ async def test_and_is_none_when_they_are_not_in_time(world: World) -> None:
     world.shelf.complete = world.clock.now()
     with pytest.raises(StaleContext, match="items"):
         await world.run(world.runner(declare(world, strict=True)))
+
+
+async def test_a_change_that_is_tolerated_does_not_end_the_wait(world: World) -> None:
+    def tolerate(validity: Validity) -> Validity:
+        return Validity([], validity.as_of)
+
+    world.shelf.complete = world.clock.now()
+    endpoint = declare(world, strict=True)
+    callers: Any = {"llm": world.llm}
+    means = Means(world.shelf, callers, frozenset({"menu"}), frozenset({"items"}), world.clock)
+
+    def catch_up() -> None:
+        world.shelf.complete = None
+
+    change = {0.5: lambda: world.shelf.put("r7", "soup", 5.01), 2.0: catch_up}
+    answer = await world.live(Runner(endpoint, means, relax=tolerate).run(world.ask()), happen=change)
+    assert world.clock.monotonic() == pytest.approx(2.0, abs=0.1)
+    assert (answer.facts.stale, answer.facts.unchanged_as_of) == ("unchanged", world.clock.now())
 
 
 async def test_what_a_shadow_does_to_its_input_stays_with_it(world: World) -> None:
