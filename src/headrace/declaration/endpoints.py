@@ -103,7 +103,8 @@ class Endpoints:
         admission
             How they wait.
         budget
-            The most that its calls to models may cost: "5/day", "100/month", "1000/total", or a list of these.
+            The most that its calls to models may cost: "5/day", "100/month", "1000/total", or a list of these. Its
+            shadows, taken together, have as much beside.
         max_body
             Longest body.
         unknown_fields

@@ -139,7 +139,7 @@ class Handling:
             Stages(now),
             policy=endpoint.policy,
             reask=endpoint.reask,
-            account=endpoint.account,
+            account=endpoint.shadow_account if work.shadow else endpoint.account,
             instead=work.instead,
             failure=work.failure,
             shadow=work.shadow,

@@ -11,6 +11,7 @@ import pytest
 import headrace as hr
 from headrace.context.readset import Validity
 from headrace.core.errors import ModelError, ModelRefused, StaleContext
+from headrace.models.action import Reason
 from headrace.models.admission import AdmissionRules
 from headrace.models.call import Priority
 from headrace.pipeline.runner import Runner
@@ -54,6 +55,22 @@ async def test_a_shadow_without_budget_sends_nothing(world: World) -> None:
     await world.run(runner)
     assert len(world.llm.asked) == 1
     assert 'outcome="skipped"' in "\n".join(runner.counters.lines())
+
+
+async def test_a_shadow_is_paid_from_an_account_of_its_own_and_skipped_when_that_is_empty(world: World) -> None:
+    endpoint = declare(world)
+
+    @endpoint.version("b", shadow=True)
+    async def b(ask: Order, ctx: hr.Context) -> Dish:
+        return await ctx.small.chat("?", response=Dish)
+
+    world.small.script = [ModelRefused("no money", reason=Reason.OVER_BUDGET)]
+    runner = world.runner(endpoint)
+    await world.run(runner)
+    accounts = [model.asked[0][1].key for model in (world.llm, world.small)]
+    assert accounts == ["endpoint:/recommend", "endpoint:/recommend#shadow"]
+    assert 'outcome="skipped"' in "\n".join(runner.counters.lines())
+    assert [event.shadow for event in world.events] == [False]
 
 
 async def test_a_reply_that_is_no_chat_is_a_bad_reply(world: World) -> None:
