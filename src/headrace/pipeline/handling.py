@@ -164,11 +164,13 @@ class Handling:
             check = await self.validate(run.reads, run.deadline)
             while check.changed and on_stale.fix is not None and tries < on_stale.tries:
                 tries += 1
+                work.facts.retries += 1
                 value, check = await self._repair(run, value, check)
             if not check.changed or tries >= on_stale.tries or run.remaining < clock.monotonic() - began:
-                self.settle(work, check, tries)
+                self.settle(work, check)
                 return value
             tries += 1
+            work.facts.retries += 1
 
     async def call(self, run: Run, function: Any, *arguments: Any) -> Any:
         """Code of the app, inside the boundary."""
@@ -281,7 +283,7 @@ class Handling:
             )
         return Check(validity.changed, validity.as_of)
 
-    def settle(self, work: Work, check: Check, tries: int) -> None:
+    def settle(self, work: Work, check: Check) -> None:
         """Write down what became of the read set.
 
         Raises
@@ -290,7 +292,6 @@ class Handling:
             It changed, and `on_stale` says to refuse.
         """
         facts, on_stale = work.facts, self.endpoint.on_stale
-        facts.retries += tries
         if not on_stale.check or not work.runs[-1].reads:
             return
         facts.stale = "changed" if check.changed else "unchanged"

@@ -221,7 +221,7 @@ class Runner:
                 break
             await close(run, items)
             tries += 1
-        work.facts.retries = tries
+            work.facts.retries += 1
 
         def end(status: int) -> None:
             leave()

@@ -107,7 +107,7 @@ class Events:
 
     async def _settle(self) -> None:
         check = await self._handling.validate(self._run.reads, self._work.end)
-        self._handling.settle(self._work, check, 0)
+        self._handling.settle(self._work, check)
         self._work.settle(self._handling.means.clock.monotonic())
 
     async def _finish(self, status: int) -> None:

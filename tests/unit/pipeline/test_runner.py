@@ -358,6 +358,15 @@ async def test_a_fallback_whose_answer_is_kept_back_as_stale_leaves_no_word_of_i
     assert (answer.facts.stale, answer.facts.changed, answer.facts.stale_detail) == ("unchecked", [], [])
 
 
+async def test_that_something_was_tried_again_is_told_whoever_answers_then(world: World) -> None:
+    world.llm.script = ['{"name": "soup"}', REFUSED]
+    happen = {0.5: lambda: world.shelf.put("r7", "stew"), 2.05: lambda: world.shelf.put("r7", "fish")}
+    endpoint = declare(world, on_stale="retry 1 else refuse", fallback=["small", {"name": "sorry"}], deadline="9s")
+    answer = await world.live(world.runner(endpoint).run(world.ask()), happen=happen)
+    assert (answer.body, answer.facts.fallback, answer.facts.stale) == (b'{"name":"bread"}', "small", "unchanged")
+    assert (answer.facts.retries, len(answer.facts.models)) == (2, 4), "once with each of the two models"
+
+
 async def test_a_fault_of_the_apps_own_code_is_not_covered_up(world: World) -> None:
     async def wrong(ask: Order, ctx: hr.Context) -> Dish:
         raise KeyError("x")
