@@ -194,14 +194,12 @@ class Runner:
 
     def _keep(self, work: Work, body: bytes, seconds: float) -> None:
         """An answer was made: others may have it."""
-        if (self.kept is None and self._good is None) or not self._questions.note(work):
+        if self.kept is None and self._good is None:
             return
-        question = self._questions.of(work)
-        if question is None:
-            return
+        question = self._questions.of(work) if self._questions.note(work) else None
         if self.kept is not None:
             self.kept.keep(work, question, body, seconds)
-        if self._good is not None and work.facts.stale != "changed":
+        if self._good is not None and question is not None and work.facts.stale != "changed":
             run = work.runs[-1]
             reads, ages = ReadSet(tuple(run.reads)), tuple(run.ages)
             self._good.keep(work.label, question, Good(body, reads, ages, work.began, self._clock.now()))

@@ -92,6 +92,8 @@ async def test_an_answer_for_the_time_that_is_left_is_for_one_request_alone(worl
     runner = world.runner(declare(world, hurry, cache=True))
     for left, answer in ((0.5, "in a hurry"), (3, "with care"), (3, "with care")):
         assert await told(world, runner, deadline=world.clock.monotonic() + left) == (answer, "miss")
+    assert runner.kept is not None
+    assert ("unkept_total", "counter", 3) in list(runner.kept.lines())
 
 
 class Lazy(BaseModel):
