@@ -117,7 +117,7 @@ class Present:
     Attributes
     ----------
     changed
-        The first read of which that is not so, if there is one.
+        The reads of which that is not so: of `ContextReader.current` the first alone, of `again` all of them.
     as_of
         The minimum frontier over all inputs (microseconds); None when it is unknown.
     readset

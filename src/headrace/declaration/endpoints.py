@@ -103,7 +103,8 @@ class Endpoints:
         admission
             How they wait.
         budget
-            The most that its calls to models may cost: "5/day", "100/month", "1000/total", or a list of these.
+            The most that its calls to models may cost: "5/day", "100/month", "1000/total", or a list of these. Its
+            shadows, taken together, have as much beside.
         max_body
             Longest body.
         unknown_fields
@@ -161,6 +162,11 @@ class Endpoints:
             handler = make_handler(version, function, weight=1, shadow=False, prompts=tuple(prompts), where=where)
             if size and handler.shape.streams:
                 raise DeclarationError("an endpoint that streams has no cache", hint="leave cache= out")
+            if stale.fix is not None and handler.shape.streams:
+                raise DeclarationError(
+                    "an endpoint that streams has no answer to repair: its first items are out before it is whole",
+                    hint='use on_stale="retry", which begins anew before the first item, "flag" or "refuse"',
+                )
             endpoint = Endpoint(
                 checked,
                 handler,

@@ -30,7 +30,8 @@ class Facts:
     stale_detail
         What changed in them, a sentence each.
     retries
-        How often the handler ran again, or the answer was repaired, because something changed.
+        How often the handler ran again, or an answer was repaired, because something changed. Like the stages and the
+        calls to models it is of the whole request, whichever of its runs gave the answer.
     fallback
         Which fallback answered; empty: none.
     made_at
@@ -59,7 +60,7 @@ class Facts:
     seconds: float = 0.0
 
     def unsay(self) -> None:
-        """What was found out of its read set was that of an answer that is not given."""
+        """What was found out of its read set was that of an answer that is not given. That it was tried stays said."""
         self.stale, self.unchanged_as_of = "unchecked", None
         self.changed, self.stale_detail = [], []
 

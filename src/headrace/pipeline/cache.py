@@ -16,11 +16,11 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from pydantic import BaseModel
 
 from headrace.context.readset import Present, Read, ReadSet
 from headrace.core.errors import DeclarationError, HeadraceError
 from headrace.core.frontier import Status
+from headrace.pipeline.canonical import canonical
 
 OVERHEAD = 1024
 """Bytes that an entry takes beside its body and its rows, about."""
@@ -29,21 +29,27 @@ VARIANTS = 4
 """How many answers to one question are kept: each is one more read set to compare when none of them holds."""
 
 
-def question_hash(question: Any, *seen: str) -> str:
-    """The hash of a question, the same for all ways to write it.
+def question_hash(question: Any, *seen: Any) -> str:
+    """The hash of a question, the same in whatever order its names stand.
+
+    It is made of all that the input holds, secrets too, and stays in this process: it is neither logged nor told.
 
     Parameters
     ----------
     question
-        The validated input: a Pydantic model, or anything that JSON can say.
+        The validated input; see `canonical`.
     *seen
         Whatever else of the request the handler can see: the tenant, the user, the language.
 
     >>> question_hash({"a": 1, "b": 2}) == question_hash({"b": 2, "a": 1})
     True
+
+    Raises
+    ------
+    TypeError
+        It holds what cannot be compared; see `canonical`.
     """
-    value = question.model_dump(mode="json") if isinstance(question, BaseModel) else question
-    text = json.dumps([value, *seen], sort_keys=True, separators=(",", ":"))
+    text = json.dumps([canonical(question), *seen], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -59,10 +65,6 @@ class Made:
         Every read that it was built on, of the attempt that made it alone.
     tokens, cost, seconds
         What it took to make it: what each hit saves.
-    fallback
-        Whether it stands in for the answer that was wanted: then it is not kept.
-    refused
-        Whether it was to be refused because what it was built on had changed: then it is not kept.
     """
 
     body: bytes
@@ -70,8 +72,6 @@ class Made:
     tokens: int = 0
     cost: Decimal | None = None
     seconds: float = 0.0
-    fallback: bool = False
-    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,6 @@ class Cached:
     body: bytes
     as_of: int | None
     readset: ReadSet
-    made: Made
     ages: tuple[int | None, ...] = ()
 
 
@@ -106,7 +105,7 @@ class CacheCounters:
     stale
         Answers were there, and what they were built on was not the same any more.
     kept, unkept, evicted
-        Answers that were taken in; that were not (fallbacks, refused ones, too large); that made room.
+        Answers that were taken in; that were not (see `AnswerCache.keep`); that made room.
     saved_tokens, saved_cost, saved_seconds
         What the hits would have taken.
     """
@@ -120,12 +119,6 @@ class CacheCounters:
     saved_tokens: int = 0
     saved_cost: Decimal = field(default_factory=Decimal)
     saved_seconds: float = 0.0
-
-    @property
-    def hit_rate(self) -> float:
-        """Hits per lookup; 0 before the first."""
-        lookups = self.hits + self.misses + self.stale
-        return self.hits / lookups if lookups else 0.0
 
 
 @dataclass(slots=True)
@@ -206,11 +199,15 @@ class AnswerCache:
         self.counters.stale += 1
         return None
 
-    def keep(self, version: str, question: str, made: Made) -> bool:
-        """Take an answer in, unless it must not be given again or is too large; whether it was."""
+    def keep(self, version: str, question: str | None, made: Made) -> bool:
+        """Take an answer in; whether it was.
+
+        It is not when nobody can ask the same (`question` is None), when it is too large, and when what it was built on
+        cannot be found the same later: of an unknown status, or refused by its own policy.
+        """
         reads = packed(made.readset)
         variant, size = hashlib.sha256(reads).digest(), len(reads) + len(made.body) + OVERHEAD
-        if made.fallback or made.refused or size > self.max_bytes or not all(map(_comparable, made.readset.reads)):
+        if question is None or size > self.max_bytes or not all(map(_comparable, made.readset.reads)):
             self.counters.unkept += 1
             return False
         place = (version, question)
@@ -225,18 +222,13 @@ class AnswerCache:
             self._evict(next(iter(self._entries)))
         return True
 
-    def forget(self, versions: frozenset[str] = frozenset()) -> None:
-        """Drop the answers of every version that is not among `versions`: of one that serves no more."""
-        for key in [key for key in self._entries if key[0] not in versions]:
-            self._drop((key[0], key[1]), key[2])
-
     def _hit(self, entry: _Entry, present: Present) -> Cached:
         made, counters = entry.made, self.counters
         counters.hits += 1
         counters.saved_tokens += made.tokens
         counters.saved_cost += made.cost or 0
         counters.saved_seconds += made.seconds
-        return Cached(made.body, present.as_of, present.readset, made, present.ages)
+        return Cached(made.body, present.as_of, present.readset, present.ages)
 
     def _use(self, place: _Place, variant: bytes) -> None:
         self._entries.move_to_end((*place, variant))

@@ -134,6 +134,7 @@ class Context:
     @property
     def priority(self) -> Priority:
         """How much it matters."""
+        self._run.seen.add("priority")
         return self._run.ask.priority
 
     @property
@@ -148,12 +149,15 @@ class Context:
 
     @property
     def deadline(self) -> float:
-        """The instant (seconds of the monotonic clock) at which this request is cancelled."""
+        """The instant (seconds of the monotonic clock) at which this request is cancelled. Whoever looks at it gives an
+        answer for this request alone."""
+        self._run.seen.add(ALONE)
         return self._run.deadline
 
     @property
     def remaining(self) -> float:
-        """Seconds until then."""
+        """Seconds until then; to look at it does the same."""
+        self._run.seen.add(ALONE)
         return self._run.remaining
 
     @property

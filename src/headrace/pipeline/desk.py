@@ -69,6 +69,7 @@ class Desk:
         self._recorder = recorder or NullRecorder()
         self._seen: Rows | None = None
         self._wrong: set[str] = set()
+        self._failing = False
         self._watch: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Desk:
@@ -179,6 +180,7 @@ class Desk:
         self._seen = rows
         for path, runner in self.runners.items():
             runner.split = Split(path, routes(runner.endpoint), rows)
+        for path, runner in self.runners.items():  # a recorder that fails must not keep the others as they were
             self._tell(path, runner.split)
 
     def _tell(self, path: str, split: Split) -> None:
@@ -193,4 +195,12 @@ class Desk:
     async def _watching(self) -> None:
         while True:
             await self._clock.sleep(EVERY)
-            await self.look()
+            try:
+                await self.look()
+            # The boundary of this task: traffic that is taken off a version must move, whatever failed before.
+            except Exception as error:
+                if not self._failing:
+                    self._failing = True
+                    log.exception("the rows that split traffic cannot be followed, and are looked at again: %s", error)
+            else:
+                self._failing = False

@@ -72,7 +72,7 @@ class Endpoint:
     policy
         What to do with context that is not fresh, for all reads that do not say so themselves.
     budget
-        The most that its calls to models may cost, per period.
+        The most that its calls to models may cost, per period; and the most that those of its shadows may cost beside.
     where
         `file:line` of the declaration.
     """
@@ -118,6 +118,11 @@ class Endpoint:
     def account(self) -> str:
         """Under which name its spending is kept; no key has a name with a colon."""
         return f"endpoint:{self.path}"
+
+    @property
+    def shadow_account(self) -> str:
+        """The same for its shadows: what nobody sees must not use up what answers are paid from. No path has a "#"."""
+        return f"{self.account}#shadow"
 
     @property
     def shape(self) -> Shape:

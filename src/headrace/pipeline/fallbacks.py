@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from headrace.core.errors import DeclarationError
 from headrace.core.names import suggest
@@ -105,7 +106,7 @@ def parse(given: Any, shape: Shape, models: Collection[str]) -> tuple[Fallback, 
     Raises
     ------
     DeclarationError
-        A function of too many parameters, or an answer that does not fit the endpoint's.
+        A function of too many parameters, or an answer that does not fit the endpoint's, or cannot be written.
     """
     if given is None:
         return ()
@@ -124,7 +125,12 @@ def _one(given: Any, shape: Shape, models: Collection[str]) -> Fallback:
     if isinstance(given, str) and not _fits(given, shape):
         return OtherModel(given)
     try:
-        return Constant(shape.gives.validate_python(given))
+        answer = shape.gives.validate_python(given)
+        shape.gives.dump_json(answer)
+    except PydanticSerializationError as error:
+        raise DeclarationError(
+            f"fallback={given!r:.80} cannot be written as JSON", hint="give an answer of plain data, or of a model"
+        ) from error
     except ValidationError as error:
         known = ", ".join(sorted(models)) or "none"
         raise DeclarationError(
@@ -132,6 +138,7 @@ def _one(given: Any, shape: Shape, models: Collection[str]) -> Fallback:
             f"{error.errors(include_url=False)[0]['msg']}",
             hint=f'give "cached", a function, an answer of its type, or a declared model (there are: {known})',
         ) from error
+    return Constant(answer)
 
 
 def _fits(given: str, shape: Shape) -> bool:

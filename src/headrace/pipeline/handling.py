@@ -57,6 +57,8 @@ class Work:
         Until when its main path may take.
     end
         Until when its caller waits.
+    asked
+        The hash of its input as it came; None where nobody needs it, or where it cannot be compared.
     """
 
     ask: Ask
@@ -66,6 +68,7 @@ class Work:
     deadline: float
     end: float
     facts: Facts
+    asked: str | None = None
     runs: list[Run] = field(default_factory=list[Run])
     instead: str | None = None
     failure: HeadraceError | None = None
@@ -136,7 +139,7 @@ class Handling:
             Stages(now),
             policy=endpoint.policy,
             reask=endpoint.reask,
-            account=endpoint.account,
+            account=endpoint.shadow_account if work.shadow else endpoint.account,
             instead=work.instead,
             failure=work.failure,
             shadow=work.shadow,
@@ -161,11 +164,13 @@ class Handling:
             check = await self.validate(run.reads, run.deadline)
             while check.changed and on_stale.fix is not None and tries < on_stale.tries:
                 tries += 1
+                work.facts.retries += 1
                 value, check = await self._repair(run, value, check)
             if not check.changed or tries >= on_stale.tries or run.remaining < clock.monotonic() - began:
-                self.settle(work, check, tries)
+                self.settle(work, check)
                 return value
             tries += 1
+            work.facts.retries += 1
 
     async def call(self, run: Run, function: Any, *arguments: Any) -> Any:
         """Code of the app, inside the boundary."""
@@ -206,6 +211,14 @@ class Handling:
         except ValidationError as error:
             raise self.blame(run, error, f"it answers {value!r:.80}, which is no {named(shape.answer_type)}") from error
 
+    def write(self, run: Run, value: Any) -> bytes:
+        """The JSON of an answer that fits, inside the boundary. Raises `UserCodeError`."""
+        try:
+            return self.endpoint.shape.gives.dump_json(value)
+        # The boundary to user code, as in `call`: `Any` may hold anything, and a serializer of the app's may raise it.
+        except Exception as error:
+            raise self.blame(run, error, f"it answers {value!r:.80}, which cannot be written as JSON") from error
+
     def blame(self, run: Run, error: Exception, what: str = "") -> UserCodeError:
         """Log what the app's code raised, and say where."""
         stage = run.stages.current
@@ -228,10 +241,13 @@ class Handling:
         """Whether what was read still holds."""
         if not reads or not self.endpoint.on_stale.check:
             return Check([], None)
-        validity = self.means.reads.validate(ReadSet(tuple(reads)))
-        if self._relax is not None and validity.changed:
-            validity = self._relax(validity)
+        validity = self._compare(ReadSet(tuple(reads)))
         return Check(validity.changed, validity.as_of)
+
+    def _compare(self, readset: ReadSet) -> Validity:
+        """What changed since these reads, and matters."""
+        validity = self.means.reads.validate(readset)
+        return self._relax(validity) if self._relax is not None and validity.changed else validity
 
     def again(self, readset: ReadSet) -> Present:
         """What became of an answer of before: its reads made now, and those of them that matter for it.
@@ -257,17 +273,17 @@ class Handling:
         if not self.endpoint.strict or not reads:
             return self.check(reads)
         means, at = self.means, self.means.clock.now()
-        readset = ReadSet(tuple(reads))
-        settled = await settle(means.reads, readset, at=at, deadline=deadline - _MARGIN, clock=means.clock)
-        check = self.check(reads)
-        if settled.lagging and not check.changed:
+        readset, until = ReadSet(tuple(reads)), deadline - _MARGIN
+        settled = await settle(means.reads, readset, compare=self._compare, at=at, deadline=until, clock=means.clock)
+        validity = settled.validity
+        if settled.lagging and not validity.changed:
             raise StaleContext(
                 f"the answer of {self.endpoint.path} is {settled.why(at)}",
                 hint="give the source an `expect`, or the request more time; or declare the endpoint without strict",
             )
-        return check
+        return Check(validity.changed, validity.as_of)
 
-    def settle(self, work: Work, check: Check, tries: int) -> None:
+    def settle(self, work: Work, check: Check) -> None:
         """Write down what became of the read set.
 
         Raises
@@ -276,7 +292,6 @@ class Handling:
             It changed, and `on_stale` says to refuse.
         """
         facts, on_stale = work.facts, self.endpoint.on_stale
-        facts.retries += tries
         if not on_stale.check or not work.runs[-1].reads:
             return
         facts.stale = "changed" if check.changed else "unchanged"

@@ -17,7 +17,7 @@ WORDS = {
     "misses_total": "Requests that nobody had asked before.",
     "stale_total": "Requests whose kept answers did not hold any more.",
     "kept_total": "Answers that were kept.",
-    "unkept_total": "Answers that were not kept: of a fallback, refused, or too large.",
+    "unkept_total": "Answers that were not kept: for one request alone, too large, or on refused context.",
     "evicted_total": "Kept answers that made room for others.",
     "saved_tokens_total": "Tokens that hits did not take.",
     "saved_cost_total": "What hits did not cost, in the currency of the prices.",
@@ -35,9 +35,9 @@ class KeptAnswers:
         self._reads = reads
         self._cache = AnswerCache(size)
 
-    def find(self, work: Work, question: str) -> Answer | None:
-        """An answer that holds now, as the answer of this request."""
-        found = self._cache.find(work.label, question, self._reads.current)
+    def find(self, work: Work, question: str | None) -> Answer | None:
+        """An answer that holds now, as the answer of this request; `question` is None where it is like no other."""
+        found = None if question is None else self._cache.find(work.label, question, self._reads.current)
         facts = work.facts
         if found is None:
             facts.cache = "miss"
@@ -48,8 +48,8 @@ class KeptAnswers:
         facts.reads = ages_of(found.readset, found.ages)
         return Answer(facts, found.body)
 
-    def keep(self, work: Work, question: str, body: bytes, seconds: float) -> None:
-        """Take a fresh answer in; `seconds`: what it took to make it."""
+    def keep(self, work: Work, question: str | None, body: bytes, seconds: float) -> None:
+        """Take a fresh answer in; `seconds`: what it took to make it. `question` as in `find`."""
         run = work.runs[-1]
         calls = [call for one in work.runs for call in one.calls]
         made = Made(

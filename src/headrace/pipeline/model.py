@@ -12,6 +12,7 @@ import msgspec
 
 from headrace.core.errors import BadReply, ModelError, ModelRefused, StreamBroken
 from headrace.core.events import ModelCall
+from headrace.models.action import Reason
 from headrace.models.call import Priority, Usage
 from headrace.models.failure import Failure
 from headrace.models.reply import Caller, Reply
@@ -262,7 +263,12 @@ class Model:
             key=run.account,
             priority=Priority.SHEDDABLE if run.shadow else ask.priority,
         )
-        reply = await caller.send(request, terms)
+        try:
+            reply = await caller.send(request, terms)
+        except ModelRefused as error:
+            if run.shadow and error.reason == Reason.OVER_BUDGET:
+                raise ShadowSkipped("the budget of the endpoint has no room for a shadow now") from error
+            raise
         if reply.status >= 400:
             await self._refused(reply)
         return reply

@@ -96,7 +96,7 @@ class Runner:
         self.kept = KeptAnswers(endpoint.cache, means.reads) if endpoint.cache else None
         self._recorder = recorder or NullRecorder()
         self._good = GoodAnswers() if any(isinstance(one, Cached) for one in endpoint.fallbacks) else None
-        self._questions = Questions(endpoint.shape)
+        self._questions = Questions(endpoint.path)
         self._shadows: set[asyncio.Task[None]] = set()
 
     async def aclose(self) -> None:
@@ -163,9 +163,9 @@ class Runner:
 
     def _known(self, work: Work) -> Answer | None:
         """A kept answer that holds now."""
-        if self.kept is None:
-            return None
-        return self.kept.find(work, self._questions.of(work))
+        if self.kept is not None or self._good is not None:
+            self._questions.take(work)
+        return None if self.kept is None else self.kept.find(work, self._questions.of(work))
 
     async def _admitted(self, work: Work) -> Answer:
         await self.gate.enter(work.ask, work.deadline)
@@ -190,37 +190,43 @@ class Runner:
                 leave(answered)
 
     def _whole(self, work: Work, value: Any) -> Answer:
-        body = self.endpoint.shape.gives.dump_json(value)
+        body = self._handling.write(work.runs[-1], value)
         return Answer(work.settle(self._clock.monotonic()), body)
 
     def _keep(self, work: Work, body: bytes, seconds: float) -> None:
         """An answer was made: others may have it."""
-        if (self.kept is None and self._good is None) or not self._questions.note(work):
+        if self.kept is None and self._good is None:
             return
-        question = self._questions.of(work)
+        question = self._questions.of(work) if self._questions.note(work) else None
         if self.kept is not None:
             self.kept.keep(work, question, body, seconds)
-        if self._good is not None and work.facts.stale != "changed":
+        if self._good is not None and question is not None and work.facts.stale != "changed":
             run = work.runs[-1]
             reads, ages = ReadSet(tuple(run.reads)), tuple(run.ages)
             self._good.keep(work.label, question, Good(body, reads, ages, work.began, self._clock.now()))
 
     async def _stream(self, work: Work, leave: Callable[[bool], None]) -> Answer:
         """Until the first item: before it is out, everything can still be done otherwise."""
-        handling, on_stale, tries = self._handling, self.endpoint.on_stale, 0
+        handling, clock, tries = self._handling, self._clock, 0
         while True:
-            run = handling.start(work)
+            run, began = handling.start(work), clock.monotonic()
             items, first = await self._begin(work, run)
-            if tries >= on_stale.tries or not handling.check(run.reads).changed:
+            try:
+                changed = tries < self.endpoint.on_stale.tries and handling.check(run.reads).changed
+            except BaseException:  # seen, and raised on, as in `_begin`
+                await close(run, items)
+                raise
+            if not changed or run.remaining < clock.monotonic() - began:
                 break
             await close(run, items)
             tries += 1
-        work.facts.retries = tries
+            work.facts.retries += 1
 
         def end(status: int) -> None:
             leave(status == 200)
-            work.settle(self._clock.monotonic())
-            self._record(work, status)
+            work.settle(clock.monotonic())
+            if not work.shadow:  # that is told by whoever runs it
+                self._record(work, status)
 
         return Answer(work.facts, events=Events(handling, work, run, items, first, end))
 
@@ -257,24 +263,22 @@ class Runner:
         raise failure
 
     async def _rescue(self, work: Work, fallback: Fallback) -> Answer | None:
-        facts, gives = work.facts, self.endpoint.shape.gives
         match fallback:
             case Cached():
                 return self._cached(work, fallback)
-            case Constant():
-                body = gives.dump_json(fallback.value)
+            case Constant():  # in a run of its own, since it stands on nothing that was read
+                body = self._handling.write(self._handling.start(work), fallback.value)
             case Rule():
-                body = gives.dump_json(await self._rule(work, fallback))
+                body = await self._rule(work, fallback)
             case OtherModel():
                 return await self._other(work, fallback)
-        if not isinstance(fallback, Rule):
-            self._handling.start(work)  # it stands on nothing that was read
-        facts.fallback = fallback.name
+        work.facts.fallback = fallback.name
         return self._told(work, body)
 
     def _cached(self, work: Work, fallback: Cached) -> Answer | None:
         """The last good answer of this version, if what it was built on is still so, or may be said to have changed."""
-        good = self._good.find(work.label, self._questions.of(work)) if self._good else None
+        question = self._questions.of(work)
+        good = None if self._good is None or question is None else self._good.find(work.label, question)
         if good is None:
             return None
         present = self._handling.again(good.readset)
@@ -287,7 +291,7 @@ class Runner:
         work.facts.fallback = fallback.name
         return self._told(work, good.body)
 
-    async def _rule(self, work: Work, rule: Rule) -> Any:
+    async def _rule(self, work: Work, rule: Rule) -> bytes:
         run = self._handling.start(work)
         arguments = (work.ask.input, Context(run)) if rule.with_context else (work.ask.input,)
 
@@ -298,7 +302,7 @@ class Runner:
         run.stages.begin("fallback", self._clock.monotonic())
         try:
             async with Until(self._clock, work.end):
-                return self._handling.fit(run, await self._handling.call(run, call))
+                return self._handling.write(run, self._handling.fit(run, await self._handling.call(run, call)))
         finally:
             await run.let_go()
 
@@ -354,7 +358,7 @@ class Runner:
 
     async def _unseen(self, work: Work) -> None:
         if not work.handler.shape.streams:
-            await self._handling.answer(work)
+            self._whole(work, await self._handling.answer(work))
             return
         answer = await self._stream(work, _nothing)
         if answer.events is not None:

@@ -79,7 +79,7 @@ class Events:
         status = 499
         try:
             while (item := await self._item()) is not _END:
-                yield self._handling.endpoint.shape.gives.dump_python(item, mode="json")
+                yield msgspec.json.decode(self._handling.write(self._run, item))
             await self._settle()
             status = 200
         except HeadraceError as error:
@@ -91,7 +91,7 @@ class Events:
     async def _next(self) -> bytes:
         item = await self._item()
         if item is not _END:
-            return event(self._handling.endpoint.shape.gives.dump_json(item))
+            return event(self._handling.write(self._run, item))
         await self._settle()
         await self._finish(200)
         return event(encode(self._work.facts.to_dict()), "headrace")
@@ -107,7 +107,7 @@ class Events:
 
     async def _settle(self) -> None:
         check = await self._handling.validate(self._run.reads, self._work.end)
-        self._handling.settle(self._work, check, 0)
+        self._handling.settle(self._work, check)
         self._work.settle(self._handling.means.clock.monotonic())
 
     async def _finish(self, status: int) -> None:

@@ -10,7 +10,7 @@ with the deadline, and says which input lags.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,10 +28,6 @@ class Frontiers(Protocol):
         """Up to when each input of these reads is complete now (microseconds); None: unknown."""
         ...
 
-    def validate(self, readset: ReadSet) -> Validity:
-        """What changed since these reads."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class Settled:
@@ -40,7 +36,7 @@ class Settled:
     Attributes
     ----------
     validity
-        What changed since the reads, as known after the wait.
+        What changed since the reads, and matters, as known after the wait.
     lagging
         The inputs whose frontier has not passed the instant, and where it stands (microseconds; None: unknown). Empty
         when the wait was over in time.
@@ -52,31 +48,29 @@ class Settled:
     lagging: dict[str, int | None]
     waited: float
 
-    @property
-    def passed(self) -> bool:
-        """Whether every input is known to be complete up to the instant."""
-        return not self.lagging
-
-    @property
-    def holds(self) -> bool:
-        """Whether the answer stood on what was true at the instant."""
-        return self.passed and self.validity.holds
-
     def why(self, at: int) -> str:
-        """Why it does not hold, as one sentence; empty when it does."""
-        if self.lagging:
-            named = (f"{name} ({_behind(at, frontier)})" for name, frontier in sorted(self.lagging.items()))
-            return f"not complete up to the answer after {self.waited * 1000:.0f} ms: {', '.join(named)}"
-        return "; ".join(changed.reason for changed in self.validity.changed)
+        """Which inputs lag behind the instant, as one sentence."""
+        named = (f"{name} ({_behind(at, frontier)})" for name, frontier in sorted(self.lagging.items()))
+        return f"not complete up to the answer after {self.waited * 1000:.0f} ms: {', '.join(named)}"
 
 
-async def settle(reads: Frontiers, readset: ReadSet, *, at: int, deadline: float, clock: Clock) -> Settled:
+async def settle(
+    reads: Frontiers,
+    readset: ReadSet,
+    *,
+    compare: Callable[[ReadSet], Validity],
+    at: int,
+    deadline: float,
+    clock: Clock,
+) -> Settled:
     """Wait until every input of a read set is complete up to an instant, then compare.
 
     It does not wait for what cannot help: when something that was read has changed already, it returns at once.
 
     Parameters
     ----------
+    compare
+        What changed since these reads, and matters: a change that is tolerated does not end the wait.
     at
         The instant at which the answer was ready (microseconds).
     deadline
@@ -86,7 +80,7 @@ async def settle(reads: Frontiers, readset: ReadSet, *, at: int, deadline: float
     while True:
         # Frontiers first: what a frontier speaks of is committed, so the comparison after it sees it.
         lagging = {name: up_to for name, up_to in reads.frontiers(readset).items() if up_to is None or up_to < at}
-        validity = reads.validate(readset)
+        validity = compare(readset)
         now = clock.monotonic()
         if not lagging or not validity.holds or now >= deadline:
             return Settled(validity, lagging, now - began)

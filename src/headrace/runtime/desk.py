@@ -62,7 +62,8 @@ async def open_models(
     budgets = Budgets() if spending is None else spending
     for endpoint in app.endpoints.values():
         if endpoint.budget:
-            budgets.limit(endpoint.account, endpoint.budget)
+            for account in (endpoint.account, endpoint.shadow_account):
+                budgets.limit(account, endpoint.budget)
     client = Client()
     chosen = random or Random()  # spreads load; nothing secret hangs on it
     try:

@@ -47,7 +47,10 @@ async def test_calls_at_once_do_not_overrun_the_budget_of_their_endpoint(start: 
 async def test_the_budget_of_an_endpoint_is_that_of_its_account(start: Any) -> None:
     app, budgets = declare("http://127.0.0.1:9/v1"), Budgets()
     async with open_models(app, clock=_clock(), spending=budgets):
-        assert budgets.left(0.0, "endpoint:/pick") == Decimal(1)
+        held = budgets.reserve(0.0, "endpoint:/pick#shadow", Decimal(1))
+        assert held is not None
+        assert budgets.reserve(0.0, "endpoint:/pick#shadow", Decimal("0.1")) is None, "its shadows have a bound as well"
+        assert budgets.left(0.0, "endpoint:/pick") == Decimal(1), "and take nothing of what answers are paid from"
 
 
 async def test_a_budget_wants_prices() -> None:

@@ -80,6 +80,7 @@ WRONG = [
     ("app.endpoint('/a', tolerances=[hr.tolerance('thing', price=1)])(good)", "'thing'", "did you mean 'things'"),
     ("app.endpoint('/a', fallback=lambda: 1)(good)", "0 parameters", "fallback(ask)"),
     ("app.endpoint('/a', fallback={'txt': 'x'})(good)", "neither a function", "answer of its type"),
+    ("app.endpoint('/a', fallback={'x': app})(anything)", "cannot be written as JSON", "plain data"),
     ("app.endpoint('/a')(sync)", "not async", "async def"),
     ("app.endpoint('/a')(one)", "it takes two", "async def"),
     ("app.endpoint('/a')(untyped)", "'ask' of 'untyped' has no type", "async def"),
@@ -88,6 +89,8 @@ WRONG = [
     ("app.endpoint('/a')(unknown)", "cannot be found", "above the handler"),
     ("app.endpoint('/a')(strange)", "cannot be read from or written as JSON", "Pydantic model"),
     ("app.endpoint('/a')(yields)", "yields", "AsyncIterator"),
+    ("app.endpoint('/a', cache=True)(streams)", "has no cache", "leave cache= out"),
+    ("app.endpoint('/a', on_stale=hr.repair(fix))(streams)", "no answer to repair", 'on_stale="retry"'),
     ("taken.version('a')(good)", "has a version 'a'", "another name"),
     ("taken.version('b', weight=-1)(good)", "no share", "0 or more"),
     ("taken.version('b', weight=2, shadow=True)(good)", "no share", "0 to 1"),
@@ -110,6 +113,7 @@ class Ask(BaseModel):
 class Strange:
     pass
 async def good(ask: Ask, ctx: hr.Context) -> Ask: return ask
+async def anything(ask: Ask, ctx: hr.Context) -> dict: return {}
 def sync(ask: Ask, ctx: hr.Context) -> Ask: return ask
 async def one(ask: Ask) -> Ask: return ask
 async def untyped(ask, ctx: hr.Context) -> Ask: return ask
@@ -119,6 +123,8 @@ async def unknown(ask: Nowhere, ctx: hr.Context) -> Ask: return ask
 async def strange(ask: Strange, ctx: hr.Context) -> Ask: return ask
 async def yields(ask: Ask, ctx: hr.Context) -> Ask: yield ask
 async def other(ask: Ask, ctx: hr.Context) -> str: return ""
+async def streams(ask: Ask, ctx: hr.Context) -> AsyncIterator[str]: yield ""
+async def fix(answer: str, changed: list, ctx: hr.Context) -> str: return answer
 
 class Thing(hr.Record):
     thing_id: str

@@ -51,7 +51,6 @@ def test_an_answer_is_given_again_while_the_reads_show_the_same() -> None:
     counters = cache.counters
     assert (counters.hits, counters.misses, counters.stale, counters.kept) == (2, 1, 1, 2)
     assert (counters.saved_tokens, counters.saved_cost, counters.saved_seconds) == (20, Decimal("1.0"), 4.0)
-    assert counters.hit_rate == 0.5
 
 
 @pytest.mark.parametrize(("version", "question"), [("w", "q"), ("v", "r")])
@@ -65,8 +64,6 @@ def test_another_version_or_question_finds_nothing(version: str, question: str) 
 @pytest.mark.parametrize(
     "made",
     [
-        Made(b"A", reads("a"), fallback=True),
-        Made(b"A", reads("a"), refused=True),
         Made(b"A", reads("a", Status.STALE, "refuse")),
         Made(b"A", reads("a", None)),
         Made(b"A" * 10_000, reads("a")),
@@ -75,7 +72,8 @@ def test_another_version_or_question_finds_nothing(version: str, question: str) 
 def test_what_must_not_be_given_again_is_not_kept(made: Made) -> None:
     cache = AnswerCache(10_000)
     assert not cache.keep("v", "q", made)
-    assert (len(cache), cache.bytes, cache.counters.unkept) == (0, 0, 1)
+    assert not cache.keep("v", None, Made(b"A", reads("a"))), "nobody can ask the same"
+    assert (len(cache), cache.bytes, cache.counters.unkept) == (0, 0, 2)
 
 
 def test_a_stale_answer_that_nobody_refuses_is_kept() -> None:
@@ -113,17 +111,6 @@ def test_the_same_reads_replace_their_answer() -> None:
     assert (found.body, len(cache)) == (b"AA", 1)
 
 
-def test_versions_that_serve_no_more_are_forgotten() -> None:
-    cache = AnswerCache(100_000)
-    cache.keep("v", "q", Made(b"A", reads("a")))
-    cache.keep("w", "q", Made(b"A", reads("a")))
-    cache.forget(frozenset({"w"}))
-    assert len(cache) == 1
-    assert cache.find("v", "q", World("a").still) is None
-    cache.forget()
-    assert cache.bytes == 0
-
-
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(0, 3_000), st.booleans()), max_size=60))
 def test_it_never_holds_more_than_its_bound(steps: list[tuple[int, int, int, bool]]) -> None:
     cache = AnswerCache(8_000, variants=2)
@@ -144,12 +131,9 @@ class Ask(BaseModel):
     limit: int = 5
 
 
-def test_a_question_is_the_same_however_it_is_written() -> None:
-    assert (
-        question_hash(Ask(text="x"))
-        == question_hash(Ask(limit=5, text="x"))
-        == question_hash({"limit": 5, "text": "x"})
-    )
+def test_a_question_is_the_same_in_whatever_order_it_is_written() -> None:
+    assert question_hash(Ask(text="x", limit=3)) == question_hash(Ask(limit=3, text="x"))
+    assert question_hash({"text": "x", "limit": 5}) == question_hash({"limit": 5, "text": "x"})
     assert question_hash(Ask(text="x"), "ann") != question_hash(Ask(text="x"), "ben")
     assert question_hash(Ask(text="x"), "a", "b") != question_hash(Ask(text="x"), "ab")
     assert question_hash("\ud800") != question_hash("x")

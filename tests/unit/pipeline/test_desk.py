@@ -28,11 +28,14 @@ class Rows:
         self.rows: list[dict[str, Any]] = []
         self.looks = 0
         self.away = False
+        self.broken = False
 
     async def read(self) -> list[dict[str, Any]]:
         self.looks += 1
         if self.away:
             raise Unavailable("the engine is restarting")
+        if self.broken:
+            raise OSError("disk I/O error")
         return self.rows
 
     def set(self, **weights: float) -> None:
@@ -71,6 +74,22 @@ async def test_what_is_known_holds_while_the_rows_cannot_be_read(world: World) -
     async with desk(world, rows, notes) as running:
         rows.away = True
         await world.live(world.clock.sleep(EVERY * 3))
+        assert (await world.live(running.ask("/a", world.ask()))).version == "b"
+
+
+async def test_whatever_they_cannot_be_read_for_they_are_looked_at_further(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows, notes = Rows(), Notes()
+    async with desk(world, rows, notes) as running:
+        rows.broken = True
+        await world.live(world.clock.sleep(EVERY * 8))
+        assert [(record.levelname, bool(record.exc_info)) for record in caplog.records] == [("ERROR", True)]
+        assert "disk I/O error" in caplog.messages[0]
+        assert (await world.live(running.ask("/a", world.ask()))).version == "a"
+        rows.broken = False
+        rows.set(a=0, b=1)
+        await world.live(world.clock.sleep(EVERY * 2))
         assert (await world.live(running.ask("/a", world.ask()))).version == "b"
 
 

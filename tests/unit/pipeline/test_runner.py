@@ -96,6 +96,20 @@ async def test_an_answer_of_another_type_is_the_apps_own_fault(world: World) -> 
         await world.run(world.runner(declare(world, wrong)))
 
 
+async def test_an_answer_that_cannot_be_written_as_json_is_as_well(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def wrong(ask: Order, ctx: hr.Context) -> dict[str, Any]:
+        return {"x": object()}
+
+    runner = world.runner(declare(world, wrong))
+    with pytest.raises(UserCodeError, match="cannot be written as JSON") as caught:
+        await world.run(runner)
+    assert (caught.value.stage, caught.value.request) == ("preprocess", "q1")
+    assert "request q1" in caplog.text
+    assert (world.events[0].status, runner.gate.running) == (500, 0)
+
+
 async def test_a_name_that_is_not_there_is_told_with_the_nearest(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -325,6 +339,16 @@ async def test_a_fallback_that_fails_leaves_the_failure_that_was_before(
     assert "in rule" in caplog.text
 
 
+async def test_a_rule_whose_answer_cannot_be_written_leaves_it_to_the_next(world: World) -> None:
+    async def ask_model(ask: Order, ctx: hr.Context) -> dict[str, Any]:
+        return {"text": (await ctx.llm.chat("?")).text}
+
+    world.llm.script = [REFUSED]
+    endpoint = declare(world, ask_model, fallback=[lambda ask: {"x": object()}, {"name": "sorry"}])
+    answer = await world.run(world.runner(endpoint))
+    assert (json.loads(answer.body), answer.facts.fallback) == ({"name": "sorry"}, "constant")
+
+
 async def test_a_fallback_whose_answer_is_kept_back_as_stale_leaves_no_word_of_it_to_the_next(world: World) -> None:
     world.llm.script = [REFUSED]
     endpoint = declare(world, on_stale="refuse", fallback=["small", {"name": "sorry"}])
@@ -332,6 +356,15 @@ async def test_a_fallback_whose_answer_is_kept_back_as_stale_leaves_no_word_of_i
     answer = await world.live(world.runner(endpoint).run(world.ask()), happen=stew)
     assert (json.loads(answer.body), answer.facts.fallback) == ({"name": "sorry"}, "constant")
     assert (answer.facts.stale, answer.facts.changed, answer.facts.stale_detail) == ("unchecked", [], [])
+
+
+async def test_that_something_was_tried_again_is_told_whoever_answers_then(world: World) -> None:
+    world.llm.script = ['{"name": "soup"}', REFUSED]
+    happen = {0.5: lambda: world.shelf.put("r7", "stew"), 2.05: lambda: world.shelf.put("r7", "fish")}
+    endpoint = declare(world, on_stale="retry 1 else refuse", fallback=["small", {"name": "sorry"}], deadline="9s")
+    answer = await world.live(world.runner(endpoint).run(world.ask()), happen=happen)
+    assert (answer.body, answer.facts.fallback, answer.facts.stale) == (b'{"name":"bread"}', "small", "unchanged")
+    assert (answer.facts.retries, len(answer.facts.models)) == (2, 4), "once with each of the two models"
 
 
 async def test_a_fault_of_the_apps_own_code_is_not_covered_up(world: World) -> None:

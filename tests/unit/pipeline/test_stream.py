@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 import headrace as hr
-from headrace.core.errors import DeadlinePassed, HeadraceError, ModelRefused, StreamBroken, UserCodeError
+from headrace.context.readset import ReadSet, Validity
+from headrace.core.errors import (
+    DeadlinePassed,
+    HeadraceError,
+    ModelRefused,
+    StreamBroken,
+    Unavailable,
+    UserCodeError,
+)
 from headrace.pipeline.answer import Answer
 from headrace.pipeline.endpoint import Endpoint
 
@@ -28,6 +36,12 @@ async def passed_on(ask: Order, ctx: hr.Context) -> AsyncIterator[str]:
     """The model's own stream."""
     await ctx.menu(restaurant_id=ask.restaurant_id)
     return await ctx.llm.chat("hello", stream=True)
+
+
+async def broken(ask: Order, ctx: hr.Context) -> AsyncIterator[str]:
+    """Breaks off in the middle."""
+    yield "a"
+    raise KeyError("secret")
 
 
 def declare(world: World, function: Any = tell, **how: Any) -> Endpoint:
@@ -89,6 +103,42 @@ async def test_before_the_first_item_it_can_be_tried_again(world: World) -> None
     assert [data for name, data in found if not name] == ["b"]
     assert (found[-1][1]["retries"], found[-1][1]["stale"]) == (1, "unchanged")
     assert world.llm.replies[0].closed
+
+
+async def test_but_not_when_no_time_is_left_for_it(world: World) -> None:
+    world.llm.script, world.llm.seconds = [chunks("a")], 2.5
+    runner = world.runner(declare(world, on_stale="retry"))
+
+    async def whole() -> list[tuple[str, Any]]:
+        return await events(await runner.run(world.ask()))
+
+    found = await world.live(whole(), happen={0.5: lambda: world.shelf.put("r7", "stew")})
+    assert found[0] == ("", "a")
+    assert (found[1][1]["retries"], found[1][1]["stale"], len(world.llm.asked)) == (0, "changed", 1)
+
+
+async def test_a_check_that_fails_before_the_first_item_lets_the_models_stream_go(world: World) -> None:
+    def starting(readset: ReadSet) -> Validity:
+        raise Unavailable("the engine is starting")
+
+    world.llm.script, world.shelf.validate = [chunks("a", "b")], starting  # type: ignore[method-assign]
+    runner = world.runner(declare(world, on_stale="retry"))
+    with pytest.raises(Unavailable):
+        await world.run(runner)
+    assert world.llm.replies[0].closed
+    assert (world.events[0].status, runner.gate.running) == (503, 0)
+
+
+async def test_a_shadow_that_streams_is_told_of_once(world: World) -> None:
+    world.llm.script = [chunks("a", "b")]
+    endpoint = declare(world)
+    endpoint.version("b", shadow=True)(passed_on)
+    endpoint.version("c", shadow=True)(broken)
+    answer = await world.run(world.runner(endpoint))
+    await world.live(events(answer))
+    await world.live(world.clock.sleep(1.0))
+    told = sorted((event.version, event.shadow, event.status) for event in world.events)
+    assert told == [("a", False, 200), ("b", True, 200), ("c", True, 500)]
 
 
 async def test_a_refusal_at_the_end_breaks_the_stream(world: World) -> None:
@@ -199,6 +249,24 @@ async def test_user_code_that_fails_midway_is_told_as_everywhere(world: World) -
     assert [name for name, _ in found] == ["", "error", "broken"]
     assert isinstance(found[-1][1], UserCodeError)
     assert "secret" not in json.dumps(found[1][1])
+
+
+async def test_an_item_that_cannot_be_written_as_json_breaks_the_stream(world: World) -> None:
+    async def wrong(ask: Order, ctx: hr.Context) -> AsyncIterator[dict[str, Any]]:
+        yield {"x": 1}
+        yield {"x": object()}
+
+    runner = world.runner(declare(world, wrong))
+    found = await world.live(events(await world.run(runner)))
+    assert [name for name, _ in found] == ["", "error", "broken"]
+    assert isinstance(found[-1][1], UserCodeError)
+    answer = await world.run(runner)
+    assert answer.events is not None
+    items = answer.events.items()
+    assert await world.live(anext(items)) == {"x": 1}
+    with pytest.raises(UserCodeError):
+        await world.live(anext(items))
+    assert ([event.status for event in world.events], runner.gate.running) == ([500, 500], 0)
 
 
 async def test_another_model_may_stream_in_its_place(world: World) -> None:

@@ -9,7 +9,7 @@ import headrace as hr
 from headrace.context.readset import Changed, Read, ReadSet, Validity
 from headrace.core.clock import SECOND, SimulatedClock
 from headrace.core.frontier import SourceState
-from headrace.pipeline.strict import Settled, settle
+from headrace.pipeline.strict import settle
 
 READS = ReadSet((Read("menu", {}, ("items", "sales"), 1, (), 1),))
 
@@ -47,50 +47,44 @@ async def test_it_waits_until_the_last_input_has_passed() -> None:
     clock, board = SimulatedClock(), Board()
     at = clock.now()
     board.at = {"items": at, "sales": at - 1}
-    waiting = asyncio.create_task(settle(board, READS, at=at, deadline=5.0, clock=clock))
+    waiting = asyncio.create_task(settle(board, READS, compare=board.validate, at=at, deadline=5.0, clock=clock))
     await turns(clock, 0.1)
     assert not waiting.done()
     board.at["sales"] = at
     await turns(clock, 0.03)
     settled = await waiting
-    assert settled.holds
+    assert (settled.lagging, settled.validity.changed) == ({}, [])
     assert 0.1 <= settled.waited <= 0.13
-    assert settled.why(at) == ""
     assert board.looks < 20
 
 
 async def test_what_is_complete_already_does_not_wait() -> None:
     clock, board = SimulatedClock(), Board()
     board.at = {"items": clock.now() + 1}
-    settled = await settle(board, READS, at=clock.now(), deadline=0.0, clock=clock)
-    assert (settled.holds, settled.waited, board.looks) == (True, 0.0, 1)
+    settled = await settle(board, READS, compare=board.validate, at=clock.now(), deadline=0.0, clock=clock)
+    assert (settled.lagging, settled.waited, board.looks) == ({}, 0.0, 1)
 
 
 async def test_the_deadline_ends_it_and_says_which_input_lags() -> None:
     clock, board = SimulatedClock(), Board()
     at = clock.now() + SECOND
     board.at = {"items": at, "sales": at - 250_000, "total": None}
-    waiting = asyncio.create_task(settle(board, READS, at=at, deadline=0.5, clock=clock))
+    waiting = asyncio.create_task(settle(board, READS, compare=board.validate, at=at, deadline=0.5, clock=clock))
     await turns(clock, 0.51)
     settled = await waiting
-    assert not settled.holds
     assert settled.lagging == {"sales": at - 250_000, "total": None}
     assert settled.why(at) == "not complete up to the answer after 500 ms: sales (250 ms behind), total (unknown)"
 
 
 async def test_a_change_ends_the_wait() -> None:
     clock, board = SimulatedClock(), Board()
-    waiting = asyncio.create_task(settle(board, READS, at=clock.now(), deadline=5.0, clock=clock))
+    settling = settle(board, READS, compare=board.validate, at=clock.now(), deadline=5.0, clock=clock)
+    waiting = asyncio.create_task(settling)
     await turns(clock, 0.05)
     board.changed = [Changed(READS.reads[0], "it changed")]
     await turns(clock, 0.03)
     settled = await waiting
-    assert (settled.holds, settled.validity.changed[0].reason) == (False, "it changed")
-
-
-def test_a_change_is_the_reason_when_nothing_lags() -> None:
-    settled = Settled(Validity([Changed(READS.reads[0], "it changed")], None), {}, 0.0)
-    assert (settled.holds, settled.why(0)) == (False, "it changed")
+    assert settled.validity.changed[0].reason == "it changed"
 
 
 class Item(hr.Record):
@@ -109,8 +103,8 @@ async def test_a_change_that_was_under_way_is_found(tmp_path: Path) -> None:
         read = (await live.read("stock")).readset
         clock.advance(1)
         at = clock.now()
-        deadline = clock.monotonic() + 5
-        waiting = asyncio.create_task(settle(live.reads, read, at=at, deadline=deadline, clock=clock))
+        deadline, compare = clock.monotonic() + 5, live.reads.validate
+        waiting = asyncio.create_task(settle(live.reads, read, compare=compare, at=at, deadline=deadline, clock=clock))
         await turns(clock, 0.01)
         assert not waiting.done()
         pushing = asyncio.create_task(live.push("items", {"item_id": "a", "stock": 0}))
@@ -121,5 +115,6 @@ async def test_a_change_that_was_under_way_is_found(tmp_path: Path) -> None:
         assert not settled.validity.holds
         read = (await live.read("stock")).readset
         live.engine.store.board.set_frontier("items", clock.now(), clock.now(), SourceState.RUNNING)
-        assert (await settle(live.reads, read, at=clock.now(), deadline=deadline, clock=clock)).holds
+        settled = await settle(live.reads, read, compare=compare, at=clock.now(), deadline=deadline, clock=clock)
+        assert (settled.lagging, settled.validity.changed) == ({}, [])
         assert set(live.reads.frontiers((await live.read("total")).readset)) == {"items", "total"}

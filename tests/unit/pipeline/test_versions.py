@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 
 import headrace as hr
+from headrace.context.readset import Validity
 from headrace.core.errors import ModelError, ModelRefused, StaleContext
+from headrace.models.action import Reason
 from headrace.models.admission import AdmissionRules
 from headrace.models.call import Priority
+from headrace.pipeline.runner import Runner
+from headrace.pipeline.running import Means
 
 from .conftest import REFUSED, Dish, Order, World, declare, recommend
 
@@ -51,6 +55,22 @@ async def test_a_shadow_without_budget_sends_nothing(world: World) -> None:
     await world.run(runner)
     assert len(world.llm.asked) == 1
     assert 'outcome="skipped"' in "\n".join(runner.counters.lines())
+
+
+async def test_a_shadow_is_paid_from_an_account_of_its_own_and_skipped_when_that_is_empty(world: World) -> None:
+    endpoint = declare(world)
+
+    @endpoint.version("b", shadow=True)
+    async def b(ask: Order, ctx: hr.Context) -> Dish:
+        return await ctx.small.chat("?", response=Dish)
+
+    world.small.script = [ModelRefused("no money", reason=Reason.OVER_BUDGET)]
+    runner = world.runner(endpoint)
+    await world.run(runner)
+    accounts = [model.asked[0][1].key for model in (world.llm, world.small)]
+    assert accounts == ["endpoint:/recommend", "endpoint:/recommend#shadow"]
+    assert 'outcome="skipped"' in "\n".join(runner.counters.lines())
+    assert [event.shadow for event in world.events] == [False]
 
 
 async def test_a_reply_that_is_no_chat_is_a_bad_reply(world: World) -> None:
@@ -120,6 +140,24 @@ async def test_and_is_none_when_they_are_not_in_time(world: World) -> None:
     world.shelf.complete = world.clock.now()
     with pytest.raises(StaleContext, match="items"):
         await world.run(world.runner(declare(world, strict=True)))
+
+
+async def test_a_change_that_is_tolerated_does_not_end_the_wait(world: World) -> None:
+    def tolerate(validity: Validity) -> Validity:
+        return Validity([], validity.as_of)
+
+    world.shelf.complete = world.clock.now()
+    endpoint = declare(world, strict=True)
+    callers: Any = {"llm": world.llm}
+    means = Means(world.shelf, callers, frozenset({"menu"}), frozenset({"items"}), world.clock)
+
+    def catch_up() -> None:
+        world.shelf.complete = None
+
+    change = {0.5: lambda: world.shelf.put("r7", "soup", 5.01), 2.0: catch_up}
+    answer = await world.live(Runner(endpoint, means, relax=tolerate).run(world.ask()), happen=change)
+    assert world.clock.monotonic() == pytest.approx(2.0, abs=0.1)
+    assert (answer.facts.stale, answer.facts.unchanged_as_of) == ("unchanged", world.clock.now())
 
 
 async def test_what_a_shadow_does_to_its_input_stays_with_it(world: World) -> None:
