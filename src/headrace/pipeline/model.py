@@ -14,12 +14,12 @@ from headrace.core.errors import BadReply, ModelError, ModelRefused, StreamBroke
 from headrace.core.events import ModelCall
 from headrace.models.action import Reason
 from headrace.models.call import Priority, Usage
+from headrace.models.dialects.sse import Splitter, parse
 from headrace.models.failure import Failure
 from headrace.models.reply import Caller, Reply
 from headrace.models.request import Dialect, ModelRequest, Terms
 from headrace.pipeline.ports import Shadowing
 from headrace.pipeline.running import Run
-from headrace.pipeline.sse import Lines
 from headrace.pipeline.stages import MODEL
 from headrace.pipeline.typed import Typed, typed
 
@@ -323,7 +323,7 @@ class TextStream:
         self._reply = reply
         self._note = note
         self._run = run
-        self._lines = Lines()
+        self._splitter = Splitter()
         self._ready: list[str] = []
         self._ended = False
         self._done = False
@@ -358,14 +358,17 @@ class TextStream:
         finally:
             stages.leave(MODEL, clock.monotonic())
         if piece is not None:
-            for data in self._lines.feed(piece):
-                self._take(data)
+            for event in self._splitter.feed(piece):
+                self._take(event)
             return
         self._finish("" if self._ended else "StreamBroken")
         if not self._ended:
             raise StreamBroken("the answer of the model ended without its end mark", received=len(self.text))
 
-    def _take(self, data: bytes) -> None:
+    def _take(self, event: bytes) -> None:
+        _, data = parse(event)
+        if not data:
+            return
         if data == b"[DONE]":
             self._ended = True
             return

@@ -61,6 +61,20 @@ async def events(answer: Answer) -> list[tuple[str, Any]]:
     return found
 
 
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("size", [1, 7, 1000])
+async def test_a_models_events_are_read_as_the_standard_says(world: World, ends: str, size: int) -> None:
+    stream = b"\xef\xbb\xbf" + b"".join(piece for piece in chunks("so", "up") if isinstance(piece, bytes))
+    stream = stream.replace(b"\n", ends.encode()) + b": the end" + ends.encode()
+    world.llm.script = [[stream[at : at + size] for at in range(0, len(stream), size)]]
+    runner = world.runner(declare(world, passed_on))
+
+    async def whole() -> list[tuple[str, Any]]:
+        return await events(await runner.run(world.ask()))
+
+    assert [data for name, data in await world.live(whole()) if not name] == ["so", "up"]
+
+
 @pytest.mark.parametrize("function", [tell, passed_on])
 async def test_items_come_and_then_what_they_were_built_on(world: World, function: Any) -> None:
     world.llm.script = [chunks("so", "up\n")]

@@ -244,7 +244,7 @@ class ChatOfMessages(MessagesReader):
                 return self._delta(document.get("delta") or _EMPTY)
             case "message_delta":
                 reason = (document.get("delta") or _EMPTY).get("stop_reason")
-                return self._chunk(_EMPTY, FINISH.get(reason or "", "stop"))
+                return self._chunk(_EMPTY, FINISH.get(reason, "stop")) if reason else b""
             case "message_stop":
                 counted = write(_ENCODE({**self._head, "choices": _NONE, "usage": chat_usage(self.usage)}))
                 return (counted if self._asked else b"") + write(b"[DONE]")

@@ -201,13 +201,14 @@ def whole(body: bytes) -> bytes:
 class MessagesOfChat(ChatReader):
     """Reads a stream of chat, and gives it on as one of messages."""
 
-    __slots__ = ("_block", "_call", "_started", "_stop")
+    __slots__ = ("_block", "_call", "_calls", "_started", "_stop")
 
     def __init__(self) -> None:
         super().__init__(keep_usage=False)
         self._started = False
         self._block = -1
         self._call: int | None = None
+        self._calls: set[int] = set()
         self._stop = "end_turn"
 
     def finish(self, *, vouched: bool) -> bytes:
@@ -238,14 +239,27 @@ class MessagesOfChat(ChatReader):
                 self._begin({"type": "text", "text": ""}, None, out)
             out.append(self._delta({"type": "text_delta", "text": text}))
         for call in delta.get("tool_calls") or _NONE:
-            function = call.get("function") or _EMPTY
-            if call.get("index", 0) != self._call:
+            function, number = call.get("function") or _EMPTY, self._number(call)
+            if number != self._call:
+                if number in self._calls:
+                    # A block of messages is over when the next one begins.
+                    raise Failed(
+                        Failure.SERVER_ERROR, "parts of tool calls alternate, which messages cannot say"
+                    )
+                self._calls.add(number)
                 block = {"type": "tool_use", "id": call.get("id"), "name": function.get("name"), "input": _EMPTY}
-                self._begin(block, call.get("index", 0), out)
+                self._begin(block, number, out)
             if function.get("arguments"):
                 out.append(self._delta({"type": "input_json_delta", "partial_json": function["arguments"]}))
         if choice.get("finish_reason"):
             self._stop = STOP.get(choice["finish_reason"], "end_turn")
+
+    def _number(self, call: _Object) -> int:
+        """Which of the calls it is a part of. Some servers number none: there, an id begins the next one."""
+        number = call.get("index")
+        if number is not None:
+            return number
+        return len(self._calls) if call.get("id") or self._call is None else self._call
 
     def _begin(self, block: _Object, call: int | None, out: list[bytes]) -> None:
         if self._block >= 0:

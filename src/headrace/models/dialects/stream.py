@@ -192,12 +192,14 @@ class ChatReader(StreamReader):
     """
 
     __slots__ = ("_finished", "_keep_usage", "_known", "_open")
+    _finished: set[int]
+    """Choices that said why they ended."""
 
     def __init__(self, *, keep_usage: bool) -> None:
         super().__init__()
         self._keep_usage = keep_usage
         self._open: set[int] = set()
-        self._finished = False
+        self._finished = set()
         self._known: _Chunk | None = None
 
     def _take(self, event: bytes, name: bytes, data: bytes) -> bytes:
@@ -225,15 +227,16 @@ class ChatReader(StreamReader):
             if not self.begun:
                 self.begun = _says(choice)
             if choice.finish_reason:
-                self._finished = self.begun = True
+                self.begun = True
+                self._finished.add(choice.index)
                 self._open.discard(choice.index)
-            elif not self._finished:
+            elif choice.index not in self._finished:
                 self._open.add(choice.index)
         self._known = chunk if chunk.usage is None else None
         return event
 
     def _closed(self) -> bool:
-        return self._finished and not self._open
+        return bool(self._finished) and not self._open
 
 
 def _says(choice: _Choice) -> bool:

@@ -147,6 +147,24 @@ def test_chat_is_whole_without_done_only_when_every_choice_has_finished_and_http
         assert reader.ended is ended
 
 
+def test_a_choice_that_begins_after_another_has_finished_has_to_finish_too() -> None:
+    def choice(index: int, finish: str = "null") -> bytes:
+        return b'data: {"choices":[{"index":%d,"delta":{"content":"x"},"finish_reason":%s}]}\n\n' % (
+            index,
+            finish.encode(),
+        )
+
+    reader = ChatReader(keep_usage=True)
+    reader.feed(choice(0) + choice(0, '"stop"') + choice(1))
+    reader.finish(vouched=True)
+    assert (reader.ended, reader.failed is not None) == (False, True)
+
+    whole = ChatReader(keep_usage=True)
+    whole.feed(choice(0) + choice(0, '"stop"') + choice(0) + choice(1) + choice(1, '"stop"'))
+    whole.finish(vouched=True)
+    assert (whole.ended, whole.failed) == (True, None)
+
+
 class Heard(StreamReader):
     """Notes what it reads."""
 

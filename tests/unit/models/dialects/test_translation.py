@@ -278,6 +278,40 @@ def test_streams_of_tool_calls_both_ways() -> None:
     assert again[-2]["choices"][0]["finish_reason"] == "tool_calls"
 
 
+def calls_of(*calls: dict[str, Any]) -> bytes:
+    """A chunk of chat with parts of tool calls."""
+    document = {"id": "1", "model": "m", "choices": [{"index": 0, "delta": {"tool_calls": calls}}]}
+    return b"data: %b\n\n" % json.dumps(document).encode()
+
+
+def test_calls_that_a_server_does_not_number_are_told_apart_by_their_ids() -> None:
+    reader = messages_as_chat.MessagesOfChat()
+    whole = [{"id": name, "function": {"name": name, "arguments": "{}"}} for name in ("a", "b")]
+    found = events(reader.feed(calls_of(*whole) + calls_of({"function": {"arguments": " "}})))
+    blocks = [event["content_block"]["id"] for event in found if event["type"] == "content_block_start"]
+    deltas = [(event["index"], event["delta"]["partial_json"]) for event in found if "delta" in event]
+    assert (blocks, deltas) == (["a", "b"], [(0, "{}"), (1, "{}"), (1, " ")])
+
+
+def test_parts_of_calls_that_alternate_are_no_stream_of_messages() -> None:
+    reader = messages_as_chat.MessagesOfChat()
+    for number in (0, 1):
+        reader.feed(calls_of({"index": number, "id": f"t{number}", "function": {"name": "f"}}))
+    reader.feed(calls_of({"index": 0, "function": {"arguments": "{}"}}))
+    assert reader.failed is not None
+    assert "alternate" in reader.failed.message
+
+
+def test_no_reason_to_stop_is_none_in_chat_either() -> None:
+    reader = chat_as_messages.ChatOfMessages(created=7, usage=False)
+    said = [{"stop_reason": None}, {"stop_reason": "max_tokens"}]
+    source = b"".join(
+        b"data: %b\n\n" % json.dumps({"type": "message_delta", "delta": one, "usage": {"output_tokens": 1}}).encode()
+        for one in said
+    )
+    assert [event["choices"][0]["finish_reason"] for event in events(reader.feed(source))] == ["length"]
+
+
 def test_a_broken_stream_stays_broken_in_translation() -> None:
     pieces = render_stream(Dialect.CHAT, ["Hel", "lo"])
     reader = messages_as_chat.MessagesOfChat()
