@@ -12,7 +12,6 @@ from headrace.models.periods import Budgets
 from headrace.server.gateway.complaint import Complaint
 from headrace.server.gateway.keys import VirtualKey
 
-_NOTHING = Usage(0, 0)
 _NO_MONEY = Decimal(0)
 _WORDS = {"day": "a day", "month": "a month", "total": "in all"}
 _MINUTE = 60.0
@@ -138,17 +137,13 @@ class Grant(Struct, eq=False):
         self._held += wanted
 
     def settle(self, now: float, usage: Usage | None) -> None:
-        """It is answered; without usage, all that it held counts as used."""
+        """It is over; without usage, all tokens that it held count as used. The request itself counts in any case."""
         if self._settled:
             return
         self._settled = True
         bucket = self._account.tokens
         if bucket is not None and usage is not None:
             bucket.give(now, self._held - usage.tokens)
-
-    def release(self, now: float) -> None:
-        """No upstream was called: the tokens are given back. The request itself counts."""
-        self.settle(now, _NOTHING)
 
     def lines(self, now: float) -> bytes:
         """What is left, as lines of a head."""

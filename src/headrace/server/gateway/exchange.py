@@ -60,6 +60,7 @@ _MAYBE_READ = frozenset({Failure.TIMEOUT, Failure.CONNECTION, Failure.CANCELLED}
 """Failures after which an upstream may have counted the tokens."""
 _CLIENTS = frozenset({Failure.BAD_REQUEST, Failure.CANCELLED})
 """Failures that are the client's own affair: nobody who reads the log can mend them."""
+_NOTHING = Usage(0, 0)
 _OURS = FRAMING | {b"date"}
 _LINES = (
     b"x-headrace-request-id: %b\r\n%bx-headrace-attempts: %d\r\nx-headrace-queued-ms: %.2f\r\n"
@@ -103,6 +104,7 @@ class Exchange(Struct, eq=False):
     _call: str = ""
     _task: asyncio.Task[None] | None = None
     _unsent: _Ready | None = None
+    _spent: Usage | None = None
 
     def __repr__(self) -> str:
         return f"<Exchange {self.id}>"
@@ -269,7 +271,6 @@ class Exchange(Struct, eq=False):
         if asking.stream and wanted.on_stale is not OnStale.FLAG:
             message = f"headrace.on_stale: a stream cannot be {wanted.on_stale}: its begin is out when that is known"
             raise Complaint(400, message, code="invalid_value", param="headrace.on_stale", retry=False)
-        usage: Usage | None = None
         cost: Decimal | None = None
         for left in range(RETRIES, -1, -1):
             injected = await self._read_into(body, terms, wanted)
@@ -285,7 +286,7 @@ class Exchange(Struct, eq=False):
             answer = await reply.read()
             # An answer that was made anew took all of them.
             if reply.usage is not None:
-                usage = reply.usage if usage is None else _sum(usage, reply.usage)
+                self._spent = reply.usage if self._spent is None else _sum(self._spent, reply.usage)
             if reply.cost is not None:
                 cost = reply.cost if cost is None else cost + reply.cost
             validity = parts.reads.validate(injected.readset)
@@ -295,12 +296,12 @@ class Exchange(Struct, eq=False):
                 more = [*injected.headers(), *verdict(validity)]
                 if left < RETRIES:
                     more.append((b"x-headrace-retries", b"%d" % (RETRIES - left)))
-                return self._complete(access, reply, answer, size, usage, cost, more)
+                return self._complete(access, reply, answer, size, self._spent, cost, more)
             if wanted.on_stale is OnStale.REFUSE or not left:
                 break
             self._discarded += parts.clock.monotonic() - self._ready
         # The model was paid, so its tokens count; the answer is kept back.
-        self._settle(parts.clock.monotonic(), usage)
+        self._settle(parts.clock.monotonic(), self._spent)
         tries = "" if wanted.on_stale is OnStale.REFUSE else f" {RETRIES + 1} times"
         raise Complaint(
             503,
@@ -449,8 +450,9 @@ class Exchange(Struct, eq=False):
         self._settle(self.parts.clock.monotonic(), None)
 
     def _give_back(self) -> None:
+        """No upstream was called, or none but for answers that were thrown away: what those took counts."""
         if self._grant is not None:
-            self._grant.release(self.parts.clock.monotonic())
+            self._grant.settle(self.parts.clock.monotonic(), self._spent or _NOTHING)
 
 
 def _may_read(key: VirtualKey | None, wanted: Wish) -> None:

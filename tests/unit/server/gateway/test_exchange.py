@@ -458,6 +458,24 @@ async def test_changed_context_is_refused_in_the_end(world: Any, kit: Any, on_st
     assert len(world.model.asked) == calls
 
 
+async def test_the_tokens_of_an_answer_that_was_thrown_away_count_although_the_next_try_fails(
+    world: Any, kit: Any
+) -> None:
+    world.keys(tpm=100_000, views=["menu"])
+    selling(world, kit, 1)
+    first = world.model.answer
+
+    async def answer(request: Any) -> Any:
+        if len(world.model.asked) > 1:
+            return ModelRefused("too fast", reason="failed", failure="rate_limited", status=429)
+        await first(request)
+        return kit.Answered(b"{}", usage=Usage(20_000, 10_000))
+
+    world.model.answer = answer
+    answered = await world.ask(kit.CHAT | {"headrace": {"context": [MENU], "on_stale": "retry"}}, key=kit.SECRET)
+    assert (answered.status, kit.told(answered)["x-ratelimit-remaining-tokens"]) == (429, "70000")
+
+
 async def test_streams_say_at_their_end_whether_context_held(world: Any, kit: Any) -> None:
     selling(world, kit, 0)
     world.model.answer = lambda _: kit.Answered(b"data: 1\n\n", headers=kit.SSE)
