@@ -52,6 +52,8 @@ class Call(Struct, gc=False):
     most_prompt, most_output
         The most tokens that its prompt and its answer can have, where that is known (0: it is not): what a budget has
         to set aside, while all else goes by what is usual.
+    answers
+        How many answers it wants, where `most_output` is not known.
     kind
         What calls have in common that take about as long: a number for the size of their prompts and whether they are
         streams. Never given: it follows from these.
@@ -70,6 +72,7 @@ class Call(Struct, gc=False):
     without: frozenset[str] = frozenset()
     most_prompt: int = 0
     most_output: int = 0
+    answers: int = 1
     kind: int = 0
 
     def __post_init__(self) -> None:

@@ -69,7 +69,7 @@ class Price(BaseModel):
         >>> price.most(replace(call, most_output=300)), price.most(call)
         (Decimal('300.0000000000'), Decimal('4000.0000000000'))
         """
-        prompt, output = call.most_prompt, call.most_output or self.most_output or 0
+        prompt, output = call.most_prompt, call.most_output or (self.most_output or 0) * call.answers
         if prompt < call.prompt_tokens:
             prompt = call.prompt_tokens
         if output < call.output_tokens:

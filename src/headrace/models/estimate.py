@@ -8,6 +8,7 @@ what such calls gave.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import cast
@@ -21,6 +22,9 @@ _FRESH = 0.5
 """Seconds for which what is usual is not looked up again: each call asks, and it moves slowly."""
 _LARGE = 8192
 """Bytes of a body, or of one text in it, above which it is looked at whether it is text."""
+_NAMES = frozenset({"url", "image_url", "data", "file_data", "b64_json"})
+"""Under which pictures, sound and files stand, at OpenAI and at Anthropic."""
+_BASE64 = re.compile(r"(?:data:[^,\s]{0,200},)?[A-Za-z0-9+/_-]+")
 _PICTURE = 4096
 """Bytes that a picture is reckoned with: about a thousand tokens."""
 
@@ -106,7 +110,9 @@ class Tokens(Lengths):
 
 
 def prompt_bytes(body: bytes, document: object = None) -> int:
-    """Bytes of a request's body that make tokens: what is long and has no spaces (base64) is counted as little.
+    """Bytes of a request's body that make tokens: a picture, sound or file in it (long base64) is counted as little.
+
+    Only where such things stand, and only what no text looks like: this is what a budget sets aside.
 
     >>> prompt_bytes(b"x" * 100)
     100
@@ -116,16 +122,17 @@ def prompt_bytes(body: bytes, document: object = None) -> int:
     """
     if len(body) < _LARGE:
         return len(body)
-    return max(len(body) - sum(len(text) - _PICTURE for text in _long_texts(document) if " " not in text[:_LARGE]), 1)
+    return max(len(body) - sum(len(data) - _PICTURE for data in _data(document)), 1)
 
 
-def _long_texts(value: object) -> Iterator[str]:
+def _data(value: object, name: str = "") -> Iterator[str]:
+    """The long base64 of a document, under its names."""
     if isinstance(value, str):
-        if len(value) > _LARGE:
+        if len(value) > _LARGE and name in _NAMES and _BASE64.fullmatch(value, 0, _LARGE):
             yield value
     elif isinstance(value, Mapping):
-        for one in cast("Mapping[str, object]", value).values():
-            yield from _long_texts(one)
+        for key, one in cast("Mapping[str, object]", value).items():
+            yield from _data(one, key)
     elif isinstance(value, list):
         for one in cast("list[object]", value):
-            yield from _long_texts(one)
+            yield from _data(one, name)

@@ -43,7 +43,9 @@ class ModelRequest(Struct, frozen=True):
     prompt_tokens
         Tokens of the prompt, estimated; 0: the model is to estimate them.
     max_output_tokens
-        The most that the answer may have, if the request says so.
+        The most that all answers may have together, if the request says so.
+    answers
+        How many it wants.
     repeatable
         Whether it may run twice: no tools with effects on the provider's side, nothing stored.
     """
@@ -55,6 +57,7 @@ class ModelRequest(Struct, frozen=True):
     prompt_tokens: int
     max_output_tokens: int | None = None
     repeatable: bool = True
+    answers: int = 1
 
 
 class Terms(Struct, frozen=True):

@@ -202,6 +202,7 @@ class RoutedModel:
             # No token is shorter than a byte. Of what is not in the body (a picture's address), nobody here knows more.
             most_prompt=size,
             most_output=most or 0,
+            answers=request.answers,
             without=_NOBODY if (request.dialect, request.stream) in self._takes else self._unable(request),
         )
         ask = self._asks[call.id] = _Ask(terms.id, request, call, now, told, copy_context())

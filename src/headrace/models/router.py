@@ -180,8 +180,12 @@ class Router:
             flight.running.remove(running)
             upstream.end(now, lease, usage, limits)
             self.budget.on_success()
-            flight.pay(self.billing.settle(running.hold, upstream.model, usage))
             call = flight.call
+            if usage is not None:
+                flight.pay(self.billing.settle(running.hold, upstream.model, usage))
+            else:  # nobody says what it took: what it has cost is not known, and the budget pays an estimate
+                self.billing.settle(running.hold, upstream.model, Usage(call.prompt_tokens, running.written(now)))
+                flight.pay(None)
             del self._flights[call.id]
             flight.winner = None  # a cycle would be left to the garbage collector
             actions.append(Done(call, running.attempt, usage, flight.cost))

@@ -253,6 +253,7 @@ class Model:
             stream=stream,
             prompt_tokens=len(body) // _BYTES_PER_TOKEN + 1,
             max_output_tokens=_most(document),
+            answers=_answers(document),
         )
         ask = run.ask
         terms = Terms(
@@ -390,12 +391,20 @@ class TextStream:
 
 
 def _most(document: Any) -> int | None:
-    """The most tokens of an answer, if the request says so."""
-    if not isinstance(document, dict):
-        return None
-    options = cast("dict[str, Any]", document)
-    most = options.get("max_completion_tokens", options.get("max_tokens"))
-    return most if isinstance(most, int) else None
+    """The most tokens of all answers together, if the request says so."""
+    found = [_number(document, name) for name in ("max_completion_tokens", "max_tokens")]
+    most = max((number for number in found if number is not None), default=None)
+    return None if most is None else most * _answers(document)
+
+
+def _answers(document: Any) -> int:
+    """How many answers the request wants."""
+    return max(_number(document, "n") or 1, 1)
+
+
+def _number(document: Any, name: str) -> int | None:
+    value = cast("dict[str, Any]", document).get(name) if isinstance(document, dict) else None
+    return value if isinstance(value, int) else None
 
 
 def _again(text: str, error: BadReply) -> list[Message]:

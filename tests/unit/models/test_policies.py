@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
+from decimal import Decimal
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,8 +21,9 @@ from headrace.models.balancer import Balancer, Load
 from headrace.models.breaker import Breaker, BreakerRules, State
 from headrace.models.call import Call, Usage
 from headrace.models.codel import Codel
-from headrace.models.cost import Prices
+from headrace.models.cost import Price, Prices
 from headrace.models.deadline import Timeouts
+from headrace.models.estimate import prompt_bytes
 from headrace.models.failure import Failure, Where, classify
 from headrace.models.headers import Limits, Window, read_limits
 from headrace.models.lane import Lane
@@ -386,6 +390,33 @@ def test_a_broken_table_of_prices_is_refused(text: str) -> None:
 def test_a_table_of_prices_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(DeclarationError, match=r"prices\.yaml"):
         Prices.load(tmp_path / "prices.yaml")
+
+
+def test_as_many_answers_as_are_asked_for_may_each_be_the_longest() -> None:
+    price = Price(input=Decimal(1), output=Decimal(10), most_output=1000)
+    assert price.most(Call("1", 10, 10, 0.0, answers=8)) == price.of(Usage(10, 8000))
+    assert price.most(Call("1", 10, 10, 0.0, answers=8, most_output=300)) == price.of(Usage(10, 300)), "of all together"
+
+
+LONG = "x" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("content", "little"),
+    [
+        ([{"type": "image_url", "image_url": {"url": "data:image/png;base64," + LONG}}], True),
+        ([{"type": "image", "source": {"type": "base64", "data": LONG}}], True),
+        ([{"type": "input_image", "image_url": "data:image/png;base64," + LONG}], True),
+        (LONG, False),
+        ([{"type": "text", "text": LONG}], False),
+        (",".join(map(str, range(20_000))), False),
+        ([{"type": "image", "source": {"type": "text", "data": "1,2;" * 25_000}}], False),
+    ],
+)
+def test_only_what_is_no_text_is_counted_as_little(content: Any, little: bool) -> None:
+    document = {"messages": [{"role": "user", "content": content}]}
+    body = json.dumps(document).encode()
+    assert (prompt_bytes(body, document) < 10_000) is little
 
 
 def test_a_lane_forgets_calls_that_are_gone_while_its_head_cannot_start() -> None:

@@ -222,6 +222,18 @@ def test_a_hedge_that_the_key_cannot_pay_takes_no_extra_attempt_from_others() ->
     assert (one.budget.level, one.budget.spent) == (before, {})
 
 
+def test_an_answer_without_usage_is_paid_by_an_estimate_and_its_cost_is_not_known() -> None:
+    prices = Prices.parse('models: {m: {input: "1", output: "10"}}')
+    one = router("a", billing=Billing(prices, Spending({"k": Decimal("0.01")})))
+    attempt = sole(one.submit(0.0, call(key="k")))
+    one.on_first_token(0.1, attempt.id)
+    one.on_progress(0.2, attempt.id, 40)
+    [done] = one.on_end(0.3, attempt.id, None)
+    assert isinstance(done, Done)
+    assert (done.usage, done.cost) == (None, None)
+    assert one.billing.spending.spent(1.0, "k") == Decimal("0.0005")  # 100 tokens of its prompt, 40 that came
+
+
 def test_a_failed_call_goes_elsewhere_at_once() -> None:
     one = router("a", "b")
     now = warm(one)

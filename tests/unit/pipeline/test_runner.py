@@ -110,6 +110,17 @@ async def test_an_answer_that_cannot_be_written_as_json_is_as_well(
     assert (world.events[0].status, runner.gate.running) == (500, 0)
 
 
+async def test_a_model_is_told_how_many_answers_are_wanted_and_how_long_they_may_be_together(world: World) -> None:
+    async def many(ask: Order, ctx: hr.Context) -> Dish:
+        for options in ({"n": 5, "max_tokens": 10}, {"n": 5}, {"max_completion_tokens": 7, "max_tokens": 9}, {}):
+            await ctx.llm.chat("which?", **options)
+        return Dish(name="x")
+
+    await world.run(world.runner(declare(world, many, deadline="20s")))
+    asked = [(request.max_output_tokens, request.answers) for request, _ in world.llm.asked]
+    assert asked == [(50, 5), (None, 5), (9, 1), (None, 1)]
+
+
 async def test_a_name_that_is_not_there_is_told_with_the_nearest(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:

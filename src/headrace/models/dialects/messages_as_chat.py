@@ -243,9 +243,7 @@ class MessagesOfChat(ChatReader):
             if number != self._call:
                 if number in self._calls:
                     # A block of messages is over when the next one begins.
-                    raise Failed(
-                        Failure.SERVER_ERROR, "parts of tool calls alternate, which messages cannot say"
-                    )
+                    raise Failed(Failure.SERVER_ERROR, "parts of tool calls alternate, which messages cannot say")
                 self._calls.add(number)
                 block = {"type": "tool_use", "id": call.get("id"), "name": function.get("name"), "input": _EMPTY}
                 self._begin(block, number, out)

@@ -16,10 +16,12 @@ from typing import Any, cast
 import msgspec
 
 from headrace.models.call import Usage
+from headrace.models.estimate import Tokens
 from headrace.models.failure import Failure
 from headrace.models.local.failure import LocalFailure
 from headrace.models.request import ModelRequest
 
+_ESTIMATE = Tokens()
 _VECTOR = msgspec.json.Decoder(list[float])
 _WRAPPED = frozenset({"input", "model"})
 
@@ -85,10 +87,17 @@ def embeddings(request: ModelRequest, outputs: Sequence[bytes], model: str) -> t
         {"object": "embedding", "index": index, "embedding": _packed(vector) if form == "base64" else vector}
         for index, vector in enumerate(vectors)
     ]
-    tokens = request.prompt_tokens
+    tokens = request.prompt_tokens or _reckoned(request.document["input"])
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     body = msgspec.json.encode({"object": "list", "data": data, "model": model, "usage": usage})
     return body, Usage(tokens, 0)
+
+
+def _reckoned(given: Any) -> int:
+    """Tokens of an input that nobody has counted: of text about as many as are usual."""
+    if isinstance(given, str):
+        return _ESTIMATE.prompt(given)
+    return sum(1 if isinstance(item, int) else _reckoned(item) for item in cast("list[Any]", given))
 
 
 def _tokens(value: Any) -> bool:

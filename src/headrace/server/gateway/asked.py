@@ -69,6 +69,10 @@ class _Body(Struct):
     prompt_cache_key: str | None = None
     headrace: Raw = ABSENT
 
+    def answers(self) -> int:
+        """How many answers it wants."""
+        return 1
+
     def session(self) -> str:
         """What its calls have in common; empty: nothing."""
         return self.prompt_cache_key or self.user or ""
@@ -88,14 +92,16 @@ class _Chat(_Body, kw_only=True):
 
     def output(self) -> int | None:
         _listed(self.messages)
-        many, most = self.n, self.max_completion_tokens
+        many, most = self.n, _bounded("max_completion_tokens", self.max_completion_tokens)
         if many is not None and not 1 <= many <= _MANY:
             raise Complaint(400, f"n: {many} is not between 1 and {_MANY}", code="invalid_value", param="n")
-        if most is None:
-            most = _bounded("max_tokens", self.max_tokens)
-        else:
-            _bounded("max_completion_tokens", most)
+        older = _bounded("max_tokens", self.max_tokens)
+        if older is not None and (most is None or older > most):
+            most = older  # some servers know only this name
         return most if most is None or many is None else most * many
+
+    def answers(self) -> int:
+        return self.n or 1
 
     def repeatable(self) -> bool:
         return not self.store and (self.tools is None or _harmless(self.tools))
@@ -153,7 +159,8 @@ Asked = _Chat | _Responses | _Embeddings | _Messages
 """What a body asks for.
 
 `output`: the most tokens that all its answers may have together; None where it does not say. Raises `Complaint`.
-`session`: what its calls have in common; empty: nothing. `repeatable`: whether it may run twice.
+`answers`: how many these are. `session`: what its calls have in common; empty: nothing. `repeatable`: whether it may
+run twice.
 """
 _DECODERS: dict[Dialect, msgspec.json.Decoder[Any]] = {
     Dialect.CHAT: msgspec.json.Decoder(_Chat),

@@ -243,7 +243,7 @@ class Exchange(Struct, eq=False):
                 _may_read(key, wanted)
         # No tokens are named: whoever carries it knows better how many bytes make one.
         document, stream = Lazy(body, asked.model), asked.stream is True
-        asking = ModelRequest(self.dialect, body, document, stream, 0, output, asked.repeatable())
+        asking = ModelRequest(self.dialect, body, document, stream, 0, output, asked.repeatable(), asked.answers())
         return access, asking, terms, wanted
 
     def _allow(self, sender: Sender, model: str) -> Access:

@@ -59,8 +59,15 @@ def test_a_pair_of_surrogates_is_a_character() -> None:
     assert read(Dialect.CHAT, encode(messages=[{"content": "\U0001f600"}])).output() is None
 
 
+@pytest.mark.parametrize(("new", "old"), [(7, 99), (99, 7), (99, None), (None, 99)])
+def test_the_larger_of_two_limits_counts_since_some_servers_know_one_only(new: int | None, old: int | None) -> None:
+    assert read(Dialect.CHAT, encode(max_completion_tokens=new, max_tokens=old)).output() == 99
+
+
 def test_tokens_of_all_answers_count() -> None:
-    assert read(Dialect.CHAT, encode(max_completion_tokens=7, max_tokens=99, n=3)).output() == 21
+    asked = read(Dialect.CHAT, encode(max_completion_tokens=7, n=3))
+    assert (asked.output(), asked.answers()) == (21, 3)
+    assert (read(Dialect.CHAT, encode(n=3)).output(), read(Dialect.CHAT, encode(n=3)).answers()) == (None, 3)
     assert read(Dialect.CHAT, encode()).output() is None
     assert read(Dialect.EMBEDDINGS, b'{"model": "m", "input": "x"}').output() == 0
 
