@@ -27,8 +27,6 @@ T = TypeVar("T")
 Message = Mapping[str, Any]
 Messages = str | Sequence[Message]
 
-_BYTES_PER_TOKEN = 4
-
 
 def _unasked(error: ModelRefused) -> bool:
     """Whether no upstream takes such a request at all, so that none was asked."""
@@ -251,7 +249,7 @@ class Model:
             body=body,
             document=cast("Mapping[str, Any]", document),
             stream=stream,
-            prompt_tokens=len(body) // _BYTES_PER_TOKEN + 1,
+            prompt_tokens=0,
             max_output_tokens=_most(document),
             answers=_answers(document),
         )
