@@ -35,7 +35,7 @@ from headrace.models.failure import Failure
 from headrace.models.local.failure import LocalFailure
 from headrace.models.local.frames import LARGEST_VALUE, Charge, Done, NotLoaded, Work
 from headrace.models.local.isolation import Fate
-from headrace.models.local.loading import Loader
+from headrace.models.local.loading import Loader, refuse_in_worker
 from headrace.models.local.process import WorkerEnded, WorkerProcess
 from headrace.models.local.settings import LocalSettings
 from headrace.models.local.values import NotJson, to_json
@@ -129,8 +129,9 @@ class LocalPool:
         Raises
         ------
         DeclarationError
-            One could not: with the user's line.
+            One could not: with the user's line; or this process is a worker itself.
         """
+        refuse_in_worker()
         self._open = True
         loop = asyncio.get_running_loop()
         self._slots = [_Slot(number, loop.create_future()) for number in range(self.settings.workers)]
