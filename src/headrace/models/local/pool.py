@@ -44,6 +44,8 @@ log = logging.getLogger("headrace.models.local")
 
 _PATIENCE = 0.5
 """Share of the time limit of a batch in which one that fails may still be halved."""
+_TELL = 1.0
+"""Seconds that loading may take without a word."""
 _SETTLED = 20
 """Batches after which the fit of their times is believed: the first are slow in most models."""
 _FAILURES = {Fate.BAD_INPUT: Failure.BAD_REQUEST, Fate.FAILED: Failure.SERVER_ERROR}
@@ -137,11 +139,14 @@ class LocalPool:
         self._slots = [_Slot(number, loop.create_future()) for number in range(self.settings.workers)]
         for slot in self._slots:
             slot.keeper = asyncio.create_task(self._keep(slot))
+        telling = loop.call_later(_TELL, log.info, "loading the model %s ...", self.name)
         try:
             await asyncio.gather(*(slot.first for slot in self._slots))
         except BaseException:
             await self.aclose()
             raise
+        finally:
+            telling.cancel()
 
     async def aclose(self) -> None:
         """End the workers, and whoever waits; returns when no process is left."""
