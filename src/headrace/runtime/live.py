@@ -174,6 +174,8 @@ class Live:
             No such endpoint.
         BadInput
             The input does not fit.
+        BadReply
+            The answer does not fit `response`.
         ModelError, DeadlinePassed, Overloaded, AnswerStale, UserCodeError
             No answer.
         """

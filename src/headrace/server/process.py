@@ -188,8 +188,9 @@ async def _opened(
     stack: AsyncExitStack, opening: AbstractAsyncContextManager[Reader], stop: asyncio.Event
 ) -> Reader | None:
     """The reading side, open; None when told to stop meanwhile: a model may take minutes to load, and nobody waits."""
+    patience = asyncio.timeout(None)
     try:
-        async with asyncio.timeout(None) as patience:
+        async with patience:
 
             def give_up(_: object) -> None:
                 patience.reschedule(0)
