@@ -71,6 +71,8 @@ class App(Declaration):
             Another process runs on this folder.
         MigrationRefused
             The declaration changed in a way that the stored rows cannot follow.
+        DeclarationError
+            A model could not be loaded; or this process is a worker of a local model.
         """
         async with Live(self, data=Path(data), clock=clock or SystemClock(), models=models, recorder=recorder) as live:
             yield live

@@ -172,7 +172,9 @@ class Remote:
     async def get(self, table: str, key: Any, *, policy: str | None = None, max_age: Any = None) -> RemoteValue:
         """The latest row of one key (a tuple for a composite key): `rows` holds one row or none."""
         parts = cast("Sequence[Any]", key) if isinstance(key, list | tuple) else (key,)
-        path = f"/tables/{quote(table, safe='')}/" + ",".join(quote(_text(part), safe="") for part in parts)
+        if len(parts) != 1:  # in a path the parts of a key would be one text to a table whose key is one column
+            return await self.get_many(table, [[_text(part) for part in parts]], policy=policy, max_age=max_age)
+        path = f"/tables/{quote(table, safe='')}/{quote(_text(parts[0]), safe='')}"
         try:
             return self._value(table, await self._ask("GET", path, params=self._controls(policy, max_age)))
         except _NoRow as absent:
@@ -205,15 +207,18 @@ class Remote:
         Raises
         ------
         UnknownName, BadInput
-            No such endpoint, or an input that does not fit.
+            No such endpoint; an input that does not fit, or that no header can carry (who asks).
+        BadReply
+            The answer does not fit `response`.
         EndpointError, ModelError
             No answer.
         """
         from headrace.pipeline import afar  # Pydantic's adapters, which reading context does not need
 
-        sent = afar.headers_of(user=user, session=session, tenant=tenant, priority=priority, timeout=timeout)
-        headed = _JSON | sent | dict(headers or {})
-        answer = await self._send("POST", path, whole=False, content=afar.body_of(data), headers=headed)
+        sent = afar.headers_of(
+            user=user, session=session, tenant=tenant, priority=priority, timeout=timeout, headers=headers
+        )
+        answer = await self._send("POST", path, whole=False, content=afar.body_of(data), headers=_JSON | sent)
         try:
             pieces = await _collect(answer)
         finally:
@@ -246,8 +251,10 @@ class Remote:
         from headrace.pipeline import afar  # as in `ask`
         from headrace.pipeline.pieces import Pieces
 
-        sent = afar.headers_of(user=user, session=session, tenant=tenant, priority=priority, timeout=timeout)
-        return Pieces(self._pieces(path, afar.body_of(data), _JSON | sent | dict(headers or {})), response)
+        sent = afar.headers_of(
+            user=user, session=session, tenant=tenant, priority=priority, timeout=timeout, headers=headers
+        )
+        return Pieces(self._pieces(path, afar.body_of(data), _JSON | sent), response)
 
     async def _pieces(self, path: str, content: bytes, headers: dict[str, str]) -> AsyncGenerator[Any]:
         import httpx

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 import headrace as hr
 from headrace.core.clock import SystemClock
-from headrace.core.errors import DeadlinePassed, StaleContext, StreamBroken, UnknownName
+from headrace.core.errors import BadReply, DeadlinePassed, StaleContext, StreamBroken, UnknownName
 from headrace.core.events import Answered, Event, ModelCalled
 from headrace.http1 import Request, Response, Server
 from headrace.testing import Refuses, Says, ScriptedModel, mock_llm
@@ -99,8 +99,15 @@ async def test_a_scripted_model_stands_in_for_a_declared_one(tmp_path: Path) -> 
         told = await live.ask("/pick", {"item_id": "a"})
         assert (told.value, told.fallback) == ({"item_id": "sorry"}, "constant")
         assert (await live.ask("/tell", {"item_id": "a"})).value == [{"item_id": "sorry"}]
+        with pytest.raises(BadReply, match="does not fit `response`"):
+            await live.ask("/pick", {"item_id": "a"}, response=int)
     statuses = [(event.endpoint, event.status, event.fallback) for event in heard.events if isinstance(event, Answered)]
-    assert statuses == [("/pick", 200, ""), ("/pick", 200, "constant"), ("/tell", 200, "constant")]
+    assert statuses == [
+        ("/pick", 200, ""),
+        ("/pick", 200, "constant"),
+        ("/tell", 200, "constant"),
+        ("/pick", 200, "constant"),
+    ]
 
 
 async def test_what_stands_in_for_no_model_is_told(tmp_path: Path) -> None:

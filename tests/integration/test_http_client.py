@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from headrace.client import connect, connect_sync
 from headrace.core.clock import SimulatedClock
 from headrace.core.errors import (
+    BadInput,
     BadParameter,
     HeadraceError,
     IdempotencyConflict,
@@ -65,6 +68,7 @@ async def test_the_face_of_a_live_app(url: str) -> None:
     async with connect(url, readsets=True) as live:
         assert (await live.get("items", "a/b c,ü")).first["item_id"] == "a/b c,ü"
         assert (await live.get("stock", ("s 1", "i,1"))).first["count"] == 3
+        assert (await live.get("stock", ("s 1", "i,2"))).rows == []
         absent = await live.get("items", "i9")
         assert (absent.rows, absent.status) == ([], Status.FRESH)
         assert len((await live.get_many("items", ["i1", "i9"])).rows) == 1
@@ -86,6 +90,8 @@ async def test_errors_are_what_they_were(url: str, ports: MemoryPorts) -> None:
         assert "did you mean 'menu'" in unknown.value.hint
         with pytest.raises(BadParameter):
             await live.menu()
+        with pytest.raises(BadParameter, match=r"the key of 'items' is \(item_id\)"):
+            await live.get("items", ("a", "b"))
         await live.push("items", ITEM, idempotency_key="k")
         with pytest.raises(IdempotencyConflict):
             await live.push("items", [ITEM, ITEM], idempotency_key="k")
@@ -101,6 +107,16 @@ async def test_errors_are_what_they_were(url: str, ports: MemoryPorts) -> None:
         assert rejected.value.violations == [{"rule": "gt"}]
         with pytest.raises(HeadraceError, match="without its read set"):
             await live.validate()
+
+
+@pytest.mark.parametrize("user", ["josé", "a\nb", 5])
+async def test_who_asks_is_what_a_header_can_carry(url: str, user: Any) -> None:
+    async with connect(url) as live:
+        with pytest.raises(BadInput, match=re.escape(f"user={user!r}")) as refused:
+            await live.ask("/a", {}, user=user)
+        assert refused.value.status == 400
+        with pytest.raises(BadInput, match="x-kind="):
+            live.stream("/a", {}, headers={"x-kind": user})
 
 
 async def test_a_key_is_sent(ports: MemoryPorts) -> None:

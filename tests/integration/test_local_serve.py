@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from running import Running, eventually
+from running import CLOCK, Running, eventually
 
 APP = """
 import os
@@ -69,9 +69,9 @@ async def risk(ask: Ask, ctx: hr.Context) -> Risk:
 def start(tmp_path: Path) -> Iterator[Any]:
     started: list[Running] = []
 
-    def make(**options: Any) -> Running:
+    def make(*, text: str = APP, **options: Any) -> Running:
         started.append(
-            Running(tmp_path, workers=1, text=APP, composition="headrace.composition:composition", **options)
+            Running(tmp_path, workers=1, text=text, composition="headrace.composition:composition", **options)
         )
         return started[-1]
 
@@ -152,3 +152,16 @@ def test_a_changed_app_has_a_new_worker_and_no_old_one(start: Any) -> None:
 
         eventually(changed)
         eventually(lambda: ended(pid), seconds=5)
+
+
+def test_a_server_whose_model_is_still_loading_says_so_and_stops_at_once(start: Any) -> None:
+    server = start(text=APP.replace("def load():", "def load():\n    time.sleep(120)\n"))
+    log = server.process.stderr
+    assert any("loading the model app:load ..." in line for line in log)
+    began = CLOCK.monotonic()
+    server.process.send_signal(signal.SIGINT)
+    rest = log.read()
+    assert server.process.wait(20) == 0
+    assert CLOCK.monotonic() - began < 4
+    assert "killed" not in rest
+    assert "Traceback" not in rest

@@ -36,25 +36,37 @@ def list_routes(url: str, api_key: str | None, as_json: bool) -> None:
 @route.command("set")
 @click.argument("endpoint")
 @click.argument("weights", nargs=-1, required=True, metavar="VERSION=WEIGHT...")
-@click.option("--shadow", is_flag=True, help="Run the versions beside requests, unseen, for that share of users.")
+@click.option(
+    "--shadow/--live",
+    default=None,
+    help="Run the versions beside requests, unseen, for that share of users; or have them answer. If not given, what "
+    "is a shadow stays one.",
+)
 @remote_options
-def set_routes(endpoint: str, weights: tuple[str, ...], shadow: bool, url: str, api_key: str | None) -> None:
+def set_routes(endpoint: str, weights: tuple[str, ...], shadow: bool | None, url: str, api_key: str | None) -> None:
     """Set the weights of versions of ENDPOINT. Users keep their version as far as the weights allow.
+
+    A version that is declared a shadow, or that its row says is one, answers nobody until --live says so.
 
     \b
     Examples:
       headrace route set /recommend a=90 b=10
       headrace route set /recommend c=0.2 --shadow
+      headrace route set /recommend a=1 c=1 --live
     """
     remote = Remote(url, api_key)
-    known = remote.get("/openapi.json")["paths"].get(endpoint, {}).get("post", {}).get("x-headrace", {}).get("versions")
+    told = remote.get("/openapi.json")["paths"].get(endpoint, {}).get("post", {}).get("x-headrace", {})
+    known = told.get("versions")
     if known is None:
         raise HeadraceError(f"the server has no endpoint {endpoint!r}", hint="headrace route list; GET /openapi.json")
-    rows = [_row(endpoint, one, known, shadow=shadow) for one in weights]
-    _check(endpoint, [*remote.get("/context/headrace_routing")["rows"], *rows])
+    before: list[dict[str, Any]] = remote.get("/context/headrace_routing")["rows"]
+    shadows = dict.fromkeys(told.get("shadows", ()), True)
+    shadows |= {row["version"]: row["shadow"] for row in before if row["endpoint"] == endpoint}
+    rows = [_row(endpoint, one, known, shadows=shadows, shadow=shadow) for one in weights]
+    _check(endpoint, [*before, *rows])
     remote.post("/push/headrace_routes", rows)
     for row in rows:
-        click.echo(f"{endpoint} {row['version']}: {row['weight']:g}{' (shadow)' if shadow else ''}")
+        click.echo(f"{endpoint} {row['version']}: {row['weight']:g}{' (shadow)' if row['shadow'] else ''}")
 
 
 def _check(endpoint: str, rows: list[dict[str, Any]]) -> None:
@@ -65,21 +77,26 @@ def _check(endpoint: str, rows: list[dict[str, Any]]) -> None:
         said, one = ", ".join(f"{version}=0" for version in weights), next(iter(weights))
         raise HeadraceError(
             f"nobody would answer {endpoint}: {said} is all that its rows would say",
-            hint=f"give a version a weight above 0 in the same call, for example {one}=1; nothing was set",
+            hint=f"give a version a weight above 0 in the same call, for example {one}=1 (a shadow answers only with "
+            "--live); nothing was set",
         )
 
 
-def _row(endpoint: str, text: str, known: list[str], *, shadow: bool) -> dict[str, Any]:
+def _row(
+    endpoint: str, text: str, known: list[str], *, shadows: dict[str, bool], shadow: bool | None
+) -> dict[str, Any]:
     version, _, weight = text.partition("=")
+    unseen = shadows.get(version, False) if shadow is None else shadow
     try:
         number = float(weight)
     except ValueError:
         number = -1.0
-    if not (number == 0 or SMALLEST <= number <= LARGEST) or (shadow and number > 1):
+    if not (number == 0 or SMALLEST <= number <= LARGEST) or (unseen and number > 1):
         raise HeadraceError(
             f"{text!r} is not VERSION=WEIGHT",
-            hint=f"write for example b=10; a weight is 0, or {SMALLEST:g} to {LARGEST:g}; of a shadow, 0 to 1",
+            hint=f"write for example b=10; a weight is 0, or {SMALLEST:g} to {LARGEST:g}; of a shadow, 0 to 1"
+            + (f" ({version} is one, until --live says otherwise)" if unseen and shadow is None else ""),
         )
     if version not in known:
         raise HeadraceError(f"{endpoint} has no version {version!r}", hint=f"it has: {', '.join(known)}")
-    return {"endpoint": endpoint, "version": version, "weight": number, "shadow": shadow}
+    return {"endpoint": endpoint, "version": version, "weight": number, "shadow": unseen}

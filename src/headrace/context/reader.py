@@ -341,7 +341,7 @@ class ContextReader:
         if len(values) != len(readable.parameters):
             names = ", ".join(p.name for p in readable.parameters)
             raise BadParameter(
-                f"the key of {readable.name!r} has {len(readable.parameters)} columns, {len(values)} values were given",
+                f"the key of {readable.name!r} is ({names}), and {len(values)} values were given: {key!r:.80}",
                 hint=f"give, in this order: {names}",
             )
         return {p.name: convert(p.name, p.type, v) for p, v in zip(readable.parameters, values, strict=True)}

@@ -311,6 +311,12 @@ class Declaration(Endpoints, Modelling):
                 f"a view cannot be called {name!r}: a running app has a method of that name",
                 hint=f"call it for example '{name}_view': then `await live.{name}_view(...)` reads it",
             )
+        if name in self.models:
+            where = self.models[name].where
+            raise DeclarationError(
+                f"the name {name!r} is taken by the model declared at {where}, and `ctx.{name}` is one",
+                hint="give one of them another name",
+            )
         plan = plan_view(self._free(name), sql, self.catalog, refresh=refresh)
         parsed = FreshnessPolicy.parse(policy) if policy else None
         view = View(plan, _micros(freshness), parsed, description, caller())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from headrace.context.policy import FreshnessPolicy
@@ -12,12 +12,13 @@ from headrace.core.errors import DeclarationError
 from headrace.core.names import ROUTES, ROUTING
 from headrace.core.records import Field, Record
 from headrace.core.sizes import parse_size
+from headrace.declaration.modelling import parse_policies
 from headrace.declaration.place import caller, located
 from headrace.models.admission import AdmissionRules
 from headrace.models.periods import parse_budget
 from headrace.pipeline import fallbacks
 from headrace.pipeline.bounds import Bounds
-from headrace.pipeline.endpoint import Endpoint, Function, check_path, make_handler
+from headrace.pipeline.endpoint import Endpoint, Function, check_path, make_handler, parse_prompts
 from headrace.pipeline.stale import OnStale
 from headrace.pipeline.tolerance import Tolerance, check_columns
 
@@ -57,7 +58,7 @@ class Endpoints:
         tolerances: Sequence[Any] = (),
         policy: str | None = None,
         max_concurrency: int = 256,
-        admission: AdmissionRules | None = None,
+        admission: AdmissionRules | Mapping[str, Any] | None = None,
         budget: str | Sequence[str] = (),
         max_body: str | int = "1MiB",
         unknown_fields: Literal["refuse", "ignore"] = "refuse",
@@ -101,7 +102,7 @@ class Endpoints:
         max_concurrency
             Requests that run at a time; more wait in a fair queue.
         admission
-            How they wait.
+            How they wait: the settings of the policy `admission` of models, such as `{"most": 100}`.
         budget
             The most that its calls to models may cost: "5/day", "100/month", "1000/total", or a list of these. Its
             shadows, taken together, have as much beside.
@@ -134,11 +135,13 @@ class Endpoints:
         stale = OnStale.parse(on_stale)
         if unknown_fields not in ("refuse", "ignore"):
             raise DeclarationError(f"unknown_fields={unknown_fields!r} is not known", hint='use "refuse" or "ignore"')
-        if isinstance(max_concurrency, bool) or not isinstance(max_concurrency, int) or max_concurrency < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+        if isinstance(max_concurrency, bool) or not isinstance(max_concurrency, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DeclarationError(f"max_concurrency={max_concurrency!r:.80} is no number", hint="give 1 or more")
+        if max_concurrency < 1:
             raise DeclarationError(f"max_concurrency={max_concurrency!r} lets nobody in", hint="give 1 or more")
         bounds = Bounds(
             concurrency=max_concurrency,
-            admission=admission or AdmissionRules(),
+            admission=_admission(admission),
             max_body=_bytes(max_body),
             ignore_unknown=unknown_fields == "ignore",
         )
@@ -151,15 +154,13 @@ class Endpoints:
         rules = None if policy is None else FreshnessPolicy.parse(policy)
         size = _CACHE if cache is True else 0 if cache is False else _bytes(cache)
         self._check_tolerances(tolerances)
-        if admission is not None and not isinstance(admission, AdmissionRules):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise DeclarationError(f"admission={admission!r:.80} is not known", hint="give an AdmissionRules")
         if isinstance(reask, bool) or not isinstance(reask, int) or reask < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DeclarationError(f"reask={reask!r:.80} is no number of times", hint="give 0 or more")
-        where = caller()
+        texts, where = parse_prompts(prompts), caller()
 
         @located
         def declare(function: Function) -> Endpoint:
-            handler = make_handler(version, function, weight=1, shadow=False, prompts=tuple(prompts), where=where)
+            handler = make_handler(version, function, weight=1, shadow=False, prompts=texts, where=where)
             if size and handler.shape.streams:
                 raise DeclarationError("an endpoint that streams has no cache", hint="leave cache= out")
             if stale.fix is not None and handler.shape.streams:
@@ -194,6 +195,11 @@ class Endpoints:
     def _check_tolerances(self, tolerances: Sequence[Any]) -> None:
         """What is known of them now; a source that is declared later is looked at when the app is complete."""
         app = cast("Declaration", self)
+        if not isinstance(tolerances, list | tuple):
+            raise DeclarationError(
+                f"tolerances={tolerances!r:.80} is no list",
+                hint='write tolerances=[hr.tolerance("items", price="1%")]',
+            )
         for one in tolerances:
             if not isinstance(one, Tolerance):
                 raise DeclarationError(
@@ -225,6 +231,16 @@ def declare_routes(app: Declaration) -> None:
         policy="serve",
         description="Which version of an endpoint answers whom.",
     )
+
+
+def _admission(given: Any) -> AdmissionRules:
+    if given is None or isinstance(given, AdmissionRules):
+        return given or AdmissionRules()
+    if not isinstance(given, Mapping):
+        raise DeclarationError(
+            f"admission={given!r:.80} is not known", hint='give its settings, such as {"most": 100}, or AdmissionRules'
+        )
+    return parse_policies({"admission": given}).admission
 
 
 def _bytes(size: str | int) -> int:

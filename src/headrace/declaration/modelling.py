@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
@@ -19,6 +19,9 @@ from headrace.models.cost import Prices
 from headrace.models.declared import DeclaredModel
 from headrace.models.provider import Provider
 from headrace.models.settings import Policies
+
+if TYPE_CHECKING:
+    from headrace.declaration.declaration import Declaration
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,99}")
 
@@ -67,7 +70,7 @@ class Modelling:
             name=self._free_model(name),
             upstreams=_upstreams(name, upstreams),
             deadline=parse_duration(deadline) / SECOND,
-            policies=_policies(policies),
+            policies=parse_policies(policies),
             prices=_prices(prices, where),
             fallback=self._fallback(fallback),
             where=where,
@@ -80,6 +83,12 @@ class Modelling:
             raise DeclarationError(
                 f"{name!r:.120} is not a name for a model",
                 hint='use letters, digits and "_.:/-", beginning with a letter; at most 100',
+            )
+        views = cast("Declaration", self).views
+        if name in views:
+            raise DeclarationError(
+                f"the name {name!r} is taken by the view declared at {views[name].where}, and `ctx.{name}` is one",
+                hint="give one of them another name",
             )
         if name in self.models:
             raise DeclarationError(
@@ -117,7 +126,8 @@ def _upstreams(name: str, upstreams: Provider | Sequence[Provider]) -> tuple[Pro
     return found
 
 
-def _policies(policies: Policies | Mapping[str, Any] | None) -> Policies:
+def parse_policies(policies: Policies | Mapping[str, Any] | None) -> Policies:
+    """The policies that a user wrote. Raises `DeclarationError`."""
     if policies is None or isinstance(policies, Policies):
         return policies or Policies()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ import msgspec
 from pydantic import TypeAdapter
 
 from headrace.core.durations import Duration, parse_duration
-from headrace.core.errors import StreamBroken
+from headrace.core.errors import BadInput, StreamBroken
 from headrace.core.events import ReadAge
 from headrace.core.problems import from_problem
 from headrace.pipeline.answer import Asked
@@ -21,6 +22,8 @@ EVENTS = "text/event-stream"
 
 _ENDLESS = "the stream of the endpoint ended without its last event"
 
+_CARRIED = re.compile(r"[\x20-\x7e\t]*")
+"""What a header can carry everywhere."""
 _ANY = TypeAdapter[Any](Any)
 
 
@@ -29,14 +32,36 @@ def body_of(data: Any) -> bytes:
     return data if isinstance(data, bytes) else _ANY.dump_json(data)
 
 
-def headers_of(*, user: str, session: str, tenant: str, priority: str, timeout: Duration | None) -> dict[str, str]:
-    """The headers that say who asks, and for how long."""
-    given = {"x-headrace-user": user, "x-headrace-session": session, "x-headrace-tenant": tenant}
-    headers = {name: value for name, value in given.items() if value}
-    headers["x-headrace-priority"] = parse_priority(priority).name.lower()
+def headers_of(
+    *,
+    user: str,
+    session: str,
+    tenant: str,
+    priority: str,
+    timeout: Duration | None,
+    headers: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """The headers that say who asks, and for how long; and those that are for the handler.
+
+    Raises
+    ------
+    BadInput
+        No header can carry a value.
+    """
+    who = {name: value for name, value in (("user", user), ("session", session), ("tenant", tenant)) if value}
+    for name, value in {**who, **(headers or {})}.items():
+        if not isinstance(value, str) or not _CARRIED.fullmatch(value):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise BadInput(
+                f"{name}={value!r:.80} cannot be sent, since it goes as a header",
+                status=400,
+                problems=[{"pointer": "", "kind": "header", "message": f"{name}={value!r:.80} is none"}],
+                hint="give a text of ASCII characters in one line: an id, or the text percent-encoded",
+            )
+    sent = {f"x-headrace-{name}": value for name, value in who.items()}
+    sent["x-headrace-priority"] = parse_priority(priority).name.lower()
     if timeout is not None:
-        headers["x-request-timeout-ms"] = str(max(1, parse_duration(timeout) // 1000))
-    return headers
+        sent["x-request-timeout-ms"] = str(max(1, parse_duration(timeout) // 1000))
+    return sent | dict(headers or {})
 
 
 def read(headers: Mapping[str, str], body: bytes, response: Any) -> Asked:
@@ -129,4 +154,4 @@ def _told(name: str, data: bytes, headers: Mapping[str, str]) -> Any:
 
 
 def _as(value: Any, response: Any) -> Any:
-    return value if response is None else typed(response).adapter.validate_python(value)
+    return value if response is None else typed(response).of(value)

@@ -109,7 +109,7 @@ class Desk:
             found.append(item)
         told: Asked = found.pop()
         value: Any = found if self.runner(path).endpoint.shape.streams else found[0]
-        return replace(told, value=value if response is None else typed(response).adapter.validate_python(value))
+        return replace(told, value=value if response is None else typed(response).of(value))
 
     def stream(self, path: str, ask: Ask, *, response: Any = None) -> Pieces:
         """The pieces of an answer as they come; of an endpoint that does not stream, its answer as the only one.

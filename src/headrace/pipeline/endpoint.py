@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -13,6 +13,7 @@ from headrace.core.errors import DeclarationError
 from headrace.pipeline.bounds import Bounds
 from headrace.pipeline.context import Context
 from headrace.pipeline.fallbacks import Fallback, settle
+from headrace.pipeline.prompt import Prompt
 from headrace.pipeline.shape import Shape, shape_of
 from headrace.pipeline.stale import OnStale
 
@@ -161,7 +162,7 @@ class Endpoint:
         return f"Endpoint({self.path!r}, versions={list(self.versions)})"
 
     def version(
-        self, name: str, *, weight: float | None = None, shadow: bool = False, prompts: tuple[str, ...] = ()
+        self, name: str, *, weight: float | None = None, shadow: bool = False, prompts: Sequence[str] = ()
     ) -> Callable[[Function], Endpoint]:
         """Declare another version of the handler: `@recommend.version("b", weight=0, shadow=True)`.
 
@@ -182,11 +183,18 @@ class Endpoint:
             The name is taken, or the types are not those of the first version.
         """
         where = self._place()
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DeclarationError(
+                f"{_named(name)} is not a name for a version",
+                hint='write the decorator with a name: @endpoint.version("b")',
+                where=where,
+            )
         share = weight if weight is not None else 1.0 if shadow else 0.0
 
         def declare(function: Function) -> Endpoint:
             try:
-                self._add(make_handler(name, function, weight=share, shadow=shadow, prompts=prompts, where=where))
+                texts = parse_prompts(prompts)
+                self._add(make_handler(name, function, weight=share, shadow=shadow, prompts=texts, where=where))
             except DeclarationError as error:
                 error.where = error.where or where
                 raise
@@ -217,11 +225,30 @@ def make_handler(
         raise DeclarationError(
             f"{name!r} is not a name for a version", hint='use small letters, digits, "-", "_" and ".", for example "b"'
         )
-    if not 0 <= weight < float("inf") or (shadow and weight > 1):
+    number = isinstance(weight, int | float) and not isinstance(weight, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not number or not 0 <= weight < float("inf") or (shadow and weight > 1):
         raise DeclarationError(
             f"weight={weight!r} is no share", hint="give 0 or more: shares are relative; of a shadow, 0 to 1"
         )
-    return Handler(name, function, shape_of(function, Context), float(weight), shadow, tuple(prompts), where)
+    return Handler(name, function, shape_of(function, Context), float(weight), shadow, prompts, where)
+
+
+def parse_prompts(prompts: Sequence[Any]) -> tuple[Any, ...]:
+    """The prompts of a version: texts, `Prompt`s, or functions that make them. Raises `DeclarationError`."""
+    many = prompts if isinstance(prompts, list | tuple) else None
+    wrong = [prompts] if many is None else [one for one in many if not isinstance(one, str | Prompt | Callable)]
+    if wrong:
+        raise DeclarationError(
+            f"prompts={prompts!r:.80} is no list" if many is None else f"{wrong[0]!r:.80} is no prompt",
+            hint='write prompts=["..."], with texts or hr.Prompt("file.txt")',
+        )
+    return tuple(prompts)
+
+
+def _named(value: Any) -> str:
+    """A value that stands where a text should: most often the handler, of a decorator that was not called."""
+    name = getattr(value, "__name__", None)
+    return f"the function {name!r}" if callable(value) and name else f"{value!r:.80}"
 
 
 def check_path(path: str) -> str:
@@ -235,6 +262,11 @@ def check_path(path: str) -> str:
     DeclarationError
         It is no path, has parameters, or belongs to the server itself.
     """
+    if not isinstance(path, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DeclarationError(
+            f"{_named(path)} is not the path of an endpoint",
+            hint='write the decorator with a path: @app.endpoint("/recommend")',
+        )
     if "{" in path or ":" in path:
         raise DeclarationError(
             f"the path {path!r} has parameters, which endpoints have not", hint="put them into the type of the input"

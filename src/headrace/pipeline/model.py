@@ -16,6 +16,7 @@ from headrace.models.action import Reason
 from headrace.models.call import Priority, Usage
 from headrace.models.dialects.sse import Splitter, parse
 from headrace.models.failure import Failure
+from headrace.models.local.values import known
 from headrace.models.reply import Caller, Reply
 from headrace.models.request import Dialect, ModelRequest, Terms
 from headrace.pipeline.ports import Shadowing
@@ -154,7 +155,10 @@ class Model:
     async def json(self, document: Any) -> Any: ...
 
     async def json(self, document: Any, *, response: Any = None) -> Any:
-        """Any JSON in, any JSON out: for models of one's own (`models.Http`, `models.Local`)."""
+        """Any JSON in, any JSON out: for models of one's own (`models.Http`, `models.Local`).
+
+        Arrays of numpy and the like, and Pydantic models, are sent as their JSON.
+        """
         answer, _ = await self._call(Dialect.JSON, document)
         return answer if response is None else typed(response).parse(msgspec.json.encode(answer).decode())
 
@@ -242,7 +246,7 @@ class Model:
         run, caller = self._run, self._caller
         if run.shadow and isinstance(caller, Shadowing) and not caller.may_shadow():
             raise ShadowSkipped("the resilience budget has no room for a shadow now")
-        body = msgspec.json.encode(document)
+        body = msgspec.json.encode(document, enc_hook=known)
         run.number += 1
         request = ModelRequest(
             dialect=dialect,

@@ -32,7 +32,7 @@ class Pieces:
 
     def __init__(self, items: AsyncGenerator[Any], response: Any = None) -> None:
         self._items = items
-        self._adapter = None if response is None else typed(response).adapter
+        self._typed = None if response is None else typed(response)
         self._facts: Asked | None = None
 
     @property
@@ -61,7 +61,8 @@ class Pieces:
         StreamBroken
             The answer broke off: what came is not all of it.
         HeadraceError
-            There is no answer, or it ended for a reason that is known, such as its deadline.
+            There is no answer, it ended for a reason that is known, such as its deadline, or a piece does not fit
+            `response`.
         """
         try:
             item = await anext(self._items)
@@ -73,7 +74,7 @@ class Pieces:
             self._facts = item
             await self._items.aclose()
             raise StopAsyncIteration
-        return item if self._adapter is None else self._adapter.validate_python(item)
+        return item if self._typed is None else self._typed.of(item)
 
     async def aclose(self) -> None:
         """Nobody takes more: what still runs for this answer is cancelled."""

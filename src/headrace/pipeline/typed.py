@@ -52,6 +52,24 @@ class Typed:
                 hint="say in the prompt what is wanted, allow more tokens, or loosen the type",
             ) from error
 
+    def of(self, value: Any) -> Any:
+        """The value of an endpoint's answer, given as plain data.
+
+        Raises
+        ------
+        BadReply
+            It does not fit.
+        """
+        try:
+            return self.adapter.validate_python(value)
+        except ValidationError as error:
+            first, *_ = error.errors(include_url=False, include_context=False)
+            where = f" at {pointer(first['loc'])}" if first["loc"] else ""
+            raise BadReply(
+                f"the answer {value!r:.80} does not fit `response`{where}: {first['msg']}",
+                hint="give a type that the answers of the endpoint fit, or leave response= out",
+            ) from error
+
     def in_words(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """A chat request that says in words, in place of `response_format`, what is wanted."""
         schema = msgspec.json.encode(self.format["json_schema"]["schema"]).decode()

@@ -22,6 +22,7 @@ from headrace.core.names import unknown
 from headrace.core.records import Record
 from headrace.core.schema import to_json
 from headrace.declaration.declaration import Declaration
+from headrace.models.local.loading import refuse_in_worker
 from headrace.models.provider import Provider
 from headrace.models.reply import Caller
 from headrace.pipeline.answer import Asked
@@ -61,6 +62,7 @@ class Live:
         self._numbers = itertools.count(1)
 
     async def __aenter__(self) -> Live:
+        refuse_in_worker()
         async with AsyncExitStack() as stack:
             await self.engine.start()
             stack.push_async_callback(self.engine.stop)
@@ -172,6 +174,8 @@ class Live:
             No such endpoint.
         BadInput
             The input does not fit.
+        BadReply
+            The answer does not fit `response`.
         ModelError, DeadlinePassed, Overloaded, AnswerStale, UserCodeError
             No answer.
         """

@@ -78,7 +78,11 @@ def describe(endpoint: Endpoint) -> Schema:
         ],
         "requestBody": {"required": True, "content": {"application/json": {"schema": takes}}},
         "responses": answers,
-        "x-headrace": {"deadline_s": endpoint.deadline, "versions": list(endpoint.versions)},
+        "x-headrace": {
+            "deadline_s": endpoint.deadline,
+            "versions": list(endpoint.versions),
+            "shadows": [name for name, handler in endpoint.versions.items() if handler.shadow],
+        },
     }
     if rest.strip():
         operation["description"] = rest.strip()

@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,7 @@ import msgspec
 from headrace import http1
 from headrace.core.errors import DeclarationError, HeadraceError
 from headrace.core.problems import to_problem
-from headrace.server.composition import Composition, find
+from headrace.server.composition import Composition, Reader, find
 from headrace.server.settings import LOG_LEVELS, Settings
 
 log = logging.getLogger("headrace.server")
@@ -147,8 +147,11 @@ async def _worker(charge: Charge, composition: Composition, app: Any, stop: asyn
     folder = Path(charge.folder)
     writes = RemoteWrites(engine_socket(folder), max_frame=frame_limit(charge.settings))
     meter = Meter(worker_file(folder, charge.number))
-    async with composition.reader(app, charge.data, charge.settings) as reader, AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack:
         stack.push_async_callback(writes.close)
+        reader = await _opened(stack, composition.reader(app, charge.data, charge.settings), stop)
+        if reader is None:
+            return
         if charge.settings.workers > 1 and reader.handlers:
             raise DeclarationError(
                 f"{charge.settings.workers} workers were asked for, and an app with models or endpoints has one",
@@ -165,10 +168,10 @@ async def _single(charge: Charge, composition: Composition, app: Any, stop: asyn
     from headrace.server.http import create_app
     from headrace.server.listening import serve
 
-    async with (
-        composition.engine(app, charge.data) as engine,
-        composition.reader(app, charge.data, charge.settings) as reader,
-    ):
+    async with composition.engine(app, charge.data) as engine, AsyncExitStack() as stack:
+        reader = await _opened(stack, composition.reader(app, charge.data, charge.settings), stop)
+        if reader is None:
+            return
         front = create_app(
             reader.reads,
             engine.writes,
@@ -179,6 +182,30 @@ async def _single(charge: Charge, composition: Composition, app: Any, stop: asyn
         )
         listening = _listen(charge)
         await serve(front, charge.settings, listening, stop, direct=front.direct, ready=lambda: _serving(charge))
+
+
+async def _opened(
+    stack: AsyncExitStack, opening: AbstractAsyncContextManager[Reader], stop: asyncio.Event
+) -> Reader | None:
+    """The reading side, open; None when told to stop meanwhile: a model may take minutes to load, and nobody waits."""
+    patience = asyncio.timeout(None)
+    try:
+        async with patience:
+
+            def give_up(_: object) -> None:
+                patience.reschedule(0)
+
+            stopping = asyncio.create_task(stop.wait())
+            stopping.add_done_callback(give_up)
+            try:
+                return await stack.enter_async_context(opening)
+            finally:
+                stopping.remove_done_callback(give_up)
+                stopping.cancel()
+    except TimeoutError:
+        if not patience.expired():
+            raise
+        return None
 
 
 _Run = Callable[[Charge, Composition, Any, asyncio.Event], Awaitable[None]]

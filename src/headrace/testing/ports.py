@@ -166,6 +166,9 @@ class MemoryPorts:
         """See `server.ports.Reads`."""
         self._fail()
         wanted = [(key,) if isinstance(key, str) else tuple(key) for key in keys]
+        columns = self.catalog.table(table).key
+        if any(len(key) != len(columns) for key in wanted):
+            raise BadParameter(f"the key of {table!r} is ({', '.join(columns)})")
         rows = [row for key in wanted if (row := self.rows[self.catalog.table(table).name].get(key)) is not None]
         return self._answer(table, rows, {}, policy, max_age)
 

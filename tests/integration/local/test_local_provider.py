@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import json
 import struct
+import subprocess
+import sys
 import uuid
 from base64 import b64decode
 from collections.abc import AsyncIterator
@@ -79,9 +81,7 @@ async def running(tmp_path: Path, extra: str = "") -> AsyncIterator[Models]:
         yield models
 
 
-async def ask(
-    caller: Caller, document: dict[str, Any], dialect: Dialect = Dialect.JSON, *, within: float = 30
-) -> tuple[Any, Any]:
+async def ask(caller: Caller, document: Any, dialect: Dialect = Dialect.JSON, *, within: float = 30) -> tuple[Any, Any]:
     request = ModelRequest(dialect, json.dumps(document).encode(), document, stream=False, prompt_tokens=7)
     reply = await caller.send(request, Terms(uuid.uuid4().hex, CLOCK.monotonic() + within))
     return json.loads(await reply.read()), reply
@@ -94,6 +94,73 @@ async def test_any_json_goes_in_and_comes_out(tmp_path: Path) -> None:
         assert (reply.status, reply.upstream, reply.attempts) == (200, "here", 1)
         answer, _ = await ask(models["fraud"], {"model": "fraud", "input": [1, 2]})
         assert answer == {"output": {"seen": [1, 2]}}
+        for other in (5, 2.5, None, True, "input", [], ["input"]):
+            assert (await ask(models["fraud"], other))[0] == {"seen": other}
+
+
+SCORING = """
+class Numbers:
+    def __init__(self, values):
+        self.values = values
+
+    def tolist(self):
+        return self.values
+
+
+@app.endpoint("/score")
+async def score(ask: dict, ctx: hr.Context) -> list:
+    return [await ctx.fraud.json(value) for value in ({"input": Numbers([1])}, {"amounts": Numbers([2])}, 5)]
+"""
+
+
+async def test_a_handler_gives_it_arrays_and_plain_values(tmp_path: Path) -> None:
+    file = tmp_path / "shop_scoring.py"
+    file.write_text(APP + SCORING)
+    async with load_app(file).run(data=tmp_path / "data") as live:
+        found = await live.ask("/score", {})
+    assert found.value == [{"output": {"seen": [1]}}, {"seen": {"amounts": [2]}}, {"seen": 5}]
+
+
+NO_GUARD = """
+import asyncio
+import headrace as hr
+
+app = hr.App("shop")
+
+
+def load():
+    return lambda batch: batch
+
+
+local = hr.models.Local(load)
+app.model("fraud", local)
+
+
+@app.endpoint("/a")
+async def answer(ask: dict, ctx: hr.Context) -> dict:
+    return {}
+
+
+async def main():
+    async with MANAGER:
+        print("running")
+
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("manager", ['app.run(data="data")', "local.run()"])
+def test_a_file_that_runs_the_app_when_it_is_imported_starts_no_chain_of_workers(tmp_path: Path, manager: str) -> None:
+    file = tmp_path / "no_guard.py"
+    file.write_text(NO_GUARD.replace("MANAGER", manager))
+    done = subprocess.run([sys.executable, file], cwd=tmp_path, capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    last = done.stderr.strip().splitlines()[-2:]
+    line = NO_GUARD.splitlines().index("    async with MANAGER:") + 1
+    assert f"{file}:{line}: a worker of the model" in last[0]
+    assert "started inside a worker" in last[0]
+    assert 'under `if __name__ == "__main__":`' in last[1]
 
 
 async def test_a_bad_input_is_the_fault_of_whoever_asked_and_is_not_tried_again(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -43,6 +44,34 @@ def test_others_are_set(server: Any, rows: Any, given: list[str]) -> None:
     server.answer = {"paths": PATHS, "rows": rows}
     done = CliRunner().invoke(main, ["route", "set", "/recommend", *given, "--url", server.url])
     assert (done.exit_code, server.asked[-1][0]) == (0, "POST")
+
+
+@pytest.mark.parametrize(
+    ("shadows", "rows", "given", "kept"),
+    [
+        (["terse"], [], [], True),
+        ([], [row("terse", 0.2, shadow=True)], [], True),
+        (["terse"], [row("terse", 1)], [], False),
+        (["terse"], [], ["--live"], False),
+        ([], [row("terse", 0.2, shadow=True)], ["--live"], False),
+        ([], [], ["--shadow"], True),
+        ([], [row("terse", 1, shadow=True, endpoint="/other")], [], False),
+    ],
+)
+def test_a_shadow_stays_one_until_it_is_said_otherwise(
+    server: Any, shadows: Any, rows: Any, given: list[str], kept: bool
+) -> None:
+    paths = {"/recommend": {"post": {"x-headrace": {"versions": ["a", "terse"], "shadows": shadows}}}}
+    server.answer = {"paths": paths, "rows": rows}
+    done = CliRunner().invoke(main, ["route", "set", "/recommend", "terse=1", *given, "--url", server.url])
+    assert json.loads(server.asked[-1][3]) == [row("terse", 1, shadow=kept)]
+    assert done.output == f"/recommend terse: 1{' (shadow)' if kept else ''}\n"
+
+
+def test_the_weight_of_a_shadow_that_stays_one_is_a_share(server: Any) -> None:
+    server.answer = {"paths": PATHS, "rows": [row("terse", 0.2, shadow=True)]}
+    done = CliRunner().invoke(main, ["route", "set", "/recommend", "terse=10", "--url", server.url])
+    assert "terse is one, until --live says otherwise" in _told(done)
 
 
 def _told(done: Any) -> str:

@@ -47,6 +47,11 @@ def test_what_is_declared_is_kept() -> None:
     assert "headrace_routes" in app.tables
 
 
+def test_how_requests_wait_is_said_in_the_words_of_policies() -> None:
+    rules = declare(admission={"most": 5, "target": "100ms"}).bounds.admission
+    assert (rules.most, rules.target, rules.reserve) == (5, 0.1, 0.2)
+
+
 async def test_a_declared_endpoint_is_its_handler_still() -> None:
     assert await declare()(Ask(text="hi"), None) == Reply(text="hi")  # type: ignore[arg-type]
 
@@ -66,6 +71,16 @@ WRONG = [
     ("app.endpoint('/a', deadline='soon')(good)", "not a duration", "unit"),
     ("app.endpoint('/a', deadline='2s', reserve='2s')(good)", "all of the deadline", "keep less"),
     ("app.endpoint('/a', max_concurrency=0)(good)", "lets nobody in", "1 or more"),
+    ("app.endpoint('/a', max_concurrency='many')(good)", "max_concurrency='many' is no number", "1 or more"),
+    ("app.endpoint(good)", "the function 'good' is not the path", '@app.endpoint("/recommend")'),
+    ("taken.version(good)", "the function 'good' is not a name", '@endpoint.version("b")'),
+    ("app.endpoint('/a', prompts='hello')(good)", "prompts='hello' is no list", 'prompts=["..."]'),
+    ("app.endpoint('/a', prompts=['hi', 1])(good)", "1 is no prompt", 'prompts=["..."]'),
+    ("taken.version('b', prompts='hello')(good)", "prompts='hello' is no list", 'prompts=["..."]'),
+    ("taken.version('b', weight='half')(good)", "weight='half' is no share", "0 or more"),
+    ("app.endpoint('/a', tolerances=hr.tolerance('things', price=1))(good)", "is no list", "tolerances=[hr."),
+    ("app.endpoint('/a', admission={'most': 'x'})(good)", "admission.most cannot be 'x'", "policies.md"),
+    ("app.endpoint('/a', admission={'mots': 1})(good)", "no policy 'admission.mots'", "did you mean 'most'"),
     ("app.endpoint('/a', max_body='lots')(good)", "not a size", "KiB"),
     ("app.endpoint('/a', unknown_fields='keep')(good)", "'keep'", '"ignore"'),
     ("app.endpoint('/a', policy='hurry')(good)", "freshness policy", '"wait 200ms"'),

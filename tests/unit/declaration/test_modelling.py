@@ -81,6 +81,20 @@ def test_a_name_is_taken_once() -> None:
         one.model("llm", hr.models.OpenAI(URL))
 
 
+def test_a_view_and_a_model_have_different_names() -> None:
+    class Item(hr.Record):
+        item_id: str
+
+    one = app()
+    one.table(Item, key="item_id")
+    one.view("shelf", "SELECT item_id FROM items")
+    with pytest.raises(DeclarationError, match=f"'shelf' is taken by the view declared at {__file__}:"):
+        one.model("shelf", hr.models.OpenAI(URL))
+    one.model("llm", hr.models.OpenAI(URL))
+    with pytest.raises(DeclarationError, match=f"'llm' is taken by the model declared at {__file__}:"):
+        one.view("llm", "SELECT item_id FROM items")
+
+
 def test_secrets_are_not_shown() -> None:
     provider = hr.models.OpenAI(f"{URL}?api-key=secret", headers={"x-key": "secret"}, key="SOME_KEY")
     assert "secret" not in f"{provider!r} {provider.describe()} {provider.name}"

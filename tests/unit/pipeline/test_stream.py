@@ -12,6 +12,7 @@ import pytest
 import headrace as hr
 from headrace.context.readset import ReadSet, Validity
 from headrace.core.errors import (
+    BadReply,
     DeadlinePassed,
     HeadraceError,
     ModelRefused,
@@ -19,8 +20,10 @@ from headrace.core.errors import (
     Unavailable,
     UserCodeError,
 )
+from headrace.pipeline import afar
 from headrace.pipeline.answer import Answer
 from headrace.pipeline.endpoint import Endpoint
+from headrace.pipeline.pieces import Pieces
 
 from .conftest import REFUSED, Order, World, chunks, turns
 
@@ -294,3 +297,23 @@ async def test_another_model_may_stream_in_its_place(world: World) -> None:
     assert found[0] == ("", "from small")
     assert found[1][1]["fallback"] == "small"
     assert runner.gate.running == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/json", b'{"dish": "soup"}'),
+        (afar.EVENTS, b'data: {"dish": "soup"}\n\nevent: headrace\ndata: {}\n\n'),
+    ],
+)
+async def test_an_answer_that_does_not_fit_what_it_is_to_be_read_as_is_told_with_it(kind: str, body: bytes) -> None:
+    async def items() -> AsyncIterator[bytes]:
+        yield body
+
+    headers = {"content-type": kind}
+    pieces = Pieces(afar.pieces(headers, items()), int)
+    with pytest.raises(BadReply, match=r"the answer \{'dish': 'soup'\} does not fit `response`"):
+        await anext(pieces)
+    if kind != afar.EVENTS:
+        with pytest.raises(BadReply, match="does not fit `response`"):
+            afar.read(headers, body, int)

@@ -3,7 +3,7 @@
 | dialect    | request                                   | inputs of the model | answer                  |
 |------------|-------------------------------------------|---------------------|-------------------------|
 | json       | `{"input": X}`, also with a `model`       | X                   | `{"output": Y}`         |
-| json       | any other object                          | the object          | Y as it is              |
+| json       | any other JSON                            | it                  | Y as it is              |
 | embeddings | OpenAI's: text, tokens, or a list of them | each by itself      | OpenAI's: their vectors |
 """
 
@@ -24,17 +24,12 @@ from headrace.models.request import ModelRequest
 _ESTIMATE = Tokens()
 _VECTOR = msgspec.json.Decoder(list[float])
 _WRAPPED = frozenset({"input", "model"})
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def json_input(request: ModelRequest) -> bytes:
-    """What the model is given, as JSON.
-
-    Raises
-    ------
-    LocalFailure
-        It cannot be written as JSON again.
-    """
-    return _encode(request.document["input"]) if _wrapped(request) else request.body
+    """What the model is given, as JSON: of the body, since a handler's document may hold arrays."""
+    return bytes(_FIELDS.decode(request.body)["input"]) if _wrapped(request) else request.body
 
 
 def json_answer(request: ModelRequest, output: bytes) -> bytes:
@@ -43,7 +38,8 @@ def json_answer(request: ModelRequest, output: bytes) -> bytes:
 
 
 def _wrapped(request: ModelRequest) -> bool:
-    return "input" in request.document and _WRAPPED.issuperset(request.document)
+    document = cast("object", request.document)  # any JSON: also a list, a text or a number
+    return isinstance(document, Mapping) and "input" in document and _WRAPPED.issuperset(request.document)
 
 
 def texts(document: Mapping[str, Any]) -> list[bytes]:

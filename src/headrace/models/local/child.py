@@ -31,7 +31,7 @@ from headrace.core.clock import SystemClock
 from headrace.core.errors import DeclarationError
 from headrace.models.local.frames import LARGEST_VALUE, Answer, Charge, Done, Loaded, NotLoaded, Work, pack, receive
 from headrace.models.local.isolation import Fate, Outcome, answer_json, described, one_by_one
-from headrace.models.local.loading import Loader, user_line
+from headrace.models.local.loading import Loader, mark_worker, user_line
 
 _NO_MODULE = 'write "module:function" of a module that is installed, or stands beside the app file'
 CANNOT_LOAD = 78
@@ -72,6 +72,7 @@ def _serve(channel: socket.socket) -> int:
 
 def _load(charge: Charge) -> Model | NotLoaded:
     sys.path[:] = charge.path
+    mark_worker()
     try:
         _limit_memory(charge.memory)
         model = Loader(charge.module, charge.file, charge.function).find()()
@@ -82,7 +83,7 @@ def _load(charge: Charge) -> Model | NotLoaded:
                 hint=f"{charge.function} must return the model: something that is called with a list of inputs",
             )
     except DeclarationError as error:
-        return NotLoaded(error.message, hint=error.hint)
+        return NotLoaded(error.message, user_line(error), hint=error.hint)
     # The boundary to user code: loading a model can raise anything, and its author needs the line.
     except Exception as error:
         where = user_line(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 import sysconfig
 import traceback
@@ -17,6 +18,8 @@ from typing import Any
 from headrace.core.errors import DeclarationError
 
 _PACKAGE = str(Path(__file__).resolve().parents[2])
+_workers: set[int] = set()
+"""The id of this process, if it is a worker: one that it forks is another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,26 @@ class Loader:
         sys.modules[name] = module
         spec.loader.exec_module(module)
         return module
+
+
+def mark_worker() -> None:
+    """Say that this process is a worker."""
+    _workers.add(os.getpid())
+
+
+def refuse_in_worker() -> None:
+    """Refuse to start an app or a model inside a worker, which would start a worker, which would start one, and so on.
+
+    Raises
+    ------
+    DeclarationError
+        This process is a worker.
+    """
+    if os.getpid() in _workers:
+        raise DeclarationError(
+            "an app or a model was started inside a worker process, which imports the file of `load`",
+            hint='put what runs the app under `if __name__ == "__main__":`, so that importing the file does not run it',
+        )
 
 
 def user_line(error: BaseException) -> str:

@@ -35,7 +35,7 @@ from headrace.models.failure import Failure
 from headrace.models.local.failure import LocalFailure
 from headrace.models.local.frames import LARGEST_VALUE, Charge, Done, NotLoaded, Work
 from headrace.models.local.isolation import Fate
-from headrace.models.local.loading import Loader
+from headrace.models.local.loading import Loader, refuse_in_worker
 from headrace.models.local.process import WorkerEnded, WorkerProcess
 from headrace.models.local.settings import LocalSettings
 from headrace.models.local.values import NotJson, to_json
@@ -44,6 +44,8 @@ log = logging.getLogger("headrace.models.local")
 
 _PATIENCE = 0.5
 """Share of the time limit of a batch in which one that fails may still be halved."""
+_TELL = 1.0
+"""Seconds that loading may take without a word."""
 _SETTLED = 20
 """Batches after which the fit of their times is believed: the first are slow in most models."""
 _FAILURES = {Fate.BAD_INPUT: Failure.BAD_REQUEST, Fate.FAILED: Failure.SERVER_ERROR}
@@ -129,18 +131,22 @@ class LocalPool:
         Raises
         ------
         DeclarationError
-            One could not: with the user's line.
+            One could not: with the user's line; or this process is a worker itself.
         """
+        refuse_in_worker()
         self._open = True
         loop = asyncio.get_running_loop()
         self._slots = [_Slot(number, loop.create_future()) for number in range(self.settings.workers)]
         for slot in self._slots:
             slot.keeper = asyncio.create_task(self._keep(slot))
+        telling = loop.call_later(_TELL, log.info, "loading the model %s ...", self.name)
         try:
             await asyncio.gather(*(slot.first for slot in self._slots))
         except BaseException:
             await self.aclose()
             raise
+        finally:
+            telling.cancel()
 
     async def aclose(self) -> None:
         """End the workers, and whoever waits; returns when no process is left."""

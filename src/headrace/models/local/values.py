@@ -1,6 +1,7 @@
 """What models take and give: JSON. Arrays and scalars of numpy, torch and the like become lists and numbers.
 
-No such library is imported here: what has `tolist` is asked to turn itself into Python's own values.
+No such library is imported here: what has `tolist`, or `model_dump` as Pydantic's models have, is asked to turn itself
+into Python's own values.
 """
 
 from __future__ import annotations
@@ -68,6 +69,26 @@ def plain(value: Any, path: str = "$", depth: int = 0) -> Any:
     return _foreign(value, path, depth)
 
 
+def known(value: Any) -> Any:
+    """For `msgspec.json.encode`: what it does not know, in types that it does.
+
+    Raises
+    ------
+    TypeError
+        It is nothing that JSON can hold.
+
+    Examples
+    --------
+    >>> import array
+    >>> msgspec.json.encode([array.array("d", [1.0, 2.0])], enc_hook=known)
+    b'[[1.0,2.0]]'
+    """
+    try:
+        return _foreign(value, "$", 0)
+    except NotJson as error:
+        raise TypeError(f"JSON cannot hold {error}") from None
+
+
 def items_of(outputs: Any) -> Sequence[Any]:
     """The outputs of a batch, one by one: of a list, a tuple, or an array (its rows).
 
@@ -117,6 +138,8 @@ def _foreign(value: Any, path: str, depth: int) -> Any:
     """What is not Python's own: an array or scalar, or what msgspec knows (dates, decimals, dataclasses)."""
     if hasattr(value, "tolist"):
         return plain(value.tolist(), path, depth + 1)
+    if hasattr(value, "model_dump"):
+        return plain(value.model_dump(mode="json"), path, depth + 1)
     if type(value) not in (bytes, bytearray, memoryview):
         try:
             return plain(msgspec.to_builtins(value), path, depth + 1)

@@ -11,8 +11,9 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
-from headrace.models.local.values import NotJson, items_of, to_json
+from headrace.models.local.values import NotJson, items_of, known, to_json
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
@@ -39,6 +40,18 @@ class Array:
 class Verdict:
     label: str
     score: float
+
+
+class Share(float):
+    """A float of a class of its own, as numpy's are."""
+
+    def tolist(self) -> float:
+        return float(self)
+
+
+class Order(BaseModel):
+    amount: float
+    day: date
 
 
 @given(JSON)
@@ -104,3 +117,22 @@ def test_rows_of_an_array_are_the_outputs() -> None:
     assert items_of(Array([[1], [2]])) == [[1], [2]]
     with pytest.raises(TypeError, match="returned a Array"):
         items_of(Array(1.0))
+
+
+def test_models_are_their_json_both_ways_and_arrays_inside_are_encoded() -> None:
+    order = Order(amount=2.5, day=date(2026, 1, 2))
+    assert to_json([order]) == b'[{"amount":2.5,"day":"2026-01-02"}]'
+    value = {"order": order, "vector": Array([1.0, 2.0]), "share": Share(0.5)}
+    assert msgspec.json.decode(msgspec.json.encode(value, enc_hook=known)) == {
+        "order": {"amount": 2.5, "day": "2026-01-02"},
+        "vector": [1.0, 2.0],
+        "share": 0.5,
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "message"), [(Array([math.nan]), r"the number nan.* at \$\[0\]"), (object(), "a object")]
+)
+def test_what_is_no_json_inside_is_told(value: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        msgspec.json.encode([value], enc_hook=known)
