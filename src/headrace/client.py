@@ -24,6 +24,7 @@ from headrace.context.value import ContextValue, InputAge
 from headrace.core.changes import Receipt
 from headrace.core.clock import Clock, SystemClock, instant, isoformat
 from headrace.core.errors import HeadraceError, StreamBroken, Unavailable, UnknownName
+from headrace.core.finite import unfinite, with_constants
 from headrace.core.frontier import Status
 from headrace.core.problems import PREFIX, from_problem, misled
 from headrace.core.records import Record
@@ -285,7 +286,7 @@ class Remote:
         many = [records] if isinstance(records, Record | Mapping) else list(records)
         headers = _JSON if idempotency_key is None else _JSON | {"idempotency-key": idempotency_key}
         path = "/push/" + quote(table, safe="")
-        return msgspec.convert(await self._ask("POST", path, content=_encode(many), headers=headers), Receipt)
+        return msgspec.convert(await self._ask("POST", path, content=_records(many), headers=headers), Receipt)
 
     async def validate(self, *answers: RemoteValue) -> Verdict:
         """Whether what these answers were built on still holds. They must have come with `readsets=True`.
@@ -435,6 +436,11 @@ def _encode(data: Any) -> bytes:
     except (TypeError, ValueError):
         # What msgspec does not know (models inside mappings, sets): the slower way knows it.
         return to_json(data).encode()
+
+
+def _records(records: list[Any]) -> bytes:
+    found = _encode(records)
+    return with_constants(records) if b"null" in found and unfinite(records) is not None else found
 
 
 def _plain(value: Any) -> Any:

@@ -9,10 +9,12 @@ from typing import Any
 
 import msgspec
 from pydantic import TypeAdapter
+from pydantic_core import PydanticSerializationError
 
 from headrace.core.durations import Duration, parse_duration
 from headrace.core.errors import BadInput, StreamBroken
 from headrace.core.events import ReadAge
+from headrace.core.finite import unfinite
 from headrace.core.problems import from_problem
 from headrace.pipeline.answer import Asked
 from headrace.pipeline.ask import parse_priority
@@ -28,8 +30,28 @@ _ANY = TypeAdapter[Any](Any)
 
 
 def body_of(data: Any) -> bytes:
-    """The JSON of an input: plain data, or models, dataclasses and the like."""
-    return data if isinstance(data, bytes) else _ANY.dump_json(data)
+    """The JSON of an input: plain data, or models, dataclasses and the like.
+
+    Raises
+    ------
+    BadInput
+        It holds a number that JSON cannot hold, or something else that cannot be written.
+    """
+    if isinstance(data, bytes):
+        return data
+    try:
+        body = _ANY.dump_json(data)
+    except PydanticSerializationError as error:
+        raise _unsent(f"the input {data!r:.80} cannot be written as JSON: {error}", "") from None
+    where = unfinite(data) if b"null" in body else None
+    if where is not None:
+        raise _unsent(f"the input holds NaN or an infinity at {where or '/'}, which JSON cannot hold", where)
+    return body
+
+
+def _unsent(message: str, where: str) -> BadInput:
+    problems = [{"pointer": where, "kind": "number" if where else "syntax", "message": message}]
+    return BadInput(message, status=400, problems=problems, hint="send plain data, and None for what is not known")
 
 
 def headers_of(

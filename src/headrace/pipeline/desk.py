@@ -23,7 +23,7 @@ from headrace.core.names import unknown
 from headrace.pipeline.answer import Asked
 from headrace.pipeline.ask import Ask
 from headrace.pipeline.counters import Counters
-from headrace.pipeline.input import Reader
+from headrace.pipeline.input import Reader, broken
 from headrace.pipeline.kept import WORDS
 from headrace.pipeline.pieces import Pieces
 from headrace.pipeline.runner import Runner, routes
@@ -125,7 +125,13 @@ class Desk:
     async def _items(self, path: str, ask: Ask) -> AsyncGenerator[Any]:
         """The pieces of an answer as plain data, and what is to be said of it."""
         runner = self.runner(path)
-        value = Reader(runner.endpoint.shape, runner.endpoint.bounds).check(ask.input)
+        try:
+            value = Reader(runner.endpoint.shape, runner.endpoint.bounds).check(ask.input)
+        except HeadraceError:
+            raise
+        # The boundary to user code: an input's type may have validators of the app's, which may raise anything.
+        except Exception as error:
+            raise broken(error, path, ask.id) from error
         answer = await runner.run(replace(ask, input=value))
         if answer.events is None:
             yield msgspec.json.decode(answer.body)

@@ -16,6 +16,7 @@ from pydantic_core import PydanticSerializationError
 
 from headrace.core.errors import DeclarationError
 from headrace.core.names import suggest
+from headrace.pipeline.pointer import pointer
 from headrace.pipeline.shape import Shape
 
 _RULE_SHARE, _RULE_MOST = 0.05, 0.25
@@ -125,17 +126,17 @@ def _one(given: Any, shape: Shape, models: Collection[str]) -> Fallback:
     if isinstance(given, str) and not _fits(given, shape):
         return OtherModel(given)
     try:
-        answer = shape.gives.validate_python(given)
+        answer = shape.gives.validate_python(given, extra="forbid" if shape.exact else None)
         shape.gives.dump_json(answer)
     except PydanticSerializationError as error:
         raise DeclarationError(
             f"fallback={given!r:.80} cannot be written as JSON", hint="give an answer of plain data, or of a model"
         ) from error
     except ValidationError as error:
-        known = ", ".join(sorted(models)) or "none"
+        known, first = ", ".join(sorted(models)) or "none", error.errors(include_url=False)[0]
         raise DeclarationError(
             f"fallback={given!r:.80} is neither a function nor an answer of this endpoint: "
-            f"{error.errors(include_url=False)[0]['msg']}",
+            f"{first['msg']}{f' at {place}' if (place := pointer(first['loc'])) else ''}",
             hint=f'give "cached", a function, an answer of its type, or a declared model (there are: {known})',
         ) from error
     return Constant(answer)

@@ -21,6 +21,7 @@ from headrace.core.errors import (
     UserCodeError,
 )
 from headrace.core.failurelog import FailureLog
+from headrace.core.finite import unfinite
 from headrace.core.problems import PREFIX, to_problem
 from headrace.pipeline.answer import Facts
 from headrace.pipeline.ask import Ask
@@ -214,10 +215,15 @@ class Handling:
     def write(self, run: Run, value: Any) -> bytes:
         """The JSON of an answer that fits, inside the boundary. Raises `UserCodeError`."""
         try:
-            return self.endpoint.shape.gives.dump_json(value)
+            body = self.endpoint.shape.gives.dump_json(value)
         # The boundary to user code, as in `call`: `Any` may hold anything, and a serializer of the app's may raise it.
         except Exception as error:
             raise self.blame(run, error, f"it answers {value!r:.80}, which cannot be written as JSON") from error
+        where = unfinite(value) if b"null" in body else None
+        if where is not None:
+            what = f"it answers NaN or an infinity at {where or '/'}, which JSON cannot hold"
+            raise self.blame(run, ValueError(what), what)
+        return body
 
     def blame(self, run: Run, error: Exception, what: str = "") -> UserCodeError:
         """Log what the app's code raised, and say where."""
@@ -302,7 +308,7 @@ class Handling:
             raise AnswerStale(
                 f"what the answer was built on changed before it was returned: {facts.stale_detail[0]}",
                 changed=facts.stale_detail,
-                hint="ask again, or declare the endpoint with on_stale='retry'",
+                hint="ask again" + ("" if on_stale.tries else ", or declare the endpoint with on_stale='retry'"),
             )
 
     async def _repair(self, run: Run, value: Any, check: Check) -> tuple[Any, Check]:

@@ -8,15 +8,19 @@ pointer for each place.
 from __future__ import annotations
 
 import json
+import logging
+import math
 import re
 from typing import Any, NoReturn, cast
 
 from pydantic import ValidationError
 
-from headrace.core.errors import BadInput
+from headrace.core.errors import BadInput, UserCodeError
 from headrace.pipeline.bounds import Bounds
 from headrace.pipeline.pointer import pointer
 from headrace.pipeline.shape import Shape
+
+log = logging.getLogger("headrace.pipeline")
 
 _MOST_PROBLEMS = 20
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
@@ -82,7 +86,7 @@ class Reader:
                 hint="send UTF-8, whatever the charset of the content type says",
             ) from None
         try:
-            json.loads(text, object_pairs_hook=_unique, parse_constant=_constant)
+            json.loads(text, object_pairs_hook=_unique, parse_constant=_constant, parse_float=_finite)
         except json.JSONDecodeError as error:
             raise _refused(
                 f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}",
@@ -128,6 +132,28 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _constant(word: str) -> NoReturn:
     raise _refused(f"{word} is not JSON", "number", hint="send null, or a number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise _refused(f"{text:.80} is larger than a number can be", "number", hint="send it as text")
+    return number
+
+
+def broken(error: Exception, endpoint: str, request: str) -> UserCodeError:
+    """The fault of a validator of the input's type, which is code of the app: logged, and where it was."""
+    place = f"a validator of the input of {endpoint} raised {type(error).__name__}"
+    log.error("request %s: %s", request, place, exc_info=error)
+    blamed = UserCodeError(
+        place,
+        endpoint=endpoint,
+        stage="preprocess",
+        request=request,
+        hint=f"look for request {request} in the server's log",
+    )
+    blamed.logged = True
+    return blamed
 
 
 def _refused(message: str, kind: str, *, hint: str) -> BadInput:

@@ -46,8 +46,16 @@ class Shape:
     @property
     def closed(self) -> bool:
         """Whether the input's own type does not say what becomes of unknown fields."""
-        kind = self.input_type
-        return not (isinstance(kind, type) and issubclass(kind, BaseModel) and "extra" in kind.model_config)
+        return _silent(self.input_type)
+
+    @property
+    def exact(self) -> bool:
+        """The same of the answer's."""
+        return _silent(self.answer_type)
+
+
+def _silent(kind: Any) -> bool:
+    return not (isinstance(kind, type) and issubclass(kind, BaseModel) and "extra" in kind.model_config)
 
 
 def named(kind: Any) -> str:

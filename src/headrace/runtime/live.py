@@ -18,6 +18,7 @@ from headrace.core.changes import Receipt
 from headrace.core.clock import SECOND, Clock
 from headrace.core.durations import Duration, parse_duration
 from headrace.core.events import Recorder
+from headrace.core.finite import unfinite, with_constants
 from headrace.core.names import unknown
 from headrace.core.records import Record
 from headrace.core.schema import to_json
@@ -268,7 +269,9 @@ def _micros(duration: Duration | None) -> int | None:
 
 
 def _encode(records: Sequence[Record | Mapping[str, Any]]) -> bytes:
+    plain = [r.model_dump(mode="json") if isinstance(r, Record) else r for r in records]
     try:
-        return msgspec.json.encode([r.model_dump(mode="json") if isinstance(r, Record) else r for r in records])
+        found = msgspec.json.encode(plain)
     except (TypeError, ValueError):
-        return to_json([r.model_dump(mode="json") if isinstance(r, Record) else r for r in records]).encode()
+        found = to_json(plain).encode()
+    return with_constants(records) if b"null" in found and unfinite(records) is not None else found

@@ -13,14 +13,14 @@ from random import Random
 from typing import Any
 
 from headrace.core.clock import Clock, isoformat
-from headrace.core.errors import BadInput, BodyRefused, HeadraceError
+from headrace.core.errors import BadInput, BodyRefused, HeadraceError, UserCodeError
 from headrace.core.events import Problem as Trouble
 from headrace.http1 import Handler, Request, Response
 from headrace.models.deadline import remaining_header
 from headrace.pipeline.answer import Answer, Facts
 from headrace.pipeline.ask import Ask, parse_priority
 from headrace.pipeline.desk import Desk
-from headrace.pipeline.input import Reader, too_long
+from headrace.pipeline.input import Reader, broken, too_long
 from headrace.pipeline.runner import Runner
 from headrace.server.endpoint_schemas import describe
 from headrace.server.problem import MEDIA_TYPE, Problem
@@ -104,10 +104,12 @@ class _Endpoint:
         try:
             try:
                 _check_type(headers.get(b"content-type", b""))
-                value = self._reader.read(await self._body(request))
+                _check_coding(headers.get(b"content-encoding", b""))
+                value = self._value(await self._body(request), number)
                 ask = self._ask(value, number, headers, began)
-            except BadInput as error:
-                self._desk.counters.refused(self._runner.endpoint.path, error.status)
+            except (BadInput, UserCodeError) as error:
+                status = error.status if isinstance(error, BadInput) else 500
+                self._desk.counters.refused(self._runner.endpoint.path, status)
                 raise
             answer = await self._runner.run(ask)
         except BodyRefused:
@@ -117,6 +119,15 @@ class _Endpoint:
             headed = [_PROBLEM, (b"x-headrace-request-id", number.encode()), *problem.headers]
             return Response(problem.status, headed, problem.body)
         return _render(answer)
+
+    def _value(self, body: bytes, number: str) -> Any:
+        try:
+            return self._reader.read(body)
+        except HeadraceError:
+            raise
+        # The boundary to user code: an input's type may have validators of the app's, which may raise anything.
+        except Exception as error:
+            raise broken(error, self._runner.endpoint.path, number) from error
 
     async def _body(self, request: Request) -> bytes:
         if request.length is not None and request.length > self._most:
@@ -171,6 +182,13 @@ def _check_type(given: bytes) -> None:
         problems=[{"pointer": "", "kind": "content-type", "message": shown}],
         hint="send Content-Type: application/json (curl: --json)",
     )
+
+
+def _check_coding(given: bytes) -> None:
+    if given and given.strip().lower() != b"identity":
+        shown = f"the Content-Encoding {given.decode('latin-1')!r:.80} is not taken"
+        problems = [{"pointer": "", "kind": "content-encoding", "message": shown}]
+        raise BadInput(shown, status=415, problems=problems, hint="send the body as it is, without that header")
 
 
 def _render(answer: Answer) -> Response:

@@ -95,6 +95,11 @@ WRONG = [
     ("app.endpoint('/a', tolerances=[hr.tolerance('thing', price=1)])(good)", "'thing'", "did you mean 'things'"),
     ("app.endpoint('/a', fallback=lambda: 1)(good)", "0 parameters", "fallback(ask)"),
     ("app.endpoint('/a', fallback={'txt': 'x'})(good)", "neither a function", "answer of its type"),
+    (
+        "app.endpoint('/a', fallback={'text': 'x', 'txt': 1})(good)",
+        "Extra inputs are not permitted at /txt",
+        "answer of",
+    ),
     ("app.endpoint('/a', fallback={'x': app})(anything)", "cannot be written as JSON", "plain data"),
     ("app.endpoint('/a')(sync)", "not async", "async def"),
     ("app.endpoint('/a')(one)", "it takes two", "async def"),

@@ -58,6 +58,7 @@ REFUSED = [
     ('{"note": "x"}'.encode("utf-16"), 400, "encoding", ""),
     (b'{"note": "a", "note": "b"}', 400, "duplicate", ""),
     (b'{"lines": [{"item": "i", "price": NaN}]}', 400, "number", ""),
+    (b'{"lines": [{"item": "i", "price": -1e400}]}', 400, "number", ""),
     (b'{"lines": [{"item": "i", "price": -Infinity}]}', 400, "number", ""),
     (b'{"lines": [{"item": "i", "price": ' + b"9" * 5000 + b"}]}", 413, "length", ""),
     (b"[" * 9 + b"]" * 9, 400, "depth", ""),
