@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -14,14 +14,12 @@ from headrace.core.clock import SECOND
 from headrace.core.durations import Duration, parse_duration
 from headrace.core.errors import DeclarationError
 from headrace.core.names import suggest
+from headrace.declaration.declared import View
 from headrace.declaration.place import caller, located
 from headrace.models.cost import Prices
 from headrace.models.declared import DeclaredModel
 from headrace.models.provider import Provider
 from headrace.models.settings import Policies
-
-if TYPE_CHECKING:
-    from headrace.declaration.declaration import Declaration
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,99}")
 
@@ -84,7 +82,7 @@ class Modelling:
                 f"{name!r:.120} is not a name for a model",
                 hint='use letters, digits and "_.:/-", beginning with a letter; at most 100',
             )
-        views = cast("Declaration", self).views
+        views: Mapping[str, View] = getattr(self, "views", {})  # models may be declared without an app
         if name in views:
             raise DeclarationError(
                 f"the name {name!r} is taken by the view declared at {views[name].where}, and `ctx.{name}` is one",
