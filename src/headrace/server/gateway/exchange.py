@@ -104,7 +104,7 @@ class Exchange(Struct, eq=False):
     _call: str = ""
     _task: asyncio.Task[None] | None = None
     _unsent: _Ready | None = None
-    _spent: Usage | None = None
+    _spent: Usage | None = _NOTHING
 
     def __repr__(self) -> str:
         return f"<Exchange {self.id}>"
@@ -271,7 +271,7 @@ class Exchange(Struct, eq=False):
         if asking.stream and wanted.on_stale is not OnStale.FLAG:
             message = f"headrace.on_stale: a stream cannot be {wanted.on_stale}: its begin is out when that is known"
             raise Complaint(400, message, code="invalid_value", param="headrace.on_stale", retry=False)
-        cost: Decimal | None = None
+        cost: Decimal | None = Decimal(0)
         for left in range(RETRIES, -1, -1):
             injected = await self._read_into(body, terms, wanted)
             size = len(injected.body)
@@ -284,11 +284,9 @@ class Exchange(Struct, eq=False):
             if asking.stream:
                 return self._stream(access, reply, size, injected)
             answer = await reply.read()
-            # An answer that was made anew took all of them.
-            if reply.usage is not None:
-                self._spent = reply.usage if self._spent is None else _sum(self._spent, reply.usage)
-            if reply.cost is not None:
-                cost = reply.cost if cost is None else cost + reply.cost
+            # An answer that was made anew took all of them, and of a sum with an unknown part nothing is known.
+            self._spent = _sum(self._spent, reply.usage)
+            cost = None if cost is None or reply.cost is None else cost + reply.cost
             validity = parts.reads.validate(injected.readset)
             if not validity.holds:
                 parts.tally.changed(offer.name)
@@ -341,12 +339,12 @@ class Exchange(Struct, eq=False):
         cost: Decimal | None,
         more: Sequence[Field] = (),
     ) -> Response:
-        """All of an answer is there, to a body of `size` bytes."""
+        """All of an answer is there, to a body of `size` bytes. `usage` and `cost` count what was thrown away, too."""
         now, grant = self.parts.clock.monotonic(), self._grant
         if grant is not None:
             grant.settle(now, usage)
-        if usage is not None and access.metered:
-            access.offer.observe(now, size, usage)
+        if reply.usage is not None and access.metered:
+            access.offer.observe(now, size, reply.usage)
         costs = b"" if cost is None else b"x-headrace-cost: %b\r\n" % f"{cost:f}".encode()
         return self._respond(access, reply, now, answer, costs, more)
 
@@ -451,8 +449,7 @@ class Exchange(Struct, eq=False):
 
     def _give_back(self) -> None:
         """No upstream was called, or none but for answers that were thrown away: what those took counts."""
-        if self._grant is not None:
-            self._grant.settle(self.parts.clock.monotonic(), self._spent or _NOTHING)
+        self._settle(self.parts.clock.monotonic(), self._spent)
 
 
 def _may_read(key: VirtualKey | None, wanted: Wish) -> None:
@@ -466,7 +463,9 @@ def _may_read(key: VirtualKey | None, wanted: Wish) -> None:
             raise Complaint(403, message, code="view_not_allowed", param="headrace.context", retry=False)
 
 
-def _sum(one: Usage, other: Usage) -> Usage:
+def _sum(one: Usage | None, other: Usage | None) -> Usage | None:
+    if one is None or other is None:
+        return None
     return Usage(
         one.prompt_tokens + other.prompt_tokens,
         one.output_tokens + other.output_tokens,
