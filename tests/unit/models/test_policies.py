@@ -411,6 +411,9 @@ LONG = "x" * 100_000
         ([{"type": "text", "text": LONG}], False),
         (",".join(map(str, range(20_000))), False),
         ([{"type": "image", "source": {"type": "text", "data": "1,2;" * 25_000}}], False),
+        ([{"type": "document", "source": {"type": "text", "data": LONG}}], False),
+        ([{"type": "tool_use", "id": "1", "name": "save", "input": {"file": {"data": LONG}}}], False),
+        ([{"type": "tool_result", "content": [{"type": "image", "source": {"type": "base64", "data": LONG}}]}], True),
     ],
 )
 def test_only_what_is_no_text_is_counted_as_little(content: Any, little: bool) -> None:
