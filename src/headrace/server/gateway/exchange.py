@@ -33,7 +33,7 @@ from headrace.http1.response import Later, Response
 from headrace.models.action import Reason
 from headrace.models.call import Usage
 from headrace.models.delivery import Delivery
-from headrace.models.failure import Failure
+from headrace.models.failure import MAYBE_READ, Failure
 from headrace.models.reply import Reply
 from headrace.models.request import Dialect, ModelRequest, Terms
 from headrace.pipeline.until import Until
@@ -56,8 +56,6 @@ from headrace.server.ports import Reads
 _LOG = logging.getLogger("headrace.gateway")
 RETRIES = 2
 """How often an answer is made anew because its context had changed."""
-_MAYBE_READ = frozenset({Failure.TIMEOUT, Failure.CONNECTION, Failure.CANCELLED})
-"""Failures after which an upstream may have counted the tokens."""
 _CLIENTS = frozenset({Failure.BAD_REQUEST, Failure.CANCELLED})
 """Failures that are the client's own affair: nobody who reads the log can mend them."""
 _NOTHING = Usage(0, 0)
@@ -408,7 +406,7 @@ class Exchange(Struct, eq=False):
             return self._refused(complaint.response(self.dialect, self._head()))
         if error.failure not in _CLIENTS:
             self._warn(error.failure or error.reason, error.message)
-        if error.failure in _MAYBE_READ:
+        if error.failure in MAYBE_READ:
             self._keep()
         else:
             self._give_back()
