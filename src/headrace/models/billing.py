@@ -12,14 +12,12 @@ from decimal import Decimal
 
 from headrace.models.call import Call, Usage
 from headrace.models.cost import Price, Prices
-from headrace.models.failure import Failure
+from headrace.models.failure import MAYBE_READ, Failure
 from headrace.models.spending import Hold, Spending
 
 _NOTHING = Decimal(0)
 _NOBODYS = Hold("", _NOTHING)
 """What is set aside for a call without a key."""
-_READ = frozenset({Failure.TIMEOUT, Failure.CONNECTION, Failure.CANCELLED})
-"""Failures after which the prompt may have been read, and billed."""
 
 
 class _Found(dict[str, Price | None]):
@@ -93,4 +91,4 @@ def read_anyway(call: Call, failure: Failure, written: int = 0) -> Usage | None:
     >>> read_anyway(Call("1", 10, 10, 0.0), Failure.TIMEOUT, 4), read_anyway(Call("1", 10, 10, 0.0), Failure.OVERLOADED)
     (Usage(prompt_tokens=10, output_tokens=4, cached_tokens=0), None)
     """
-    return Usage(call.prompt_tokens, written) if failure in _READ else None
+    return Usage(call.prompt_tokens, written) if failure in MAYBE_READ else None

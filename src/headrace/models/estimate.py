@@ -24,6 +24,8 @@ _LARGE = 8192
 """Bytes of a body, or of one text in it, above which it is looked at whether it is text."""
 _NAMES = frozenset({"url", "image_url", "data", "file_data", "b64_json"})
 """Under which pictures, sound and files stand, at OpenAI and at Anthropic."""
+_WRITTEN = frozenset({"text", "tool_use"})
+"""Types of what is text for a model whatever names stand in it: documents of text, and inputs of tools."""
 _BASE64 = re.compile(r"(?:data:[^,\s]{0,200},)?[A-Za-z0-9+/_-]+")
 _PICTURE = 4096
 """Bytes that a picture is reckoned with: about a thousand tokens."""
@@ -131,8 +133,11 @@ def _data(value: object, name: str = "") -> Iterator[str]:
         if len(value) > _LARGE and name in _NAMES and _BASE64.fullmatch(value, 0, _LARGE):
             yield value
     elif isinstance(value, Mapping):
-        for key, one in cast("Mapping[str, object]", value).items():
-            yield from _data(one, key)
+        members = cast("Mapping[str, object]", value)
+        kind = members.get("type")
+        if not (isinstance(kind, str) and kind in _WRITTEN):
+            for key, one in members.items():
+                yield from _data(one, key)
     elif isinstance(value, list):
         for one in cast("list[object]", value):
             yield from _data(one, name)

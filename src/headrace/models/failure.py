@@ -59,6 +59,8 @@ class Failure(enum.StrEnum):
         return _RETRY[self]
 
 
+MAYBE_READ = frozenset({Failure.TIMEOUT, Failure.CONNECTION, Failure.CANCELLED})
+"""Failures after which the prompt may have been read, and its tokens billed."""
 _BLAMED = frozenset(
     {Failure.OVERLOADED, Failure.SERVER_ERROR, Failure.TIMEOUT, Failure.CONNECTION, Failure.UNREACHABLE}
 )

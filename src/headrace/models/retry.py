@@ -25,14 +25,6 @@ from headrace.models.failure import Failure, Where
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
-    """Try again: `elsewhere` (another upstream) or not, not before `at` (instant, seconds)."""
-
-    at: float
-    elsewhere: bool
-
-
-@dataclass(frozen=True, slots=True)
 class RetryRules:
     """How often and after how long.
 
@@ -48,9 +40,9 @@ class RetryRules:
     --------
     >>> rules, call = RetryRules(), Call("1", 100, 100, deadline=30.0)
     >>> rules.decide(1.0, call, Failure.TIMEOUT, failures=1, others=True, random=Random(1))
-    Retry(at=1.0, elsewhere=True)
+    1.0
     >>> rules.decide(1.0, call, Failure.RATE_LIMITED, failures=1, others=False, random=Random(1), retry_after=4.0)
-    Retry(at=5.05..., elsewhere=False)
+    5.05...
     >>> rules.decide(1.0, call, Failure.BAD_REQUEST, failures=1, others=True, random=Random(1)) is None
     True
     """
@@ -73,8 +65,8 @@ class RetryRules:
         retry_after: float | None = None,
         seen: bool = False,
         usual: float = 0.0,
-    ) -> Retry | None:
-        """What to do after a failure; None: the call has failed.
+    ) -> float | None:
+        """When to try again after a failure (instant); None: the call has failed.
 
         Parameters
         ----------
@@ -94,13 +86,10 @@ class RetryRules:
             return None
         if not call.repeatable and failure not in _NOT_BEGUN:
             return None
-        if others:
-            at, elsewhere = now, True
-        elif where is Where.ELSEWHERE:
+        if not others and where is Where.ELSEWHERE:
             return None
-        else:
-            at, elsewhere = now + self._wait(failures, retry_after, random), False
-        return Retry(at, elsewhere) if call.deadline - at >= usual and at < call.deadline else None
+        at = now if others else now + self._wait(failures, retry_after, random)
+        return at if call.deadline - at >= usual and at < call.deadline else None
 
     def _wait(self, failures: int, retry_after: float | None, random: Random) -> float:
         drawn = random.random() * min(self.base * 2 ** min(failures, 30), self.longest)

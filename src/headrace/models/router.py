@@ -383,7 +383,7 @@ class Router:
     def _again(self, now: float, running: Running, failure: Failure, limits: Limits, actions: list[Action]) -> None:
         flight, call = running.flight, running.flight.call
         others = self.selection.able(now, call, reserved=0.0, without=flight.tried)
-        retry = self.policies.retry.decide(
+        at = self.policies.retry.decide(
             now,
             call,
             failure,
@@ -396,16 +396,16 @@ class Router:
         )
         lower = bool(others) and others[0].tier > running.upstream.tier
         kind = Extra.FALLBACK if lower else Extra.RETRY
-        if retry is None or not self.budget.take(kind):
+        if at is None or not self.budget.take(kind):
             late = now >= call.deadline
             self._refuse(now, flight, Reason.DEADLINE if late else Reason.FAILED, actions, limits.retry_after)
             return
         flight.next, flight.winner = kind, None
-        if retry.at <= now:
+        if at <= now:
             self._enqueue(now, flight, actions)
         else:
-            flight.retry_at = retry.at
-            self._timer(retry.at, call)
+            flight.retry_at = at
+            self._timer(at, call)
             self._time(flight)
 
     def _refuse(

@@ -16,6 +16,7 @@ from headrace.core.errors import BadInput, StreamBroken
 from headrace.core.events import ReadAge
 from headrace.core.finite import unfinite
 from headrace.core.problems import from_problem
+from headrace.models.dialects.sse import Splitter, parse
 from headrace.pipeline.answer import Asked
 from headrace.pipeline.ask import parse_priority
 from headrace.pipeline.typed import typed
@@ -138,17 +139,11 @@ class Reader:
     """
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._splitter = Splitter()
 
     def feed(self, piece: bytes) -> list[tuple[str, bytes]]:
         """Those that are complete with this piece."""
-        found: list[tuple[str, bytes]] = []
-        *whole, self._rest = (self._rest + piece).replace(b"\r\n", b"\n").split(b"\n\n")
-        for block in whole:
-            fields = [line.partition(b": ") for line in block.split(b"\n")]
-            name = next((value.decode() for field, _, value in fields if field == b"event"), "")
-            found.append((name, b"\n".join(value for field, _, value in fields if field == b"data")))
-        return found
+        return [(name.decode(), data) for name, data in map(parse, self._splitter.feed(piece)) if data]
 
 
 def _told(name: str, data: bytes, headers: Mapping[str, str]) -> Any:

@@ -368,6 +368,10 @@ class TextStream:
             for event in self._splitter.feed(piece):
                 self._take(event)
             return
+        if self._splitter.rest:
+            # A carriage return was the last byte: it might have been half of a line break.
+            for event in self._splitter.feed(b"\n"):
+                self._take(event)
         self._finish("" if self._ended else "StreamBroken")
         if not self._ended:
             raise StreamBroken("the answer of the model ended without its end mark", received=len(self.text))

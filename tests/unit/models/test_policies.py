@@ -346,7 +346,7 @@ def test_where_a_failure_may_be_tried_again(failure: Failure) -> None:
 
 def test_a_call_with_effects_is_only_sent_again_when_it_was_refused() -> None:
     rules, call = RetryRules(), Call("1", 100, 100, deadline=100.0, repeatable=False)
-    again = [one for one in Failure if rules.decide(0.0, call, one, failures=1, others=True, random=Random(1))]
+    again = [one for one in Failure if rules.decide(9.0, call, one, failures=1, others=True, random=Random(1))]
     assert set(again) == {
         Failure.RATE_LIMITED, Failure.QUOTA, Failure.OVERLOADED, Failure.CREDENTIALS, Failure.MISSING
     }  # fmt: skip
@@ -411,6 +411,9 @@ LONG = "x" * 100_000
         ([{"type": "text", "text": LONG}], False),
         (",".join(map(str, range(20_000))), False),
         ([{"type": "image", "source": {"type": "text", "data": "1,2;" * 25_000}}], False),
+        ([{"type": "document", "source": {"type": "text", "data": LONG}}], False),
+        ([{"type": "tool_use", "id": "1", "name": "save", "input": {"file": {"data": LONG}}}], False),
+        ([{"type": "tool_result", "content": [{"type": "image", "source": {"type": "base64", "data": LONG}}]}], True),
     ],
 )
 def test_only_what_is_no_text_is_counted_as_little(content: Any, little: bool) -> None:

@@ -68,14 +68,15 @@ async def events(answer: Answer) -> list[tuple[str, Any]]:
 @pytest.mark.parametrize("size", [1, 7, 1000])
 async def test_a_models_events_are_read_as_the_standard_says(world: World, ends: str, size: int) -> None:
     stream = b"\xef\xbb\xbf" + b"".join(piece for piece in chunks("so", "up") if isinstance(piece, bytes))
-    stream = stream.replace(b"\n", ends.encode()) + b": the end" + ends.encode()
+    stream = stream.replace(b'"finish_reason":"stop"', b'"finish_reason":null').replace(b"\n", ends.encode())
     world.llm.script = [[stream[at : at + size] for at in range(0, len(stream), size)]]
     runner = world.runner(declare(world, passed_on))
 
     async def whole() -> list[tuple[str, Any]]:
         return await events(await runner.run(world.ask()))
 
-    assert [data for name, data in await world.live(whole()) if not name] == ["so", "up"]
+    found = await world.live(whole())
+    assert [name or data for name, data in found] == ["so", "up", "headrace"]
 
 
 @pytest.mark.parametrize("function", [tell, passed_on])
@@ -317,3 +318,12 @@ async def test_an_answer_that_does_not_fit_what_it_is_to_be_read_as_is_told_with
     if kind != afar.EVENTS:
         with pytest.raises(BadReply, match="does not fit `response`"):
             afar.read(headers, body, int)
+
+
+@pytest.mark.parametrize("ends", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_an_endpoints_events_are_read_as_the_standard_says(ends: bytes, size: int) -> None:
+    stream = b"\xef\xbb\xbf: hello\n\ndata:1\n\n: ping\n\nevent: headrace\ndata: {}\n\nid: 1".replace(b"\n", ends)
+    reader = afar.Reader()
+    pieces = (stream[at : at + size] for at in range(0, len(stream), size))
+    assert [event for piece in pieces for event in reader.feed(piece)] == [("", b"1"), ("headrace", b"{}")]

@@ -94,6 +94,15 @@ def error_of(body: bytes) -> Any:
     return found.get("error") or found.get("detail") or (found if "message" in found else None)
 
 
+def type_of(status: int) -> str:
+    """What Anthropic calls an error with such a status.
+
+    >>> type_of(529), type_of(502), type_of(405)
+    ('overloaded_error', 'api_error', 'invalid_request_error')
+    """
+    return _TYPES.get(status) or ("api_error" if status >= 500 else "invalid_request_error")
+
+
 def write_error(dialect: Dialect, status: int, message: str, *, code: str | None = None) -> bytes:
     """The body of a refusal, as a client of the dialect expects it.
 
@@ -102,7 +111,7 @@ def write_error(dialect: Dialect, status: int, message: str, *, code: str | None
     >>> write_error(Dialect.CHAT, 404, "no such model", code="model_not_found")
     b'{"error":{"message":"no such model","type":"not_found_error","param":null,"code":"model_not_found"}}'
     """
-    kind = _TYPES.get(status) or ("api_error" if status >= 500 else "invalid_request_error")
+    kind = type_of(status)
     if dialect is Dialect.MESSAGES:
         return msgspec.json.encode({"type": "error", "error": {"type": kind, "message": message}})
     return msgspec.json.encode({"error": {"message": message, "type": kind, "param": None, "code": code}})

@@ -28,24 +28,12 @@ import msgspec
 
 from headrace.http1.headers import Field
 from headrace.http1.response import Response
+from headrace.models.dialects.errors import type_of
 from headrace.models.request import Dialect
 
 JSON: Field = (b"content-type", b"application/json")
 _NO_RETRY: Field = (b"x-should-retry", b"false")
 
-_ANTHROPIC = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    402: "billing_error",
-    403: "permission_error",
-    404: "not_found_error",
-    405: "invalid_request_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-    504: "timeout_error",
-    529: "overloaded_error",
-}
 _QUOTA = "insufficient_quota"
 _LONGEST = 2000
 """Characters of a message: values of the client stand in it, and a body may hold one of megabytes."""
@@ -114,8 +102,7 @@ class Complaint(Exception):
         {'type': 'error', 'error': {'type': 'not_found_error', 'message': "no model 'x'"}}
         """
         if dialect is Dialect.MESSAGES:
-            status = self.status_in(dialect)
-            kind = _ANTHROPIC.get(status, "api_error" if status >= 500 else "invalid_request_error")
+            kind = type_of(self.status_in(dialect))
             return {"type": "error", "error": {"type": kind, "message": self.message}}
         error = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
         return {"error": error}

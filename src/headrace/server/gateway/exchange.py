@@ -33,7 +33,7 @@ from headrace.http1.response import Later, Response
 from headrace.models.action import Reason
 from headrace.models.call import Usage
 from headrace.models.delivery import Delivery
-from headrace.models.failure import Failure
+from headrace.models.failure import MAYBE_READ, Failure
 from headrace.models.reply import Reply
 from headrace.models.request import Dialect, ModelRequest, Terms
 from headrace.pipeline.until import Until
@@ -56,8 +56,6 @@ from headrace.server.ports import Reads
 _LOG = logging.getLogger("headrace.gateway")
 RETRIES = 2
 """How often an answer is made anew because its context had changed."""
-_MAYBE_READ = frozenset({Failure.TIMEOUT, Failure.CONNECTION, Failure.CANCELLED})
-"""Failures after which an upstream may have counted the tokens."""
 _CLIENTS = frozenset({Failure.BAD_REQUEST, Failure.CANCELLED})
 """Failures that are the client's own affair: nobody who reads the log can mend them."""
 _NOTHING = Usage(0, 0)
@@ -104,7 +102,7 @@ class Exchange(Struct, eq=False):
     _call: str = ""
     _task: asyncio.Task[None] | None = None
     _unsent: _Ready | None = None
-    _spent: Usage | None = None
+    _spent: Usage | None = _NOTHING
 
     def __repr__(self) -> str:
         return f"<Exchange {self.id}>"
@@ -271,7 +269,7 @@ class Exchange(Struct, eq=False):
         if asking.stream and wanted.on_stale is not OnStale.FLAG:
             message = f"headrace.on_stale: a stream cannot be {wanted.on_stale}: its begin is out when that is known"
             raise Complaint(400, message, code="invalid_value", param="headrace.on_stale", retry=False)
-        cost: Decimal | None = None
+        cost: Decimal | None = Decimal(0)
         for left in range(RETRIES, -1, -1):
             injected = await self._read_into(body, terms, wanted)
             size = len(injected.body)
@@ -284,11 +282,9 @@ class Exchange(Struct, eq=False):
             if asking.stream:
                 return self._stream(access, reply, size, injected)
             answer = await reply.read()
-            # An answer that was made anew took all of them.
-            if reply.usage is not None:
-                self._spent = reply.usage if self._spent is None else _sum(self._spent, reply.usage)
-            if reply.cost is not None:
-                cost = reply.cost if cost is None else cost + reply.cost
+            # An answer that was made anew took all of them, and of a sum with an unknown part nothing is known.
+            self._spent = _sum(self._spent, reply.usage)
+            cost = None if cost is None or reply.cost is None else cost + reply.cost
             validity = parts.reads.validate(injected.readset)
             if not validity.holds:
                 parts.tally.changed(offer.name)
@@ -341,12 +337,12 @@ class Exchange(Struct, eq=False):
         cost: Decimal | None,
         more: Sequence[Field] = (),
     ) -> Response:
-        """All of an answer is there, to a body of `size` bytes."""
+        """All of an answer is there, to a body of `size` bytes. `usage` and `cost` count what was thrown away, too."""
         now, grant = self.parts.clock.monotonic(), self._grant
         if grant is not None:
             grant.settle(now, usage)
-        if usage is not None and access.metered:
-            access.offer.observe(now, size, usage)
+        if reply.usage is not None and access.metered:
+            access.offer.observe(now, size, reply.usage)
         costs = b"" if cost is None else b"x-headrace-cost: %b\r\n" % f"{cost:f}".encode()
         return self._respond(access, reply, now, answer, costs, more)
 
@@ -410,7 +406,7 @@ class Exchange(Struct, eq=False):
             return self._refused(complaint.response(self.dialect, self._head()))
         if error.failure not in _CLIENTS:
             self._warn(error.failure or error.reason, error.message)
-        if error.failure in _MAYBE_READ:
+        if error.failure in MAYBE_READ:
             self._keep()
         else:
             self._give_back()
@@ -451,8 +447,7 @@ class Exchange(Struct, eq=False):
 
     def _give_back(self) -> None:
         """No upstream was called, or none but for answers that were thrown away: what those took counts."""
-        if self._grant is not None:
-            self._grant.settle(self.parts.clock.monotonic(), self._spent or _NOTHING)
+        self._settle(self.parts.clock.monotonic(), self._spent)
 
 
 def _may_read(key: VirtualKey | None, wanted: Wish) -> None:
@@ -466,7 +461,9 @@ def _may_read(key: VirtualKey | None, wanted: Wish) -> None:
             raise Complaint(403, message, code="view_not_allowed", param="headrace.context", retry=False)
 
 
-def _sum(one: Usage, other: Usage) -> Usage:
+def _sum(one: Usage | None, other: Usage | None) -> Usage | None:
+    if one is None or other is None:
+        return None
     return Usage(
         one.prompt_tokens + other.prompt_tokens,
         one.output_tokens + other.output_tokens,

@@ -12,8 +12,10 @@ import pytest
 from headrace.core.clock import SystemClock
 from headrace.core.errors import ModelRefused, StreamBroken
 from headrace.models.call import Priority, Usage
+from headrace.server.gateway.offer import Offer
 
 MENU = {"view": "menu", "params": {"restaurant_id": "r7"}}
+RETRIED = {"headrace": {"context": [MENU], "on_stale": "retry"}}
 ROW = {"item_id": "i1", "restaurant_id": "r7", "price": 9.5, "stock": 3}
 
 
@@ -405,16 +407,16 @@ async def test_wrong_context_is_the_clients_mistake(world: Any, kit: Any, wanted
     assert (answer.status, kit.document(answer)["error"]["param"]) == (400, "headrace.context")
 
 
-def selling(world: Any, kit: Any, times: int) -> None:
+def selling(world: Any, kit: Any, times: int, *costs: Decimal | None) -> None:
     """The first `times` answers come after a row has changed."""
     world.ports.rows["items"] = {("i1",): ROW}
-    left = [times]
+    left, prices = [times], iter(costs)
 
     async def answer(_request: Any) -> Any:
         if left[0]:
             left[0] -= 1
             await world.ports.push("items", json.dumps(ROW | {"stock": left[0]}).encode())
-        return kit.Answered(b"{}", usage=Usage(10, 1))
+        return kit.Answered(b"{}", usage=Usage(10, 1), cost=next(prices, None))
 
     world.model.answer = answer
 
@@ -428,7 +430,7 @@ async def test_changed_context_is_flagged(world: Any, kit: Any) -> None:
 
 async def test_changed_context_is_tried_again(world: Any, kit: Any) -> None:
     selling(world, kit, 1)
-    answer = await world.ask(kit.CHAT | {"headrace": {"context": [MENU], "on_stale": "retry"}})
+    answer = await world.ask(RETRIED | kit.CHAT)
     assert (answer.status, kit.told(answer)["x-headrace-retries"]) == (200, "1")
     assert "x-headrace-unchanged-as-of" in kit.told(answer)
     first, second = (body["messages"][0]["content"] for body in sent(world))
@@ -446,7 +448,7 @@ async def test_the_time_of_an_answer_that_was_thrown_away_is_not_the_gateways(wo
         return await slow(request)
 
     world.model.answer = answer
-    told = kit.told(await world.ask(kit.CHAT | {"headrace": {"context": [MENU], "on_stale": "retry"}}))
+    told = kit.told(await world.ask(RETRIED | kit.CHAT))
     assert (told["x-headrace-retries"], float(told["x-headrace-gateway-ms"])) == ("1", 0.0)
 
 
@@ -458,22 +460,32 @@ async def test_changed_context_is_refused_in_the_end(world: Any, kit: Any, on_st
     assert len(world.model.asked) == calls
 
 
-async def test_the_tokens_of_an_answer_that_was_thrown_away_count_although_the_next_try_fails(
-    world: Any, kit: Any
-) -> None:
+@pytest.mark.parametrize(("usage", "left"), [(Usage(20_000, 10_000), 7), (None, 3)])
+async def test_thrown_away_tokens_count_if_the_next_fails(world: Any, kit: Any, usage: Usage | None, left: int) -> None:
     world.keys(tpm=100_000, views=["menu"])
     selling(world, kit, 1)
     first = world.model.answer
 
     async def answer(request: Any) -> Any:
-        if len(world.model.asked) > 1:
-            return ModelRefused("too fast", reason="failed", failure="rate_limited", status=429)
-        await first(request)
-        return kit.Answered(b"{}", usage=Usage(20_000, 10_000))
+        reply, too_fast = await first(request), ModelRefused("", reason="failed", failure="rate_limited", status=429)
+        reply.usage = usage
+        return reply if len(world.model.asked) == 1 else too_fast
 
     world.model.answer = answer
-    answered = await world.ask(kit.CHAT | {"headrace": {"context": [MENU], "on_stale": "retry"}}, key=kit.SECRET)
-    assert (answered.status, kit.told(answered)["x-ratelimit-remaining-tokens"]) == (429, "70000")
+    answered = await world.ask(RETRIED | kit.CHAT | {"max_tokens": 30_000}, key=kit.SECRET)
+    assert (answered.status, int(kit.told(answered)["x-ratelimit-remaining-tokens"]) // 10_000) == (429, left)
+
+
+@pytest.mark.parametrize(("first", "cost"), [(Decimal("0.25"), "0.75"), (None, None)])
+async def test_a_second_try_costs_both_and_teaches_alone(
+    world: Any, kit: Any, monkeypatch: pytest.MonkeyPatch, first: Decimal | None, cost: str | None
+) -> None:
+    seen: list[Usage] = []
+    monkeypatch.setattr(Offer, "observe", lambda _self, _now, _size, usage: seen.append(usage))
+    world.keys(tpm=100_000, views=["menu"])
+    selling(world, kit, 1, first, Decimal("0.5"))
+    told = kit.told(await world.ask(RETRIED | kit.CHAT, key=kit.SECRET))
+    assert (told.get("x-headrace-cost"), seen) == (cost, [Usage(10, 1)])
 
 
 async def test_streams_say_at_their_end_whether_context_held(world: Any, kit: Any) -> None:
@@ -483,6 +495,5 @@ async def test_streams_say_at_their_end_whether_context_held(world: Any, kit: An
     answer = await world.ask(chat)
     await collect(answer, [])
     assert b"x-headrace-unchanged-as-of" in dict(answer.trailers())
-    chat["headrace"] = {"context": [MENU], "on_stale": "retry"}
-    answer = await world.ask(chat)
+    answer = await world.ask(chat | RETRIED)
     assert (answer.status, kit.document(answer)["error"]["code"]) == (400, "invalid_value")
