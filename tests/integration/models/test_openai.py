@@ -11,6 +11,7 @@ import pytest
 from model_servers import DONE, JSON, USAGE_CHUNK, WHOLE, answers, asking, chunk, running, streams
 
 from headrace.core.errors import DeclarationError, ModelRefused
+from headrace.http1 import Response
 from headrace.models import OpenAI, Prices
 from headrace.models.call import Usage
 from headrace.models.request import Dialect, ModelRequest
@@ -93,6 +94,32 @@ async def test_a_stream_is_passed_on_byte_for_byte(start: Any) -> None:
         assert reply.headers == [(b"content-type", b"text/event-stream")]
         assert [piece async for piece in reply] == []
     assert upstream.asked[0].get("stream_options") is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        (b"Text/Event-Stream; charset=UTF-8", ""),
+        (b"text/html", "a stream was asked for, and 'text/html' came"),
+        (b"", "a stream was asked for, and an answer without a type came"),
+    ],
+)
+async def test_a_stream_is_known_by_its_type_in_any_case(start: Any, kind: bytes, says: str) -> None:
+    steps = [chunk("Hi"), chunk(finish="stop"), DONE]
+
+    async def behave(*_: Any) -> Response:
+        return Response(200, [(b"content-type", kind)] if kind else [], b"".join(steps))
+
+    upstream = await start(behave)
+    async with running(OpenAI(upstream.url, stream_usage=False)) as run:
+        if not says:
+            assert await (await run.ask(stream=True)).read() == b"".join(steps)
+            return
+        with pytest.raises(ModelRefused) as caught:
+            await run.ask(stream=True)
+        assert says in caught.value.message
+        assert "b'" not in caught.value.message
+        assert not caught.value.message.rstrip().endswith(":")
 
 
 async def test_usage_is_asked_for_and_kept_from_a_client_that_did_not_ask(start: Any) -> None:

@@ -215,12 +215,14 @@ class HttpCarrier:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _stream(self, answer: Answer, reader: StreamReader) -> IncomingStream:
-        kind = answer.header(b"content-type") or b""
-        if not kind.startswith(b"text/event-stream"):
+        kind = (answer.header(b"content-type") or b"").decode("latin-1")
+        if not kind.lower().startswith("text/event-stream"):
             body = await answer.read()
             error = error_of(body)
             failure, message = read_error(error) if error else (Failure.SERVER_ERROR, "")
-            raise Failed(failure, f"a stream was asked for, and {kind!r:.60} came: {message:.200}", body=body)
+            came = f"{kind!r:.60}" if kind else "an answer without a type"
+            said = f": {message:.200}" if message else ""
+            raise Failed(failure, f"a stream was asked for, and {came} came{said}", body=body)
         incoming = IncomingStream(answer, reader, *self._heads(answer))
         await incoming.begin()
         return incoming

@@ -176,7 +176,9 @@ def parse(text: str, *, where: str = "") -> Snapshot:
     """
     given: Any = None
     try:
-        given = yaml.safe_load(text) or {}
+        given = yaml.safe_load(text)
+        if given is None:  # more likely cut off than meant, and it would lock everybody out
+            raise DeclarationError("the file of keys is empty", hint="without any keys it says: keys: []", where=where)
         document = Document.model_validate(given)
     # Plain ones too: YAML's own constructors raise them, for the 31st of February, say.
     except (yaml.YAMLError, ValueError, RecursionError) as error:

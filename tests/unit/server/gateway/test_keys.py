@@ -65,6 +65,8 @@ def test_many_make_keys_at_once(tmp_path: Path) -> None:
         ("keys: [{id: a, name: b, sha256: hr-oops}]", "the key 'b', sha256: "),
         ("keys: [{id: a, name: b, sha256: '" + "0" * 64 + "', rpm: 0}]", "the key 'b', rpm: "),
         ("kees: []", "kees"),
+        ("", "the file of keys is empty"),
+        ("# nothing\n", "the file of keys is empty"),
         ("keys: [7]", "key 1 of the file: "),
         ("keys: [{id: a, name: 7}]", "key 1 of the file, "),
         ("keys: [{id: a, name: b, sha256: '" + "0" * 64 + "', expires: 2026-02-31}]", "no YAML"),
