@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import msgspec
 
-from headrace.models.dialects.untranslatable import Untranslatable
+from headrace.models.dialects.untranslatable import Malformed, Untranslatable
 from headrace.models.provider import Unsendable
 from headrace.models.request import ModelRequest
 
@@ -67,12 +67,11 @@ def stream_options(request: ModelRequest) -> dict[str, Any]:
 
 
 def why_not(translate: Callable[[Mapping[str, Any]], object], request: ModelRequest) -> str:
-    """Why a request cannot be translated; empty: it can."""
+    """Why a request cannot be translated, as what follows the name of its upstream; empty: it can."""
     try:
         translate(request.document)
     except Untranslatable as error:
-        return str(error)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        # The request is not of the form that its dialect has: a translation cannot send it on to be refused.
-        return f"a request that is not as its dialect says ({type(error).__name__}: {error})"
+        return f"cannot be asked for {error}"
+    except Malformed as error:
+        return f"cannot be asked that: {error}"
     return ""

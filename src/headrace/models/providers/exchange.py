@@ -123,7 +123,7 @@ class HttpCarrier:
         if request.stream and route.reader is None:
             return f"{self.name} has no streams of {request.dialect.value}"
         why = route.refuses(request) if route.refuses is not None else ""
-        return f"{self.name} cannot be asked for {why}" if why else ""
+        return f"{self.name} {why}" if why else ""
 
     async def begin(self, request: ModelRequest, until: float) -> Incoming:
         """Send it, and wait for the whole answer or the first content of a stream."""
