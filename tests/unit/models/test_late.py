@@ -211,8 +211,7 @@ def test_one_answer_in_between_shows_that_it_lives() -> None:
 
 @pytest.mark.parametrize(("after", "usual"), [(0.3, 0.1), (1.9, 0.5), (5.0, 40.0)])
 def test_clients_that_leave_soon_show_nothing(after: float, usual: float) -> None:
-    """A box that asks with every key that is hit cancels most of its calls; so does a user who will not wait for a model
-    that thinks."""
+    """A box that asks with every key that is hit cancels most of its calls; so do users of a model that thinks."""
     one = router(0, 1)
     now = answer(one, 0.0, first=usual)
     for _ in range(5):
