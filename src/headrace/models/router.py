@@ -461,7 +461,7 @@ class Router:
             retry_after = max(1.0, self.admission.oldest(now), 0.0 if math.isinf(wait) else wait)
         actions.append(Refused(flight.call, reason, flight.last, retry_after, flight.cost, flight.over))
 
-    def _give_up(self, now: float, running: Running, actions: list[Action], *, overtaken: bool = False) -> None:
+    def _give_up(self, now: float, running: Running, actions: list[Action], *, overtaken: bool | None = None) -> None:
         """Stop an attempt that is not needed any more."""
         self._close(running)
         running.upstream.give_up(now, running.lease, overtaken=overtaken)

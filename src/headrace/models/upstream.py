@@ -231,18 +231,24 @@ class Upstream(Load):
         self._blame(now, lease)
         self._reckon()
 
-    def give_up(self, now: float, lease: Lease, *, overtaken: bool = False) -> None:
+    def give_up(self, now: float, lease: Lease, *, overtaken: bool | None = None) -> None:
         """It is cancelled: all that is known is that it took at least so long.
 
-        When another attempt of the call that began later was faster (`overtaken`), that is held against it. So it is
-        when it had waited for long and the upstream was silent to everybody meanwhile: if clients leave before a
-        timeout, nothing else would ever show that it hangs.
+        It is held against the upstream when it had waited for long, and nothing came from there to anybody meanwhile.
+        Where clients leave before a timeout, nothing else would ever show that it hangs.
+
+        Parameters
+        ----------
+        overtaken
+            Another attempt of the call was faster. If that began later, it is held against this one; if it began sooner
+            (False), it says nothing. None: the client left.
         """
         waited = now - lease.started
         silent = False
         if lease.first_at is None:
             if not lease.late:
-                silent = waited >= self.policies.breaker.patience and self._silent(now, lease)
+                patient = overtaken is not False and waited >= self.policies.breaker.patience
+                silent = patient and self._silent(now, lease)
                 self.trouble.count(now, bad=overtaken or silent)
             self.latencies.first(now, lease.call, waited)
             sample = waited / lease.seen_work

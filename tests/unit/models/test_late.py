@@ -209,6 +209,19 @@ def test_one_answer_in_between_shows_that_it_lives() -> None:
     assert state(one, "a", now) is State.CLOSED
 
 
+def test_an_attempt_that_began_later_and_lost_shows_nothing() -> None:
+    one, now = router(0, 0, budget={"unlimited": True}), 0.0
+    for _ in range(5):
+        first = sole(one.submit(now, call(now)))
+        [(_, action)] = polled(one, now + FIRST)
+        assert isinstance(action, Start)
+        assert stopped(one.on_first_token(now + FIRST + 5, first.id)) == [action.attempt.upstream]
+        one.on_end(now + FIRST + 6, first.id, Usage(100, 40))
+        assert [state(one, name, now) for name in "ab"] == [State.CLOSED, State.CLOSED]
+        assert one.selection.named(action.attempt.upstream).seen(now + 20).failure_share <= 0.5
+        now += 60.0
+
+
 @pytest.mark.parametrize(("after", "usual"), [(0.3, 0.1), (1.9, 0.5), (5.0, 40.0)])
 def test_clients_that_leave_soon_show_nothing(after: float, usual: float) -> None:
     """A box that asks with every key that is hit cancels most of its calls; so do users of a model that thinks."""
