@@ -103,6 +103,8 @@ class Refused(Struct, frozen=True, gc=False):
         Seconds after which it may be worth trying again; None where it is not.
     cost
         Of all attempts; None where a price is not known.
+    over
+        Which time of the last attempt was over, in words; empty: it failed otherwise.
     """
 
     call: Call
@@ -110,6 +112,7 @@ class Refused(Struct, frozen=True, gc=False):
     failure: Failure | None = None
     retry_after: float | None = None
     cost: Decimal | None = None
+    over: str = ""
 
 
 Action = Start | Stop | Deliver | Done | Refused

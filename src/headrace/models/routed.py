@@ -384,9 +384,7 @@ class RoutedModel:
         elif attempt.extra is Extra.HEDGE:
             ask.hedged = True
         running = self._running[attempt.id] = _Running(ask, attempt)
-        request, clock, start = ask.request, attempt.clock, self._starts[attempt.upstream]
-        # Of an answer that is no stream the first byte is the last, and it is never due after the end.
-        until = clock.end if request.stream else clock.first_token
+        request, until, start = ask.request, attempt.clock.end, self._starts[attempt.upstream]
         if start is not None:
             told = partial(self._came, running)
             try:

@@ -7,7 +7,7 @@ The asyncio gateway and the simulator are two such shells, so what the simulator
                 ^                                                                        |
                 |  retry: if the failure, the deadline and the budget allow it           v
                 +--------------------------------------------------- failure, timeout
-                                                                     first byte late: hedge (Start elsewhere)
+                                                                     first byte late: Start elsewhere as well
                                                                      first byte: Deliver, Stop the others
                                                                      end: Done; nothing left to try: Refused
 
@@ -274,24 +274,31 @@ class Router:
         return Reason.RATE_LIMITED if limited else Reason.EJECTED
 
     def _start(
-        self, now: float, flight: Flight, able: Sequence[Upstream], actions: list[Action], *, hedge: bool = False
+        self,
+        now: float,
+        flight: Flight,
+        able: Sequence[Upstream],
+        actions: list[Action],
+        *,
+        beside: Extra | None = None,
     ) -> bool:
-        """Start an attempt, or refuse the call (a hedge: do nothing) for want of money; whether it was started."""
+        """Start an attempt, or refuse the call for want of money (`beside` another attempt: do nothing); whether it was
+        started."""
         call = flight.call
         upstream = self.selection.choose(now, call, able)
         hold = self.billing.reserve(now, call, upstream.model)
         if hold is None:
-            if not hedge:
+            if beside is None:
                 self._refuse(now, flight, Reason.OVER_BUDGET, actions, retry_after=self.billing.wait(now))
             return False
-        extra = Extra.HEDGE if hedge else flight.next
+        extra = flight.next if beside is None else beside
         if extra is None:
             self.budget.on_start()
         expected = upstream.latencies.usual(now, call)
         clock = self.policies.timeouts.clock(now, call.deadline, stream=call.stream, expected=expected)
         attempt = Attempt(next(self._numbers), call, upstream.name, extra, now, clock)
-        hedge_at = self._hedge_at(now, call, upstream) if call.repeatable and not hedge else None
-        running = Running(flight, attempt, upstream, upstream.start(now, call), hold, hedge_at)
+        hedge_at = self._hedge_at(now, call, upstream) if call.repeatable and beside is None else None
+        running = Running(flight, attempt, upstream, upstream.start(now, call), hold, clock.elsewhere, hedge_at)
         self._running[attempt.id] = running
         flight.running.append(running)
         self._arm(now, running)
@@ -320,13 +327,17 @@ class Router:
     def _check(self, now: float, flight: Flight, actions: list[Action]) -> None:
         """Something of this call may be due."""
         for running in list(flight.running):
-            if running.late(now) and not (running.flowing(now) and now >= flight.call.deadline):
+            over = running.over(now)
+            if over and not (running.flowing(now) and now >= flight.call.deadline):
                 actions.append(Stop(running.attempt))
-                self._fail(now, running, Failure.TIMEOUT, NOTHING, actions)
+                self._fail(now, running, Failure.TIMEOUT, NOTHING, actions, over)
                 if flight.call.id not in self._flights:
                     return
-            elif running.hedge_at is not None and now >= running.hedge_at and not running.begun:
-                self._hedge(now, running, actions)
+            elif not running.begun:
+                if now >= running.late_at:
+                    self._late(now, running, actions)
+                if running.hedge_at is not None and now >= running.hedge_at:
+                    self._hedge(now, running, actions)
         if now >= flight.call.deadline:
             self._refuse(now, flight, Reason.DEADLINE, actions)
             return
@@ -356,14 +367,40 @@ class Router:
             able = self.selection.able(now, call, reserved=self.admission.reserved(now), without=elsewhere)
             # A probe that hangs must not be paired with a second probe, nor a hedge sent where it helps nobody.
             able = [one for one in able if one.tier == here.tier and one.breaker.state(now) is State.CLOSED]
-        if able and self.budget.allows(Extra.HEDGE) and self._start(now, flight, able, actions, hedge=True):
-            self.budget.take(Extra.HEDGE)
-        else:
+        if not self._beside(now, flight, able, Extra.HEDGE, actions):
             running.hedge_at = now + _SOON
+
+    def _late(self, now: float, running: Running, actions: list[Action]) -> None:
+        """An attempt shows nothing: its call is tried elsewhere as well, and it goes on."""
+        flight, here = running.flight, running.upstream
+        call = flight.call
+        running.late_at = now + _SOON
+        if now >= running.attempt.clock.first_token:
+            here.late(now, running.lease)
+        tries = flight.failures + len(flight.running)
+        if not call.repeatable or len(flight.running) > 1 or tries >= self.policies.retry.attempts:
+            return
+        if call.deadline - now < self.selection.usual(now, call):
+            return
+        able = self.selection.able(now, call, reserved=0.0, without=flight.tried | {here.name})
+        able = [one for one in able if one.breaker.state(now) is State.CLOSED]
+        if not able and here.misses(now, running.lease) and here.wait(now, call) <= 0:
+            able = [here]  # nobody else: once more where it is known to take less
+        if able:
+            kind = Extra.FALLBACK if able[0].tier > here.tier else Extra.RETRY
+            self._beside(now, flight, able, kind, actions)
+
+    def _beside(self, now: float, flight: Flight, able: Sequence[Upstream], kind: Extra, actions: list[Action]) -> bool:
+        """Start another attempt beside one that is under way, if the budget and the money allow it."""
+        if not able or not self.budget.allows(kind) or not self._start(now, flight, able, actions, beside=kind):
+            return False
+        return self.budget.take(kind)
 
     # Ending --------------------------------------------------------------------------------------------------------
 
-    def _fail(self, now: float, running: Running, failure: Failure, limits: Limits, actions: list[Action]) -> None:
+    def _fail(
+        self, now: float, running: Running, failure: Failure, limits: Limits, actions: list[Action], over: str = ""
+    ) -> None:
         """An attempt failed: try again, wait for another attempt that is under way, or give the call up."""
         flight, name = running.flight, running.upstream.name
         self._close(running)
@@ -371,7 +408,7 @@ class Router:
         written = 0 if failure is Failure.CONNECTION and not flight.call.stream else running.written(now)
         self._pay(running, read_anyway(flight.call, failure, written))
         flight.failures += 1
-        flight.last = failure
+        flight.last, flight.over = failure, over
         flight.tried |= {name}
         if failure.retry is Where.ELSEWHERE:
             flight.barred |= {name}
@@ -422,9 +459,9 @@ class Router:
         if retry_after is None and reason in (Reason.SHED, Reason.QUEUE_FULL):
             wait = self.selection.wait(now, flight.call)
             retry_after = max(1.0, self.admission.oldest(now), 0.0 if math.isinf(wait) else wait)
-        actions.append(Refused(flight.call, reason, flight.last, retry_after, flight.cost))
+        actions.append(Refused(flight.call, reason, flight.last, retry_after, flight.cost, flight.over))
 
-    def _give_up(self, now: float, running: Running, actions: list[Action], *, overtaken: bool = False) -> None:
+    def _give_up(self, now: float, running: Running, actions: list[Action], *, overtaken: bool | None = None) -> None:
         """Stop an attempt that is not needed any more."""
         self._close(running)
         running.upstream.give_up(now, running.lease, overtaken=overtaken)
@@ -440,15 +477,7 @@ class Router:
 
     def _arm(self, now: float, running: Running) -> None:
         """See to it that the attempt is looked at when something of it may be wrong."""
-        clock, hedge_at, armed = running.attempt.clock, running.hedge_at, running.armed
-        if running.lease.first_at is not None:
-            due = running.idle_by
-        elif hedge_at is not None and hedge_at < clock.first_token:
-            due = hedge_at
-        else:
-            due = clock.first_token
-        if clock.end < due:
-            due = clock.end
+        due, armed = running.due(), running.armed
         if armed <= now or due < armed:
             running.armed = due
             self._timer(due, running.attempt.call)

@@ -46,6 +46,8 @@ def refusal(model: str, refused: Refused, attempts: int, last: Failed | None) ->
     if isinstance(last, Unsendable):
         attempts -= 1
         message = f"the model {model!r} was not asked: {last.message}"
+    elif refused.over and refused.reason is not Reason.DEADLINE:
+        message += f"; {refused.over}"
     elif refused.reason in _TELLS and last is not None:
         message += f"; {last.message}"
     elif refused.reason is Reason.FAILED and failure is not None:
@@ -65,6 +67,8 @@ def refusal(model: str, refused: Refused, attempts: int, last: Failed | None) ->
 
 def broken(upstream: str, refused: Refused, last: Failed | None) -> StreamBroken:
     """What is raised where an answer that has begun breaks off."""
-    why = last.message if last is not None and refused.reason is Reason.BROKEN else _WHY[refused.reason]
+    why = _WHY[refused.reason]
+    if refused.reason is Reason.BROKEN:
+        why = refused.over or (last.message if last is not None else why)
     word = _FAILURES.get(refused.reason) or refused.failure or Failure.CONNECTION
     return StreamBroken(f"the answer of {upstream!r} broke off: {why}", failure=word.value)
