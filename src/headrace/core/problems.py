@@ -123,7 +123,15 @@ def _endpoint(error: errors.EndpointError | errors.ModelRefused, document: dict[
             pass
 
 
-_REASONS = {"deadline": 504, "shed": 503, "queue_full": 503, "ejected": 503, "rate_limited": 429, "over_budget": 429}
+_REASONS = {
+    "deadline": 504,
+    "shed": 503,
+    "queue_full": 503,
+    "ejected": 503,
+    "rate_limited": 429,
+    "over_budget": 429,
+    "set_aside": 429,
+}
 """What a refusal by a model's policies is, as a status of HTTP."""
 
 

@@ -30,6 +30,8 @@ class Reason(enum.StrEnum):
     """The same of ejections alone."""
     OVER_BUDGET = "over_budget"
     """Its key has not enough money left."""
+    SET_ASIDE = "set_aside"
+    """Its key has enough, but some of it is set aside for calls under way."""
     FAILED = "failed"
     """Its attempts failed (`Refused.failure` is the last one's), and no more is allowed or would help."""
     BROKEN = "broken"

@@ -41,6 +41,8 @@ _REASONS = {Turned.FULL: Reason.QUEUE_FULL, Turned.SHED: Reason.SHED, Turned.DEA
 _NEVER = (-math.inf, None)
 _TICK = 0.001
 """Shortest sleep until a queue is looked at again (seconds)."""
+_FREED = 1.0
+"""Seconds after which money that is set aside may be free again: about as long as a short answer takes."""
 _SOON = 0.25
 """Seconds after which a late attempt that could not be hedged is looked at again, and what is late is reckoned anew."""
 
@@ -282,7 +284,7 @@ class Router:
         hold = self.billing.reserve(now, call, upstream.model)
         if hold is None:
             if not hedge:
-                self._refuse(now, flight, Reason.OVER_BUDGET, actions, retry_after=self.billing.wait(now))
+                self._too_poor(now, flight, upstream, actions)
             return False
         extra = Extra.HEDGE if hedge else flight.next
         if extra is None:
@@ -297,6 +299,13 @@ class Router:
         self._arm(now, running)
         actions.append(Start(attempt))
         return True
+
+    def _too_poor(self, now: float, flight: Flight, upstream: Upstream, actions: list[Action]) -> None:
+        """Refuse a call for want of money, which may be free again as soon as another ends."""
+        if self.billing.held_up(now, flight.call, upstream.model):
+            self._refuse(now, flight, Reason.SET_ASIDE, actions, retry_after=_FREED)
+        else:
+            self._refuse(now, flight, Reason.OVER_BUDGET, actions, retry_after=self.billing.wait(now))
 
     def _hedge_at(self, now: float, call: Call, upstream: Upstream) -> float | None:
         """When an attempt that begins there now is late enough to be hedged (instant); None: never."""

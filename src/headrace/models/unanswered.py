@@ -15,6 +15,7 @@ _WHY = {
     Reason.RATE_LIMITED: "rate limits close its upstreams for longer than its deadline leaves",
     Reason.EJECTED: "its upstreams are ejected for longer than its deadline leaves",
     Reason.OVER_BUDGET: "the budget that pays for it has not enough left",
+    Reason.SET_ASIDE: "the budget that pays for it is set aside for calls under way",
     Reason.FAILED: "its attempts failed",
     Reason.BROKEN: "it broke off after a part was seen",
     Reason.CANCELLED: "nobody waits any more",
@@ -27,6 +28,7 @@ _HINTS = {
     Reason.RATE_LIMITED: "try again after `retry_after` seconds, or declare a fallback that has limits of its own",
     Reason.EJECTED: "try again after `retry_after` seconds, and look at why its upstreams fail",
     Reason.OVER_BUDGET: "wait for the next period, or raise the budget",
+    Reason.SET_ASIDE: "try again after `retry_after` seconds: what calls under way do not use is given back",
 }
 
 

@@ -58,6 +58,7 @@ RETRIES = 2
 """How often an answer is made anew because its context had changed."""
 _CLIENTS = frozenset({Failure.BAD_REQUEST, Failure.CANCELLED})
 """Failures that are the client's own affair: nobody who reads the log can mend them."""
+_POOR = frozenset({Reason.OVER_BUDGET, Reason.SET_ASIDE})
 _NOTHING = Usage(0, 0)
 _OURS = FRAMING | {b"date"}
 _LINES = (
@@ -400,9 +401,11 @@ class Exchange(Struct, eq=False):
 
     def _unanswered(self, error: ModelRefused) -> Response:
         key = None if self._access is None else self._access.key
-        if error.reason == Reason.OVER_BUDGET and key is not None:
+        if error.reason in _POOR and key is not None:
             self._give_back()
-            complaint = self.parts.allowances.no_money(self.parts.clock.now() / SECOND, key)
+            allowances, wall = self.parts.allowances, self.parts.clock.now() / SECOND
+            held_up = error.reason == Reason.SET_ASIDE
+            complaint = allowances.held_up(wall, key, error.retry_after) if held_up else allowances.no_money(wall, key)
             return self._refused(complaint.response(self.dialect, self._head()))
         if error.failure not in _CLIENTS:
             self._warn(error.failure or error.reason, error.message)

@@ -51,7 +51,7 @@ def complaint(error: ModelRefused) -> Complaint:
     """
     if error.reason == Reason.DEADLINE or (error.reason == Reason.FAILED and error.failure == Failure.TIMEOUT):
         return Complaint(504, error.message, kind="server_error", code="timeout", retry_after=error.retry_after)
-    if error.reason == Reason.RATE_LIMITED:
+    if error.reason in (Reason.RATE_LIMITED, Reason.SET_ASIDE):
         return _limited(error)
     if error.reason in (Reason.SHED, Reason.QUEUE_FULL, Reason.EJECTED) or error.failure == Failure.OVERLOADED:
         wait = 1.0 if error.retry_after is None else error.retry_after
