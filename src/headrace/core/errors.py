@@ -255,8 +255,8 @@ class ModelRefused(ModelError):
     Attributes
     ----------
     reason
-        A word: `deadline`, `shed`, `queue_full`, `rate_limited`, `ejected`, `over_budget`, `set_aside`, `failed`,
-        `cancelled` (see `models.action.Reason`).
+        A word: `deadline`, `shed`, `queue_full`, `rate_limited`, `no_credit`, `ejected`, `over_budget`, `set_aside`,
+        `failed`, `cancelled` (see `models.action.Reason`).
     failure
         How the last attempt failed (see `models.failure.Failure`); empty when none was made.
     retry_after

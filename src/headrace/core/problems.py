@@ -127,6 +127,7 @@ _REASONS = {
     "deadline": 504,
     "shed": 503,
     "queue_full": 503,
+    "no_credit": 503,
     "ejected": 503,
     "rate_limited": 429,
     "over_budget": 429,

@@ -32,6 +32,7 @@ from headrace.models.call import Call
 from headrace.models.delivery import Delivery
 from headrace.models.estimate import Tokens, prompt_bytes
 from headrace.models.failure import Failure
+from headrace.models.pause import Pause, PauseLog
 from headrace.models.provider import Carrier, Failed, Incoming
 from headrace.models.request import Dialect, ModelRequest, Terms
 from headrace.models.router import Router
@@ -133,6 +134,7 @@ class RoutedModel:
         self._running: dict[int, _Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._flowing: dict[int, Delivery] = {}
+        self._pauses = PauseLog(name)
         self._numbers = itertools.count(1)
         # A call takes its way in steps, each taken together with those of the others.
         self._asked = Batch(self._submit)
@@ -304,6 +306,8 @@ class RoutedModel:
                 output_tokens=usage.output_tokens,
             )
         self._act(now, self.router.on_end(now, running.attempt.id, usage, incoming.limits))
+        if self._pauses.open and self._pause(now, running.attempt) is None:
+            self._pauses.ends(now, running.attempt.upstream)
 
     def _failed(self, running: _Running, error: Exception) -> None:
         """An attempt has failed."""
@@ -319,6 +323,12 @@ class RoutedModel:
             failed.upstream = attempt.upstream
         running.ask.last = failed
         self._act(now, self.router.on_failure(now, attempt.id, failed.failure, failed.limits))
+        pause = self._pause(now, attempt)
+        if pause is not None:
+            self._pauses.begins(now, pause, failed.message)
+
+    def _pause(self, now: float, attempt: Attempt) -> Pause | None:
+        return self.router.selection.named(attempt.upstream).paused(now)
 
     # What the client does ------------------------------------------------------------------------------------------
 

@@ -33,11 +33,14 @@ from headrace.models.call import Call, Priority, Usage
 from headrace.models.failure import Failure, Where
 from headrace.models.flight import Flight, Running
 from headrace.models.headers import NOTHING, Limits
+from headrace.models.pause import Pause
 from headrace.models.selection import Selection
 from headrace.models.settings import Policies, UpstreamSpec
 from headrace.models.upstream import Upstream
 
 _REASONS = {Turned.FULL: Reason.QUEUE_FULL, Turned.SHED: Reason.SHED, Turned.DEADLINE: Reason.DEADLINE}
+_CLOSED = frozenset({Reason.RATE_LIMITED, Reason.NO_CREDIT, Reason.EJECTED})
+"""What a call is refused for when all upstreams are closed to it."""
 _NEVER = (-math.inf, None)
 _TICK = 0.001
 """Shortest sleep until a queue is looked at again (seconds)."""
@@ -272,8 +275,10 @@ class Router:
     def _reason(self, now: float, call: Call, turned: Turned) -> Reason:
         if turned is not Turned.CLOSED:
             return _REASONS[turned]
-        limited = self.selection.limited(now, call, without=self._flights[call.id].barred)
-        return Reason.RATE_LIMITED if limited else Reason.EJECTED
+        limits = self.selection.limits(now, call, without=self._flights[call.id].barred)
+        if limits == {Failure.QUOTA}:
+            return Reason.NO_CREDIT
+        return Reason.RATE_LIMITED if limits else Reason.EJECTED
 
     def _start(
         self, now: float, flight: Flight, able: Sequence[Upstream], actions: list[Action], *, hedge: bool = False
@@ -424,14 +429,16 @@ class Router:
         for running in list(flight.running):
             self._give_up(now, running, actions)
         self.admission.withdraw(flight.call)
-        if reason in (Reason.RATE_LIMITED, Reason.EJECTED):
+        paused: tuple[Pause, ...] = ()
+        if reason in _CLOSED:
             retry_after = self._closed(now, flight.call)
+            paused = self.selection.paused(now, without=flight.barred)
         del self._flights[flight.call.id]
         flight.winner = None
         if retry_after is None and reason in (Reason.SHED, Reason.QUEUE_FULL):
             wait = self.selection.wait(now, flight.call)
             retry_after = max(1.0, self.admission.oldest(now), 0.0 if math.isinf(wait) else wait)
-        actions.append(Refused(flight.call, reason, flight.last, retry_after, flight.cost))
+        actions.append(Refused(flight.call, reason, flight.last, retry_after, flight.cost, paused))
 
     def _give_up(self, now: float, running: Running, actions: list[Action], *, overtaken: bool = False) -> None:
         """Stop an attempt that is not needed any more."""

@@ -13,6 +13,7 @@ _WHY = {
     Reason.SHED: "it was turned away, so that others are served in time",
     Reason.QUEUE_FULL: "too many wait already",
     Reason.RATE_LIMITED: "rate limits close its upstreams for longer than its deadline leaves",
+    Reason.NO_CREDIT: "no credit is left at the providers of its upstreams",
     Reason.EJECTED: "its upstreams are ejected for longer than its deadline leaves",
     Reason.OVER_BUDGET: "the budget that pays for it has not enough left",
     Reason.SET_ASIDE: "the budget that pays for it is set aside for calls under way",
@@ -20,12 +21,15 @@ _WHY = {
     Reason.BROKEN: "it broke off after a part was seen",
     Reason.CANCELLED: "nobody waits any more",
 }
+_MOST = 5
+"""Upstreams that one message names."""
 _FAILURES = {Reason.DEADLINE: Failure.TIMEOUT, Reason.CANCELLED: Failure.CANCELLED}
 _HINTS = {
     Reason.DEADLINE: "give it more time, or look at why its upstreams are slow",
     Reason.SHED: "try again after `retry_after` seconds",
     Reason.QUEUE_FULL: "try again after `retry_after` seconds",
     Reason.RATE_LIMITED: "try again after `retry_after` seconds, or declare a fallback that has limits of its own",
+    Reason.NO_CREDIT: "pay there, or declare a fallback; they are asked again after `retry_after` seconds",
     Reason.EJECTED: "try again after `retry_after` seconds, and look at why its upstreams fail",
     Reason.OVER_BUDGET: "wait for the next period, or raise the budget",
     Reason.SET_ASIDE: "try again after `retry_after` seconds: what calls under way do not use is given back",
@@ -50,6 +54,8 @@ def refusal(model: str, refused: Refused, attempts: int, last: Failed | None) ->
         message = f"the model {model!r} was not asked: {last.message}"
     elif refused.reason in _TELLS and last is not None:
         message += f"; {last.message}"
+    elif refused.paused:
+        message += "; " + "; ".join(map(str, refused.paused[:_MOST]))
     elif refused.reason is Reason.FAILED and failure is not None:
         message += f" ({failure.value})"
     return ModelRefused(

@@ -14,6 +14,7 @@ from headrace.models.call import Call, Usage
 from headrace.models.failure import Failure
 from headrace.models.headers import NOTHING, Limits
 from headrace.models.latency import Latencies
+from headrace.models.pause import Pause
 from headrace.models.quota import Reservation
 from headrace.models.settings import Policies, UpstreamSpec
 
@@ -64,6 +65,8 @@ class UpstreamState:
         Of its breaker: `closed`, `open`, `half_open`.
     failure_share
         Of its attempts lately.
+    pause
+        That it is paused, as it wants it; None: it is not.
     """
 
     upstream: str
@@ -73,6 +76,7 @@ class UpstreamState:
     limit: float
     state: str
     failure_share: float
+    pause: Pause | None = None
 
 
 class Upstream(Load):
@@ -122,7 +126,13 @@ class Upstream(Load):
             self.limit.current,
             self.breaker.state(now).value,
             self.breaker.failure_share(now),
+            self.paused(now),
         )
+
+    def paused(self, now: float) -> Pause | None:
+        """Whether it is left alone, as it wants it."""
+        seconds = self.quota.paused(now)
+        return Pause(self.name, seconds, self.quota.why) if seconds else None
 
     def wait(self, now: float, call: Call, reserved: float = 0.0, panic: bool = False) -> float:
         """Seconds until it can take the call: 0 now; infinite when it waits for an attempt to end.

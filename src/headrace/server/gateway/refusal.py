@@ -53,14 +53,15 @@ def complaint(error: ModelRefused) -> Complaint:
         return Complaint(504, error.message, kind="server_error", code="timeout", retry_after=error.retry_after)
     if error.reason in (Reason.RATE_LIMITED, Reason.SET_ASIDE):
         return _limited(error)
+    if error.reason in (Reason.OVER_BUDGET, Reason.NO_CREDIT):
+        return _poor(error)
     if error.reason in (Reason.SHED, Reason.QUEUE_FULL, Reason.EJECTED) or error.failure == Failure.OVERLOADED:
         wait = 1.0 if error.retry_after is None else error.retry_after
         return Complaint(503, error.message, kind="server_error", code="overloaded", retry_after=wait)
     if error.failure == Failure.RATE_LIMITED:
         return _limited(error)
-    if error.failure == Failure.QUOTA or error.reason == Reason.OVER_BUDGET:
-        quota = "insufficient_quota"
-        return Complaint(429, error.message, kind=quota, code=quota, retry_after=error.retry_after, retry=False)
+    if error.failure == Failure.QUOTA:
+        return _poor(error)
     if error.failure == Failure.BAD_REQUEST:
         hint = f"; {error.hint}" if error.hint else ""
         return Complaint(400, f"{error.message}{hint}", code="invalid_request", retry=False)
@@ -122,6 +123,11 @@ def spoken(request: Request) -> Dialect:
 
 def _limited(error: ModelRefused) -> Complaint:
     return Complaint(429, error.message, kind="requests", code="rate_limit_exceeded", retry_after=error.retry_after)
+
+
+def _poor(error: ModelRefused) -> Complaint:
+    quota = "insufficient_quota"
+    return Complaint(429, error.message, kind=quota, code=quota, retry_after=error.retry_after, retry=False)
 
 
 def broken(error: StreamBroken) -> Complaint:

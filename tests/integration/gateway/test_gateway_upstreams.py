@@ -1,0 +1,173 @@
+"""What a client, the log and the metrics are told of upstreams that refuse, and what no client is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import headrace as hr
+from headrace.composition import composition
+from headrace.http1.request import Request
+from headrace.http1.response import Response
+from headrace.http1.server import Server
+from headrace.server.gateway.keys import digest_of
+from headrace.server.http import create_app
+from headrace.server.listening import address, bind, serve
+from headrace.server.settings import Settings
+
+HI: Any = [{"role": "user", "content": "Say something."}]
+JSON = [(b"content-type", b"application/json")]
+WHOLE = json.dumps(
+    {
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hello"}}],
+        "usage": {"prompt_tokens": 5, "completion_tokens": 2},
+    }
+).encode()
+
+
+def refusing(status: int, message: str, code: str = "", *headers: tuple[bytes, bytes]) -> Response:
+    """A refusal as providers write it."""
+    error = {"message": message, "type": code, "code": code, "param": None}
+    return Response(status, [*JSON, *headers], json.dumps({"error": error}).encode())
+
+
+class Upstream:
+    """A server that answers as it is told."""
+
+    def __init__(self) -> None:
+        self.server = Server(self._handle)
+        self.answer = Response(200, JSON, WHOLE)
+        self.asked = 0
+
+    async def _handle(self, request: Request) -> Response:
+        await request.read()
+        self.asked += 1
+        return self.answer
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.port}/v1"
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[Upstream]:
+    one = Upstream()
+    await one.server.start()
+    yield one
+    await one.server.drain(0.05)
+
+
+@asynccontextmanager
+async def running(app: hr.App, folder: Path) -> AsyncGenerator[httpx.AsyncClient]:
+    """A client of a whole server of an app."""
+    chosen, stop, data = Settings(port=0), asyncio.Event(), str(folder / "data")
+    async with AsyncExitStack() as stack:
+        engine = await stack.enter_async_context(composition.engine(app, data))
+        reader = await stack.enter_async_context(composition.reader(app, data, chosen))
+        front = create_app(reader.reads, engine.writes, reader.catalog, chosen, handlers=reader.handlers)
+        bound, ready = stack.enter_context(bind(chosen)), asyncio.Event()
+        task = asyncio.create_task(serve(front, chosen, bound, stop, direct=front.direct, ready=ready.set))
+        await ready.wait()
+        try:
+            async with httpx.AsyncClient(base_url=address(bound), trust_env=False) as client:
+                yield client
+        finally:
+            stop.set()
+            await task
+
+
+def with_key(folder: Path, **members: Any) -> dict[str, str]:
+    """Make a key before the server starts; the headers of its requests."""
+    key = {"id": "k1", "name": "shop", "sha256": digest_of(b"hr-secret")} | members
+    (folder / "data").mkdir()
+    (folder / "data" / "keys.yaml").write_text(json.dumps({"keys": [key]}))
+    return {"authorization": "Bearer hr-secret"}
+
+
+async def ask(client: httpx.AsyncClient, path: str = "/v1/chat/completions", **more: Any) -> httpx.Response:
+    headers = more.pop("headers", None)
+    return await client.post(path, json={"model": "llm", "max_tokens": 5, "messages": HI} | more, headers=headers)
+
+
+# An upstream that wants to be left alone ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        refusing(429, "You exceeded your quota.", "insufficient_quota"),
+        refusing(402, "Insufficient balance.", "invalid_request_error"),
+    ],
+)
+async def test_no_credit_at_a_provider_is_told_as_that_until_it_answers_again(
+    tmp_path: Path, upstream: Upstream, refusal: Response, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    app = hr.App("shop")
+    app.model("llm", hr.models.OpenAI(upstream.url, model="m", name="big"), deadline="5s")
+    upstream.answer = refusal
+    async with running(app, tmp_path) as client:
+        first = await ask(client)
+        assert (first.status_code, first.content) == (refusal.status, refusal.body)
+        second = await ask(client)
+        assert (second.status_code, second.json()["error"]["code"]) == (429, "insufficient_quota")
+        assert "big is paused for 300 s: no credit is left there" in second.json()["error"]["message"]
+        assert (second.headers["retry-after"], second.headers["x-should-retry"]) == ("300", "false")
+        claude = await ask(client, "/v1/messages")
+        assert (claude.status_code, claude.json()["error"]["type"]) == (402, "billing_error")
+        assert upstream.asked == 1
+        labels = 'model="llm",upstream="big",reason='
+        lines = (await client.get("/metrics")).text.splitlines()
+        assert f'headrace_upstream_paused_seconds{{{labels}"rate_limited"}} 0.000' in lines
+        [paused] = [line for line in lines if line.startswith(f'headrace_upstream_paused_seconds{{{labels}"quota"}}')]
+        assert 290 < float(paused.split()[-1]) <= 300
+        assert 'headrace_model_calls_total{model="llm",upstream="none",outcome="no_credit"} 2' in lines
+        [problem] = (await client.get("/freshness")).json()["problems"]
+        assert (problem["subject"], problem["kind"]) == ("upstream:llm/big", "upstream_paused")
+        assert "no credit is left" in problem["message"]
+    told = [record.message for record in caplog.records if record.name == "headrace.models.pause"]
+    said = json.loads(refusal.body)["error"]["message"]
+    assert told == [
+        f"the model 'llm': big is paused for 300 s: no credit is left there (big answered {refusal.status}: {said})"
+    ]
+
+
+async def test_a_pause_is_told_once_and_its_end_once(
+    tmp_path: Path, upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    app = hr.App("shop")
+    retry = {"retry": {"attempts": 1}}
+    app.model("llm", hr.models.OpenAI(upstream.url, model="m", name="big"), deadline="100ms", policies=retry)
+    async with running(app, tmp_path) as client:
+        for _ in range(2):
+            upstream.answer = refusing(429, "pay", "insufficient_quota", (b"retry-after-ms", b"300"))
+            assert (await ask(client)).status_code == 429
+            refused = await ask(client)
+            assert "big is paused for 1 s: no credit is left there" in refused.json()["error"]["message"]
+            await asyncio.sleep(0.3)
+        upstream.answer = Response(200, JSON, WHOLE)
+        for _ in range(2):
+            assert (await ask(client)).status_code == 200
+        upstream.answer = refusing(429, "slow down", "requests", (b"retry-after", b"1800"))
+        assert (await ask(client)).headers["retry-after"] == "1800"
+        limited = await ask(client)
+        error = limited.json()["error"]
+        assert (limited.headers["retry-after"], error["code"]) == ("1800", "rate_limit_exceeded")
+        assert "big is paused for 1800 s: it is over its rate limits" in error["message"]
+        text = (await client.get("/metrics")).text
+        assert 'headrace_upstream_paused_seconds{model="llm",upstream="big",reason="quota"} 0.000' in text
+    told = [record.message for record in caplog.records if record.name == "headrace.models.pause"]
+    assert [line.partition(", after")[0] for line in told] == [
+        "the model 'llm': big is paused for 1 s: no credit is left there (big answered 429: pay)",
+        "the model 'llm': big answers again",
+        "the model 'llm': big is paused for 1800 s: it is over its rate limits (big answered 429: slow down)",
+    ]
