@@ -27,6 +27,7 @@ from headrace.core.events import ModelCalled, NullRecorder, Recorder
 from headrace.http1.batch import Batch
 from headrace.models.action import Action, Attempt, Deliver, Done, Reason, Refused, Start, Stop
 from headrace.models.alarm import Alarm
+from headrace.models.barred import unable, unpayable
 from headrace.models.budget import Extra
 from headrace.models.call import Call
 from headrace.models.delivery import Delivery
@@ -125,6 +126,10 @@ class RoutedModel:
         self._carriers = dict(carriers)
         self._starts = {name: getattr(one, "start", None) for name, one in carriers.items()}
         self._takes = frozenset[tuple[Dialect, bool]].intersection(*(one.takes for one in carriers.values()))
+        prices = router.billing.prices
+        self._unpriced = frozenset(
+            one.name for one in router.selection.upstreams if prices.find(one.spec.model) is None
+        )
         self._models = {one.spec.name: one.spec.model for one in router.selection.upstreams}
         self.now = clock.monotonic
         """The time of the router."""
@@ -189,6 +194,11 @@ class RoutedModel:
         now = self.now()
         size = prompt_bytes(request.body, request.document)
         most = request.max_output_tokens
+        without = (
+            _NOBODY if (request.dialect, request.stream) in self._takes else unable(self.name, self._carriers, request)
+        )
+        if terms.priced and self._unpriced:
+            without = unpayable(self.name, self._carriers, self._unpriced, without)
         latest = now + self._deadline
         call = Call(
             id=str(next(self._numbers)),
@@ -205,7 +215,7 @@ class RoutedModel:
             most_prompt=size,
             most_output=most or 0,
             answers=request.answers,
-            without=_NOBODY if (request.dialect, request.stream) in self._takes else self._unable(request),
+            without=without,
         )
         ask = self._asks[call.id] = _Ask(terms.id, request, call, now, told, copy_context())
         self._asked.put(ask)
@@ -228,19 +238,6 @@ class RoutedModel:
             self._cancel(ask)
         self._alarm.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _unable(self, request: ModelRequest) -> frozenset[str]:
-        """Upstreams that cannot take it. Raises `ModelRefused` where that is all of them."""
-        refused = {name: why for name, one in self._carriers.items() if (why := one.refuses(request))}
-        if len(refused) == len(self._carriers):
-            raise ModelRefused(
-                f"no upstream of {self.name!r} takes this request: {'; '.join(refused.values())}",
-                reason=Reason.FAILED.value,
-                failure=Failure.BAD_REQUEST.value,
-                attempts=0,
-                hint="ask in another dialect, or declare an upstream that speaks this one",
-            )
-        return frozenset(refused)
 
     def _submit(self, ask: _Ask) -> None:
         if ask.call.id not in self._asks:  # nobody waits any more

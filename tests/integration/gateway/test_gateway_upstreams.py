@@ -171,3 +171,36 @@ async def test_a_pause_is_told_once_and_its_end_once(
         "the model 'llm': big answers again",
         "the model 'llm': big is paused for 1800 s: it is over its rate limits (big answered 429: slow down)",
     ]
+
+
+# Keys with a budget ------------------------------------------------------------------------------------------------
+
+
+async def test_a_fallback_without_a_price_is_passed_over_for_keys_with_a_budget(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    app, other = hr.App("shop"), Upstream()
+    await other.server.start()
+    prices = hr.models.Prices.parse('models: {m: {input: "1", output: "1"}}')
+    spare = app.model("spare", hr.models.OpenAI(other.url, model="spare-model", name="spare"), deadline="5s")
+    big = hr.models.OpenAI(upstream.url, model="m", name="big")
+    app.model("llm", big, fallback=spare, prices=prices, deadline="5s")
+    claude = hr.models.Anthropic(upstream.url, model="m", name="claude")
+    app.model("mixed", claude, fallback=spare, prices=prices, deadline="5s")
+    budget = with_key(tmp_path, budget={"day": "1"})
+    async with running(app, tmp_path) as client:
+        answer = await ask(client, headers=budget)
+        assert (answer.status_code, answer.headers["x-headrace-upstream"]) == (200, "big")
+        upstream.answer = refusing(500, "down")
+        answer = await ask(client, headers=budget)
+        assert (answer.status_code, other.asked) == (502, 0)
+        answer = await ask(client, model="spare", headers=budget)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (403, "model_not_priced")
+        assert "'spare' has no price (it is spare-model at its upstreams)" in error["message"]
+        # The one that has a price does not take embeddings, and the one that takes them has none.
+        answer = await client.post("/v1/embeddings", json={"model": "mixed", "input": "Hi"}, headers=budget)
+        assert answer.status_code == 400
+        assert "no upstream of 'mixed' that takes this request has a price" in answer.json()["error"]["message"]
+        assert other.asked == 0
+    await other.server.drain(0.05)

@@ -228,7 +228,9 @@ class Exchange(Struct, eq=False):
         key, session = access.key, access.session
         if session is None:
             session = asked.session()
-        terms = Terms(self.id, started + access.seconds, access.tenant, session, access.account, access.priority)
+        terms = Terms(
+            self.id, started + access.seconds, access.tenant, session, access.account, access.priority, access.priced
+        )
         if key is not None:
             tokens = access.offer.tokens(started, len(body), output) if access.metered else 0
             self._grant = parts.allowances.reserve(started, parts.clock.now() / SECOND, key, tokens)
