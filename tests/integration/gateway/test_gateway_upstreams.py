@@ -173,6 +173,37 @@ async def test_a_pause_is_told_once_and_its_end_once(
     ]
 
 
+# What no client is told --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("location", "advice"),
+    [
+        (
+            b"https://inside.example:8443/v2/chat/completions?token=abc",
+            "set its url to 'https://inside.example:8443/v2'",
+        ),
+        (b"/v2/chat/completions", "set its url to '{origin}/v2'"),
+        (b"https://inside.example/login", "is its url right?"),
+    ],
+)
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_redirect_is_a_fault_of_the_declaration(
+    tmp_path: Path, upstream: Upstream, status: int, location: bytes, advice: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = hr.App("shop")
+    app.model("llm", hr.models.OpenAI(upstream.url, model="m", name="big"), deadline="5s")
+    upstream.answer = Response(status, [(b"location", location)], b"<html>moved to inside.example</html>")
+    async with running(app, tmp_path) as client:
+        answer = await ask(client)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], answer.headers["x-should-retry"]) == (502, "upstream_failed", "false")
+    assert error["message"].startswith(f"big answered {status}, a redirect; whoever runs this server must see to that")
+    [told] = [record.message for record in caplog.records if record.name == "headrace.gateway"]
+    assert advice.format(origin=upstream.url.removesuffix("/v1")) in told
+    assert "token" not in told
+
+
 # Keys with a budget ------------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
+from urllib.parse import urljoin
 
 from msgspec import Struct
 
@@ -37,6 +38,8 @@ _PLAIN = frozenset({b"content-type", b"accept", b"anthropic-version", b"openai-o
 """Headers without a secret."""
 _SECRET = 8
 """Shorter values are no secrets, and would be found in ordinary words."""
+_PATHS = ("/chat/completions", "/responses", "/embeddings", "/messages")
+"""What follows the declared address of an upstream; nothing where that is the whole address."""
 _GRACE = 0.1
 """Seconds after its end in which whoever asked is to end an attempt: only they know whether the call's deadline passed,
 or this attempt alone took too long. After them the connection does it."""
@@ -233,12 +236,24 @@ class HttpCarrier:
         status = answer.status
         error = error_of(body)
         failure, message = read_error(error, status) if error else (classify(status), "")
-        if status < 400:  # redirects are not followed: the address in the declaration is wrong
-            failure, message = Failure.MISSING, f"it redirects to {answer.header(b'location')!r:.200}"
+        if status < 400:
+            failure, message = Failure.MISSING, self._redirected(answer, route)
         said = route.refusal(status, body) if route.refusal is not None else body
         message = f"{self.name} answered {status}" + (f": {message:.500}" if message else "")
         _, limits = self._heads(answer)
         raise Failed(failure or Failure.SERVER_ERROR, message, status=status, body=said, limits=limits)
+
+    def _redirected(self, answer: Answer, route: Route) -> str:
+        """What to do about a redirect. None is followed: the address in the declaration is wrong."""
+        location = (answer.header(b"location") or b"").decode("latin-1")
+        if not location:
+            return "a redirect that does not say where to"
+        # What stands in a query may be a secret.
+        here = f"{self.origin}{route.target.decode()}".partition("?")[0]
+        there = urljoin(here, location).partition("?")[0]
+        end = next((path for path in _PATHS if here.endswith(path)), "")
+        advice = f"set its url to {there.removesuffix(end)!r:.200}" if there.endswith(end) else "is its url right?"
+        return f"it redirects to {there!r:.200}, and redirects are not followed: {advice}"
 
     def _heads(self, answer: Answer) -> tuple[list[Field], Limits]:
         """The headers that are passed on, and the limits that the others tell."""

@@ -65,11 +65,15 @@ def complaint(error: ModelRefused) -> Complaint:
     if error.failure == Failure.BAD_REQUEST:
         hint = f"; {error.hint}" if error.hint else ""
         return Complaint(400, f"{error.message}{hint}", code="invalid_request", retry=False)
-    if error.failure == Failure.MISSING:
+    if error.failure == Failure.MISSING and not 300 <= error.status < 400:
         return Complaint(404, error.message, code="model_not_found", retry=False)
     if error.failure == Failure.CREDENTIALS:
         # What the upstream says is about the key of this server, and often holds a part of it.
         said = "no upstream took the key that this server has for it; whoever runs it must see to that"
+        return Complaint(502, said, kind="server_error", code="upstream_failed", retry=False)
+    if error.failure == Failure.MISSING:
+        # Where it redirects to is an address that may be nobody's business.
+        said = f"{error.upstream} answered {error.status}, a redirect; whoever runs this server must see to that"
         return Complaint(502, said, kind="server_error", code="upstream_failed", retry=False)
     return Complaint(502, error.message, kind="server_error", code="upstream_failed")
 
