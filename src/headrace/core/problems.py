@@ -78,7 +78,7 @@ def to_problem(error: HeadraceError, *, request: str = "") -> dict[str, Any]:
         "type": PREFIX + kind.name,
         "title": kind.title,
         "status": kind.status,
-        "detail": error.message,
+        "detail": error.public if isinstance(error, errors.ModelRefused | errors.StreamBroken) else error.message,
     }
     if error.hint:
         document["hint"] = error.hint

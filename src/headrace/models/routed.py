@@ -316,8 +316,7 @@ class RoutedModel:
             failed = Failed(Failure.SERVER_ERROR, f"{attempt.upstream} raised {type(error).__name__}: {error}")
         del self._running[attempt.id]
         self._flowing.pop(attempt.id, None)
-        if failed.status:
-            failed.upstream = attempt.upstream
+        failed.upstream = attempt.upstream
         running.ask.last = failed
         self._act(now, self.router.on_failure(now, attempt.id, failed.failure, failed.limits))
         pause = self._pause(now, attempt)
@@ -444,7 +443,8 @@ class RoutedModel:
             usage = delivery.usage
         else:
             last = ask.last
-            upstream, status = ("", 0) if last is None else (last.upstream, last.status)
+            # One that said nothing is not told as who answered.
+            upstream, status = ("", 0) if last is None or not last.status else (last.upstream, last.status)
             first_byte = usage = None
         self._recorder.record(
             ModelCalled(

@@ -45,34 +45,50 @@ def refusal(model: str, refused: Refused, attempts: int, last: Failed | None) ->
         How many there were, and how the last one that failed did.
     """
     failure = refused.failure
-    message = f"the model {model!r} gave no answer: {_WHY[refused.reason]}"
-    if refused.reason is Reason.DEADLINE:
-        made = "1 attempt" if attempts == 1 else f"{attempts} attempts"
-        message += f" after {made}" if attempts else " while it waited for an upstream"
-    if isinstance(last, Unsendable):
-        attempts -= 1
-        message = f"the model {model!r} was not asked: {last.message}"
-    elif refused.reason in _TELLS and last is not None:
-        message += f"; {last.message}"
-    elif refused.paused:
-        message += "; " + "; ".join(map(str, refused.paused[:_MOST]))
-    elif refused.reason is Reason.FAILED and failure is not None:
-        message += f" ({failure.value})"
+    said = why = ""
+    status = 0 if last is None else last.status
+    if last is not None:
+        said = last.message if status else f"{last.upstream}: {last.message}"  # what answers 500 says its name there
+        why = f"{last.upstream}: {last.why}"
+    message = _message(model, refused, attempts, last, said)
+    public = _message(model, refused, attempts, last, why)
     return ModelRefused(
         message,
         reason=refused.reason.value,
         failure=failure.value if failure is not None else "",
         retry_after=refused.retry_after,
-        status=last.status if last is not None else 0,
+        status=status,
         body=last.body if last is not None else b"",
-        upstream=last.upstream if last is not None else "",
-        attempts=attempts,
+        upstream=last.upstream if last is not None and status else "",
+        attempts=attempts - isinstance(last, Unsendable),
+        public=public,
         hint=_HINTS.get(refused.reason, ""),
     )
 
 
+def _message(model: str, refused: Refused, attempts: int, last: Failed | None, said: str) -> str:
+    """What happened, in which the last attempt that failed is told as `said`."""
+    failure = refused.failure
+    message = f"the model {model!r} gave no answer: {_WHY[refused.reason]}"
+    if refused.reason is Reason.DEADLINE:
+        made = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+        message += f" after {made}" if attempts else " while it waited for an upstream"
+    if isinstance(last, Unsendable):
+        message = f"the model {model!r} was not asked: {last.message}"
+    elif refused.reason in _TELLS and last is not None:
+        message += f"; {said}"
+    elif refused.paused:
+        message += "; " + "; ".join(map(str, refused.paused[:_MOST]))
+    elif refused.reason is Reason.FAILED and failure is not None:
+        message += f" ({failure.value})"
+    return message
+
+
 def broken(upstream: str, refused: Refused, last: Failed | None) -> StreamBroken:
     """What is raised where an answer that has begun breaks off."""
-    why = last.message if last is not None and refused.reason is Reason.BROKEN else _WHY[refused.reason]
+    said = public = _WHY[refused.reason]
+    if last is not None and refused.reason is Reason.BROKEN:
+        said, public = last.message, last.why
     word = _FAILURES.get(refused.reason) or refused.failure or Failure.CONNECTION
-    return StreamBroken(f"the answer of {upstream!r} broke off: {why}", failure=word.value)
+    told = f"the answer of {upstream!r} broke off: "
+    return StreamBroken(told + said, failure=word.value, public=told + public)

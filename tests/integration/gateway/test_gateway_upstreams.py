@@ -198,10 +198,105 @@ async def test_a_redirect_is_a_fault_of_the_declaration(
         answer = await ask(client)
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], answer.headers["x-should-retry"]) == (502, "upstream_failed", "false")
-    assert error["message"].startswith(f"big answered {status}, a redirect; whoever runs this server must see to that")
+    assert f"big: it answered {status}; whoever runs this server must see to that" in error["message"]
+    assert "inside" not in answer.text
     [told] = [record.message for record in caplog.records if record.name == "headrace.gateway"]
     assert advice.format(origin=upstream.url.removesuffix("/v1")) in told
     assert "token" not in told
+
+
+INSIDE = b"<html><body>proxy at inside.example:8443</body></html>"
+HTML = [(b"content-type", b"text/html")]
+
+
+@pytest.mark.parametrize("keys", [False, True])
+@pytest.mark.parametrize(
+    ("answer", "status", "code", "said"),
+    [
+        (Response(200, HTML, INSIDE), 502, "upstream_failed", "big: what it answered is of no use"),
+        (Response(400, HTML, INSIDE), 400, "invalid_request", "big: it answered 400; the log of this server has what"),
+        (Response(404, HTML, INSIDE), 502, "upstream_failed", "big: it answered 404; whoever runs this server must"),
+        (Response(429, HTML, INSIDE), 429, "rate_limit_exceeded", "big: it answered 429"),
+        (Response(500, HTML, INSIDE), 502, "upstream_failed", "big: it answered 500"),
+        (refusing(500, "no route to inside.example:8443"), 502, "upstream_failed", "big: it answered 500"),
+        (refusing(503, "inside.example:8443 is full"), 503, "overloaded", "big: it answered 503"),
+        (refusing(401, "ask admin@inside.example"), 502, "upstream_failed", "no upstream took the key"),
+        (refusing(200, "inside.example:8443 is ill"), 502, "upstream_failed", "big: what it answered is of no use"),
+    ],
+)
+async def test_clients_are_told_names_and_operators_the_rest(
+    tmp_path: Path,
+    upstream: Upstream,
+    answer: Response,
+    status: int,
+    code: str,
+    said: str,
+    keys: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = hr.App("shop")
+    once = {"retry": {"attempts": 1}}
+    app.model("llm", hr.models.OpenAI(upstream.url, model="m", name="big"), deadline="5s", policies=once)
+    headers = with_key(tmp_path) if keys else {}
+    upstream.answer = answer
+    async with running(app, tmp_path) as client:
+        for path in ("/v1/chat/completions", "/v1/messages"):
+            found = await ask(client, path, headers=headers)
+            error = found.json()["error"]
+            assert said in error["message"]
+            assert "inside" not in found.text
+            if path == "/v1/chat/completions":
+                assert (found.status_code, error["code"]) == (status, code)
+        streamed = await ask(client, headers=headers, stream=True)
+        assert said in streamed.json()["error"]["message"]
+        assert "inside" not in streamed.text
+    told = [record.message for record in caplog.records if record.name == "headrace.gateway"]
+    assert len(told) == 3
+    assert all("big" in line and "inside.example" in line for line in told)
+
+
+async def test_an_address_that_nobody_listens_at_is_for_the_log(
+    tmp_path: Path, upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, once = hr.App("shop"), {"retry": {"attempts": 1}}
+    gone, plain = "http://127.0.0.1:9/v1", upstream.url.replace("http:", "https:")
+    app.model("llm", hr.models.OpenAI(gone, model="m", name="big"), deadline="5s", policies=once)
+    app.model("tls", hr.models.OpenAI(plain, model="m", name="big"), deadline="5s", policies=once)
+
+    @app.endpoint("/pick")
+    async def pick(ask: str, ctx: hr.Context) -> str:
+        return (await ctx.llm.chat(ask)).text
+
+    async with running(app, tmp_path) as client:
+        for model in ("llm", "tls"):
+            found = await ask(client, model=model)
+            assert (found.status_code, found.json()["error"]["code"]) == (502, "upstream_failed")
+            assert "big: it cannot be reached" in found.text
+            assert "127.0.0.1" not in found.text
+        found = await client.post("/pick", json="Hi")
+        assert (found.status_code, found.json()["reason"]) == (502, "failed")
+        assert "big: it cannot be reached" in found.json()["detail"]
+    told = [record.message for record in caplog.records if record.name in ("headrace.gateway", "headrace.pipeline")]
+    assert len(told) == 3
+    assert all("big: cannot connect to http" in line and "://127.0.0.1:" in line for line in told)
+
+
+async def test_what_an_upstream_says_of_a_request_is_passed_on(tmp_path: Path, upstream: Upstream) -> None:
+    app = hr.App("shop")
+    app.model("llm", hr.models.OpenAI(upstream.url, model="m", name="big"), deadline="5s")
+    async with running(app, tmp_path) as client:
+        for status in (400, 404, 413, 422):
+            upstream.answer = refusing(status, "temperature must be at most 2", "invalid_value")
+            found = await ask(client)
+            assert (found.status_code, found.content) == (status, upstream.answer.body)
+            claude = await ask(client, "/v1/messages")
+            assert (claude.status_code, claude.json()["error"]["message"]) == (status, "temperature must be at most 2")
+        upstream.answer = Response(422, JSON, b'{"title": "Unprocessable", "status": 422}')
+        assert (await ask(client)).content == upstream.answer.body
+        upstream.answer = refusing(200, "temperature must be at most 2", "invalid_request_error")
+        found = await ask(client)
+        assert (found.status_code, found.json()["error"]["code"]) == (400, "invalid_request")
+        assert "big: it says: temperature must be at most 2" in found.json()["error"]["message"]
 
 
 # Keys with a budget ------------------------------------------------------------------------------------------------

@@ -38,6 +38,8 @@ _PLAIN = frozenset({b"content-type", b"accept", b"anthropic-version", b"openai-o
 """Headers without a secret."""
 _SECRET = 8
 """Shorter values are no secrets, and would be found in ordinary words."""
+_SHOWN = 200
+"""Bytes of a body that are logged where it is no error of an API."""
 _PATHS = ("/chat/completions", "/responses", "/embeddings", "/messages")
 """What follows the declared address of an upstream; nothing where that is the whole address."""
 _GRACE = 0.1
@@ -224,8 +226,9 @@ class HttpCarrier:
             error = error_of(body)
             failure, message = read_error(error) if error else (Failure.SERVER_ERROR, "")
             came = f"{kind!r:.60}" if kind else "an answer without a type"
-            said = f": {message:.200}" if message else ""
-            raise Failed(failure, f"a stream was asked for, and {came} came{said}", body=body)
+            told = message or _shown(body)
+            said = f": {told:.200}" if told else ""
+            raise Failed(failure, f"a stream was asked for, and {came} came{said}", body=body, said=message)
         incoming = IncomingStream(answer, reader, *self._heads(answer))
         await incoming.begin()
         return incoming
@@ -238,10 +241,15 @@ class HttpCarrier:
         failure, message = read_error(error, status) if error else (classify(status), "")
         if status < 400:
             failure, message = Failure.MISSING, self._redirected(answer, route)
-        said = route.refusal(status, body) if route.refusal is not None else body
+        if not message:
+            message = _shown(body)
+            if failure is Failure.MISSING and not error:  # of an API, it would say what is missing
+                message = f"{message}; is its url right?"
         message = f"{self.name} answered {status}" + (f": {message:.500}" if message else "")
+        if route.refusal is not None:
+            body = route.refusal(status, body) if error else b""
         _, limits = self._heads(answer)
-        raise Failed(failure or Failure.SERVER_ERROR, message, status=status, body=said, limits=limits)
+        raise Failed(failure or Failure.SERVER_ERROR, message, status=status, body=body, limits=limits)
 
     def _redirected(self, answer: Answer, route: Route) -> str:
         """What to do about a redirect. None is followed: the address in the declaration is wrong."""
@@ -368,6 +376,11 @@ class _Sent(Struct, eq=False):
         except Exception as error:  # as in `answered`
             incoming = error
         self.told(incoming)
+
+
+def _shown(body: bytes) -> str:
+    """The begin of a body, for the log."""
+    return body[:_SHOWN].decode(errors="replace").strip()
 
 
 def said_in(dialect: Dialect) -> Callable[[int, bytes], bytes]:

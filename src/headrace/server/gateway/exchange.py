@@ -409,7 +409,8 @@ class Exchange(Struct, eq=False):
             held_up = error.reason == Reason.SET_ASIDE
             complaint = allowances.held_up(wall, key, error.retry_after) if held_up else allowances.no_money(wall, key)
             return self._refused(complaint.response(self.dialect, self._head()))
-        if error.failure not in _CLIENTS:
+        passed_on = refusal.passed_on(error)
+        if error.failure not in _CLIENTS or (error.status and not passed_on):
             self._warn(error.failure or error.reason, error.message)
         if error.failure in MAYBE_READ:
             self._keep()
@@ -417,7 +418,7 @@ class Exchange(Struct, eq=False):
             self._give_back()
         head = self._head(error.attempts)
         # Else it is not said whose fault it is: the last of those that failed is one of several.
-        upstream = error.upstream if refusal.passed_on(error) else ""
+        upstream = error.upstream if passed_on else ""
         if upstream:
             head.append((b"x-headrace-upstream", upstream.encode()))
         return self._refused(refusal.answer(error, self.dialect, head), upstream)
