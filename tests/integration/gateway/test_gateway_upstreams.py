@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -95,6 +96,17 @@ def with_key(folder: Path, **members: Any) -> dict[str, str]:
 async def ask(client: httpx.AsyncClient, path: str = "/v1/chat/completions", **more: Any) -> httpx.Response:
     headers = more.pop("headers", None)
     return await client.post(path, json={"model": "llm", "max_tokens": 5, "messages": HI} | more, headers=headers)
+
+
+async def broken(client: httpx.AsyncClient) -> str:
+    """What came of a stream that broke off."""
+    came = b""
+    asking = {"model": "llm", "stream": True, "messages": HI}
+    with contextlib.suppress(httpx.RemoteProtocolError):
+        async with client.stream("POST", "/v1/chat/completions", json=asking) as answer:
+            async for piece in answer.aiter_raw():
+                came += piece
+    return came.decode()
 
 
 # An upstream that wants to be left alone ---------------------------------------------------------------------------
@@ -297,6 +309,46 @@ async def test_what_an_upstream_says_of_a_request_is_passed_on(tmp_path: Path, u
         found = await ask(client)
         assert (found.status_code, found.json()["error"]["code"]) == (400, "invalid_request")
         assert "big: it says: temperature must be at most 2" in found.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "repeated",
+    [
+        "secret-of-ours-12345678",
+        "sk-abc...wxyz",
+        "sk-proj-********************************1234",
+        "sk-ant-api03-ABCdef_123-456",
+        "gsk_0123456789abcdef",
+    ],
+)
+@pytest.mark.parametrize("kind", ["whole", "stream", "broken"])
+async def test_a_key_that_an_upstream_repeats_is_told_to_nobody(
+    tmp_path: Path,
+    upstream: Upstream,
+    repeated: str,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("BIG_KEY", "secret-of-ours-12345678")
+    app, once = hr.App("shop"), {"retry": {"attempts": 1}}
+    app.model("llm", hr.models.OpenAI(upstream.url, model="m", name="big", key="BIG_KEY"), policies=once)
+    told = f"Incorrect API key provided: {repeated}. The task-force and sk-learn know why."
+    async with running(app, tmp_path) as client:
+        if kind == "broken":
+            events = [{"choices": [{"index": 0, "delta": {"content": "Hel"}}]}, {"error": {"message": told}}]
+            text = "".join(f"data: {json.dumps(event)}\n\n" for event in events)
+            upstream.answer = Response(200, [(b"content-type", b"text/event-stream")], text.encode())
+            assert "the answer of 'big' broke off" in (await broken(client))
+        else:
+            for status in (400, 401, 200):
+                upstream.answer = refusing(status, told, "invalid_request_error" if status != 401 else "")
+                found = await ask(client, stream=kind == "stream")
+                assert repeated not in found.text
+    log = "\n".join(record.message for record in caplog.records)
+    assert "Incorrect API key provided: ***" in log
+    assert " The task-force and sk-learn know why" in log
+    assert repeated not in log
 
 
 # Keys with a budget ------------------------------------------------------------------------------------------------

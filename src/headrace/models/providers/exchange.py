@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +39,9 @@ _PLAIN = frozenset({b"content-type", b"accept", b"anthropic-version", b"openai-o
 """Headers without a secret."""
 _SECRET = 8
 """Shorter values are no secrets, and would be found in ordinary words."""
+_KEY = r"(?<![A-Za-z0-9])(?:sk-|gsk_|xai-|hf_)[A-Za-z0-9_*.-]{6,}"
+_KEY_IN_TEXT, _KEY_IN_BODY = re.compile(_KEY), re.compile(_KEY.encode())
+"""What looks like a key of a provider, or like a part of one: providers shorten those that they repeat."""
 _SHOWN = 200
 """Bytes of a body that are logged where it is no error of an API."""
 _PATHS = ("/chat/completions", "/responses", "/embeddings", "/messages")
@@ -198,13 +202,21 @@ class HttpCarrier:
         return error
 
     def _hide(self, failed: Failed) -> None:
-        """Some servers repeat the key that they refuse. What failed is told to clients and to the log."""
+        """Some servers repeat the key that they refuse, or a part. What failed is told to clients and to the log."""
+        failed.body = self._masked(failed.body)
+        failed.message = self._clean(failed.message)
+        failed.said = self._clean(failed.said)
+
+    def _masked(self, body: bytes) -> bytes:
+        """What an upstream said of an error, without secrets."""
         for secret in self._secrets:
-            if secret in failed.body:
-                failed.body = failed.body.replace(secret, b"***")
-            text = secret.decode("latin-1")
-            if text in failed.message:
-                failed.message = failed.message.replace(text, "***")
+            body = body.replace(secret, b"***")
+        return _KEY_IN_BODY.sub(b"***", body)
+
+    def _clean(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret.decode("latin-1"), "***")
+        return _KEY_IN_TEXT.sub("***", text)
 
     def run(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Run what an attempt waits for in a task; `aclose` waits for those that are left."""
@@ -222,20 +234,20 @@ class HttpCarrier:
     async def _stream(self, answer: Answer, reader: StreamReader) -> IncomingStream:
         kind = (answer.header(b"content-type") or b"").decode("latin-1")
         if not kind.lower().startswith("text/event-stream"):
-            body = await answer.read()
+            body = self._masked(await answer.read())
             error = error_of(body)
             failure, message = read_error(error) if error else (Failure.SERVER_ERROR, "")
             came = f"{kind!r:.60}" if kind else "an answer without a type"
             told = message or _shown(body)
             said = f": {told:.200}" if told else ""
             raise Failed(failure, f"a stream was asked for, and {came} came{said}", body=body, said=message)
-        incoming = IncomingStream(answer, reader, *self._heads(answer))
+        incoming = IncomingStream(answer, reader, *self._heads(answer), self.failure)
         await incoming.begin()
         return incoming
 
     async def _refused(self, answer: Answer, route: Route) -> NoReturn:
         """Raise what a status that is no success says."""
-        body = await answer.read()
+        body = self._masked(await answer.read())  # before anything of it is cut off
         status = answer.status
         error = error_of(body)
         failure, message = read_error(error, status) if error else (classify(status), "")
