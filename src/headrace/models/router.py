@@ -17,7 +17,6 @@ For each call exactly one `Done` or `Refused` ends it, and by then each `Start` 
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import math
 from collections.abc import Sequence
@@ -33,14 +32,20 @@ from headrace.models.call import Call, Priority, Usage
 from headrace.models.failure import Failure, Where
 from headrace.models.flight import Flight, Running
 from headrace.models.headers import NOTHING, Limits
+from headrace.models.pause import Pause
 from headrace.models.selection import Selection
 from headrace.models.settings import Policies, UpstreamSpec
+from headrace.models.timers import Timers
 from headrace.models.upstream import Upstream
 
 _REASONS = {Turned.FULL: Reason.QUEUE_FULL, Turned.SHED: Reason.SHED, Turned.DEADLINE: Reason.DEADLINE}
+_CLOSED = frozenset({Reason.RATE_LIMITED, Reason.NO_CREDIT, Reason.EJECTED})
+"""What a call is refused for when all upstreams are closed to it."""
 _NEVER = (-math.inf, None)
 _TICK = 0.001
 """Shortest sleep until a queue is looked at again (seconds)."""
+_FREED = 1.0
+"""Seconds after which money that is set aside may be free again: about as long as a short answer takes."""
 _SOON = 0.25
 """Seconds after which a late attempt that could not be hedged is looked at again, and what is late is reckoned anew."""
 
@@ -92,7 +97,7 @@ class Router:
         self._random = random
         self._flights: dict[str, Flight] = {}
         self._running: dict[int, Running] = {}
-        self._timers: list[tuple[float, int, str]] = []
+        self._timers = Timers(self._flights)
         self._numbers = itertools.count(1)
         self._unblocked = math.inf
         self._delays: dict[tuple[str, int], tuple[float, float | None]] = {}
@@ -102,11 +107,10 @@ class Router:
     @property
     def wake(self) -> float | None:
         """The instant at which `poll` is to be called, if nothing happens before; None: not until something does."""
-        if self._timers:
-            at = self._timers[0][0]
-            if at < self._unblocked:
-                return at
-        return None if self._unblocked == math.inf else self._unblocked
+        at, unblocked = self._timers.next, self._unblocked
+        if unblocked < at:
+            return unblocked
+        return None if at == math.inf else at
 
     @property
     def in_flight(self) -> int:
@@ -210,10 +214,8 @@ class Router:
     def poll(self, now: float) -> list[Action]:
         """Time has passed: what is due now."""
         actions: list[Action] = []
-        while self._timers and self._timers[0][0] <= now:
-            flight = self._flights.get(heapq.heappop(self._timers)[2])
-            if flight is not None:
-                self._check(now, flight, actions)
+        for name in self._timers.due(now):
+            self._check(now, self._flights[name], actions)
         return self._pump(now, actions)
 
     # Starting ------------------------------------------------------------------------------------------------------
@@ -227,9 +229,7 @@ class Router:
 
     def _pump(self, now: float, actions: list[Action]) -> list[Action]:
         """Start whatever waits and fits."""
-        timers, flights = self._timers, self._flights
-        while timers and timers[0][2] not in flights:
-            heapq.heappop(timers)
+        self._timers.forget()
         self._unblocked = math.inf
         if not self.admission.places:
             return actions
@@ -270,8 +270,10 @@ class Router:
     def _reason(self, now: float, call: Call, turned: Turned) -> Reason:
         if turned is not Turned.CLOSED:
             return _REASONS[turned]
-        limited = self.selection.limited(now, call, without=self._flights[call.id].barred)
-        return Reason.RATE_LIMITED if limited else Reason.EJECTED
+        limits = self.selection.limits(now, call, without=self._flights[call.id].barred)
+        if limits == {Failure.QUOTA}:
+            return Reason.NO_CREDIT
+        return Reason.RATE_LIMITED if limits else Reason.EJECTED
 
     def _start(
         self,
@@ -289,7 +291,7 @@ class Router:
         hold = self.billing.reserve(now, call, upstream.model)
         if hold is None:
             if beside is None:
-                self._refuse(now, flight, Reason.OVER_BUDGET, actions, retry_after=self.billing.wait(now))
+                self._too_poor(now, flight, upstream, actions)
             return False
         extra = flight.next if beside is None else beside
         if extra is None:
@@ -304,6 +306,13 @@ class Router:
         self._arm(now, running)
         actions.append(Start(attempt))
         return True
+
+    def _too_poor(self, now: float, flight: Flight, upstream: Upstream, actions: list[Action]) -> None:
+        """Refuse a call for want of money, which may be free again as soon as another ends."""
+        if self.billing.held_up(now, flight.call, upstream.model):
+            self._refuse(now, flight, Reason.SET_ASIDE, actions, retry_after=_FREED)
+        else:
+            self._refuse(now, flight, Reason.OVER_BUDGET, actions, retry_after=self.billing.wait(now))
 
     def _hedge_at(self, now: float, call: Call, upstream: Upstream) -> float | None:
         """When an attempt that begins there now is late enough to be hedged (instant); None: never."""
@@ -442,7 +451,7 @@ class Router:
             self._enqueue(now, flight, actions)
         else:
             flight.retry_at = at
-            self._timer(at, call)
+            self._timers.set(at, call.id)
             self._time(flight)
 
     def _refuse(
@@ -452,14 +461,16 @@ class Router:
         for running in list(flight.running):
             self._give_up(now, running, actions)
         self.admission.withdraw(flight.call)
-        if reason in (Reason.RATE_LIMITED, Reason.EJECTED):
+        paused: tuple[Pause, ...] = ()
+        if reason in _CLOSED:
             retry_after = self._closed(now, flight.call)
+            paused = self.selection.paused(now, without=flight.barred)
         del self._flights[flight.call.id]
         flight.winner = None
         if retry_after is None and reason in (Reason.SHED, Reason.QUEUE_FULL):
             wait = self.selection.wait(now, flight.call)
             retry_after = max(1.0, self.admission.oldest(now), 0.0 if math.isinf(wait) else wait)
-        actions.append(Refused(flight.call, reason, flight.last, retry_after, flight.cost, flight.over))
+        actions.append(Refused(flight.call, reason, flight.last, retry_after, flight.cost, flight.over, paused))
 
     def _give_up(self, now: float, running: Running, actions: list[Action], *, overtaken: bool | None = None) -> None:
         """Stop an attempt that is not needed any more."""
@@ -480,17 +491,10 @@ class Router:
         due, armed = running.due(), running.armed
         if armed <= now or due < armed:
             running.armed = due
-            self._timer(due, running.attempt.call)
+            self._timers.set(due, running.attempt.call.id)
 
     def _time(self, flight: Flight) -> None:
         """See to it that a call that waits is looked at when its deadline passes."""
         if not flight.timed:
             flight.timed = True
-            self._timer(flight.call.deadline, flight.call)
-
-    def _timer(self, at: float, call: Call) -> None:
-        heapq.heappush(self._timers, (at, next(self._numbers), call.id))
-        # Calls mostly end long before their deadline: without this, the heap would hold all calls of the last minute.
-        if len(self._timers) > 64 + 4 * len(self._flights):
-            self._timers = [timer for timer in self._timers if timer[2] in self._flights]
-            heapq.heapify(self._timers)
+            self._timers.set(flight.call.deadline, flight.call.id)

@@ -14,6 +14,7 @@ from headrace.models.call import Call, Usage
 from headrace.models.failure import Failure
 from headrace.models.headers import NOTHING, Limits
 from headrace.models.latency import Latencies
+from headrace.models.pause import Pause
 from headrace.models.quota import Reservation
 from headrace.models.settings import Policies, UpstreamSpec
 
@@ -67,6 +68,8 @@ class UpstreamState:
         Of its breaker: `closed`, `open`, `half_open`.
     failure_share
         Of its attempts lately.
+    pause
+        That it is paused, as it wants it; None: it is not.
     """
 
     upstream: str
@@ -76,6 +79,7 @@ class UpstreamState:
     limit: float
     state: str
     failure_share: float
+    pause: Pause | None = None
 
 
 class Upstream(Load):
@@ -127,7 +131,13 @@ class Upstream(Load):
             self.limit.current,
             self.breaker.state(now).value,
             self.breaker.failure_share(now),
+            self.paused(now),
         )
+
+    def paused(self, now: float) -> Pause | None:
+        """Whether it is left alone, as it wants it."""
+        seconds = self.quota.paused(now)
+        return Pause(self.name, seconds, self.quota.why) if seconds else None
 
     def wait(self, now: float, call: Call, reserved: float = 0.0, panic: bool = False) -> float:
         """Seconds until it can take the call: 0 now; infinite when it waits for an attempt to end.
