@@ -132,7 +132,7 @@ class Straight:
         self._open: dict[int, Attempt] = {}
 
     def submit(self, now: float, call: Call) -> list[Action]:
-        clock = AttemptClock(call.deadline, call.deadline, call.deadline)
+        clock = AttemptClock(call.deadline, call.deadline, call.deadline, call.deadline)
         attempt = Attempt(next(self._ids), call, next(self._names), None, now, clock)
         self._open[attempt.id] = attempt
         return [Start(attempt)]

@@ -72,6 +72,15 @@ def test_a_fallback_is_enough_for_policies_to_hold_a_grey_failure() -> None:
     assert {one.verdict for one in quick.findings} == {Verdict.PASS}
 
 
+@pytest.mark.parametrize("changes", [{}, {"load.streams": 0.0, "load.patience": 12.0}])
+def test_a_fallback_answers_for_an_upstream_whose_clients_leave(changes: dict[str, Any]) -> None:
+    result, without = (
+        run(SCENARIOS["silence"], spared("ab").changed(changes | more), 1, most=1)
+        for more in ({}, {"policies.breaker.enabled": False})
+    )
+    assert result.findings[0].value.value < 0.1 < 0.4 < without.findings[0].value.value
+
+
 @pytest.mark.parametrize("local", [False, True])
 def test_overload_is_held_for_hosted_apis_and_for_servers_that_queue(local: bool) -> None:
     settings = Simulation()

@@ -139,7 +139,7 @@ def _prices(model: DeclaredModel) -> tuple[list[str], list[str]]:
             price = model.prices.find(name) or one.prices.find(name)
             if price is None:
                 missing.append(
-                    f"{name}: it costs nobody's budget, and no key with a budget may call it; {suggest(name, tables)}"
+                    f"{name}: it costs nobody's budget, and keys with a budget do not get it; {suggest(name, tables)}"
                 )
             else:
                 priced[name] = f"{name}: {price.input:f} in, {price.output:f} out, a million tokens"

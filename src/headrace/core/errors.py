@@ -255,8 +255,8 @@ class ModelRefused(ModelError):
     Attributes
     ----------
     reason
-        A word: `deadline`, `shed`, `queue_full`, `rate_limited`, `ejected`, `over_budget`, `failed`, `cancelled` (see
-        `models.action.Reason`).
+        A word: `deadline`, `shed`, `queue_full`, `rate_limited`, `no_credit`, `ejected`, `over_budget`, `set_aside`,
+        `failed`, `cancelled` (see `models.action.Reason`).
     failure
         How the last attempt failed (see `models.failure.Failure`); empty when none was made.
     retry_after
@@ -265,6 +265,8 @@ class ModelRefused(ModelError):
         What the last one that answered said: its HTTP status (0: none did), the bytes of its body, and its name.
     attempts
         How many were made; None where that is not known.
+    public
+        The message as clients are told it: without addresses, and without what an upstream said to whoever runs this.
     """
 
     def __init__(
@@ -278,9 +280,11 @@ class ModelRefused(ModelError):
         body: bytes = b"",
         upstream: str = "",
         attempts: int | None = None,
+        public: str = "",
         hint: str = "",
     ) -> None:
         super().__init__(message, hint=hint)
+        self.public = public or message
         self.reason = reason
         self.failure = failure
         self.retry_after = retry_after
@@ -294,11 +298,12 @@ class StreamBroken(ModelError):
     """An answer that had begun broke off: the upstream reset, stalled, said an error, or ended without its end mark.
 
     `failure` is the kind (see `models.failure.Failure`), `received` the bytes that had come, `attempts` how many were
-    made until it began (None: not known).
+    made until it began (None: not known); `public` is the message as clients are told it, as in `ModelRefused`.
     """
 
-    def __init__(self, message: str, *, failure: str = "", received: int = 0, hint: str = "") -> None:
+    def __init__(self, message: str, *, failure: str = "", received: int = 0, public: str = "", hint: str = "") -> None:
         super().__init__(message, hint=hint)
+        self.public = public or message
         self.failure = failure
         self.received = received
         self.attempts: int | None = None

@@ -78,7 +78,7 @@ def to_problem(error: HeadraceError, *, request: str = "") -> dict[str, Any]:
         "type": PREFIX + kind.name,
         "title": kind.title,
         "status": kind.status,
-        "detail": error.message,
+        "detail": error.public if isinstance(error, errors.ModelRefused | errors.StreamBroken) else error.message,
     }
     if error.hint:
         document["hint"] = error.hint
@@ -123,7 +123,16 @@ def _endpoint(error: errors.EndpointError | errors.ModelRefused, document: dict[
             pass
 
 
-_REASONS = {"deadline": 504, "shed": 503, "queue_full": 503, "ejected": 503, "rate_limited": 429, "over_budget": 429}
+_REASONS = {
+    "deadline": 504,
+    "shed": 503,
+    "queue_full": 503,
+    "no_credit": 503,
+    "ejected": 503,
+    "rate_limited": 429,
+    "over_budget": 429,
+    "set_aside": 429,
+}
 """What a refusal by a model's policies is, as a status of HTTP."""
 
 

@@ -13,6 +13,7 @@ from headrace.models.budget import Extra
 from headrace.models.call import Call, Usage
 from headrace.models.deadline import AttemptClock
 from headrace.models.failure import Failure
+from headrace.models.pause import Pause
 
 
 class Reason(enum.StrEnum):
@@ -26,10 +27,14 @@ class Reason(enum.StrEnum):
     """So many wait already that the door is closed."""
     RATE_LIMITED = "rate_limited"
     """Rate limits close every upstream that could take it, for longer than its deadline leaves."""
+    NO_CREDIT = "no_credit"
+    """The same where they say that no credit is left."""
     EJECTED = "ejected"
     """The same of ejections alone."""
     OVER_BUDGET = "over_budget"
     """Its key has not enough money left."""
+    SET_ASIDE = "set_aside"
+    """Its key has enough, but some of it is set aside for calls under way."""
     FAILED = "failed"
     """Its attempts failed (`Refused.failure` is the last one's), and no more is allowed or would help."""
     BROKEN = "broken"
@@ -103,6 +108,10 @@ class Refused(Struct, frozen=True, gc=False):
         Seconds after which it may be worth trying again; None where it is not.
     cost
         Of all attempts; None where a price is not known.
+    over
+        Which time of the last attempt was over, in words; empty: it failed otherwise.
+    paused
+        Upstreams that are left alone, where that is why.
     """
 
     call: Call
@@ -110,6 +119,8 @@ class Refused(Struct, frozen=True, gc=False):
     failure: Failure | None = None
     retry_after: float | None = None
     cost: Decimal | None = None
+    over: str = ""
+    paused: tuple[Pause, ...] = ()
 
 
 Action = Start | Stop | Deliver | Done | Refused

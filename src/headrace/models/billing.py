@@ -72,6 +72,11 @@ class Billing:
         most = _NOTHING if price is None else price.most(call)
         return self.spending.reserve(now + self.epoch, call.key, most)
 
+    def held_up(self, now: float, call: Call, model: str) -> bool:
+        """Whether the money that `reserve` did not find is only set aside for other attempts."""
+        price = self._found[model]
+        return price is not None and self.spending.held_up(now + self.epoch, call.key, price.most(call))
+
     def settle(self, hold: Hold, model: str, usage: Usage | None) -> Decimal | None:
         """The attempt ended and used this; what it cost, None when its model has no price."""
         price = self._found[model]

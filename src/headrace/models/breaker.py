@@ -55,6 +55,9 @@ class BreakerRules:
         Each is longer or shorter by up to this share, so that probes of many processes do not come together.
     calm
         After so long without ejection, the next one is a first one again.
+    patience
+        An attempt that its client gives up counts as failed when it had waited for so long, and no first byte had come
+        from the upstream meanwhile, nor in twice the usual time.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -68,6 +71,7 @@ class BreakerRules:
     longest: Seconds = 60.0
     jitter: Share = 0.2
     calm: Seconds = 60.0
+    patience: Seconds = 2.0
 
 
 class State(enum.StrEnum):

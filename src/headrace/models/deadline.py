@@ -1,12 +1,14 @@
 """One absolute instant until when an answer is of use, and what it leaves to each attempt.
 
 A timeout per attempt alone lets retries and fallbacks add up: three attempts of 20 s take a minute, and the last rung
-is reached when nobody waits any more. So every wait is cut to what the deadline leaves, and an attempt leaves enough
-for one more, as long as there is enough for two.
+is reached when nobody waits any more. So every attempt ends with the deadline, and where one shows nothing, the call is
+tried elsewhere as well while the deadline leaves enough for that. The first attempt goes on: a model that thinks for
+long is not to be told from one that hangs. Whichever answers first wins.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import ClassVar
@@ -58,14 +60,17 @@ class AttemptClock(Struct, frozen=True, gc=False):
 
     Attributes
     ----------
+    elsewhere
+        Without a first byte by then, the call is tried elsewhere as well.
     first_token
-        The first byte must have come.
+        A stream without a first byte by then is held against its upstream; never for other answers.
     end
         All must have come.
     idle
         Seconds (not an instant) that a stream may be silent between two pieces.
     """
 
+    elsewhere: float
     first_token: float
     end: float
     idle: float
@@ -78,7 +83,7 @@ class Timeouts:
     Parameters
     ----------
     first_token
-        Longest wait for the first byte of a stream.
+        How long a stream may be without a first byte until the call is tried elsewhere as well.
     total
         Longest attempt.
     idle
@@ -88,18 +93,22 @@ class Timeouts:
     --------
     >>> timeouts = Timeouts(first_token=10, total=60, idle=5)
     >>> timeouts.clock(0.0, 100.0, stream=True, expected=4)
-    AttemptClock(first_token=10.0, end=60.0, idle=5)
+    AttemptClock(elsewhere=10.0, first_token=10.0, end=60.0, idle=5)
 
-    Twelve seconds are left and a call takes about four: the first token must come in eight, so that another attempt
-    can still be made.
+    Twelve seconds are left and a call takes about four: after eight there is just enough for another attempt.
 
     >>> timeouts.clock(0.0, 12.0, stream=True, expected=4)
-    AttemptClock(first_token=8.0, end=12.0, idle=5)
+    AttemptClock(elsewhere=8.0, first_token=10.0, end=12.0, idle=5)
 
-    With six left there is no time for two attempts: this one gets it all.
+    With six left there is no time for two attempts.
 
     >>> timeouts.clock(0.0, 6.0, stream=True, expected=4)
-    AttemptClock(first_token=6.0, end=6.0, idle=5)
+    AttemptClock(elsewhere=6.0, first_token=10.0, end=6.0, idle=5)
+
+    Of an answer that is no stream nothing is seen before its end: it has half of the time, or four times the usual.
+
+    >>> timeouts.clock(0.0, 40.0, stream=False, expected=4)
+    AttemptClock(elsewhere=20.0, first_token=inf, end=40.0, idle=5)
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -118,12 +127,17 @@ class Timeouts:
         stream
             Otherwise there is no first byte before the end.
         expected
-            Seconds that such a call usually takes; what is reserved for the attempt after this one.
+            Seconds that such a call usually takes, what another attempt would need; 0 while that is not known.
         """
         left = deadline - now
         share = left - expected if left >= 2 * expected else left
-        first, end = self.first_token if stream else self.total, now + self.total
-        return AttemptClock(now + (first if first < share else share), end if end < deadline else deadline, self.idle)
+        patient = 4 * expected if 8 * expected > left else left / 2
+        if patient < share:
+            share = patient
+        first, end = self.first_token if stream else math.inf, now + self.total
+        return AttemptClock(
+            now + (first if first < share else share), now + first, end if end < deadline else deadline, self.idle
+        )
 
 
 def enough(now: float, deadline: float, expected: float) -> bool:

@@ -39,9 +39,14 @@ class DeclaredModel:
 
     @property
     def priced(self) -> bool:
-        """Whether every upstream, those of its fallbacks included, has a price. Without, no budget can be held."""
-        own = all(self.prices.find(one.spec(self.name).model) is not None for one in self.upstreams)
-        return own and (self.fallback is None or self.fallback.priced)
+        """Whether every upstream, those of its fallbacks included, has a price."""
+        return not self.unpriced
+
+    @property
+    def unpriced(self) -> dict[str, str]:
+        """The upstreams without a price, those of its fallbacks included, and their models. No budget can pay them."""
+        prices = self.all_prices()
+        return {name: spec.model for name, (spec, _) in self.named().items() if prices.find(spec.model) is None}
 
     def tiers(self) -> list[tuple[Provider, int, str]]:
         """Every upstream with its tier and the model that declares it: those of the fallback come after all others."""

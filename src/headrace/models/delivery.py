@@ -166,6 +166,7 @@ class Delivery(Struct, eq=False):
     def _broken(self, failed: Failed) -> StreamBroken:
         """What ended it: the router's word (the deadline, say) counts before that of the connection."""
         if self.error is None:
-            message = f"the answer of {self.upstream!r} broke off: {failed.message}"
-            self.end(StreamBroken(message, failure=failed.failure.value))
-        return self.error or StreamBroken(failed.message, failure=failed.failure.value)
+            told = f"the answer of {self.upstream!r} broke off: "
+            error = StreamBroken(told + failed.message, failure=failed.failure.value, public=told + failed.why)
+            self.end(error)
+        return self.error or StreamBroken(failed.message, failure=failed.failure.value, public=failed.why)

@@ -24,6 +24,8 @@ class Running(Struct, eq=False):
     ----------
     flight
         The call that it is for.
+    late_at
+        When it is tried elsewhere as well, if nothing has come (instant).
     hedge_at
         When it is late enough to be hedged (instant); None: never.
     idle_by
@@ -39,6 +41,7 @@ class Running(Struct, eq=False):
     upstream: Upstream
     lease: Lease
     hold: Hold
+    late_at: float
     hedge_at: float | None = None
     idle_by: float = 0.0
     armed: float = 0.0
@@ -66,10 +69,27 @@ class Running(Struct, eq=False):
         share = (now - self.attempt.started) / usual if usual > 0 else 0.0
         return math.ceil(call.output_tokens * min(share, 1.0))
 
-    def late(self, now: float) -> bool:
-        """Whether one of its times is over."""
-        clock = self.attempt.clock
-        return now >= clock.end or (now >= self.idle_by if self.begun else now >= clock.first_token)
+    def due(self) -> float:
+        """When something of it may be wrong next (instant)."""
+        end, hedge_at = self.attempt.clock.end, self.hedge_at
+        if self.lease.first_at is not None:
+            due = self.idle_by
+        elif hedge_at is not None and hedge_at < self.late_at:
+            due = hedge_at
+        else:
+            due = self.late_at
+        return end if end < due else due
+
+    def over(self, now: float) -> str:
+        """Which of its times is over, in words; empty: none is."""
+        attempt, clock = self.attempt, self.attempt.clock
+        if now >= clock.end:
+            if clock.end >= attempt.call.deadline:
+                return "its deadline passed"
+            return f"the answer took longer than {clock.end - attempt.started:g} s (timeouts.total)"
+        if self.begun and now >= self.idle_by:
+            return f"nothing came for {clock.idle:g} s (timeouts.idle)"
+        return ""
 
 
 class Flight(Struct):
@@ -85,6 +105,8 @@ class Flight(Struct):
         Upstreams that failed it; those of them that would fail it again.
     failures, last
         How many of its attempts failed, and how the last one did.
+    over
+        Which time of the last one was over, in words; empty: it failed otherwise.
     next
         What its next attempt is for; None: it is the first.
     retry_at
@@ -102,6 +124,7 @@ class Flight(Struct):
     barred: frozenset[str] = _NOBODY
     failures: int = 0
     last: Failure | None = None
+    over: str = ""
     next: Extra | None = None
     retry_at: float | None = None
     timed: bool = False

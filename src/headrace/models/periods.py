@@ -33,6 +33,8 @@ class _Purse(Struct):
     taken: Decimal = _NOTHING
     """What was set aside or spent."""
     spent: Decimal = _NOTHING
+    holds: int = 0
+    """Attempts that have money set aside, those that began in an earlier purse included."""
 
     def post(self) -> None:
         """Bring the accounts up to date."""
@@ -49,6 +51,20 @@ class Holds(Hold, frozen=True, gc=False, kw_only=True):
     """Money that is set aside in all periods of a purse."""
 
     purse: _Purse
+
+
+class Standing(Struct, frozen=True):
+    """How much of one limit of a key is spent, and how much is set aside for attempts under way."""
+
+    period: str
+    limit: Decimal
+    spent: Decimal
+    set_aside: Decimal
+
+    @property
+    def unspent(self) -> Decimal:
+        """What is left once nothing is set aside any more; less than 0 where too much was spent."""
+        return self.limit - self.spent
 
 
 class Spent(Struct, frozen=True):
@@ -169,9 +185,21 @@ class Budgets(Spending):
 
     def lefts(self, now: float, key: str) -> dict[str, Decimal]:
         """What the key may still spend, by period; less than 0 where it has spent too much."""
+        return {one.period: one.unspent - one.set_aside for one in self.standings(now, key)}
+
+    def standings(self, now: float, key: str) -> list[Standing]:
+        """How it stands with each limit of a key."""
         purse = self._purse(now, key)
         purse.post()
-        return {period: limit - account.spent - account.reserved for account, limit, period in purse.limits}
+        return [Standing(period, limit, one.spent, one.reserved) for one, limit, period in purse.limits]
+
+    def holds(self, now: float, key: str) -> int:
+        """How many attempts have money of a key set aside."""
+        return self._purse(now, key).holds
+
+    def held_up(self, now: float, key: str, most: Decimal) -> bool:
+        """Whether `most`, which is not left, would be if nothing were set aside: it may be soon, then."""
+        return all(most <= one.unspent for one in self.standings(now, key))
 
     def ends(self, now: float, period: str) -> float:
         """Seconds until a period ends."""
@@ -185,6 +213,7 @@ class Budgets(Spending):
         if most > purse.room - purse.taken and most > _NOTHING:
             return None
         purse.taken += most
+        purse.holds += 1
         return Holds(key, most, purse=purse)
 
     def settle(self, held: Hold, cost: Decimal) -> None:
@@ -195,6 +224,7 @@ class Budgets(Spending):
         purse.taken += cost - held.amount
         purse.spent += cost
         present = self._purses[held.key]
+        present.holds -= 1
         if purse is not present:
             # It is of a day that has ended: it changes nothing any more, but the month and the total do.
             purse.post()
@@ -235,5 +265,6 @@ class Budgets(Spending):
         lanes = zip(accounts, self._lanes.items(), strict=True)
         limits = ((account, lane.limits[key], period) for account, (period, lane) in lanes if key in lane.limits)
         purse = self._purses[key] = _Purse((day.period + 1) * DAY, accounts, tuple(limits))
+        purse.holds = 0 if before is None else before.holds
         purse.post()
         return purse

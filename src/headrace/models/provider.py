@@ -30,6 +30,20 @@ from headrace.models.headers import NOTHING, Limits
 from headrace.models.request import Dialect, ModelRequest
 from headrace.models.settings import UpstreamSpec
 
+_WHY = {
+    Failure.RATE_LIMITED: "it is over its rate limits",
+    Failure.QUOTA: "no credit is left there",
+    Failure.OVERLOADED: "it has too much to do",
+    Failure.SERVER_ERROR: "what it answered is of no use",
+    Failure.TIMEOUT: "it did not answer in time",
+    Failure.CONNECTION: "its connection ended too early",
+    Failure.UNREACHABLE: "it cannot be reached",
+    Failure.CREDENTIALS: "it does not take the key of this server",
+    Failure.MISSING: "it does not have that model",
+    Failure.BAD_REQUEST: "it does not take the request",
+    Failure.CANCELLED: "nobody waits any more",
+}
+
 
 class Failed(Exception):
     """An attempt gave no (whole) answer.
@@ -44,14 +58,23 @@ class Failed(Exception):
         What the upstream answered, in the client's dialect; 0 and empty when it did not.
     limits
         What it said about its limits.
+    said
+        What its own error says, where it came with a status of success.
     upstream
-        Its name, where it said anything; set by whoever made the attempt.
+        Its name; set by whoever made the attempt.
     """
 
     upstream = ""
 
     def __init__(
-        self, failure: Failure, message: str, *, status: int = 0, body: bytes = b"", limits: Limits = NOTHING
+        self,
+        failure: Failure,
+        message: str,
+        *,
+        status: int = 0,
+        body: bytes = b"",
+        limits: Limits = NOTHING,
+        said: str = "",
     ) -> None:
         super().__init__(message)
         self.failure = failure
@@ -59,6 +82,20 @@ class Failed(Exception):
         self.status = status
         self.body = body
         self.limits = limits
+        self.said = said
+
+    @property
+    def why(self) -> str:
+        """What happened, as clients are told it: in our words, but for what an upstream says of their own request.
+
+        >>> Failed(Failure.UNREACHABLE, "cannot connect to http://10.0.0.7:8000: refused").why
+        'it cannot be reached'
+        """
+        if self.status:
+            return f"it answered {self.status}"
+        if self.said and self.failure is Failure.BAD_REQUEST:
+            return f"it says: {self.said:.200}"
+        return _WHY[self.failure]
 
 
 class Unsendable(Failed):

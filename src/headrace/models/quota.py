@@ -87,6 +87,8 @@ class Quota:
         self._input_tokens = 0.0
         self._output_tokens = 0.0
         self._closed_until = -math.inf
+        self.why = Failure.RATE_LIMITED
+        """Why it is closed, where it is: rate limited, or no credit left (`Failure.QUOTA`)."""
         self._refusals = 0
         for place, known in enumerate((requests_per_minute, tokens_per_minute)):
             if known is not None:
@@ -110,11 +112,15 @@ class Quota:
             wait = max(bucket.wait(now, amounts[place]), wait)
         return wait
 
+    def paused(self, now: float) -> float:
+        """Seconds for which it is closed as the provider wants it; 0: it is not."""
+        return max(self._closed_until - now, 0.0)
+
     def closed(self, now: float, input_tokens: float, output_tokens: float) -> float:
         """Seconds for which such an attempt cannot be made, whatever those under way give back; at most `wait`."""
         if not self.wait(now, input_tokens, output_tokens):
             return 0.0
-        closed = max(self._closed_until - now, 0.0)
+        closed = self.paused(now)
         amounts = (1.0, input_tokens + output_tokens, input_tokens, output_tokens)
         held = (0.0, self._input_tokens + self._output_tokens, self._input_tokens, self._output_tokens)
         for place, bucket in self._buckets.items():
@@ -200,7 +206,8 @@ class Quota:
             pause = min(_PAUSE * 2 ** min(self._refusals - 2, 20), _LONGEST_PAUSE)
         else:
             return
-        self._closed_until = max(self._closed_until, now + pause)
+        if now + pause >= self._closed_until:
+            self._closed_until, self.why = now + pause, failure
         self.sure = 0.0
 
     def _believe(self, now: float, place: int, window: Window, held: float) -> None:

@@ -71,6 +71,8 @@ class Terms(Struct, frozen=True):
         The instant (seconds of the monotonic clock) after which nobody waits.
     tenant, session, key, priority
         As in `models.call.Call`.
+    priced
+        Whether upstreams without a price are passed over: a budget pays, and could not be held.
     """
 
     id: str
@@ -79,3 +81,4 @@ class Terms(Struct, frozen=True):
     session: str = ""
     key: str = ""
     priority: Priority = Priority.NORMAL
+    priced: bool = False

@@ -27,11 +27,13 @@ from headrace.core.events import ModelCalled, NullRecorder, Recorder
 from headrace.http1.batch import Batch
 from headrace.models.action import Action, Attempt, Deliver, Done, Reason, Refused, Start, Stop
 from headrace.models.alarm import Alarm
+from headrace.models.barred import unable, unpayable
 from headrace.models.budget import Extra
 from headrace.models.call import Call
 from headrace.models.delivery import Delivery
 from headrace.models.estimate import Tokens, prompt_bytes
 from headrace.models.failure import Failure
+from headrace.models.pause import Pause, PauseLog
 from headrace.models.provider import Carrier, Failed, Incoming
 from headrace.models.request import Dialect, ModelRequest, Terms
 from headrace.models.router import Router
@@ -124,6 +126,10 @@ class RoutedModel:
         self._carriers = dict(carriers)
         self._starts = {name: getattr(one, "start", None) for name, one in carriers.items()}
         self._takes = frozenset[tuple[Dialect, bool]].intersection(*(one.takes for one in carriers.values()))
+        prices = router.billing.prices
+        self._unpriced = frozenset(
+            one.name for one in router.selection.upstreams if prices.find(one.spec.model) is None
+        )
         self._models = {one.spec.name: one.spec.model for one in router.selection.upstreams}
         self.now = clock.monotonic
         """The time of the router."""
@@ -133,6 +139,7 @@ class RoutedModel:
         self._running: dict[int, _Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._flowing: dict[int, Delivery] = {}
+        self._pauses = PauseLog(name)
         self._numbers = itertools.count(1)
         # A call takes its way in steps, each taken together with those of the others.
         self._asked = Batch(self._submit)
@@ -187,6 +194,11 @@ class RoutedModel:
         now = self.now()
         size = prompt_bytes(request.body, request.document)
         most = request.max_output_tokens
+        without = (
+            _NOBODY if (request.dialect, request.stream) in self._takes else unable(self.name, self._carriers, request)
+        )
+        if terms.priced and self._unpriced:
+            without = unpayable(self.name, self._carriers, self._unpriced, without)
         latest = now + self._deadline
         call = Call(
             id=str(next(self._numbers)),
@@ -203,7 +215,7 @@ class RoutedModel:
             most_prompt=size,
             most_output=most or 0,
             answers=request.answers,
-            without=_NOBODY if (request.dialect, request.stream) in self._takes else self._unable(request),
+            without=without,
         )
         ask = self._asks[call.id] = _Ask(terms.id, request, call, now, told, copy_context())
         self._asked.put(ask)
@@ -226,19 +238,6 @@ class RoutedModel:
             self._cancel(ask)
         self._alarm.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _unable(self, request: ModelRequest) -> frozenset[str]:
-        """Upstreams that cannot take it. Raises `ModelRefused` where that is all of them."""
-        refused = {name: why for name, one in self._carriers.items() if (why := one.refuses(request))}
-        if len(refused) == len(self._carriers):
-            raise ModelRefused(
-                f"no upstream of {self.name!r} takes this request: {'; '.join(refused.values())}",
-                reason=Reason.FAILED.value,
-                failure=Failure.BAD_REQUEST.value,
-                attempts=0,
-                hint="ask in another dialect, or declare an upstream that speaks this one",
-            )
-        return frozenset(refused)
 
     def _submit(self, ask: _Ask) -> None:
         if ask.call.id not in self._asks:  # nobody waits any more
@@ -304,6 +303,8 @@ class RoutedModel:
                 output_tokens=usage.output_tokens,
             )
         self._act(now, self.router.on_end(now, running.attempt.id, usage, incoming.limits))
+        if self._pauses.open and self._pause(now, running.attempt) is None:
+            self._pauses.ends(now, running.attempt.upstream)
 
     def _failed(self, running: _Running, error: Exception) -> None:
         """An attempt has failed."""
@@ -315,10 +316,15 @@ class RoutedModel:
             failed = Failed(Failure.SERVER_ERROR, f"{attempt.upstream} raised {type(error).__name__}: {error}")
         del self._running[attempt.id]
         self._flowing.pop(attempt.id, None)
-        if failed.status:
-            failed.upstream = attempt.upstream
+        failed.upstream = attempt.upstream
         running.ask.last = failed
         self._act(now, self.router.on_failure(now, attempt.id, failed.failure, failed.limits))
+        pause = self._pause(now, attempt)
+        if pause is not None:
+            self._pauses.begins(now, pause, failed.message)
+
+    def _pause(self, now: float, attempt: Attempt) -> Pause | None:
+        return self.router.selection.named(attempt.upstream).paused(now)
 
     # What the client does ------------------------------------------------------------------------------------------
 
@@ -384,9 +390,7 @@ class RoutedModel:
         elif attempt.extra is Extra.HEDGE:
             ask.hedged = True
         running = self._running[attempt.id] = _Running(ask, attempt)
-        request, clock, start = ask.request, attempt.clock, self._starts[attempt.upstream]
-        # Of an answer that is no stream the first byte is the last, and it is never due after the end.
-        until = clock.end if request.stream else clock.first_token
+        request, until, start = ask.request, attempt.clock.end, self._starts[attempt.upstream]
         if start is not None:
             told = partial(self._came, running)
             try:
@@ -437,7 +441,8 @@ class RoutedModel:
             usage = delivery.usage
         else:
             last = ask.last
-            upstream, status = ("", 0) if last is None else (last.upstream, last.status)
+            # One that said nothing is not told as who answered.
+            upstream, status = ("", 0) if last is None or not last.status else (last.upstream, last.status)
             first_byte = usage = None
         self._recorder.record(
             ModelCalled(

@@ -7,7 +7,7 @@ The asyncio gateway and the simulator are two such shells, so what the simulator
                 ^                                                                        |
                 |  retry: if the failure, the deadline and the budget allow it           v
                 +--------------------------------------------------- failure, timeout
-                                                                     first byte late: hedge (Start elsewhere)
+                                                                     first byte late: Start elsewhere as well
                                                                      first byte: Deliver, Stop the others
                                                                      end: Done; nothing left to try: Refused
 
@@ -17,7 +17,6 @@ For each call exactly one `Done` or `Refused` ends it, and by then each `Start` 
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import math
 from collections.abc import Sequence
@@ -33,14 +32,20 @@ from headrace.models.call import Call, Priority, Usage
 from headrace.models.failure import Failure, Where
 from headrace.models.flight import Flight, Running
 from headrace.models.headers import NOTHING, Limits
+from headrace.models.pause import Pause
 from headrace.models.selection import Selection
 from headrace.models.settings import Policies, UpstreamSpec
+from headrace.models.timers import Timers
 from headrace.models.upstream import Upstream
 
 _REASONS = {Turned.FULL: Reason.QUEUE_FULL, Turned.SHED: Reason.SHED, Turned.DEADLINE: Reason.DEADLINE}
+_CLOSED = frozenset({Reason.RATE_LIMITED, Reason.NO_CREDIT, Reason.EJECTED})
+"""What a call is refused for when all upstreams are closed to it."""
 _NEVER = (-math.inf, None)
 _TICK = 0.001
 """Shortest sleep until a queue is looked at again (seconds)."""
+_FREED = 1.0
+"""Seconds after which money that is set aside may be free again: about as long as a short answer takes."""
 _SOON = 0.25
 """Seconds after which a late attempt that could not be hedged is looked at again, and what is late is reckoned anew."""
 
@@ -92,7 +97,7 @@ class Router:
         self._random = random
         self._flights: dict[str, Flight] = {}
         self._running: dict[int, Running] = {}
-        self._timers: list[tuple[float, int, str]] = []
+        self._timers = Timers(self._flights)
         self._numbers = itertools.count(1)
         self._unblocked = math.inf
         self._delays: dict[tuple[str, int], tuple[float, float | None]] = {}
@@ -102,11 +107,10 @@ class Router:
     @property
     def wake(self) -> float | None:
         """The instant at which `poll` is to be called, if nothing happens before; None: not until something does."""
-        if self._timers:
-            at = self._timers[0][0]
-            if at < self._unblocked:
-                return at
-        return None if self._unblocked == math.inf else self._unblocked
+        at, unblocked = self._timers.next, self._unblocked
+        if unblocked < at:
+            return unblocked
+        return None if at == math.inf else at
 
     @property
     def in_flight(self) -> int:
@@ -210,10 +214,8 @@ class Router:
     def poll(self, now: float) -> list[Action]:
         """Time has passed: what is due now."""
         actions: list[Action] = []
-        while self._timers and self._timers[0][0] <= now:
-            flight = self._flights.get(heapq.heappop(self._timers)[2])
-            if flight is not None:
-                self._check(now, flight, actions)
+        for name in self._timers.due(now):
+            self._check(now, self._flights[name], actions)
         return self._pump(now, actions)
 
     # Starting ------------------------------------------------------------------------------------------------------
@@ -227,9 +229,7 @@ class Router:
 
     def _pump(self, now: float, actions: list[Action]) -> list[Action]:
         """Start whatever waits and fits."""
-        timers, flights = self._timers, self._flights
-        while timers and timers[0][2] not in flights:
-            heapq.heappop(timers)
+        self._timers.forget()
         self._unblocked = math.inf
         if not self.admission.places:
             return actions
@@ -270,33 +270,49 @@ class Router:
     def _reason(self, now: float, call: Call, turned: Turned) -> Reason:
         if turned is not Turned.CLOSED:
             return _REASONS[turned]
-        limited = self.selection.limited(now, call, without=self._flights[call.id].barred)
-        return Reason.RATE_LIMITED if limited else Reason.EJECTED
+        limits = self.selection.limits(now, call, without=self._flights[call.id].barred)
+        if limits == {Failure.QUOTA}:
+            return Reason.NO_CREDIT
+        return Reason.RATE_LIMITED if limits else Reason.EJECTED
 
     def _start(
-        self, now: float, flight: Flight, able: Sequence[Upstream], actions: list[Action], *, hedge: bool = False
+        self,
+        now: float,
+        flight: Flight,
+        able: Sequence[Upstream],
+        actions: list[Action],
+        *,
+        beside: Extra | None = None,
     ) -> bool:
-        """Start an attempt, or refuse the call (a hedge: do nothing) for want of money; whether it was started."""
+        """Start an attempt, or refuse the call for want of money (`beside` another attempt: do nothing); whether it was
+        started."""
         call = flight.call
         upstream = self.selection.choose(now, call, able)
         hold = self.billing.reserve(now, call, upstream.model)
         if hold is None:
-            if not hedge:
-                self._refuse(now, flight, Reason.OVER_BUDGET, actions, retry_after=self.billing.wait(now))
+            if beside is None:
+                self._too_poor(now, flight, upstream, actions)
             return False
-        extra = Extra.HEDGE if hedge else flight.next
+        extra = flight.next if beside is None else beside
         if extra is None:
             self.budget.on_start()
         expected = upstream.latencies.usual(now, call)
         clock = self.policies.timeouts.clock(now, call.deadline, stream=call.stream, expected=expected)
         attempt = Attempt(next(self._numbers), call, upstream.name, extra, now, clock)
-        hedge_at = self._hedge_at(now, call, upstream) if call.repeatable and not hedge else None
-        running = Running(flight, attempt, upstream, upstream.start(now, call), hold, hedge_at)
+        hedge_at = self._hedge_at(now, call, upstream) if call.repeatable and beside is None else None
+        running = Running(flight, attempt, upstream, upstream.start(now, call), hold, clock.elsewhere, hedge_at)
         self._running[attempt.id] = running
         flight.running.append(running)
         self._arm(now, running)
         actions.append(Start(attempt))
         return True
+
+    def _too_poor(self, now: float, flight: Flight, upstream: Upstream, actions: list[Action]) -> None:
+        """Refuse a call for want of money, which may be free again as soon as another ends."""
+        if self.billing.held_up(now, flight.call, upstream.model):
+            self._refuse(now, flight, Reason.SET_ASIDE, actions, retry_after=_FREED)
+        else:
+            self._refuse(now, flight, Reason.OVER_BUDGET, actions, retry_after=self.billing.wait(now))
 
     def _hedge_at(self, now: float, call: Call, upstream: Upstream) -> float | None:
         """When an attempt that begins there now is late enough to be hedged (instant); None: never."""
@@ -320,13 +336,17 @@ class Router:
     def _check(self, now: float, flight: Flight, actions: list[Action]) -> None:
         """Something of this call may be due."""
         for running in list(flight.running):
-            if running.late(now) and not (running.flowing(now) and now >= flight.call.deadline):
+            over = running.over(now)
+            if over and not (running.flowing(now) and now >= flight.call.deadline):
                 actions.append(Stop(running.attempt))
-                self._fail(now, running, Failure.TIMEOUT, NOTHING, actions)
+                self._fail(now, running, Failure.TIMEOUT, NOTHING, actions, over)
                 if flight.call.id not in self._flights:
                     return
-            elif running.hedge_at is not None and now >= running.hedge_at and not running.begun:
-                self._hedge(now, running, actions)
+            elif not running.begun:
+                if now >= running.late_at:
+                    self._late(now, running, actions)
+                if running.hedge_at is not None and now >= running.hedge_at:
+                    self._hedge(now, running, actions)
         if now >= flight.call.deadline:
             self._refuse(now, flight, Reason.DEADLINE, actions)
             return
@@ -356,14 +376,40 @@ class Router:
             able = self.selection.able(now, call, reserved=self.admission.reserved(now), without=elsewhere)
             # A probe that hangs must not be paired with a second probe, nor a hedge sent where it helps nobody.
             able = [one for one in able if one.tier == here.tier and one.breaker.state(now) is State.CLOSED]
-        if able and self.budget.allows(Extra.HEDGE) and self._start(now, flight, able, actions, hedge=True):
-            self.budget.take(Extra.HEDGE)
-        else:
+        if not self._beside(now, flight, able, Extra.HEDGE, actions):
             running.hedge_at = now + _SOON
+
+    def _late(self, now: float, running: Running, actions: list[Action]) -> None:
+        """An attempt shows nothing: its call is tried elsewhere as well, and it goes on."""
+        flight, here = running.flight, running.upstream
+        call = flight.call
+        running.late_at = now + _SOON
+        if now >= running.attempt.clock.first_token:
+            here.late(now, running.lease)
+        tries = flight.failures + len(flight.running)
+        if not call.repeatable or len(flight.running) > 1 or tries >= self.policies.retry.attempts:
+            return
+        if call.deadline - now < self.selection.usual(now, call):
+            return
+        able = self.selection.able(now, call, reserved=0.0, without=flight.tried | {here.name})
+        able = [one for one in able if one.breaker.state(now) is State.CLOSED]
+        if not able and here.misses(now, running.lease) and here.wait(now, call) <= 0:
+            able = [here]  # nobody else: once more where it is known to take less
+        if able:
+            kind = Extra.FALLBACK if able[0].tier > here.tier else Extra.RETRY
+            self._beside(now, flight, able, kind, actions)
+
+    def _beside(self, now: float, flight: Flight, able: Sequence[Upstream], kind: Extra, actions: list[Action]) -> bool:
+        """Start another attempt beside one that is under way, if the budget and the money allow it."""
+        if not able or not self.budget.allows(kind) or not self._start(now, flight, able, actions, beside=kind):
+            return False
+        return self.budget.take(kind)
 
     # Ending --------------------------------------------------------------------------------------------------------
 
-    def _fail(self, now: float, running: Running, failure: Failure, limits: Limits, actions: list[Action]) -> None:
+    def _fail(
+        self, now: float, running: Running, failure: Failure, limits: Limits, actions: list[Action], over: str = ""
+    ) -> None:
         """An attempt failed: try again, wait for another attempt that is under way, or give the call up."""
         flight, name = running.flight, running.upstream.name
         self._close(running)
@@ -371,7 +417,7 @@ class Router:
         written = 0 if failure is Failure.CONNECTION and not flight.call.stream else running.written(now)
         self._pay(running, read_anyway(flight.call, failure, written))
         flight.failures += 1
-        flight.last = failure
+        flight.last, flight.over = failure, over
         flight.tried |= {name}
         if failure.retry is Where.ELSEWHERE:
             flight.barred |= {name}
@@ -405,7 +451,7 @@ class Router:
             self._enqueue(now, flight, actions)
         else:
             flight.retry_at = at
-            self._timer(at, call)
+            self._timers.set(at, call.id)
             self._time(flight)
 
     def _refuse(
@@ -415,16 +461,18 @@ class Router:
         for running in list(flight.running):
             self._give_up(now, running, actions)
         self.admission.withdraw(flight.call)
-        if reason in (Reason.RATE_LIMITED, Reason.EJECTED):
+        paused: tuple[Pause, ...] = ()
+        if reason in _CLOSED:
             retry_after = self._closed(now, flight.call)
+            paused = self.selection.paused(now, without=flight.barred)
         del self._flights[flight.call.id]
         flight.winner = None
         if retry_after is None and reason in (Reason.SHED, Reason.QUEUE_FULL):
             wait = self.selection.wait(now, flight.call)
             retry_after = max(1.0, self.admission.oldest(now), 0.0 if math.isinf(wait) else wait)
-        actions.append(Refused(flight.call, reason, flight.last, retry_after, flight.cost))
+        actions.append(Refused(flight.call, reason, flight.last, retry_after, flight.cost, flight.over, paused))
 
-    def _give_up(self, now: float, running: Running, actions: list[Action], *, overtaken: bool = False) -> None:
+    def _give_up(self, now: float, running: Running, actions: list[Action], *, overtaken: bool | None = None) -> None:
         """Stop an attempt that is not needed any more."""
         self._close(running)
         running.upstream.give_up(now, running.lease, overtaken=overtaken)
@@ -440,28 +488,13 @@ class Router:
 
     def _arm(self, now: float, running: Running) -> None:
         """See to it that the attempt is looked at when something of it may be wrong."""
-        clock, hedge_at, armed = running.attempt.clock, running.hedge_at, running.armed
-        if running.lease.first_at is not None:
-            due = running.idle_by
-        elif hedge_at is not None and hedge_at < clock.first_token:
-            due = hedge_at
-        else:
-            due = clock.first_token
-        if clock.end < due:
-            due = clock.end
+        due, armed = running.due(), running.armed
         if armed <= now or due < armed:
             running.armed = due
-            self._timer(due, running.attempt.call)
+            self._timers.set(due, running.attempt.call.id)
 
     def _time(self, flight: Flight) -> None:
         """See to it that a call that waits is looked at when its deadline passes."""
         if not flight.timed:
             flight.timed = True
-            self._timer(flight.call.deadline, flight.call)
-
-    def _timer(self, at: float, call: Call) -> None:
-        heapq.heappush(self._timers, (at, next(self._numbers), call.id))
-        # Calls mostly end long before their deadline: without this, the heap would hold all calls of the last minute.
-        if len(self._timers) > 64 + 4 * len(self._flights):
-            self._timers = [timer for timer in self._timers if timer[2] in self._flights]
-            heapq.heapify(self._timers)
+            self._timers.set(flight.call.deadline, flight.call.id)

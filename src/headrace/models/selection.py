@@ -18,6 +18,8 @@ from random import Random
 
 from headrace.models.affinity import preferred
 from headrace.models.call import Call
+from headrace.models.failure import Failure
+from headrace.models.pause import Pause
 from headrace.models.settings import Policies
 from headrace.models.upstream import Upstream
 
@@ -122,10 +124,16 @@ class Selection:
                     return 0.0
         return first if first < math.inf else 0.0
 
-    def limited(self, now: float, call: Call, *, without: Collection[str] = _NOBODY) -> bool:
-        """Whether a rate limit keeps the call out of any of them now."""
-        asked = (one.quota for one in self.upstreams if one.name not in without)
-        return any(quota.closed(now, call.prompt_tokens, call.output_tokens) > 0 for quota in asked)
+    def limits(self, now: float, call: Call, *, without: Collection[str] = _NOBODY) -> set[Failure]:
+        """What keeps the call out of any of them now: rate limits, or that no credit is left."""
+        asked = [one.quota for one in self.upstreams if one.name not in without]
+        closed = [quota for quota in asked if quota.closed(now, call.prompt_tokens, call.output_tokens) > 0]
+        return {quota.why if quota.paused(now) else Failure.RATE_LIMITED for quota in closed}
+
+    def paused(self, now: float, *, without: Collection[str] = _NOBODY) -> tuple[Pause, ...]:
+        """Which of them are left alone, as they want it."""
+        pauses = (one.paused(now) for one in self.upstreams if one.name not in without)
+        return tuple(pause for pause in pauses if pause is not None)
 
     def utilisation(self, now: float) -> float:
         """Attempts in flight over the concurrency of the upstreams that are not ejected."""

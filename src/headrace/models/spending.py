@@ -81,6 +81,10 @@ class Spending:
         account.reserved += most
         return Hold(key, most, account.period)
 
+    def held_up(self, now: float, key: str, most: Decimal) -> bool:
+        """Whether `most`, which is not left, would be if nothing were set aside: it may be soon, then."""
+        return most <= self.limits[key] - self.spent(now, key)
+
     def settle(self, held: Hold, cost: Decimal) -> None:
         """The attempt ended and cost so much (0 when it cost nothing).
 

@@ -14,6 +14,7 @@ from headrace.models.call import Call, Usage
 from headrace.models.failure import Failure
 from headrace.models.headers import NOTHING, Limits
 from headrace.models.latency import Latencies
+from headrace.models.pause import Pause
 from headrace.models.quota import Reservation
 from headrace.models.settings import Policies, UpstreamSpec
 
@@ -39,6 +40,8 @@ class Lease(Struct, gc=False):
         As of its call.
     first_at
         When its first byte came.
+    late
+        Whether it was held against the upstream that it has not come.
     """
 
     call: Call
@@ -50,6 +53,7 @@ class Lease(Struct, gc=False):
     rest_weight: float
     seen_work: float
     first_at: float | None = None
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,8 @@ class UpstreamState:
         Of its breaker: `closed`, `open`, `half_open`.
     failure_share
         Of its attempts lately.
+    pause
+        That it is paused, as it wants it; None: it is not.
     """
 
     upstream: str
@@ -73,6 +79,7 @@ class UpstreamState:
     limit: float
     state: str
     failure_share: float
+    pause: Pause | None = None
 
 
 class Upstream(Load):
@@ -108,6 +115,8 @@ class Upstream(Load):
         self.in_flight = 0
         self._keeps_quota = policies.quota.enabled
         self._by_work = policies.balancer.weigh == "work"
+        self._heard = self._mute = -math.inf
+        self._took = 0.0
         self.sure = 0.0
         """A call of fewer tokens than this can start now, where nothing is reserved. `wait` knows about all others."""
         self._reckon()
@@ -122,7 +131,13 @@ class Upstream(Load):
             self.limit.current,
             self.breaker.state(now).value,
             self.breaker.failure_share(now),
+            self.paused(now),
         )
+
+    def paused(self, now: float) -> Pause | None:
+        """Whether it is left alone, as it wants it."""
+        seconds = self.quota.paused(now)
+        return Pause(self.name, seconds, self.quota.why) if seconds else None
 
     def wait(self, now: float, call: Call, reserved: float = 0.0, panic: bool = False) -> float:
         """Seconds until it can take the call: 0 now; infinite when it waits for an attempt to end.
@@ -171,7 +186,8 @@ class Upstream(Load):
     def first_token(self, now: float, lease: Lease, *, whole: bool = False) -> None:
         """Its first byte came; `whole`: and its last with it."""
         seconds = now - lease.started
-        lease.first_at = now
+        lease.first_at = self._heard = now
+        self._took = seconds
         if lease.probe:
             self.forget()
         self.trouble.count(now, bad=False)
@@ -200,6 +216,11 @@ class Upstream(Load):
     def fail(self, now: float, lease: Lease, failure: Failure, limits: Limits = NOTHING) -> None:
         """It failed."""
         self._leave(now, lease, None, limits)
+        if failure is not Failure.TIMEOUT:
+            self._heard = now
+        elif lease.late and lease.first_at is None:
+            self._reckon()  # it was told when it was late
+            return
         if failure not in _UNSCORED:
             self._score(now, lease, failure)
         if failure in (Failure.RATE_LIMITED, Failure.QUOTA) and self._keeps_quota:
@@ -209,21 +230,71 @@ class Upstream(Load):
         self.breaker.on_failure(now, failure, probe=lease.probe)
         self._reckon()
 
-    def give_up(self, now: float, lease: Lease, *, overtaken: bool = False) -> None:
+    def late(self, now: float, lease: Lease) -> None:
+        """Its first byte is later than `timeouts.first_token`. Unless that is usual here, it is a failure already."""
+        if lease.late or not self._unusual(now, lease):
+            return
+        lease.late = True
+        self._score(now, lease, Failure.TIMEOUT)
+        if 2 * lease.in_flight >= self.limit.current:  # of few at once it says nothing about too many
+            self.limit.on_too_much(now, lease.started)
+        self._blame(now, lease)
+        self._reckon()
+
+    def give_up(self, now: float, lease: Lease, *, overtaken: bool | None = None) -> None:
         """It is cancelled: all that is known is that it took at least so long.
 
-        When another attempt of the call that began later was faster (`overtaken`), that is held against it.
+        It is held against the upstream when it had waited for long, and nothing came from there to anybody meanwhile.
+        Where clients leave before a timeout, nothing else would ever show that it hangs.
+
+        Parameters
+        ----------
+        overtaken
+            Another attempt of the call was faster. If that began later, it is held against this one; if it began sooner
+            (False), it says nothing. None: the client left.
         """
         waited = now - lease.started
+        silent = False
         if lease.first_at is None:
+            if not lease.late:
+                patient = overtaken is not False and waited >= self.policies.breaker.patience
+                silent = patient and self._silent(now, lease)
+                self.trouble.count(now, bad=overtaken or silent)
             self.latencies.first(now, lease.call, waited)
-            self.trouble.count(now, bad=overtaken)
             sample = waited / lease.seen_work
             if not self.score.measured or sample > self.score.last:
                 self.score.observe(now, sample)
         self._leave(now, lease, None, NOTHING)
-        self.breaker.on_given_up(probe=lease.probe)
+        if silent:
+            self._blame(now, lease)
+        else:
+            self.breaker.on_given_up(probe=lease.probe)
         self._reckon()
+
+    def misses(self, now: float, lease: Lease) -> bool:
+        """Whether an attempt that shows nothing takes longer than is known to be usual here."""
+        return self._heard > -math.inf and self._unusual(now, lease)
+
+    def _unusual(self, now: float, lease: Lease) -> bool:
+        """Whether it has waited for more than twice the usual time to a first byte."""
+        return now - lease.started > 2 * self._usual(now, lease)
+
+    def _silent(self, now: float, lease: Lease) -> bool:
+        """Whether nothing has come from here since it began, nor in twice the usual time to a first byte."""
+        if self._heard > lease.started:
+            return False
+        if self._heard > self._mute or self._mute == -math.inf:
+            self._mute = lease.started
+        return now - self._mute > 2 * self._usual(now, lease)
+
+    def _usual(self, now: float, lease: Lease) -> float:
+        """Seconds to a first byte: the median, or what it last took where few came lately; 0 if none ever came."""
+        usual = self.latencies.first_quantile(now, lease.call, 0.5)
+        return self._took if usual is None else usual
+
+    def _blame(self, now: float, lease: Lease) -> None:
+        self.breaker.on_failure(now, Failure.TIMEOUT, probe=lease.probe)
+        lease.probe = False
 
     def _score(self, now: float, lease: Lease, failure: Failure) -> None:
         """What a failure does to the standing of the upstream.

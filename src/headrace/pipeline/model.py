@@ -35,6 +35,9 @@ def _unasked(error: ModelRefused) -> bool:
     return error.failure == Failure.BAD_REQUEST and not error.status and not error.body
 
 
+_NO_ROOM = frozenset({Reason.OVER_BUDGET, Reason.SET_ASIDE})
+
+
 class ShadowSkipped(ModelError):
     """There was no room for a call whose answer nobody waits for."""
 
@@ -273,7 +276,7 @@ class Model:
         try:
             reply = await caller.send(request, terms)
         except ModelRefused as error:
-            if run.shadow and error.reason == Reason.OVER_BUDGET:
+            if run.shadow and error.reason in _NO_ROOM:
                 raise ShadowSkipped("the budget of the endpoint has no room for a shadow now") from error
             raise
         if reply.status >= 400:

@@ -179,7 +179,7 @@ async def test_budgets_hold_and_nothing_is_left_behind(seed: int) -> None:
     assert [one.work for one in router.selection.upstreams] == [0.0, 0.0, 0.0]
     assert [place.open for place in world.places.values()] == [0, 0, 0]
     assert world.held == world.spending.spent(world.clock.monotonic(), "k")
-    assert {"done", "broken", "closed", "over_budget"} <= {one for one in found if isinstance(one, str)}
+    assert {"done", "broken", "closed", "set_aside"} <= {one for one in found if isinstance(one, str)}
     await world.model.aclose()
     await turns()
     assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
@@ -232,7 +232,7 @@ async def test_a_budget_reckons_with_the_longest_answer_and_not_with_the_usual()
     slow.tokens = 1000
     asked = [asyncio.ensure_future(model.send(request, Terms("r", 20.0, key="k"))) for _ in range(4)]
     found = await asyncio.gather(*asked, return_exceptions=True)
-    assert [one.reason for one in found if isinstance(one, ModelRefused)] == ["over_budget"] * 2
+    assert [one.reason for one in found if isinstance(one, ModelRefused)] == ["set_aside"] * 2
     assert 2000 < spending.spent(0.0, "k") <= 2500
 
 

@@ -316,10 +316,11 @@ def test_an_attempt_never_outlives_its_deadline_and_leaves_room_for_another(
     left: float, expected: float, stream: bool
 ) -> None:
     clock = Timeouts().clock(100.0, 100.0 + left, stream=stream, expected=expected)
-    assert clock.first_token <= 100 + left + 1e-9
+    assert 100 < clock.elsewhere <= 100 + left + 1e-9
+    assert clock.elsewhere <= clock.first_token
     assert clock.end <= 100 + left + 1e-9
     if left >= 2 * expected + 1e-9:  # `left` is rounded when it is added to an instant
-        assert 100 + left - clock.first_token >= expected - 1e-9
+        assert 100 + left - clock.elsewhere >= expected - 1e-9
 
 
 def test_what_was_given_up_counts_in_the_times_of_an_upstream() -> None:

@@ -410,10 +410,15 @@ def test_a_key_without_money_starts_nothing() -> None:
     assert len(started(first)) == 1
     [refused] = second
     assert isinstance(refused, Refused)
-    assert refused.reason is Reason.OVER_BUDGET
+    assert (refused.reason, refused.retry_after) == (Reason.SET_ASIDE, 1.0), "the first gives back what it does not use"
     [done] = [x for x in one.on_end(1.0, started(first)[0].id, Usage(10, 10)) if isinstance(x, Done)]
     assert done.cost == Decimal("0.00002")
-    assert len(started(one.submit(2.0, call("3", key="k")))) == 1
+    third = started(one.submit(2.0, call("3", key="k")))
+    assert len(third) == 1
+    one.on_end(3.0, third[0].id, Usage(100, 50))
+    [refused] = one.submit(4.0, call("4", key="k"))
+    assert isinstance(refused, Refused)
+    assert (refused.reason, refused.retry_after) == (Reason.OVER_BUDGET, 86_396.0)
 
 
 def test_names_of_upstreams_and_ids_of_calls_are_unique() -> None:

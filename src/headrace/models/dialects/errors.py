@@ -83,15 +83,20 @@ def read_error(error: object, status: int = 0) -> tuple[Failure, str]:
 
 def error_of(body: bytes) -> Any:
     """The error that the body of a refusal tells; None when it is no such document."""
+    found = document_of(body)
+    if found is None:
+        return None
+    # FastAPI's servers say `detail`, vLLM's older ones put the fields at the top.
+    return found.get("error") or found.get("detail") or (found if "message" in found else None)
+
+
+def document_of(body: bytes) -> dict[str, Any] | None:
+    """The JSON object that a body is; None where it is something else: a page of a proxy, say."""
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    if not isinstance(document, dict):
-        return None
-    found = cast("dict[str, Any]", document)
-    # FastAPI's servers say `detail`, vLLM's older ones put the fields at the top.
-    return found.get("error") or found.get("detail") or (found if "message" in found else None)
+    return cast("dict[str, Any]", document) if isinstance(document, dict) else None
 
 
 def type_of(status: int) -> str:

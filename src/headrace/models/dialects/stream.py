@@ -218,7 +218,7 @@ class ChatReader(StreamReader):
             return event
         if chunk.error or name == b"error":
             failure, message = read_error(chunk.error)
-            raise Failed(failure, f"the stream says an error: {message:.200}", body=data)
+            raise Failed(failure, f"the stream says an error: {message:.200}", body=data, said=message)
         if chunk.usage is not None:
             self.usage = read_usage(chunk.usage)
             if not chunk.choices:
@@ -283,7 +283,7 @@ class ResponsesReader(StreamReader):
         if kind == "error" or kind == "response.failed":
             error = found.error or (found.response.error if found.response else None)
             failure, message = read_error(error or {"code": found.code, "message": found.message})
-            raise Failed(failure, f"the stream says an error: {message:.200}", body=data)
+            raise Failed(failure, f"the stream says an error: {message:.200}", body=data, said=message)
         if kind.endswith(".delta") or kind == "response.output_item.done":
             self.begun = True
         elif kind in self._ENDS:
@@ -336,7 +336,7 @@ class MessagesReader(StreamReader):
                 self.begun = self.ended = True
             case "error":
                 failure, message = read_error(found.error)
-                raise Failed(failure, f"the stream says an error: {message:.200}", body=data)
+                raise Failed(failure, f"the stream says an error: {message:.200}", body=data, said=message)
             case _:
                 pass
         return event

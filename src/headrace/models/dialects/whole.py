@@ -77,7 +77,7 @@ def check_whole(dialect: Dialect, body: bytes) -> Usage | None:
         raise _no_json(error, body) from None
     if found.error is not None and (found.error or found.error == ""):
         failure, message = read_error(found.error)
-        raise Failed(failure, f"the answer is an error with the status 200: {message:.200}", body=body)
+        raise Failed(failure, f"the answer is an error with the status 200: {message:.200}", body=body, said=message)
     if found.status == "failed":
         raise Failed(Failure.SERVER_ERROR, "the answer says that it failed", body=body)
     field = _FIELDS[dialect]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
+from urllib.parse import urljoin
 
 from msgspec import Struct
 
@@ -37,6 +39,13 @@ _PLAIN = frozenset({b"content-type", b"accept", b"anthropic-version", b"openai-o
 """Headers without a secret."""
 _SECRET = 8
 """Shorter values are no secrets, and would be found in ordinary words."""
+_KEY = r"(?<![A-Za-z0-9])(?:sk-|gsk_|xai-|hf_)[A-Za-z0-9_*.-]{6,}"
+_KEY_IN_TEXT, _KEY_IN_BODY = re.compile(_KEY), re.compile(_KEY.encode())
+"""What looks like a key of a provider, or like a part of one: providers shorten those that they repeat."""
+_SHOWN = 200
+"""Bytes of a body that are logged where it is no error of an API."""
+_PATHS = ("/chat/completions", "/responses", "/embeddings", "/messages")
+"""What follows the declared address of an upstream; nothing where that is the whole address."""
 _GRACE = 0.1
 """Seconds after its end in which whoever asked is to end an attempt: only they know whether the call's deadline passed,
 or this attempt alone took too long. After them the connection does it."""
@@ -193,13 +202,21 @@ class HttpCarrier:
         return error
 
     def _hide(self, failed: Failed) -> None:
-        """Some servers repeat the key that they refuse. What failed is told to clients and to the log."""
+        """Some servers repeat the key that they refuse, or a part. What failed is told to clients and to the log."""
+        failed.body = self._masked(failed.body)
+        failed.message = self._clean(failed.message)
+        failed.said = self._clean(failed.said)
+
+    def _masked(self, body: bytes) -> bytes:
+        """What an upstream said of an error, without secrets."""
         for secret in self._secrets:
-            if secret in failed.body:
-                failed.body = failed.body.replace(secret, b"***")
-            text = secret.decode("latin-1")
-            if text in failed.message:
-                failed.message = failed.message.replace(text, "***")
+            body = body.replace(secret, b"***")
+        return _KEY_IN_BODY.sub(b"***", body)
+
+    def _clean(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret.decode("latin-1"), "***")
+        return _KEY_IN_TEXT.sub("***", text)
 
     def run(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Run what an attempt waits for in a task; `aclose` waits for those that are left."""
@@ -217,28 +234,46 @@ class HttpCarrier:
     async def _stream(self, answer: Answer, reader: StreamReader) -> IncomingStream:
         kind = (answer.header(b"content-type") or b"").decode("latin-1")
         if not kind.lower().startswith("text/event-stream"):
-            body = await answer.read()
+            body = self._masked(await answer.read())
             error = error_of(body)
             failure, message = read_error(error) if error else (Failure.SERVER_ERROR, "")
             came = f"{kind!r:.60}" if kind else "an answer without a type"
-            said = f": {message:.200}" if message else ""
-            raise Failed(failure, f"a stream was asked for, and {came} came{said}", body=body)
-        incoming = IncomingStream(answer, reader, *self._heads(answer))
+            told = message or _shown(body)
+            said = f": {told:.200}" if told else ""
+            raise Failed(failure, f"a stream was asked for, and {came} came{said}", body=body, said=message)
+        incoming = IncomingStream(answer, reader, *self._heads(answer), self.failure)
         await incoming.begin()
         return incoming
 
     async def _refused(self, answer: Answer, route: Route) -> NoReturn:
         """Raise what a status that is no success says."""
-        body = await answer.read()
+        body = self._masked(await answer.read())  # before anything of it is cut off
         status = answer.status
         error = error_of(body)
         failure, message = read_error(error, status) if error else (classify(status), "")
-        if status < 400:  # redirects are not followed: the address in the declaration is wrong
-            failure, message = Failure.MISSING, f"it redirects to {answer.header(b'location')!r:.200}"
-        said = route.refusal(status, body) if route.refusal is not None else body
+        if status < 400:
+            failure, message = Failure.MISSING, self._redirected(answer, route)
+        if not message:
+            message = _shown(body)
+            if failure is Failure.MISSING and not error:  # of an API, it would say what is missing
+                message = f"{message}; is its url right?"
         message = f"{self.name} answered {status}" + (f": {message:.500}" if message else "")
+        if route.refusal is not None:
+            body = route.refusal(status, body) if error else b""
         _, limits = self._heads(answer)
-        raise Failed(failure or Failure.SERVER_ERROR, message, status=status, body=said, limits=limits)
+        raise Failed(failure or Failure.SERVER_ERROR, message, status=status, body=body, limits=limits)
+
+    def _redirected(self, answer: Answer, route: Route) -> str:
+        """What to do about a redirect. None is followed: the address in the declaration is wrong."""
+        location = (answer.header(b"location") or b"").decode("latin-1")
+        if not location:
+            return "a redirect that does not say where to"
+        # What stands in a query may be a secret.
+        here = f"{self.origin}{route.target.decode()}".partition("?")[0]
+        there = urljoin(here, location).partition("?")[0]
+        end = next((path for path in _PATHS if here.endswith(path)), "")
+        advice = f"set its url to {there.removesuffix(end)!r:.200}" if there.endswith(end) else "is its url right?"
+        return f"it redirects to {there!r:.200}, and redirects are not followed: {advice}"
 
     def _heads(self, answer: Answer) -> tuple[list[Field], Limits]:
         """The headers that are passed on, and the limits that the others tell."""
@@ -353,6 +388,11 @@ class _Sent(Struct, eq=False):
         except Exception as error:  # as in `answered`
             incoming = error
         self.told(incoming)
+
+
+def _shown(body: bytes) -> str:
+    """The begin of a body, for the log."""
+    return body[:_SHOWN].decode(errors="replace").strip()
 
 
 def said_in(dialect: Dialect) -> Callable[[int, bytes], bytes]:

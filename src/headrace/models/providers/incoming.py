@@ -21,17 +21,25 @@ _LINGER = 1.0
 
 
 class IncomingStream:
-    """A stream of events that comes in over HTTP."""
+    """A stream of events that comes in over HTTP. `told` makes of a failure what may be told of it."""
 
-    __slots__ = ("_answer", "_early", "_reader", "complete", "headers", "limits", "status")
+    __slots__ = ("_answer", "_early", "_reader", "_told", "complete", "headers", "limits", "status")
 
-    def __init__(self, answer: Answer, reader: StreamReader, headers: Sequence[Field], limits: Limits) -> None:
+    def __init__(
+        self,
+        answer: Answer,
+        reader: StreamReader,
+        headers: Sequence[Field],
+        limits: Limits,
+        told: Callable[[Failed], Failed] = lambda failed: failed,
+    ) -> None:
         self.status = answer.status
         self.headers = headers
         self.limits = limits
         self.complete = False
         self._answer = answer
         self._reader = reader
+        self._told = told
         self._early = b""
 
     @property
@@ -100,7 +108,7 @@ class IncomingStream:
         """Raise why no more will come."""
         if self._reader.failed is not None:
             self.stop()
-            raise self._reader.failed
+            raise self._told(self._reader.failed)
         try:
             self._answer.check()
         except ExchangeError as error:

@@ -154,7 +154,15 @@ class Driver:
         too_long = all(one.seconds(arrival.prompt, arrival.output) > load.deadline for one in self._kinds)
         record = self._open[call.id] = Record(arrival, again, now, too_long=too_long)
         self.log.records.append(record)
+        if load.patience is not None:
+            self.agenda.at(now + load.patience, lambda: self._leave(call))
         self._act(self.router.submit(now, call))
+
+    def _leave(self, call: Call) -> None:
+        """The client of a call has waited for long enough."""
+        record = self._open.get(call.id)
+        if record is not None and record.first is None:
+            self._act(self.router.cancel(self.agenda.now, call.id))
 
     # What servers tell ---------------------------------------------------------------------------------------------
 

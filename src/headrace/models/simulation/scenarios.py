@@ -237,6 +237,12 @@ def _another(simulation: Simulation) -> str:
     return "" if len(simulation.upstreams) > 1 else "at least two upstreams"
 
 
+def _impatient(simulation: Simulation) -> dict[str, Any]:
+    """Clients that leave before any timeout of the router."""
+    timeouts = simulation.policies.timeouts
+    return {"load.patience": simulation.load.patience or min(timeouts.first_token, simulation.load.deadline) / 2}
+
+
 def _peers(simulation: Simulation) -> str:
     """What a choice needs. The balancer and hedges choose within a tier: where the first has one upstream, they do the
     same as upstreams in turns.
@@ -370,6 +376,19 @@ _ALL = (
             "policies.quota.enabled": False,
             "policies.concurrency.kind": "fixed",
         },
+    ),
+    Scenario(
+        "silence",
+        "The first upstream takes every call from 60 s on and never answers; clients leave before a timeout is over.",
+        60,
+        240,
+        240,
+        lambda played: played.answered("during"),
+        change=_impatient,
+        faults=lambda simulation: [Fault("dark", _first(simulation), 60)],
+        off=_TURNS | {"policies.breaker.enabled": False},
+        allowed=0.05,
+        needs=_another,
     ),
     Scenario(
         "overload",

@@ -120,6 +120,8 @@ class Load(BaseModel):
         What calls allow for the answer; lengths are cut to it.
     deadline
         Seconds after which nobody waits.
+    patience
+        Seconds without a first byte after which a client leaves; by default it stays to the deadline.
     streams
         Share of calls that stream.
     sessions
@@ -142,6 +144,7 @@ class Load(BaseModel):
     long_prompt: Positive = 50_000.0
     max_tokens: Count = 1000
     deadline: Seconds = 20.0
+    patience: Seconds | None = None
     streams: Share = 1.0
     sessions: Annotated[int, Field(ge=0)] = 0
     client_retries: Annotated[int, Field(ge=0, le=10)] = 0

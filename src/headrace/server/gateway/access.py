@@ -28,6 +28,8 @@ class Access(Struct, frozen=True):
         What carries it, where nobody has to wait for that in a task.
     metered
         Whether its tokens count.
+    priced
+        Whether only upstreams with a price may be asked.
     answers
         Where answers are counted.
     seconds
@@ -44,6 +46,7 @@ class Access(Struct, frozen=True):
     key: VirtualKey | None
     routed: RoutedModel | None
     metered: bool
+    priced: bool
     answers: Answers
     seconds: float
     tenant: str
@@ -78,6 +81,7 @@ def access_to(offer: Offer, key: VirtualKey | None, request: Request, answers: A
         key=key,
         routed=offer.caller if isinstance(offer.caller, RoutedModel) else None,
         metered=key is not None and key.tpm is not None,
+        priced=key is not None and bool(key.budget.limits) and bool(offer.unpriced),
         answers=answers,
         seconds=_seconds(named.get(b"x-request-timeout-ms"), named.get(b"grpc-timeout"), offer.deadline),
         tenant="" if key is None else key.tenant or key.name,
@@ -94,7 +98,9 @@ def _allow(key: VirtualKey, offer: Offer) -> None:
         message = f"the key {key.name!r} may not call the model {model!r}; it may call: {', '.join(key.models)}"
         raise Complaint(403, message, code="model_not_allowed", param="model", retry=False)
     if key.budget.limits and not offer.priced:
-        message = f"the model {model!r} has no price, so the budget of the key {key.name!r} cannot be held"
+        names = ", ".join(name for name in offer.unpriced if name != model)
+        which = f" (it is {names} at its upstreams)" if names else ""
+        message = f"the model {model!r} has no price{which}, so the budget of the key {key.name!r} cannot be held"
         raise Complaint(403, message, code="model_not_priced", param="model", retry=False)
 
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from headrace.models.bucket import Bucket
 from headrace.models.call import Usage
-from headrace.models.periods import Budgets
+from headrace.models.periods import Budgets, Standing
 from headrace.server.gateway.complaint import Complaint
 from headrace.server.gateway.keys import VirtualKey
 
@@ -86,9 +86,8 @@ class Allowances:
         account = self._accounts.get(key.id)
         if account is None or account.key is not key:
             account = self._renew(key)
-        short = self._budgets.short(wall, key.id, _NO_MONEY) if key.budget.limits else None
-        if short is not None:
-            raise no_money(key, *short)
+        if key.budget.limits and self._budgets.short(wall, key.id, _NO_MONEY) is not None:
+            self._check_spent(wall, key)
         held = account.take(now, tokens)
         if held is None:
             raise _too_fast(now, account, tokens)
@@ -97,10 +96,32 @@ class Allowances:
     def no_money(self, wall: float, key: VirtualKey) -> Complaint:
         """What to say when a call was refused for want of money."""
         # The amount that was asked for is not known here: the tightest of the key's periods is named.
-        lefts = self._budgets.lefts(wall, key.id)
-        left = {period: max(lefts.get(period, _NO_MONEY), _NO_MONEY) for period in key.budget.limits}
-        tightest = min(left, key=left.__getitem__, default="total")
-        return no_money(key, tightest, self._budgets.ends(wall, tightest))
+        found = self._budgets.standings(wall, key.id)
+        period = min(found, key=lambda one: one.unspent).period if found else "total"
+        return no_money(key, period, self._budgets.ends(wall, period))
+
+    def held_up(self, wall: float, key: VirtualKey, wait: float | None) -> Complaint:
+        """What to say when a call was refused because of money that is set aside for others."""
+        found = self._budgets.standings(wall, key.id)
+        tightest = min(found, key=lambda one: one.unspent - one.set_aside, default=None)
+        holds = self._budgets.holds(wall, key.id)
+        others = "1 request" if holds == 1 else f"{holds} requests" if holds else "requests"
+        said = "the rest of its budget" if tightest is None else _held_up(tightest)
+        return Complaint(
+            429,
+            f"the key {key.name!r} {said} is set aside by {others} under way, so that too little is left for the most "
+            "that this request can cost; what they do not use is given back. Try again in a moment.",
+            kind="requests",
+            code="rate_limit_exceeded",
+            retry_after=wait,
+        )
+
+    def _check_spent(self, wall: float, key: VirtualKey) -> None:
+        """Nothing is left: raise if that is spent. What is only set aside for others may do for this request: whoever
+        knows its price decides."""
+        spent = [one.period for one in self._budgets.standings(wall, key.id) if one.unspent <= _NO_MONEY]
+        if spent:
+            raise no_money(key, spent[-1], self._budgets.ends(wall, spent[-1]))
 
     def _renew(self, key: VirtualKey) -> _Account:
         """The account of a key that is new, or whose words in the file have changed."""
@@ -165,6 +186,19 @@ def _too_fast(now: float, account: _Account, tokens: int) -> Complaint:
     )
     complaint.lines = account.lines(now)
     return complaint
+
+
+def _held_up(one: Standing) -> str:
+    return f"may spend {_sum(one.limit)} {_WORDS[one.period]}: {_sum(one.spent)} is spent, and {_sum(one.set_aside)}"
+
+
+def _sum(amount: Decimal) -> str:
+    """An amount without the zeros at its end.
+
+    >>> _sum(Decimal("5.000")), _sum(Decimal("1E+2"))
+    ('5', '100')
+    """
+    return f"{amount.normalize():f}"
 
 
 def no_money(key: VirtualKey, period: str, wait: float) -> Complaint:

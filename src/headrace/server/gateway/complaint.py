@@ -13,6 +13,7 @@ The official libraries turn these into their own exceptions: the status chooses 
 | too large                         | 413    | invalid_request_error / request_too_large       | request_too_large     |
 | compressed                        | 415    | invalid_request_error / unsupported_media_type  | invalid_request_error |
 | over the key's requests or tokens | 429    | requests or tokens / rate_limit_exceeded        | rate_limit_error      |
+| its money is set aside, not spent | 429    | requests / rate_limit_exceeded                  | rate_limit_error      |
 | no money left (429; Anthropic 402)| 429    | insufficient_quota / insufficient_quota         | billing_error         |
 | too busy (503; Anthropic 529)     | 503    | server_error / overloaded                       | overloaded_error      |
 | an upstream failed                | 502    | server_error / upstream_failed                  | api_error             |

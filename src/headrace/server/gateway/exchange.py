@@ -58,6 +58,7 @@ RETRIES = 2
 """How often an answer is made anew because its context had changed."""
 _CLIENTS = frozenset({Failure.BAD_REQUEST, Failure.CANCELLED})
 """Failures that are the client's own affair: nobody who reads the log can mend them."""
+_POOR = frozenset({Reason.OVER_BUDGET, Reason.SET_ASIDE})
 _NOTHING = Usage(0, 0)
 _OURS = FRAMING | {b"date"}
 _LINES = (
@@ -227,7 +228,9 @@ class Exchange(Struct, eq=False):
         key, session = access.key, access.session
         if session is None:
             session = asked.session()
-        terms = Terms(self.id, started + access.seconds, access.tenant, session, access.account, access.priority)
+        terms = Terms(
+            self.id, started + access.seconds, access.tenant, session, access.account, access.priority, access.priced
+        )
         if key is not None:
             tokens = access.offer.tokens(started, len(body), output) if access.metered else 0
             self._grant = parts.allowances.reserve(started, parts.clock.now() / SECOND, key, tokens)
@@ -400,11 +403,14 @@ class Exchange(Struct, eq=False):
 
     def _unanswered(self, error: ModelRefused) -> Response:
         key = None if self._access is None else self._access.key
-        if error.reason == Reason.OVER_BUDGET and key is not None:
+        if error.reason in _POOR and key is not None:
             self._give_back()
-            complaint = self.parts.allowances.no_money(self.parts.clock.now() / SECOND, key)
+            allowances, wall = self.parts.allowances, self.parts.clock.now() / SECOND
+            held_up = error.reason == Reason.SET_ASIDE
+            complaint = allowances.held_up(wall, key, error.retry_after) if held_up else allowances.no_money(wall, key)
             return self._refused(complaint.response(self.dialect, self._head()))
-        if error.failure not in _CLIENTS:
+        passed_on = refusal.passed_on(error)
+        if error.failure not in _CLIENTS or (error.status and not passed_on):
             self._warn(error.failure or error.reason, error.message)
         if error.failure in MAYBE_READ:
             self._keep()
@@ -412,7 +418,7 @@ class Exchange(Struct, eq=False):
             self._give_back()
         head = self._head(error.attempts)
         # Else it is not said whose fault it is: the last of those that failed is one of several.
-        upstream = error.upstream if refusal.passed_on(error) else ""
+        upstream = error.upstream if passed_on else ""
         if upstream:
             head.append((b"x-headrace-upstream", upstream.encode()))
         return self._refused(refusal.answer(error, self.dialect, head), upstream)

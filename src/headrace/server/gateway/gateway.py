@@ -160,7 +160,8 @@ class Gateway:
         yield f"headrace_gateway_keys {len(self._keyring.snapshot.keys)}"
 
     def problems(self) -> Iterator[Problem]:
-        """A file of keys that cannot be read, spending that cannot be written: it serves on what it knows."""
+        """Upstreams that are paused; a file of keys that cannot be read, spending that cannot be written."""
+        yield from upstreams.problems(self._parts.offers.values())
         if self._keyring.problem:
             hint = "repair the file, or restore it (it is looked at once a second); to serve without keys, start again"
             yield Problem("gateway:keys", "keys_broken", self._keyring.problem, hint)

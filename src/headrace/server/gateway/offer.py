@@ -27,20 +27,25 @@ class Offer:
     deadline
         Seconds that a request has when it does not ask for less.
     priced
-        Whether the price of every one of its upstreams is known. Without, no budget can be held.
+        Whether the price of any of its upstreams is known.
+    unpriced
+        The models of those whose price is not: keys with a budget do not get them.
     """
 
     name: str
     caller: Caller
     deadline: float = 60.0
     priced: bool = False
+    unpriced: tuple[str, ...] = ()
     _lengths: Lengths = field(default_factory=Lengths, init=False)
     _ratio: float = field(default=4.0, init=False)
 
     @classmethod
     def of(cls, model: DeclaredModel, caller: Caller) -> Offer:
         """The offer of a declared model."""
-        return cls(model.name, caller, deadline=model.deadline, priced=model.priced)
+        unpriced = model.unpriced
+        priced = len(unpriced) < len(model.named())
+        return cls(model.name, caller, model.deadline, priced, tuple(dict.fromkeys(unpriced.values())))
 
     def states(self) -> Iterable[UpstreamState]:
         """How its upstreams are now, where that is known."""

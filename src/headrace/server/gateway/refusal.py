@@ -9,13 +9,15 @@ from headrace.http1.headers import Field
 from headrace.http1.request import Request
 from headrace.http1.response import Response
 from headrace.models.action import Reason
+from headrace.models.dialects.errors import document_of
 from headrace.models.failure import Failure
 from headrace.models.request import Dialect
 from headrace.server.gateway.complaint import JSON, Complaint
 from headrace.server.problem import MEDIA_TYPE, Problem
 
 _OWN = frozenset({Failure.BAD_REQUEST, Failure.MISSING, Failure.RATE_LIMITED, Failure.QUOTA})
-"""What an upstream says of the request itself, in words that its client is to read: its status and body are passed on.
+"""What an upstream says of the request itself, in words that its client is to read: its status and body are passed on,
+where that is JSON: a page of HTML is of no use to a client, and may say how things are called inside.
 
 Not so 401 and 403: they are about the key of this server, and a client would take them for its own."""
 
@@ -28,7 +30,12 @@ _PASSING = frozenset({408, 429, 500, 503})
 
 def passed_on(error: ModelRefused) -> bool:
     """Whether a client is told what an upstream said, in its words."""
-    return error.reason == Reason.FAILED and error.failure in _OWN and 400 <= error.status < 500 and bool(error.body)
+    return (
+        error.reason == Reason.FAILED
+        and error.failure in _OWN
+        and 400 <= error.status < 500
+        and (document_of(error.body) is not None)
+    )
 
 
 def answer(error: ModelRefused, dialect: Dialect, headers: list[Field]) -> Response:
@@ -50,27 +57,33 @@ def complaint(error: ModelRefused) -> Complaint:
     504
     """
     if error.reason == Reason.DEADLINE or (error.reason == Reason.FAILED and error.failure == Failure.TIMEOUT):
-        return Complaint(504, error.message, kind="server_error", code="timeout", retry_after=error.retry_after)
-    if error.reason == Reason.RATE_LIMITED:
+        return Complaint(504, error.public, kind="server_error", code="timeout", retry_after=error.retry_after)
+    if error.reason in (Reason.RATE_LIMITED, Reason.SET_ASIDE):
         return _limited(error)
+    if error.reason in (Reason.OVER_BUDGET, Reason.NO_CREDIT):
+        return _poor(error)
     if error.reason in (Reason.SHED, Reason.QUEUE_FULL, Reason.EJECTED) or error.failure == Failure.OVERLOADED:
         wait = 1.0 if error.retry_after is None else error.retry_after
-        return Complaint(503, error.message, kind="server_error", code="overloaded", retry_after=wait)
+        return Complaint(503, error.public, kind="server_error", code="overloaded", retry_after=wait)
     if error.failure == Failure.RATE_LIMITED:
         return _limited(error)
-    if error.failure == Failure.QUOTA or error.reason == Reason.OVER_BUDGET:
-        quota = "insufficient_quota"
-        return Complaint(429, error.message, kind=quota, code=quota, retry_after=error.retry_after, retry=False)
+    if error.failure == Failure.QUOTA:
+        return _poor(error)
     if error.failure == Failure.BAD_REQUEST:
-        hint = f"; {error.hint}" if error.hint else ""
-        return Complaint(400, f"{error.message}{hint}", code="invalid_request", retry=False)
-    if error.failure == Failure.MISSING:
-        return Complaint(404, error.message, code="model_not_found", retry=False)
+        hint = error.hint or ("the log of this server has what it said" if error.status else "")
+        hint = f"; {hint}" if hint else ""
+        return Complaint(400, f"{error.public}{hint}", code="invalid_request", retry=False)
+    if error.failure == Failure.MISSING and not error.status:
+        return Complaint(404, error.public, code="model_not_found", retry=False)
     if error.failure == Failure.CREDENTIALS:
         # What the upstream says is about the key of this server, and often holds a part of it.
         said = "no upstream took the key that this server has for it; whoever runs it must see to that"
         return Complaint(502, said, kind="server_error", code="upstream_failed", retry=False)
-    return Complaint(502, error.message, kind="server_error", code="upstream_failed")
+    if error.failure == Failure.MISSING:
+        # It is the address that is wrong: who lacks the model says so in JSON.
+        said = f"{error.public}; whoever runs this server must see to that"
+        return Complaint(502, said, kind="server_error", code="upstream_failed", retry=False)
+    return Complaint(502, error.public, kind="server_error", code="upstream_failed")
 
 
 def body(error: BodyRefused) -> Complaint:
@@ -121,10 +134,15 @@ def spoken(request: Request) -> Dialect:
 
 
 def _limited(error: ModelRefused) -> Complaint:
-    return Complaint(429, error.message, kind="requests", code="rate_limit_exceeded", retry_after=error.retry_after)
+    return Complaint(429, error.public, kind="requests", code="rate_limit_exceeded", retry_after=error.retry_after)
+
+
+def _poor(error: ModelRefused) -> Complaint:
+    quota = "insufficient_quota"
+    return Complaint(429, error.public, kind=quota, code=quota, retry_after=error.retry_after, retry=False)
 
 
 def broken(error: StreamBroken) -> Complaint:
     """A stream that broke off, for its last event."""
-    message = f"the stream broke off and is not complete: {error.message}"
+    message = f"the stream broke off and is not complete: {error.public}"
     return Complaint(502, message, kind="server_error", code="stream_broken")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from headrace.core.events import Problem
 from headrace.models.breaker import State
+from headrace.models.failure import Failure
 from headrace.models.upstream import UpstreamState
 from headrace.server.gateway.offer import Offer
 from headrace.server.metrics import escape
@@ -14,6 +16,19 @@ _GAUGES: dict[str, tuple[str, Callable[[UpstreamState], str]]] = {
     "limit": ("The most attempts that may be under way, as learnt so far.", lambda one: f"{one.limit:g}"),
     "failure_share": ("Share of its attempts lately that came to nothing.", lambda one: f"{one.failure_share:.4f}"),
 }
+
+
+_PAUSES = (Failure.RATE_LIMITED, Failure.QUOTA)
+
+
+def problems(offers: Iterable[Offer]) -> Iterator[Problem]:
+    """Upstreams that are paused for long, or until somebody pays."""
+    for offer in offers:
+        for one in offer.states():
+            if one.pause is not None and one.pause.matters:
+                hint = "pay there, or give it a key that has credit" if one.pause.why is Failure.QUOTA else ""
+                subject = f"upstream:{offer.name}/{one.upstream}"
+                yield Problem(subject, "upstream_paused", str(one.pause), hint)
 
 
 def lines(offers: Iterable[Offer]) -> Iterator[str]:
@@ -26,6 +41,12 @@ def lines(offers: Iterable[Offer]) -> Iterator[str]:
         yield f"# TYPE headrace_upstream_{name} gauge"
         for labels, one in found:
             yield f"headrace_upstream_{name}{{{labels}}} {value(one)}"
+    yield "# HELP headrace_upstream_paused_seconds For how long it is left alone yet, as it wants it, by why; else 0."
+    yield "# TYPE headrace_upstream_paused_seconds gauge"
+    for labels, one in found:
+        for why in _PAUSES:
+            seconds = one.pause.seconds if one.pause is not None and one.pause.why is why else 0
+            yield f'headrace_upstream_paused_seconds{{{labels},reason="{why}"}} {seconds:.3f}'
     yield "# HELP headrace_upstream_state Whether it is used (closed), left out (open), or tried again (half_open)."
     yield "# TYPE headrace_upstream_state gauge"
     for labels, one in found:

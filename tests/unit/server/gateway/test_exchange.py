@@ -339,30 +339,6 @@ async def test_refused_requests_give_their_tokens_back(world: Any, kit: Any) -> 
         assert (await world.ask(kit.CHAT | {"max_tokens": 900}, key=kit.SECRET)).status == 503
 
 
-async def test_no_money_is_said_so_that_clients_stop(world: Any, kit: Any) -> None:
-    world.keys(budget={"day": "0.01"})
-    assert (await world.ask(key=kit.SECRET)).status == 200
-    hold = world.budgets.reserve(world.clock.now() / 1e6, "k1", Decimal("0.01"))
-    answer = await world.ask(key=kit.SECRET)
-    assert (answer.status, kit.document(answer)["error"]["code"]) == (429, "insufficient_quota")
-    assert kit.told(answer)["x-should-retry"] == "false"
-    assert 0 < int(kit.told(answer)["retry-after"]) <= 86_400
-    answer = await world.ask(kit.CHAT | {"max_tokens": 5}, "/v1/messages", key=kit.SECRET)
-    assert (answer.status, kit.document(answer)["error"]["type"]) == (402, "billing_error")
-    world.budgets.settle(hold, Decimal(0))
-    world.model.answer = lambda _: ModelRefused("no money", reason="over_budget")
-    answer = await world.ask(key=kit.SECRET)
-    assert kit.document(answer)["error"]["code"] == "insufficient_quota"
-    assert "0.01 a day" in kit.document(answer)["error"]["message"]
-
-
-async def test_budget_needs_prices(world: Any, kit: Any) -> None:
-    world.priced = False
-    world.keys(budget={"day": "1"})
-    answer = await world.ask(key=kit.SECRET)
-    assert (answer.status, kit.document(answer)["error"]["code"]) == (403, "model_not_priced")
-
-
 # Context
 
 

@@ -1,0 +1,70 @@
+"""Upstreams that ask to be left alone: for how long and why, and a line in the log where that begins and ends."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+from msgspec import Struct
+
+from headrace.models.failure import Failure
+
+_LOG = logging.getLogger(__name__)
+LONG = 10.0
+"""Seconds from which on a pause is one that somebody should know of; shorter ones are how rate limits work."""
+_WORDS = {Failure.QUOTA: "no credit is left there", Failure.RATE_LIMITED: "it is over its rate limits"}
+
+
+class Pause(Struct, frozen=True, gc=False):
+    """An upstream is not asked, as it wants it.
+
+    Attributes
+    ----------
+    upstream
+        Its name.
+    seconds
+        How long that is yet.
+    why
+        `Failure.RATE_LIMITED`, or `Failure.QUOTA`: no credit is left.
+    """
+
+    upstream: str
+    seconds: float
+    why: Failure
+
+    @property
+    def matters(self) -> bool:
+        """Whether somebody should know of it."""
+        return self.why is Failure.QUOTA or self.seconds >= LONG
+
+    def __str__(self) -> str:
+        return f"{self.upstream} is paused for {math.ceil(self.seconds)} s: {_WORDS[self.why]}"
+
+
+class PauseLog:
+    """Tells the log once that an upstream is paused, and once that it answers again.
+
+    Parameters
+    ----------
+    model
+        The declared model whose upstreams they are.
+    """
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self.open: dict[str, tuple[Failure, float]] = {}
+        """What is paused since when, and why; what was told."""
+
+    def begins(self, now: float, pause: Pause, said: str) -> None:
+        """An upstream is paused since an instant. `said`: what it said."""
+        why, since = self.open.get(pause.upstream, (None, now))
+        if why is pause.why or not pause.matters:
+            return
+        self.open[pause.upstream] = (pause.why, since)
+        _LOG.warning("the model %r: %s (%s)", self._model, pause, said)
+
+    def ends(self, now: float, upstream: str) -> None:
+        """An upstream has answered."""
+        if upstream in self.open:
+            _, since = self.open.pop(upstream)
+            _LOG.info("the model %r: %s answers again, after a pause of %.0f s", self._model, upstream, now - since)
