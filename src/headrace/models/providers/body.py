@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
@@ -22,6 +23,10 @@ _GUARDED = frozenset(
 """What keys, limits and prices are judged by. Each must mean to the upstream what it meant here."""
 _HARMLESS: set[str] = set(_GUARDED)
 _MANY = 1024
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_SHOWN = 20
+DROPPED = b"x-headrace-dropped"
+"""Header of an answer: which members of the request the upstream's dialect has no word for."""
 
 
 def set_fields(body: bytes, values: Mapping[str, Any]) -> bytes:
@@ -53,6 +58,16 @@ def _check(names: Iterable[str]) -> None:
             raise Unsendable(f"the field {name!r} is not known here: write {known!r}")
         if len(_HARMLESS) < _MANY and len(name) < 64:
             _HARMLESS.add(name)
+
+
+def listed(names: Iterable[str]) -> bytes:
+    """Names of members in a header. They are a client's own words: what no name looks like is not told, nor very many.
+
+    >>> listed(["seed", "a\\r\\nb: c"])
+    b'seed'
+    """
+    found = [name for name in names if _NAME.fullmatch(name)]
+    return ", ".join(found[:_SHOWN]).encode() or b"unknown members"
 
 
 def asks_usage(request: ModelRequest) -> bool:
