@@ -9,7 +9,7 @@
 | `stop`, `temperature`, `top_p`         | `stop_sequences`, the same (at most 1), the same      |
 | `user`, `safety_identifier`            | `metadata.user_id`                                    |
 | `tools`, `tool_choice`                 | the same in its own form                              |
-| `response_format` with a schema        | `output_config.format`                                |
+| `response_format` with a strict schema | `output_config.format`                                |
 
 What would change the answer and has no counterpart (`n`, `logprobs`, JSON without a schema, audio, a search of the web)
 is refused. Hints without one (`seed`, penalties, `reasoning_effort`) are left out; `lost` says which.
@@ -139,10 +139,12 @@ def _options(document: Mapping[str, Any]) -> _Object:
 def _format(wanted: _Object) -> _Object:
     if wanted["type"] != "json_schema":
         raise Untranslatable(f"response_format {shown(wanted['type'])}, but for a json_schema")
-    schema = member(wanted, "json_schema").get("schema")
-    if schema is None:
+    form = member(wanted, "json_schema")
+    if form.get("schema") is None:
         raise Malformed("response_format.json_schema has no 'schema'")
-    return {"type": "json_schema", "schema": schema}
+    if not form.get("strict"):  # Anthropic keeps to each schema, and refuses most that were not made for that
+        raise Untranslatable("a response_format whose schema is not strict")
+    return {"type": "json_schema", "schema": form["schema"]}
 
 
 def _tool(tool: _Object) -> _Object:

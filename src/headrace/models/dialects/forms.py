@@ -71,6 +71,7 @@ class _ChatChoice(Struct):
 
 class _ChatSchema(Struct):
     schema: _Object | None = None
+    strict: bool | None = None
 
 
 class _ChatFormat(Struct):

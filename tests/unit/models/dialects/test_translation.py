@@ -116,6 +116,7 @@ def test_a_request_of_messages_as_chat() -> None:
         {"response_format": {"type": "json_object"}},
         {"response_format": {"type": "json_schema"}},
         {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}},
         {"audio": {}},
         {"modalities": ["text", "audio"]},
         {"web_search_options": {}},
