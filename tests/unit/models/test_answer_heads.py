@@ -17,6 +17,7 @@ from headrace.http1.link import Link
 from headrace.http1.origin import Origin
 from headrace.models.call import Usage
 from headrace.models.providers.exchange import HttpCarrier, Route
+from headrace.models.request import Dialect, ModelRequest
 
 NAMES = st.sampled_from(
     [
@@ -41,6 +42,7 @@ def said(head: list[tuple[str, bool, int]], forms: Forms | None) -> tuple[list[o
     """What a carrier makes of five answers with such heads, and how many of them were recognised."""
     carrier = HttpCarrier("a", Client(), SimulatedClock(), Origin("http", "a", 1), (), {})
     route = Route(b"/", lambda request: b"", lambda body: Usage(1, 1), None)
+    request = ModelRequest(Dialect.JSON, b"", {}, False, None)
     link = Link(asyncio.get_running_loop(), ClientLimits(), released=lambda _: None, lost=lambda _: None, forms=forms)
     link.connection_made(Wire())
     found: list[object] = []
@@ -50,7 +52,7 @@ def said(head: list[tuple[str, bool, int]], forms: Forms | None) -> tuple[list[o
         nonlocal known
         assert isinstance(answer, Answer)
         known += bool(answer.values)
-        whole = carrier.whole(route, answer, answer.take())
+        whole = carrier.whole(request, route, answer, answer.take())
         found.append((list(whole.headers), whole.limits))
 
     for number in range(5):

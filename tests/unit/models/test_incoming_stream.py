@@ -71,6 +71,17 @@ async def test_an_end_without_its_mark_is_no_end(ends: str) -> None:
     assert caught.value.failure is Failure.CONNECTION
 
 
+async def test_a_first_event_may_be_large() -> None:
+    answer = Answer(200, [], delimited="chunked", reused=False, max_body=4_000_000)
+    stream, large = (
+        IncomingStream(answer, ChatReader(keep_usage=False), [], NOTHING),
+        HI.replace(b"Hi", b"x" * 3_000_000),
+    )
+    answer.push(large)
+    await stream.begin()
+    assert stream.take() == large
+
+
 async def test_what_came_with_the_first_content_is_told_of_at_once() -> None:
     upstream = Upstream()
     upstream.answer.push(HI)

@@ -6,24 +6,28 @@
 | text, `image_url` (data or https)      | `text`, `image` (base64 or url)                       |
 | `tool_calls`, messages of role `tool`  | `tool_use`, `tool_result`                             |
 | `max_completion_tokens`, `max_tokens`  | `max_tokens`, which must be there: 4,096 if not given |
-| `stop`, `temperature`, `top_p`, `user` | `stop_sequences`, the same (at most 1), the same, `metadata.user_id` |
+| `stop`, `temperature`, `top_p`         | `stop_sequences`, the same (at most 1), the same      |
+| `user`, `safety_identifier`            | `metadata.user_id`                                    |
 | `tools`, `tool_choice`                 | the same in its own form                              |
+| `response_format` with a strict schema | `output_config.format`                                |
 
-What would change the form of the answer and has no counterpart (`n`, `logprobs`, `response_format`, audio) is refused.
-Hints without one (`seed`, penalties, `reasoning_effort`) are left out.
+What would change the answer and has no counterpart (`n`, `logprobs`, JSON without a schema, audio, a search of the web)
+is refused. Hints without one (`seed`, penalties, `reasoning_effort`) are left out; `lost` says which.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
+from headrace.models.dialects import forms
+from headrace.models.dialects.forms import Chat, check, member, shown
 from headrace.models.dialects.reasons import FINISH
 from headrace.models.dialects.sse import write
 from headrace.models.dialects.stream import MessagesReader
-from headrace.models.dialects.untranslatable import Untranslatable
+from headrace.models.dialects.untranslatable import Malformed, Untranslatable
 from headrace.models.dialects.usage import chat_usage, read_counts, read_usage
 
 _ENCODE = msgspec.json.Encoder().encode
@@ -32,6 +36,13 @@ _USUAL_MAX = 4096
 _Object = dict[str, Any]
 _EMPTY: _Object = {}
 _NONE: list[Any] = []
+_CARRIED = frozenset(
+    {
+        "model", "messages", "max_tokens", "max_completion_tokens", "stop", "temperature", "top_p", "user",
+        "safety_identifier", "stream", "stream_options", "tools", "tool_choice", "parallel_tool_calls",
+        "response_format", "n", "modalities", "headrace",
+    }
+)  # fmt: skip
 
 
 def request(document: Mapping[str, Any], model: str | None = None) -> _Object:
@@ -41,6 +52,8 @@ def request(document: Mapping[str, Any], model: str | None = None) -> _Object:
     ------
     Untranslatable
         It asks for what there is not.
+    Malformed
+        It is not of the form of chat.
 
     Examples
     --------
@@ -48,6 +61,7 @@ def request(document: Mapping[str, Any], model: str | None = None) -> _Object:
     ...          {"role": "user", "content": "Hi"}], "max_tokens": 5})
     {'model': 'm', 'max_tokens': 5, 'system': [...], 'messages': [{'role': 'user', 'content': [...]}]}
     """
+    check(document, Chat)
     _refuse(document)
     system: list[_Object] = []
     messages: list[_Object] = []
@@ -63,7 +77,7 @@ def request(document: Mapping[str, Any], model: str | None = None) -> _Object:
         elif role == "user":
             _add(messages, "user", _parts(message.get("content")))
         else:
-            raise Untranslatable(f"a message of the role {role!r:.40}")
+            raise Untranslatable(f"a message of the role {shown(role)}")
     out: _Object = {
         "model": model or document.get("model"),
         "max_tokens": document.get("max_completion_tokens") or document.get("max_tokens") or _USUAL_MAX,
@@ -74,18 +88,27 @@ def request(document: Mapping[str, Any], model: str | None = None) -> _Object:
     return {**out, **_options(document)}
 
 
+def lost(document: Mapping[str, Any]) -> list[str]:
+    """The members that are left out, or not carried as they are, although they say something.
+
+    >>> lost({"messages": [], "seed": 7, "temperature": 1.5, "stream": True})
+    ['seed', 'temperature']
+    """
+    names = forms.lost(document, _CARRIED)
+    return [*names, "temperature"] if (document.get("temperature") or 0) > 1 else names
+
+
 def _refuse(document: Mapping[str, Any]) -> None:
-    form: Any = document.get("response_format")
     wanted = {
-        "n": document.get("n") not in (None, 1),
+        "several answers (n)": document.get("n") not in (None, 1),
         "logprobs": bool(document.get("logprobs")),
-        "response_format": form is not None and form.get("type") != "text",
-        "audio": document.get("audio") is not None,
-        "functions": bool(document.get("functions")),
+        "audio": document.get("audio") is not None or "audio" in (document.get("modalities") or _NONE),
+        "functions in their old form (use tools)": bool(document.get("functions")),
+        "a search of the web (web_search_options)": document.get("web_search_options") is not None,
     }
     for what, asked in wanted.items():
         if asked:
-            raise Untranslatable(f"{what!r} has no counterpart in Anthropic's messages")
+            raise Untranslatable(f"{what}, which Anthropic's messages do not have")
 
 
 def _options(document: Mapping[str, Any]) -> _Object:
@@ -97,8 +120,9 @@ def _options(document: Mapping[str, Any]) -> _Object:
         out["temperature"] = min(document["temperature"], 1)
     if document.get("top_p") is not None:
         out["top_p"] = document["top_p"]
-    if document.get("user"):
-        out["metadata"] = {"user_id": document["user"]}
+    user = document.get("user") or document.get("safety_identifier")
+    if user:
+        out["metadata"] = {"user_id": user}
     if document.get("stream"):
         out["stream"] = True
     if document.get("tools"):
@@ -106,14 +130,28 @@ def _options(document: Mapping[str, Any]) -> _Object:
         choice = _choice(document)
         if choice:
             out["tool_choice"] = choice
+    wanted: _Object = document.get("response_format") or _EMPTY
+    if wanted and wanted["type"] != "text":
+        out["output_config"] = {"format": _format(wanted)}
     return out
+
+
+def _format(wanted: _Object) -> _Object:
+    if wanted["type"] != "json_schema":
+        raise Untranslatable(f"response_format {shown(wanted['type'])}, but for a json_schema")
+    form = member(wanted, "json_schema")
+    if form.get("schema") is None:
+        raise Malformed("response_format.json_schema has no 'schema'")
+    if not form.get("strict"):  # Anthropic keeps to each schema, and refuses most that were not made for that
+        raise Untranslatable("a response_format whose schema is not strict")
+    return {"type": "json_schema", "schema": form["schema"]}
 
 
 def _tool(tool: _Object) -> _Object:
     if tool.get("type") != "function":
-        raise Untranslatable(f"a tool of the type {tool.get('type')!r:.40}")
-    function = tool["function"]
-    out = {"name": function.get("name"), "input_schema": function.get("parameters") or {"type": "object"}}
+        raise Untranslatable(f"a tool of the type {shown(tool.get('type'))}")
+    function = member(tool, "function")
+    out = {"name": function["name"], "input_schema": function.get("parameters") or {"type": "object"}}
     return {**out, "description": function["description"]} if function.get("description") else out
 
 
@@ -121,7 +159,7 @@ def _choice(document: Mapping[str, Any]) -> _Object:
     asked: Any = document.get("tool_choice")
     choice: _Object
     if isinstance(asked, dict):
-        choice = {"type": "tool", "name": asked["function"]["name"]}
+        choice = {"type": "tool", "name": member(cast("_Object", asked), "function")["name"]}
     else:
         choice = {"type": "any" if asked == "required" else asked} if asked else {}
     if document.get("parallel_tool_calls") is False and choice.get("type") != "none":
@@ -146,11 +184,11 @@ def _parts(content: Any) -> Iterable[_Object]:
     for part in content or _NONE:
         kind = part.get("type")
         if kind in ("text", "refusal"):
-            yield {"type": "text", "text": part[kind]}
+            yield {"type": "text", "text": member(part, kind)}
         elif kind == "image_url":
-            yield {"type": "image", "source": _source(part["image_url"]["url"])}
+            yield {"type": "image", "source": _source(member(part, kind)["url"])}
         else:
-            raise Untranslatable(f"content of the type {kind!r:.40}")
+            raise Untranslatable(f"content of the type {shown(kind)}")
 
 
 def _source(url: str) -> _Object:
@@ -166,7 +204,7 @@ def _uses(calls: Iterable[_Object]) -> Iterable[_Object]:
         try:
             given = _DECODE(function.get("arguments") or "{}")
         except msgspec.DecodeError as error:
-            raise Untranslatable(f"the arguments of a tool call are no JSON: {error}") from None
+            raise Malformed(f"the arguments of a tool call are no JSON: {error}") from None
         yield {"type": "tool_use", "id": call.get("id"), "name": function.get("name"), "input": given}
 
 

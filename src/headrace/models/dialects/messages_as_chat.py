@@ -7,9 +7,10 @@
 | `tool_use`, `tool_result` with text       | `tool_calls`, a message of role `tool`           |
 | `stop_sequences`, `metadata.user_id`      | `stop`, `user`                                   |
 | `tools`, `tool_choice`                    | the same in its own form                         |
+| `output_config.format`                    | `response_format`, strict                        |
 
-Documents, pictures in results of tools, and tools that run at the provider are refused. Thinking and `top_k` are left
-out, and so is reasoning in the answer: Anthropic's clients want it signed.
+Documents, pictures in results of tools, and tools and servers that run at the provider are refused. Thinking, effort
+and `top_k` are left out (`lost` says which), and so is reasoning in the answer: Anthropic's clients want it signed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import Any
 
 import msgspec
 
+from headrace.models.dialects import forms
+from headrace.models.dialects.forms import Messages, check, member, shown
 from headrace.models.dialects.reasons import STOP
 from headrace.models.dialects.sse import write
 from headrace.models.dialects.stream import ChatReader
@@ -32,6 +35,13 @@ _DECODE = msgspec.json.Decoder(Any).decode
 _Object = dict[str, Any]
 _EMPTY: _Object = {}
 _NONE: list[Any] = []
+_ROLES = frozenset({"user", "assistant", "system"})
+_CARRIED = frozenset(
+    {
+        "model", "messages", "system", "max_tokens", "temperature", "top_p", "stop_sequences", "stream", "metadata",
+        "tools", "tool_choice", "output_config", "format", "headrace",
+    }
+)  # fmt: skip
 
 
 def request(document: Mapping[str, Any], model: str | None = None, *, limit: str = "max_tokens") -> _Object:
@@ -46,6 +56,8 @@ def request(document: Mapping[str, Any], model: str | None = None, *, limit: str
     ------
     Untranslatable
         It asks for what there is not.
+    Malformed
+        It is not of the form of messages.
 
     Examples
     --------
@@ -53,20 +65,40 @@ def request(document: Mapping[str, Any], model: str | None = None, *, limit: str
     ...          "messages": [{"role": "user", "content": "Hi"}]})["messages"]
     [{'role': 'system', 'content': 'Be brief.'}, {'role': 'user', 'content': 'Hi'}]
     """
+    check(document, Messages)
+    if document.get("mcp_servers"):
+        raise Untranslatable("tools of mcp_servers, which OpenAI's chat does not have")
     messages: list[_Object] = []
     system = document.get("system")
     if system:
         messages.append({"role": "system", "content": system if isinstance(system, str) else _text(system)})
     for message in document.get("messages") or _NONE:
-        content = message.get("content")
+        role, content = message["role"], message.get("content")
+        if role not in _ROLES:
+            raise Untranslatable(f"a message of the role {shown(role)}")
         if isinstance(content, str):
-            messages.append({"role": message.get("role"), "content": content})
-        elif message.get("role") == "assistant":
+            messages.append({"role": role, "content": content})
+        elif role == "system":
+            messages.append({"role": role, "content": _text(content or _NONE)})
+        elif role == "assistant":
             messages.append(_assistant(content or _NONE))
         else:
             messages.extend(_user(content or _NONE))
     out: _Object = {"model": model or document.get("model"), "messages": messages}
     return {**out, **_options(document, limit)}
+
+
+def lost(document: Mapping[str, Any]) -> list[str]:
+    """The members that are left out although they say something.
+
+    >>> lost({"messages": [], "max_tokens": 5, "top_k": 3, "output_config": {"effort": "low"}})
+    ['top_k', 'output_config.effort']
+    """
+    names = forms.lost(document, _CARRIED)
+    if (document.get("thinking") or _EMPTY).get("type") == "disabled":
+        names = [name for name in names if name != "thinking"]
+    inner: _Object = document.get("output_config") or _EMPTY
+    return names + [f"output_config.{name}" for name in forms.lost(inner, _CARRIED)]
 
 
 def _options(document: Mapping[str, Any], limit: str) -> _Object:
@@ -87,13 +119,19 @@ def _options(document: Mapping[str, Any], limit: str) -> _Object:
     if document.get("tools"):
         out["tools"] = [_tool(tool) for tool in document["tools"]]
         out |= _choice(document.get("tool_choice") or _EMPTY)
+    form = (document.get("output_config") or _EMPTY).get("format")
+    if form:
+        if form["type"] != "json_schema":
+            raise Untranslatable(f"output_config.format of the type {shown(form['type'])}")
+        named = {"name": "answer", "schema": member(form, "schema"), "strict": True}
+        out["response_format"] = {"type": "json_schema", "json_schema": named}
     return out
 
 
 def _tool(tool: _Object) -> _Object:
     if tool.get("type") not in (None, "custom"):
-        raise Untranslatable(f"the tool {tool['type']!r:.40}, which runs at the provider")
-    function = {"name": tool.get("name"), "parameters": tool.get("input_schema")}
+        raise Untranslatable(f"the tool {shown(tool['type'])}, which runs at the provider")
+    function = {"name": member({"type": "custom", **tool}, "name"), "parameters": tool.get("input_schema")}
     function |= {"description": tool["description"]} if tool.get("description") else {}
     return {"type": "function", "function": function}
 
@@ -114,14 +152,15 @@ def _assistant(blocks: Iterable[_Object]) -> _Object:
     for block in blocks:
         match block.get("type"):
             case "text":
-                texts.append(block["text"])
+                texts.append(member(block, "text"))
             case "tool_use":
-                function = {"name": block.get("name"), "arguments": _ENCODE(block.get("input") or _EMPTY).decode()}
+                arguments = _ENCODE(block.get("input") or _EMPTY).decode()
+                function = {"name": member(block, "name"), "arguments": arguments}
                 calls.append({"id": block.get("id"), "type": "function", "function": function})
             case "thinking" | "redacted_thinking":
                 pass
             case kind:
-                raise Untranslatable(f"content of the type {kind!r:.40}")
+                raise Untranslatable(f"content of the type {shown(kind)}")
     message: _Object = {"role": "assistant", "content": "".join(texts) if texts or not calls else None}
     return {**message, "tool_calls": calls} if calls else message
 
@@ -132,33 +171,33 @@ def _user(blocks: Iterable[_Object]) -> Iterable[_Object]:
     for block in blocks:
         match block.get("type"):
             case "text":
-                parts.append({"type": "text", "text": block["text"]})
+                parts.append({"type": "text", "text": member(block, "text")})
             case "image":
-                parts.append({"type": "image_url", "image_url": {"url": _url(block["source"])}})
+                parts.append({"type": "image_url", "image_url": {"url": _url(member(block, "source"))}})
             case "tool_result":
                 content = block.get("content") or ""
                 text = content if isinstance(content, str) else _text(content)
                 yield {"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": text}
             case kind:
-                raise Untranslatable(f"content of the type {kind!r:.40}")
+                raise Untranslatable(f"content of the type {shown(kind)}")
     if parts:
         yield {"role": "user", "content": parts}
 
 
 def _url(source: _Object) -> str:
     if source.get("type") == "url":
-        return source["url"]
+        return member(source, "url")
     if source.get("type") == "base64":
-        return f"data:{source.get('media_type')};base64,{source.get('data')}"
-    raise Untranslatable(f"a picture from {source.get('type')!r:.40}")
+        return f"data:{member(source, 'media_type')};base64,{member(source, 'data')}"
+    raise Untranslatable(f"a picture from {shown(source.get('type'))}")
 
 
 def _text(blocks: Iterable[_Object]) -> str:
     found = list(blocks)
     wrong = next((block.get("type") for block in found if block.get("type") != "text"), None)
     if wrong is not None:
-        raise Untranslatable(f"content of the type {wrong!r:.40} where chat has text only")
-    return "\n".join(block["text"] for block in found)
+        raise Untranslatable(f"content of the type {shown(wrong)} where chat has text only")
+    return "\n".join(member(block, "text") for block in found)
 
 
 # Answers -----------------------------------------------------------------------------------------------------------

@@ -106,4 +106,5 @@ class Anthropic(HttpProvider):
             translate=translate,
             refusal=said_in(Dialect.CHAT),
             refuses=lambda request: why_not(chat_as_messages.request, request),
+            lost=chat_as_messages.lost,
         )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import msgspec
 
-from headrace.models.dialects.untranslatable import Untranslatable
+from headrace.models.dialects.untranslatable import Malformed, Untranslatable
 from headrace.models.provider import Unsendable
 from headrace.models.request import ModelRequest
 
@@ -22,6 +23,10 @@ _GUARDED = frozenset(
 """What keys, limits and prices are judged by. Each must mean to the upstream what it meant here."""
 _HARMLESS: set[str] = set(_GUARDED)
 _MANY = 1024
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_SHOWN = 20
+DROPPED = b"x-headrace-dropped"
+"""Header of an answer: which members of the request the upstream's dialect has no word for."""
 
 
 def set_fields(body: bytes, values: Mapping[str, Any]) -> bytes:
@@ -55,6 +60,16 @@ def _check(names: Iterable[str]) -> None:
             _HARMLESS.add(name)
 
 
+def listed(names: Iterable[str]) -> bytes:
+    """Names of members in a header. They are a client's own words: what no name looks like is not told, nor very many.
+
+    >>> listed(["seed", "a\\r\\nb: c"])
+    b'seed'
+    """
+    found = [name for name in names if _NAME.fullmatch(name)]
+    return ", ".join(found[:_SHOWN]).encode() or b"unknown members"
+
+
 def asks_usage(request: ModelRequest) -> bool:
     """Whether a stream of chat is to tell its usage."""
     return bool(stream_options(request).get("include_usage"))
@@ -67,12 +82,11 @@ def stream_options(request: ModelRequest) -> dict[str, Any]:
 
 
 def why_not(translate: Callable[[Mapping[str, Any]], object], request: ModelRequest) -> str:
-    """Why a request cannot be translated; empty: it can."""
+    """Why a request cannot be translated, as what follows the name of its upstream; empty: it can."""
     try:
         translate(request.document)
     except Untranslatable as error:
-        return str(error)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        # The request is not of the form that its dialect has: a translation cannot send it on to be refused.
-        return f"a request that is not as its dialect says ({type(error).__name__}: {error})"
+        return f"cannot be asked for {error}"
+    except Malformed as error:
+        return f"cannot be asked that: {error}"
     return ""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urljoin
 
 from msgspec import Struct
@@ -25,6 +25,7 @@ from headrace.models.dialects.stream import StreamReader
 from headrace.models.failure import Failure, classify
 from headrace.models.headers import HEADERS, NOTHING, PLACES, Limits, limits_of
 from headrace.models.provider import Failed, Incoming, Whole
+from headrace.models.providers.body import DROPPED, listed
 from headrace.models.providers.incoming import IncomingStream, exchange_failure
 from headrace.models.request import Dialect, ModelRequest
 
@@ -71,6 +72,8 @@ class Route:
         Says the body of a refusal (its status, its body) in the client's dialect.
     refuses
         Says why a request cannot be sent there; empty: it can.
+    lost
+        Names the members of a request that a translation leaves out.
     """
 
     target: bytes
@@ -80,6 +83,12 @@ class Route:
     translate: Callable[[bytes], bytes] | None = None
     refusal: Callable[[int, bytes], bytes] | None = None
     refuses: Callable[[ModelRequest], str] | None = None
+    lost: Callable[[Mapping[str, Any]], Sequence[str]] | None = None
+
+    def told(self, request: ModelRequest, passed: list[Field]) -> list[Field]:
+        """The headers of an answer that are passed on, with what was left out of its request."""
+        names = self.lost(request.document) if self.lost is not None else ()
+        return [*passed, (DROPPED, listed(names))] if names else passed
 
 
 class HttpCarrier:
@@ -132,7 +141,7 @@ class HttpCarrier:
         if request.stream and route.reader is None:
             return f"{self.name} has no streams of {request.dialect.value}"
         why = route.refuses(request) if route.refuses is not None else ""
-        return f"{self.name} cannot be asked for {why}" if why else ""
+        return f"{self.name} {why}" if why else ""
 
     async def begin(self, request: ModelRequest, until: float) -> Incoming:
         """Send it, and wait for the whole answer or the first content of a stream."""
@@ -183,15 +192,15 @@ class HttpCarrier:
         if answer.status >= 300:
             await self._refused(answer, route)
         if not request.stream or route.reader is None:
-            return self.whole(route, answer, await answer.read())
-        return await self._stream(answer, route.reader(request))
+            return self.whole(request, route, answer, await answer.read())
+        return await self._stream(request, route, answer, route.reader(request))
 
-    def whole(self, route: Route, answer: Answer, body: bytes) -> Whole:
+    def whole(self, request: ModelRequest, route: Route, answer: Answer, body: bytes) -> Whole:
         """An answer of which all is here. Raises `Failed` where it is none."""
         passed, limits = self._heads(answer)
         usage = route.check(body)
         if route.translate is not None:
-            body = route.translate(body)
+            body, passed = route.translate(body), route.told(request, passed)
         return Whole(body, usage, answer.status, passed, limits)
 
     def failure(self, error: ExchangeError | Failed) -> Failed:
@@ -231,7 +240,9 @@ class HttpCarrier:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _stream(self, answer: Answer, reader: StreamReader) -> IncomingStream:
+    async def _stream(
+        self, request: ModelRequest, route: Route, answer: Answer, reader: StreamReader
+    ) -> IncomingStream:
         kind = (answer.header(b"content-type") or b"").decode("latin-1")
         if not kind.lower().startswith("text/event-stream"):
             body = self._masked(await answer.read())
@@ -241,7 +252,8 @@ class HttpCarrier:
             told = message or _shown(body)
             said = f": {told:.200}" if told else ""
             raise Failed(failure, f"a stream was asked for, and {came} came{said}", body=body, said=message)
-        incoming = IncomingStream(answer, reader, *self._heads(answer), self.failure)
+        passed, limits = self._heads(answer)
+        incoming = IncomingStream(answer, reader, route.told(request, passed), limits, self.failure)
         await incoming.begin()
         return incoming
 
@@ -366,7 +378,7 @@ class _Sent(Struct, eq=False):
                 self.told(exchange_failure(outcome))
         elif outcome.ready and outcome.status < 300 and not self.request.stream:
             try:
-                incoming: Incoming | Exception = carrier.whole(self.route, outcome, outcome.take())
+                incoming: Incoming | Exception = carrier.whole(self.request, self.route, outcome, outcome.take())
             except Failed as failed:
                 incoming = carrier.failure(failed)
             except Exception as error:  # whoever asked says what it means

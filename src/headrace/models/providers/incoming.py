@@ -62,7 +62,7 @@ class IncomingStream:
                 break
             early.append(piece)
             size += len(piece)
-            if size > _EARLY:
+            if size > _EARLY and not self._reader.begun:
                 self.stop()
                 raise Failed(Failure.SERVER_ERROR, f"the stream has no content in its first {size} bytes")
         self._early = b"".join(early)

@@ -123,6 +123,7 @@ class OpenAI(HttpProvider):
             translate=messages_as_chat.whole,
             refusal=said_in(Dialect.MESSAGES),
             refuses=lambda request: why_not(messages_as_chat.request, request),
+            lost=messages_as_chat.lost,
         )
 
     def _plain(self, request: ModelRequest) -> bytes:

@@ -9,13 +9,12 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from headrace.core.shape import misfit
 from headrace.models.request import Dialect
 from headrace.server.gateway.complaint import Complaint
 
-_AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _HALF = re.compile(rb"(?<!\\)(?:\\\\)*\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
 """The escape of a high surrogate that no low one follows: the parser calls such a body truncated."""
-_MISSING = re.compile(r"missing required field `(?P<name>[^`]+)`")
 
 
 class Lazy(Mapping[str, Any]):
@@ -215,11 +214,7 @@ def _unreadable(body: bytes, error: Exception, what: str) -> Complaint:
 
 
 def _wrong(text: str) -> Complaint:
-    missing, at = _MISSING.search(text), _AT.search(text)
-    path = "" if at is None else at["path"]
-    if missing is not None:
-        path = f"{path}.{missing['name']}".lstrip(".")
-    what = _AT.sub("", text)
+    path, what, missing = misfit(text)
     message = f"{path or 'the body'}: {what}"
     return Complaint(400, message, code="missing_field" if missing else "invalid_type", param=path or None)
 

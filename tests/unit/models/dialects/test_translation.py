@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import re
+from typing import Any, cast
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from headrace.models.call import Usage
 from headrace.models.dialects import chat_as_messages, messages_as_chat
 from headrace.models.dialects.render import render_stream
 from headrace.models.dialects.sse import Splitter, parse
 from headrace.models.dialects.stream import ChatReader, MessagesReader
-from headrace.models.dialects.untranslatable import Untranslatable
+from headrace.models.dialects.untranslatable import Malformed, Untranslatable
 from headrace.models.provider import Failed
 from headrace.models.request import Dialect
 
@@ -111,14 +114,20 @@ def test_a_request_of_messages_as_chat() -> None:
         {"n": 2},
         {"logprobs": True},
         {"response_format": {"type": "json_object"}},
+        {"response_format": {"type": "json_schema"}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}},
         {"audio": {}},
+        {"modalities": ["text", "audio"]},
+        {"web_search_options": {}},
         {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]},
         {"messages": [{"role": "assistant", "tool_calls": [{"id": "1", "function": {"arguments": "{"}}]}]},
         {"tools": [{"type": "custom"}]},
+        {"tools": [{"type": "function"}]},
     ],
 )
 def test_what_messages_cannot_say_is_refused(more: dict[str, Any]) -> None:
-    with pytest.raises(Untranslatable):
+    with pytest.raises((Untranslatable, Malformed)):
         chat_as_messages.request({"messages": [], **more})
 
 
@@ -128,11 +137,71 @@ def test_what_messages_cannot_say_is_refused(more: dict[str, Any]) -> None:
         {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
         {"messages": [{"role": "user", "content": [{"type": "document", "source": {}}]}]},
         {"messages": [{"role": "user", "content": [{"type": "tool_result", "content": [{"type": "image"}]}]}]},
+        {"messages": [{"role": "tool", "content": "x"}]},
+        {"mcp_servers": [{"type": "url", "url": "https://x.example", "name": "x"}]},
+        {"output_config": {"format": {"type": "text"}}},
     ],
 )
 def test_what_chat_cannot_say_is_refused(more: dict[str, Any]) -> None:
     with pytest.raises(Untranslatable):
         messages_as_chat.request({"messages": [], **more})
+
+
+def test_a_schema_for_the_answer_both_ways() -> None:
+    wanted = {"name": "answer", "schema": SCHEMA, "strict": True}
+    chat = {"response_format": {"type": "json_schema", "json_schema": wanted}}
+    messages = {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}}
+    asked: dict[str, Any] = {"model": "m", "messages": []}
+    assert chat_as_messages.request({**asked, **chat})["output_config"] == messages["output_config"]
+    assert messages_as_chat.request({**asked, **messages})["response_format"] == chat["response_format"]
+
+
+def test_what_is_left_out_is_told() -> None:
+    assert chat_as_messages.lost({**CHAT, "seed": 0, "logit_bias": {"5": 1}, "top_logprobs": None, "store": False}) == [
+        "seed",
+        "logit_bias",
+        "temperature",
+    ]
+    assert messages_as_chat.lost({**MESSAGES, "thinking": {"type": "enabled", "budget_tokens": 99}}) == ["thinking"]
+    assert messages_as_chat.lost({**MESSAGES, "thinking": {"type": "disabled"}}) == []
+
+
+def places(value: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The ways to everything in a document."""
+    inner: Any = ()
+    if isinstance(value, dict):
+        inner = cast("dict[str, Any]", value).items()
+    elif isinstance(value, list):
+        inner = enumerate(cast("list[Any]", value))
+    return [way, *(place for key, one in inner for place in places(one, (*way, key)))]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["type", "text", "function"]), inner),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.data(), st.sampled_from([(chat_as_messages, CHAT), (messages_as_chat, MESSAGES)]))
+def test_what_is_of_another_form_is_told_and_never_raises_anything_else(data: st.DataObject, asked: Any) -> None:
+    translation, document = asked[0], json.loads(json.dumps(asked[1]))
+    for _ in range(data.draw(st.integers(1, 2))):
+        *way, last = data.draw(st.sampled_from(places(document)[1:]))
+        here = document
+        for step in way:
+            here = here[step]
+        if data.draw(st.booleans()):
+            here[last] = data.draw(JSON)
+        elif isinstance(here, dict):
+            del here[last]
+    try:
+        translation.request(document)
+        translation.lost(document)
+    except (Untranslatable, Malformed) as error:
+        said = str(error)
+        assert not re.search(r"object has no attribute|NoneType|KeyError|TypeError|\bb'", said), said
 
 
 ANSWER_OF_MESSAGES: dict[str, Any] = {
