@@ -14,7 +14,7 @@ from pydantic_core import PydanticSerializationError
 from headrace.core.durations import Duration, parse_duration
 from headrace.core.errors import BadInput, StreamBroken
 from headrace.core.events import ReadAge
-from headrace.core.finite import unfinite
+from headrace.core.finite import misread
 from headrace.core.problems import from_problem
 from headrace.models.dialects.sse import Splitter, parse
 from headrace.pipeline.answer import Asked
@@ -44,7 +44,7 @@ def body_of(data: Any) -> bytes:
         body = _ANY.dump_json(data)
     except PydanticSerializationError as error:
         raise _unsent(f"the input {data!r:.80} cannot be written as JSON: {error}", "") from None
-    where = unfinite(data) if b"null" in body else None
+    where = misread(data, body)
     if where is not None:
         raise _unsent(f"the input holds NaN or an infinity at {where or '/'}, which JSON cannot hold", where)
     return body

@@ -21,7 +21,7 @@ from headrace.core.errors import (
     UserCodeError,
 )
 from headrace.core.failurelog import FailureLog
-from headrace.core.finite import unfinite
+from headrace.core.finite import misread
 from headrace.core.problems import PREFIX, to_problem
 from headrace.pipeline.answer import Facts
 from headrace.pipeline.ask import Ask
@@ -216,10 +216,10 @@ class Handling:
         """The JSON of an answer that fits, inside the boundary. Raises `UserCodeError`."""
         try:
             body = self.endpoint.shape.gives.dump_json(value)
+            where = misread(value, body, self.endpoint.shape.answer_type)
         # The boundary to user code, as in `call`: `Any` may hold anything, and a serializer of the app's may raise it.
         except Exception as error:
             raise self.blame(run, error, f"it answers {value!r:.80}, which cannot be written as JSON") from error
-        where = unfinite(value) if b"null" in body else None
         if where is not None:
             what = f"it answers NaN or an infinity at {where or '/'}, which JSON cannot hold"
             raise self.blame(run, ValueError(what), what)
