@@ -119,7 +119,7 @@ class Handling:
     def unanswered(self, work: Work, error: HeadraceError) -> dict[str, Any]:
         """The problem of a request that gets no answer; where a model or the time failed it, the log has its id."""
         problem = to_problem(error, request=work.ask.id)
-        if isinstance(error, ModelError | DeadlinePassed):
+        if isinstance(error, ModelError | DeadlinePassed) and not work.shadow:  # that is counted: nobody waited for it
             why, kind = f"version {work.label} gives no answer: {error.message}", problem["type"].removeprefix(PREFIX)
             self._failures.tell(self.means.clock.monotonic(), work.ask.id, self.endpoint.path, kind, why)
             error.logged = True

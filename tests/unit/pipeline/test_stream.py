@@ -159,6 +159,21 @@ async def test_a_shadow_that_streams_is_told_of_once(world: World) -> None:
     assert told == [("a", False, 200), ("b", True, 200), ("c", True, 500)]
 
 
+async def test_a_shadow_that_breaks_off_is_counted_and_not_told_as_an_answer(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.llm.script = [chunks("a", "b"), chunks("a", broken=True)]
+    endpoint = declare(world)
+    endpoint.version("b", shadow=True)(passed_on)
+    runner = world.runner(endpoint)
+    found = await world.live(events(await world.run(runner)))
+    await world.live(world.clock.sleep(2.0))
+    assert [name or data for name, data in found] == ["a", "b", "headrace"]
+    assert [(event.version, event.status) for event in world.events if event.shadow] == [("b", 502)]
+    assert 'version="b",outcome="failed"} 1' in "\n".join(runner.counters.lines())
+    assert not caplog.records
+
+
 async def test_a_refusal_at_the_end_breaks_the_stream(world: World) -> None:
     world.llm.script, world.llm.pause = [chunks("a", "b")], 0.5
     runner = world.runner(declare(world, on_stale="refuse"))
