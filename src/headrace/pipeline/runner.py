@@ -47,6 +47,8 @@ RESCUED = (ModelError, DeadlinePassed, Overloaded)
 """What a fallback answers for."""
 GONE = 499
 """The status that is noted where the client went away."""
+BROKEN = 500
+"""The status of a request that a fault of ours ends."""
 _MOST_SHADOWS = 64
 _MOMENT = 0.02
 
@@ -125,6 +127,9 @@ class Runner:
             raise
         except HeadraceError as error:
             self._record(work, self._handling.unanswered(work, error)["status"])
+            raise
+        except Exception:  # a fault of ours, which whoever serves logs: it counts as what it is answered with
+            self._record(work, BROKEN)
             raise
         if answer.events is None:
             self._record(work, 200)
@@ -353,6 +358,9 @@ class Runner:
             return
         except HeadraceError as error:
             outcome, status = "failed", to_problem(error)["status"]
+        except Exception as error:  # a fault of ours, and nobody waits for this task
+            log.exception("request %s: the shadow %s broke: %s", work.ask.id, work.label, error)
+            outcome, status = "failed", BROKEN
         self.counters.shadow(self.endpoint.path, work.handler.name, outcome)
         self._record(work, status)
 

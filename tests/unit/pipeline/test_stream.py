@@ -174,6 +174,24 @@ async def test_a_shadow_that_breaks_off_is_counted_and_not_told_as_an_answer(
     assert not caplog.records
 
 
+@pytest.mark.parametrize("as_items", [True, False])
+async def test_a_fault_of_ours_at_the_end_is_recorded_as_one(world: World, as_items: bool) -> None:
+    def broken(readset: ReadSet) -> Validity:
+        raise RuntimeError("a table that is not there")
+
+    world.llm.script, world.shelf.validate = [chunks("a")], broken  # type: ignore[method-assign]
+    runner = world.runner(declare(world, on_stale="flag"))
+    answer = await world.run(runner)
+    assert answer.events is not None
+    stream = answer.events.items() if as_items else aiter(answer.events)
+    await world.live(anext(stream))
+    with pytest.raises(RuntimeError, match="not there"):
+        await world.live(anext(stream))
+    await answer.events.aclose()
+    assert [event.status for event in world.events] == [500]
+    assert runner.gate.running == 0
+
+
 async def test_a_refusal_at_the_end_breaks_the_stream(world: World) -> None:
     world.llm.script, world.llm.pause = [chunks("a", "b")], 0.5
     runner = world.runner(declare(world, on_stale="refuse"))
