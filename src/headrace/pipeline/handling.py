@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -180,7 +181,9 @@ class Handling:
         except OURS:
             raise
         # The boundary to user code: whatever it raises is told with its place, and its traceback is logged.
-        except Exception as error:
+        except BaseException as error:
+            if _not_its_own(error):
+                raise
             raise self.blame(run, error) from error
 
     async def open(self, run: Run, work: Work) -> AsyncIterator[Any]:
@@ -200,7 +203,9 @@ class Handling:
         except (*OURS, StopAsyncIteration):
             raise
         # The boundary to user code, as in `call`.
-        except Exception as error:
+        except BaseException as error:
+            if _not_its_own(error):
+                raise
             raise self.blame(run, error) from error
         return self.fit(run, item)
 
@@ -225,7 +230,7 @@ class Handling:
             raise self.blame(run, ValueError(what), what)
         return body
 
-    def blame(self, run: Run, error: Exception, what: str = "") -> UserCodeError:
+    def blame(self, run: Run, error: BaseException, what: str = "") -> UserCodeError:
         """Log what the app's code raised, and say where."""
         stage = run.stages.current
         if run.failed is not None and run.failed[0] is error:
@@ -321,6 +326,18 @@ class Handling:
         run.reads[:] = [instead.get(id(read), read) for read in run.reads]
         repaired = await self.call(run, self.endpoint.on_stale.fix, value, check.changed, Context(run))
         return self.fit(run, repaired), await self.validate(run.reads, run.deadline)
+
+
+def _not_its_own(error: BaseException) -> bool:
+    """Whether it comes from outside the app's code: the request is cancelled, or the process is to end.
+
+    `sys.exit()` in a handler would end the server with all that it does; and where something that a handler waits for
+    was cancelled, the request is not: its client is there.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is None or task.cancelling() > 0
+    return isinstance(error, GeneratorExit | KeyboardInterrupt)
 
 
 async def _given(result: Awaitable[Any]) -> Any:

@@ -406,3 +406,20 @@ async def test_a_fault_of_ours_is_recorded_as_one(world: World, caplog: pytest.L
     assert 'version="a",status="500"} 1' in lines
     assert 'version="b",outcome="failed"} 1' in lines
     assert "the shadow b broke" in caplog.text
+
+
+class Odd(BaseException):
+    """No exception that anybody expects."""
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError(), Odd()])
+async def test_what_would_end_the_server_or_look_like_a_client_that_is_gone_is_the_apps_fault(
+    world: World, error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def leaves(ask: Order, ctx: hr.Context) -> Dish:
+        raise error
+
+    with pytest.raises(UserCodeError, match=type(error).__name__):
+        await world.run(world.runner(declare(world, leaves)))
+    assert [event.status for event in world.events] == [500]
+    assert "in leaves" in caplog.text

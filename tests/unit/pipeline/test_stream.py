@@ -192,6 +192,18 @@ async def test_a_fault_of_ours_at_the_end_is_recorded_as_one(world: World, as_it
     assert runner.gate.running == 0
 
 
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError()])
+async def test_what_would_end_the_server_breaks_the_stream_alone(world: World, error: BaseException) -> None:
+    async def leaves(ask: Order, ctx: hr.Context) -> AsyncIterator[str]:
+        yield "a"
+        raise error
+
+    runner = world.runner(declare(world, leaves))
+    found = await world.live(events(await world.run(runner)))
+    assert [name for name, _ in found] == ["", "error", "broken"]
+    assert ([event.status for event in world.events], runner.gate.running) == ([500], 0)
+
+
 async def test_a_refusal_at_the_end_breaks_the_stream(world: World) -> None:
     world.llm.script, world.llm.pause = [chunks("a", "b")], 0.5
     runner = world.runner(declare(world, on_stale="refuse"))
