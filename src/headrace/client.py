@@ -21,9 +21,10 @@ import msgspec
 
 from headrace.context.readset import ReadSet
 from headrace.context.value import ContextValue, InputAge
+from headrace.core.carried import check_address, check_key, is_value
 from headrace.core.changes import Receipt
 from headrace.core.clock import Clock, SystemClock, instant, isoformat
-from headrace.core.errors import HeadraceError, StreamBroken, Unavailable, UnknownName
+from headrace.core.errors import HeadraceError, PushError, StreamBroken, Unavailable, UnknownName
 from headrace.core.finite import unfinite, with_constants
 from headrace.core.frontier import Status
 from headrace.core.problems import PREFIX, from_problem, misled
@@ -55,6 +56,11 @@ def connect(
         Longest wait for an answer, seconds.
     readsets
         Ask for the read set of each answer, so that `live.validate(answer)` can tell whether it still holds.
+
+    Raises
+    ------
+    HeadraceError
+        The address is none, or the key cannot be sent.
     """
     return Remote(url, api_key=api_key, timeout=timeout, readsets=readsets, clock=clock)
 
@@ -102,8 +108,8 @@ class Remote:
         readsets: bool = False,
         clock: Clock | None = None,
     ) -> None:
-        self.url = url.rstrip("/")
-        self._key = api_key
+        self.url = check_address(url)
+        self._key = check_key(api_key)
         self._timeout = timeout
         self._readsets = readsets
         self._clock = clock or SystemClock()
@@ -282,8 +288,15 @@ class Remote:
         Raises
         ------
         Rejected, Backpressure, StoreFull, IdempotencyConflict
+        PushError
+            No header can carry the idempotency key.
         """
         many = [records] if isinstance(records, Record | Mapping) else list(records)
+        if idempotency_key is not None and not is_value(idempotency_key):
+            raise PushError(
+                f"idempotency_key={idempotency_key!r:.80} cannot be sent, since it goes as a header",
+                hint="give a text of ASCII characters in one line",
+            )
         headers = _JSON if idempotency_key is None else _JSON | {"idempotency-key": idempotency_key}
         path = "/push/" + quote(table, safe="")
         return msgspec.convert(await self._ask("POST", path, content=_records(many), headers=headers), Receipt)

@@ -16,6 +16,7 @@ from headrace.core.errors import (
     BadParameter,
     HeadraceError,
     IdempotencyConflict,
+    PushError,
     Rejected,
     StaleContext,
     Unavailable,
@@ -126,6 +127,32 @@ async def test_a_key_is_sent(ports: MemoryPorts) -> None:
         async with connect(url) as live:
             with pytest.raises(HeadraceError, match="no known API key"):
                 await live.menu(restaurant_id="r7")
+
+
+@pytest.mark.parametrize("key", ["clé-secrète", "secret\n", " secret", 7])
+async def test_a_key_that_cannot_be_sent_is_told_and_not_shown(key: Any) -> None:
+    with pytest.raises(HeadraceError, match="api_key= ") as raised:
+        connect("http://127.0.0.1:9", api_key=key)
+    assert "secr" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:9", "localhost:9", "", "http://[x", "http://127.0.0.1:999999", None])
+async def test_what_is_no_address_is_told(url: Any) -> None:
+    with pytest.raises(HeadraceError, match="is not the address of a server"):
+        connect(url)
+
+
+@pytest.mark.parametrize("name", ["bad name", "é", "", "x:y"])
+async def test_headers_have_names_that_can_be_sent(url: str, name: str) -> None:
+    async with connect(url) as live:
+        with pytest.raises(BadInput, match="is not the name of a header"):
+            await live.ask("/x", {}, headers={name: "x"})
+
+
+async def test_an_idempotency_key_is_what_a_header_can_carry(url: str) -> None:
+    async with connect(url) as live:
+        with pytest.raises(PushError, match="idempotency_key='é' cannot be sent"):
+            await live.push("items", [{}], idempotency_key="é")
 
 
 async def test_nobody_there() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 import headrace as hr
 from headrace import client
@@ -39,8 +39,21 @@ class Ask(BaseModel):
         return {"": ""}[word]
 
 
+class Hidden(Ask):
+    word: str = Field(default="", exclude=True)
+    note: float = Field(default=math.nan, exclude=True)
+
+
 class Score(BaseModel):
     fraud: float | None
+
+
+class Scored(Score):
+    why: float = Field(default=math.nan, exclude=True)
+
+
+class Raw(Score):
+    model_config = ConfigDict(ser_json_inf_nan="constants")
 
 
 def shop() -> hr.App:
@@ -51,6 +64,14 @@ def shop() -> hr.App:
     @app.endpoint("/score")
     async def score(ask: Ask, ctx: hr.Context) -> Score:
         return Score(fraud=math.nan if ask.x == 1 else ask.x)
+
+    @app.endpoint("/scored")
+    async def scored(ask: Ask, ctx: hr.Context) -> Scored:
+        return Scored(fraud=ask.x)
+
+    @app.endpoint("/raw")
+    async def raw(ask: Ask, ctx: hr.Context) -> Raw:
+        return Raw(fraud=math.nan if ask.x == 1 else ask.x)
 
     @app.endpoint("/scores")
     async def scores(ask: Ask, ctx: hr.Context) -> AsyncIterator[Score]:
@@ -127,7 +148,14 @@ async def test_a_compressed_body_is_refused_by_its_coding(url: str) -> None:
     assert (answer.status_code, "'gzip'" in answer.json()["detail"]) == (415, True)
 
 
-@pytest.mark.parametrize("path", ["/score", "/send"])
+async def test_what_of_an_answer_is_not_written_may_be_such_a_number(url: str) -> None:
+    answer = await post(url, "/scored", b"{}")
+    assert (answer.status_code, answer.json()) == (200, {"fraud": None})
+    async with hr.connect(url) as live:
+        assert (await live.ask("/score", Hidden())).value == {"fraud": None}
+
+
+@pytest.mark.parametrize("path", ["/score", "/raw", "/send"])
 async def test_an_answer_or_a_call_with_such_a_number_is_the_apps_fault(
     url: str, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.core.errors import DeclarationError
+from headrace.core.options import options
 from headrace.core.records import OnViolation
 
 Check = str | Callable[[Any], Any]
@@ -79,6 +80,7 @@ class Rule:
     message: str = ""
     columns: tuple[str, ...] = ()
 
+    @options
     def __init__(
         self,
         check: Check,

@@ -52,6 +52,7 @@ class Declaration(Endpoints, Modelling):
         refused, until records are replayed or dropped.
     """
 
+    @located
     def __init__(self, name: str, *, quarantine_limit: int = DEFAULT_LIMIT) -> None:
         if not _APP_NAME.fullmatch(name):
             raise DeclarationError(

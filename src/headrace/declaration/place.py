@@ -13,6 +13,7 @@ from types import FrameType
 from typing import ParamSpec, TypeVar
 
 from headrace.core.errors import DeclarationError
+from headrace.core.options import options
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,12 +50,13 @@ def place_of(error: BaseException) -> str:
 
 
 def located(declare: Callable[P, T]) -> Callable[P, T]:
-    """Make a declaring method name the user's line in every `DeclarationError` that it raises."""
+    """Make a declaring method tell of options, and name the user's line in every `DeclarationError` that it raises."""
+    told = options(declare)
 
     @functools.wraps(declare)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return declare(*args, **kwargs)
+            return told(*args, **kwargs)
         except DeclarationError as error:
             error.where = error.where or caller()
             raise

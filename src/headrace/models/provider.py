@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from headrace.core.clock import Clock
 from headrace.core.errors import DeclarationError
+from headrace.core.options import own_options
 from headrace.http1.client import Client
 from headrace.models.call import Usage
 from headrace.models.failure import Failure
@@ -280,6 +281,10 @@ class Provider(ABC):
 
     kind: ClassVar[str]
     """What it is, in one word."""
+
+    def __init_subclass__(cls, **how: object) -> None:
+        super().__init_subclass__(**how)
+        own_options(cls)
 
     def __init__(
         self,

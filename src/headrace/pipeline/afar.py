@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,10 +10,11 @@ import msgspec
 from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError
 
+from headrace.core.carried import is_name, is_value
 from headrace.core.durations import Duration, parse_duration
 from headrace.core.errors import BadInput, StreamBroken
 from headrace.core.events import ReadAge
-from headrace.core.finite import unfinite
+from headrace.core.finite import misread
 from headrace.core.problems import from_problem
 from headrace.models.dialects.sse import Splitter, parse
 from headrace.pipeline.answer import Asked
@@ -25,8 +25,6 @@ EVENTS = "text/event-stream"
 
 _ENDLESS = "the stream of the endpoint ended without its last event"
 
-_CARRIED = re.compile(r"[\x20-\x7e\t]*")
-"""What a header can carry everywhere."""
 _ANY = TypeAdapter[Any](Any)
 
 
@@ -44,7 +42,7 @@ def body_of(data: Any) -> bytes:
         body = _ANY.dump_json(data)
     except PydanticSerializationError as error:
         raise _unsent(f"the input {data!r:.80} cannot be written as JSON: {error}", "") from None
-    where = unfinite(data) if b"null" in body else None
+    where = misread(data, body)
     if where is not None:
         raise _unsent(f"the input holds NaN or an infinity at {where or '/'}, which JSON cannot hold", where)
     return body
@@ -73,7 +71,14 @@ def headers_of(
     """
     who = {name: value for name, value in (("user", user), ("session", session), ("tenant", tenant)) if value}
     for name, value in {**who, **(headers or {})}.items():
-        if not isinstance(value, str) or not _CARRIED.fullmatch(value):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not is_name(name):
+            raise BadInput(
+                f"{name!r:.80} is not the name of a header",
+                status=400,
+                problems=[{"pointer": "", "kind": "header", "message": f"{name!r:.80} is no name of one"}],
+                hint='use letters, digits and "-": for example "x-shop"',
+            )
+        if not is_value(value):
             raise BadInput(
                 f"{name}={value!r:.80} cannot be sent, since it goes as a header",
                 status=400,

@@ -10,6 +10,7 @@ from typing import Any
 
 from headrace.context.policy import FreshnessPolicy
 from headrace.core.errors import DeclarationError
+from headrace.core.options import options
 from headrace.pipeline.bounds import Bounds
 from headrace.pipeline.context import Context
 from headrace.pipeline.fallbacks import Fallback, settle
@@ -161,6 +162,7 @@ class Endpoint:
     def __repr__(self) -> str:
         return f"Endpoint({self.path!r}, versions={list(self.versions)})"
 
+    @options
     def version(
         self, name: str, *, weight: float | None = None, shadow: bool = False, prompts: Sequence[str] = ()
     ) -> Callable[[Function], Endpoint]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,7 @@ from headrace.core.errors import (
     UserCodeError,
 )
 from headrace.core.failurelog import FailureLog
-from headrace.core.finite import unfinite
+from headrace.core.finite import misread
 from headrace.core.problems import PREFIX, to_problem
 from headrace.pipeline.answer import Facts
 from headrace.pipeline.ask import Ask
@@ -119,7 +120,7 @@ class Handling:
     def unanswered(self, work: Work, error: HeadraceError) -> dict[str, Any]:
         """The problem of a request that gets no answer; where a model or the time failed it, the log has its id."""
         problem = to_problem(error, request=work.ask.id)
-        if isinstance(error, ModelError | DeadlinePassed):
+        if isinstance(error, ModelError | DeadlinePassed) and not work.shadow:  # that is counted: nobody waited for it
             why, kind = f"version {work.label} gives no answer: {error.message}", problem["type"].removeprefix(PREFIX)
             self._failures.tell(self.means.clock.monotonic(), work.ask.id, self.endpoint.path, kind, why)
             error.logged = True
@@ -180,7 +181,9 @@ class Handling:
         except OURS:
             raise
         # The boundary to user code: whatever it raises is told with its place, and its traceback is logged.
-        except Exception as error:
+        except BaseException as error:
+            if _not_its_own(error):
+                raise
             raise self.blame(run, error) from error
 
     async def open(self, run: Run, work: Work) -> AsyncIterator[Any]:
@@ -200,7 +203,9 @@ class Handling:
         except (*OURS, StopAsyncIteration):
             raise
         # The boundary to user code, as in `call`.
-        except Exception as error:
+        except BaseException as error:
+            if _not_its_own(error):
+                raise
             raise self.blame(run, error) from error
         return self.fit(run, item)
 
@@ -216,16 +221,16 @@ class Handling:
         """The JSON of an answer that fits, inside the boundary. Raises `UserCodeError`."""
         try:
             body = self.endpoint.shape.gives.dump_json(value)
+            where = misread(value, body, self.endpoint.shape.answer_type)
         # The boundary to user code, as in `call`: `Any` may hold anything, and a serializer of the app's may raise it.
         except Exception as error:
             raise self.blame(run, error, f"it answers {value!r:.80}, which cannot be written as JSON") from error
-        where = unfinite(value) if b"null" in body else None
         if where is not None:
             what = f"it answers NaN or an infinity at {where or '/'}, which JSON cannot hold"
             raise self.blame(run, ValueError(what), what)
         return body
 
-    def blame(self, run: Run, error: Exception, what: str = "") -> UserCodeError:
+    def blame(self, run: Run, error: BaseException, what: str = "") -> UserCodeError:
         """Log what the app's code raised, and say where."""
         stage = run.stages.current
         if run.failed is not None and run.failed[0] is error:
@@ -321,6 +326,18 @@ class Handling:
         run.reads[:] = [instead.get(id(read), read) for read in run.reads]
         repaired = await self.call(run, self.endpoint.on_stale.fix, value, check.changed, Context(run))
         return self.fit(run, repaired), await self.validate(run.reads, run.deadline)
+
+
+def _not_its_own(error: BaseException) -> bool:
+    """Whether it comes from outside the app's code: the request is cancelled, or the process is to end.
+
+    `sys.exit()` in a handler would end the server with all that it does; and where something that a handler waits for
+    was cancelled, the request is not: its client is there.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is None or task.cancelling() > 0
+    return isinstance(error, GeneratorExit | KeyboardInterrupt)
 
 
 async def _given(result: Awaitable[Any]) -> Any:

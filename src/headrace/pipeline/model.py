@@ -12,7 +12,7 @@ import msgspec
 
 from headrace.core.errors import BadReply, ModelError, ModelRefused, StreamBroken
 from headrace.core.events import ModelCall
-from headrace.core.finite import unfinite
+from headrace.core.finite import misread
 from headrace.models.action import Reason
 from headrace.models.call import Priority, Usage
 from headrace.models.dialects.sse import Splitter, parse
@@ -251,7 +251,7 @@ class Model:
         if run.shadow and isinstance(caller, Shadowing) and not caller.may_shadow():
             raise ShadowSkipped("the resilience budget has no room for a shadow now")
         body = msgspec.json.encode(document, enc_hook=known)
-        where = unfinite(document) if b"null" in body else None
+        where = misread(document, body)
         if where is not None:
             raise ValueError(f"what is sent to the model {self.name!r} holds NaN or an infinity at {where or '/'}")
         run.number += 1

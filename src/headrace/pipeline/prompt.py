@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from headrace.core.errors import DeclarationError
+from headrace.core.options import options
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
 
@@ -30,6 +31,7 @@ class Prompt:
         The file cannot be read.
     """
 
+    @options
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         try:

@@ -22,6 +22,7 @@ from typing import Any, cast
 from headrace.context.readset import ReadSet
 from headrace.core.errors import DeadlinePassed, HeadraceError, ModelError, ModelRefused, Overloaded, UnknownName
 from headrace.core.events import Answered, NullRecorder, Recorder
+from headrace.core.failurelog import FailureLog
 from headrace.core.problems import to_problem
 from headrace.pipeline.answer import Answer, Facts
 from headrace.pipeline.ask import Ask
@@ -47,6 +48,8 @@ RESCUED = (ModelError, DeadlinePassed, Overloaded)
 """What a fallback answers for."""
 GONE = 499
 """The status that is noted where the client went away."""
+BROKEN = 500
+"""The status of a request that a fault of ours ends."""
 _MOST_SHADOWS = 64
 _MOMENT = 0.02
 
@@ -97,6 +100,7 @@ class Runner:
         self._recorder = recorder or NullRecorder()
         self._good = GoodAnswers() if any(isinstance(one, Cached) for one in endpoint.fallbacks) else None
         self._questions = Questions(endpoint.path)
+        self._failures = FailureLog(log)
         self._shadows: set[asyncio.Task[None]] = set()
 
     async def aclose(self) -> None:
@@ -125,6 +129,9 @@ class Runner:
             raise
         except HeadraceError as error:
             self._record(work, self._handling.unanswered(work, error)["status"])
+            raise
+        except Exception:  # a fault of ours, which whoever serves logs: it counts as what it is answered with
+            self._record(work, BROKEN)
             raise
         if answer.events is None:
             self._record(work, 200)
@@ -337,7 +344,13 @@ class Runner:
             return
         now = self._clock.monotonic()
         label = self._labels.get(handler.name, handler.name)
-        own = replace(ask, input=deepcopy(ask.input))  # what it does with its input must not touch the answer
+        try:
+            own = replace(ask, input=deepcopy(ask.input))  # what it does with its input must not touch the answer
+        except Exception as error:  # the boundary to user code: the input's type is the app's, and may refuse it
+            why = f"its input cannot be copied for the shadow {label} ({type(error).__name__}: {error})"
+            self._failures.tell(now, ask.id, self.endpoint.path, "shadow", why)
+            self.counters.shadow(self.endpoint.path, handler.name, "failed")
+            return
         work = Work(own, handler, label, now, end, end, Facts(label, ask.id), shadow=True)
         task = asyncio.get_running_loop().create_task(self._beside(work))
         self._shadows.add(task)
@@ -353,6 +366,9 @@ class Runner:
             return
         except HeadraceError as error:
             outcome, status = "failed", to_problem(error)["status"]
+        except Exception as error:  # a fault of ours, and nobody waits for this task
+            log.exception("request %s: the shadow %s broke: %s", work.ask.id, work.label, error)
+            outcome, status = "failed", BROKEN
         self.counters.shadow(self.endpoint.path, work.handler.name, outcome)
         self._record(work, status)
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.core.errors import DeclarationError
+from headrace.core.options import options
 
 _TEXT = re.compile(r"retry(?:\s+(?P<most>\d{1,2}))?(?:\s+else\s+(?P<then>flag|refuse))?|(?P<plain>ignore|flag|refuse)")
 _MOST = 2
@@ -90,6 +91,7 @@ class OnStale:
         return cls(tries=int(match["most"] or _MOST), then=Then(match["then"] or "flag"))
 
 
+@options
 def repair(fix: Fix, *, most: int = _MOST) -> OnStale:
     """For `on_stale=`: give the answer and what changed to `fix`, which returns the answer that is right now.
 

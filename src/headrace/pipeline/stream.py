@@ -69,6 +69,9 @@ class Events:
         except asyncio.CancelledError:
             await self._finish(499)
             raise
+        except Exception:  # a fault of ours, which whoever serves logs
+            await self._finish(500)
+            raise
 
     async def aclose(self) -> None:
         """Nobody takes more."""
@@ -84,6 +87,9 @@ class Events:
             status = 200
         except HeadraceError as error:
             status = self._handling.unanswered(self._work, error)["status"]
+            raise
+        except Exception:  # as in `__anext__`
+            status = 500
             raise
         finally:
             await self._finish(status)

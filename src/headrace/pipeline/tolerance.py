@@ -23,6 +23,7 @@ from headrace.context.readset import Changed, Validity
 from headrace.core.durations import parse_duration
 from headrace.core.errors import DeclarationError
 from headrace.core.names import suggest
+from headrace.core.options import options
 from headrace.core.schema import Column, ColumnType, Row, Schema, Stored
 
 
@@ -53,6 +54,7 @@ class Tolerance:
     ordered: bool = True
 
 
+@options
 def tolerance(source: str, /, *, ordered: bool = True, **columns: Bound) -> Tolerance:
     """Relax when an answer counts as stale.
 

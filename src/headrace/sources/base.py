@@ -18,6 +18,7 @@ from headrace.core.changes import Batch, Position
 from headrace.core.clock import Clock
 from headrace.core.events import NullRecorder, Recorder
 from headrace.core.findings import Finding
+from headrace.core.options import own_options
 from headrace.core.schema import Schema
 
 
@@ -131,6 +132,10 @@ class Source(ABC):
     kind: ClassVar[str]
     expect: int | None = None
     envelope: bool = True
+
+    def __init_subclass__(cls, **how: object) -> None:
+        super().__init_subclass__(**how)
+        own_options(cls)
 
     @property
     def stream(self) -> Hashable | None:

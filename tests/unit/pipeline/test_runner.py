@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import headrace as hr
+from headrace.context.readset import ReadSet, Validity
 from headrace.core.errors import (
     AnswerStale,
     BadReply,
@@ -20,7 +21,7 @@ from headrace.core.errors import (
 )
 from headrace.models.request import Dialect
 
-from .conftest import REFUSED, Dish, Order, World, declare, turns
+from .conftest import REFUSED, Dish, Order, World, declare, recommend, turns
 
 
 async def test_a_request_reads_asks_and_answers_with_what_is_known_of_it(world: World) -> None:
@@ -384,3 +385,41 @@ async def test_a_fault_of_the_apps_own_code_is_not_covered_up(world: World) -> N
 
     with pytest.raises(UserCodeError):
         await world.run(world.runner(declare(world, wrong, fallback={"name": "sorry"})))
+
+
+async def test_a_fault_of_ours_is_recorded_as_one(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(readset: ReadSet) -> Validity:
+        raise RuntimeError("a table that is not there")
+
+    world.shelf.validate = broken  # type: ignore[method-assign]
+    endpoint = declare(world, on_stale="flag")
+    endpoint.version("b", shadow=True)(recommend)
+    runner = world.runner(endpoint)
+    with pytest.raises(RuntimeError, match="not there"):
+        await world.run(runner)
+    await world.live(world.clock.sleep(2.0))
+    assert sorted((event.version, event.shadow, event.status) for event in world.events) == [
+        ("a", False, 500),
+        ("b", True, 500),
+    ]
+    lines = "\n".join(runner.counters.lines())
+    assert 'version="a",status="500"} 1' in lines
+    assert 'version="b",outcome="failed"} 1' in lines
+    assert "the shadow b broke" in caplog.text
+
+
+class Odd(BaseException):
+    """No exception that anybody expects."""
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError(), Odd()])
+async def test_what_would_end_the_server_or_look_like_a_client_that_is_gone_is_the_apps_fault(
+    world: World, error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def leaves(ask: Order, ctx: hr.Context) -> Dish:
+        raise error
+
+    with pytest.raises(UserCodeError, match=type(error).__name__):
+        await world.run(world.runner(declare(world, leaves)))
+    assert [event.status for event in world.events] == [500]
+    assert "in leaves" in caplog.text

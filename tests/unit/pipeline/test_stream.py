@@ -159,6 +159,51 @@ async def test_a_shadow_that_streams_is_told_of_once(world: World) -> None:
     assert told == [("a", False, 200), ("b", True, 200), ("c", True, 500)]
 
 
+async def test_a_shadow_that_breaks_off_is_counted_and_not_told_as_an_answer(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.llm.script = [chunks("a", "b"), chunks("a", broken=True)]
+    endpoint = declare(world)
+    endpoint.version("b", shadow=True)(passed_on)
+    runner = world.runner(endpoint)
+    found = await world.live(events(await world.run(runner)))
+    await world.live(world.clock.sleep(2.0))
+    assert [name or data for name, data in found] == ["a", "b", "headrace"]
+    assert [(event.version, event.status) for event in world.events if event.shadow] == [("b", 502)]
+    assert 'version="b",outcome="failed"} 1' in "\n".join(runner.counters.lines())
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("as_items", [True, False])
+async def test_a_fault_of_ours_at_the_end_is_recorded_as_one(world: World, as_items: bool) -> None:
+    def broken(readset: ReadSet) -> Validity:
+        raise RuntimeError("a table that is not there")
+
+    world.llm.script, world.shelf.validate = [chunks("a")], broken  # type: ignore[method-assign]
+    runner = world.runner(declare(world, on_stale="flag"))
+    answer = await world.run(runner)
+    assert answer.events is not None
+    stream = answer.events.items() if as_items else aiter(answer.events)
+    await world.live(anext(stream))
+    with pytest.raises(RuntimeError, match="not there"):
+        await world.live(anext(stream))
+    await answer.events.aclose()
+    assert [event.status for event in world.events] == [500]
+    assert runner.gate.running == 0
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError()])
+async def test_what_would_end_the_server_breaks_the_stream_alone(world: World, error: BaseException) -> None:
+    async def leaves(ask: Order, ctx: hr.Context) -> AsyncIterator[str]:
+        yield "a"
+        raise error
+
+    runner = world.runner(declare(world, leaves))
+    found = await world.live(events(await world.run(runner)))
+    assert [name for name, _ in found] == ["", "error", "broken"]
+    assert ([event.status for event in world.events], runner.gate.running) == ([500], 0)
+
+
 async def test_a_refusal_at_the_end_breaks_the_stream(world: World) -> None:
     world.llm.script, world.llm.pause = [chunks("a", "b")], 0.5
     runner = world.runner(declare(world, on_stale="refuse"))

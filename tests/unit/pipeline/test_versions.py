@@ -187,3 +187,19 @@ async def test_an_endpoint_that_has_too_much_to_do_falls_back_as_well(world: Wor
     runner = world.runner(declare(world, **how))
     found = await world.live(asyncio.gather(*(runner.run(world.ask()) for _ in range(3))))
     assert sorted(json.loads(one.body)["name"] for one in found) == ["busy", "soup", "soup"]
+
+
+async def test_an_input_that_cannot_be_copied_fails_its_shadow_alone(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Locked(Order):
+        def __deepcopy__(self, memo: Any = None) -> Any:
+            raise TypeError("cannot copy a lock")
+
+    endpoint = declare(world)
+    endpoint.version("b", shadow=True)(recommend)
+    runner = world.runner(endpoint)
+    answer = await world.run(runner, input=Locked(restaurant_id="r7"))
+    assert json.loads(answer.body) == {"name": "soup"}
+    assert 'version="b",outcome="failed"} 1' in "\n".join(runner.counters.lines())
+    assert "its input cannot be copied for the shadow b (TypeError: cannot copy a lock)" in caplog.text

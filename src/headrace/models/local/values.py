@@ -145,4 +145,4 @@ def _foreign(value: Any, path: str, depth: int) -> Any:
             return plain(msgspec.to_builtins(value), path, depth + 1)
         except TypeError:
             pass
-    raise NotJson(f"a {type(value).__name__}, which JSON does not have", path)
+    raise NotJson(f"a value of the type {type(value).__name__}, which JSON does not have", path)

@@ -92,9 +92,9 @@ def test_values_of_libraries_become_plain(value: Any, expected: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ([1, {"a": b"raw"}], r"a bytes, .* at \$\[1\]\.a"),
-        (object(), r"a object, .* at \$"),
-        (Array([1 + 2j]), r"a complex, .* at \$\[0\]"),
+        ([1, {"a": b"raw"}], r"a value of the type bytes, .* at \$\[1\]\.a"),
+        (object(), r"a value of the type object, .* at \$"),
+        (Array([1 + 2j]), r"a value of the type complex, .* at \$\[0\]"),
         ({True: 1}, r"the key True"),
         ({(1, 2): 1}, r"the key \(1, 2\)"),
         ("\ud800", r"at \$"),
@@ -131,7 +131,8 @@ def test_models_are_their_json_both_ways_and_arrays_inside_are_encoded() -> None
 
 
 @pytest.mark.parametrize(
-    ("value", "message"), [(Array([math.nan]), r"the number nan.* at \$\[0\]"), (object(), "a object")]
+    ("value", "message"),
+    [(Array([math.nan]), r"the number nan.* at \$\[0\]"), (object(), "the type object")],
 )
 def test_what_is_no_json_inside_is_told(value: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):

@@ -1,0 +1,66 @@
+"""What clients can send: headers, and the address of a server."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from headrace.core.errors import HeadraceError
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\x20-\x7e\t]*")
+
+
+def is_name(text: str) -> bool:
+    """Whether a header can be called so."""
+    return isinstance(text, str) and bool(_NAME.fullmatch(text))  # pyright: ignore[reportUnnecessaryIsInstance]
+
+
+def is_value(text: str) -> bool:
+    """Whether a header can carry it everywhere.
+
+    >>> is_value("ann"), is_value("josé"), is_value("two\\nlines")
+    (True, False, False)
+    """
+    return isinstance(text, str) and bool(_VALUE.fullmatch(text))  # pyright: ignore[reportUnnecessaryIsInstance]
+
+
+def check_key(key: str | None) -> str | None:
+    """The key of a server, if it can be sent. It is a secret: an error does not show it.
+
+    Raises
+    ------
+    HeadraceError
+        It cannot.
+    """
+    if key is None or (is_value(key) and key == key.strip()):
+        return key
+    if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise HeadraceError(f"api_key= is no text, but of type {type(key).__name__}", hint="give the key as a text")
+    wrong = next((at for at, one in enumerate(key) if not is_value(one) or one.isspace()), 0)
+    raise HeadraceError(
+        f"api_key= cannot be sent: its character {wrong + 1} of {len(key)} is a space, the end of a line, or not ASCII",
+        hint="a key that is read from a file may end in a new line: .strip() it; or it was copied with something else",
+    )
+
+
+def check_address(url: str) -> str:
+    """The address of a server, without a slash at its end.
+
+    >>> check_address("http://127.0.0.1:8787/")
+    'http://127.0.0.1:8787'
+
+    Raises
+    ------
+    HeadraceError
+        It is none.
+    """
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not re.search(r"\s", url)
+    except (ValueError, TypeError, AttributeError):  # no port, no host of brackets, no text
+        good = False
+    if not good:
+        shown = re.sub(r"//[^/@]*@", "//", str(url))  # without a password
+        raise HeadraceError(f"{shown!r:.100} is not the address of a server", hint='write "http://127.0.0.1:8787"')
+    return url.rstrip("/")
