@@ -8,6 +8,7 @@ from typing import Protocol
 
 from headrace.context.policy import FLAG, FreshnessPolicy, Otherwise
 from headrace.context.value import InputAge
+from headrace.core.durations import format_duration
 from headrace.core.frontier import Frontier, Status, judge, worst
 
 
@@ -85,3 +86,43 @@ def strictest(policies: list[FreshnessPolicy]) -> FreshnessPolicy:
         wait=max(policy.wait for policy in policies),
         otherwise=max((policy.otherwise for policy in policies), key=order.index),
     )
+
+
+def age_at(age: Assessment, now: int) -> str:
+    """How old an answer is, for people."""
+    return "unknown" if age.as_of is None else format_duration(max(now - age.as_of, 0))
+
+
+def limit_of(
+    inputs: Mapping[str, InputAge], asked: int | None, own: int | None, promises: Mapping[str, int | None]
+) -> str:
+    """What an answer that is not fresh is measured against, for people; empty: nothing was promised.
+
+    Parameters
+    ----------
+    inputs
+        What it stands on.
+    asked, own
+        The most that was asked for, and what is promised for the answer itself (microseconds).
+    promises
+        For its inputs.
+
+    Examples
+    --------
+    >>> late = InputAge(0, Status.STALE, "running")
+    >>> limit_of({"items": late}, 2_000_000, None, {}), limit_of({"items": late}, None, None, {"items": 90_000_000})
+    (', where at most 2s is asked for', ", where 'items' is promised within 1m30s")
+    """
+    if asked is not None:
+        return f", where at most {format_duration(asked)} is asked for"
+    if own is not None:
+        return f", where {format_duration(own)} is promised"
+    late = [
+        (limit, name)
+        for name, one in inputs.items()
+        if one.status is not Status.FRESH and (limit := promises.get(name))
+    ]
+    if not late:
+        return ""
+    limit, name = min(late)
+    return f", where {name!r} is promised within {format_duration(limit)}"

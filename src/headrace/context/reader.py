@@ -18,9 +18,11 @@ import apsw
 from headrace.context.assess import (
     Assessment,
     Promise,
+    age_at,
     assess_refreshed,
     assess_table,
     combine,
+    limit_of,
     strictest,
 )
 from headrace.context.parameters import check_names, convert
@@ -301,8 +303,9 @@ class ContextReader:
         held: list[Read] = []
         with self._snapshot():
             for read, age in zip(readset.reads, ages, strict=True):
-                if (read.policy or self._readable(read).policy).refuses(age.status):
-                    raise StaleContext(f"{read.name!r} is {age.status}, and its policy is to refuse", hint=_REFUSED)
+                readable = self._readable(read)
+                if (read.policy or readable.policy).refuses(age.status):
+                    raise StaleContext(self._too_old(readable, age, now, read.max_age), hint=_REFUSED)
                 found = self._now(read, txn, now)
                 if (other := _differs(read, found)) is not None:
                     changed.append(other)
@@ -394,12 +397,15 @@ class ContextReader:
             readset=ReadSet(reads, self),
         )
         if (policy or readable.policy).refuses(value.status):
-            raise StaleContext(
-                f"{readable.name!r} is {value.status}: as-of age {_age(value)}, and the policy is to refuse",
-                answer=value,
-                hint=_REFUSED,
-            )
+            raise StaleContext(self._too_old(readable, age, now, max_age), answer=value, hint=_REFUSED)
         return value
+
+    def _too_old(self, readable: Readable, age: Assessment, now: int, max_age: int | None) -> str:
+        """Why the policy of a read refuses its answer, with what it was measured against."""
+        promises = {name: one.freshness for name, one in self._library.promises.items()}
+        promises |= {name: view.promise for name, view in self._library.views.items() if name in age.inputs}
+        limit = limit_of(age.inputs, max_age, readable.promise if readable.plan else None, promises)
+        return f"{readable.name!r} is {age.status}: its as-of age is {age_at(age, now)}{limit}; its policy is to refuse"
 
     def _ages(self, readset: ReadSet, now: int) -> list[Assessment]:
         """How old each of these reads is at `now`; to be asked before the snapshot is opened."""
@@ -492,7 +498,3 @@ def _present(changed: list[Changed], readset: ReadSet, ages: Sequence[Assessment
 def _differs(read: Read, found: Read) -> Changed | None:
     """What a reader would see that it did not see then."""
     return None if found is read or found.shown == read.shown else compare(read, found.content)
-
-
-def _age(value: ContextValue) -> str:
-    return "unknown" if value.age_ms is None else f"{value.age_ms:.0f} ms"

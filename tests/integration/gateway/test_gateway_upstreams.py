@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -47,9 +48,11 @@ class Upstream:
         self.server = Server(self._handle)
         self.answer = Response(200, JSON, WHOLE)
         self.asked = 0
+        self.codings: set[bytes | None] = set()
 
     async def _handle(self, request: Request) -> Response:
         await request.read()
+        self.codings.add(request.header(b"accept-encoding"))
         self.asked += 1
         return self.answer
 
@@ -265,6 +268,27 @@ async def test_clients_are_told_names_and_operators_the_rest(
     told = [record.message for record in caplog.records if record.name == "headrace.gateway"]
     assert len(told) == 3
     assert all("big" in line and "inside.example" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(200, b"application/json"), (200, b"text/event-stream"), (400, b"application/json")]
+)
+async def test_an_answer_that_is_compressed_unasked_is_told_as_that(
+    tmp_path: Path, upstream: Upstream, status: int, kind: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, once = hr.App("shop"), {"retry": {"attempts": 1}}
+    app.model("llm", hr.models.OpenAI(upstream.url, model="m", name="big"), deadline="5s", policies=once)
+    upstream.answer = Response(status, [(b"content-type", kind), (b"content-encoding", b"gzip")], gzip.compress(WHOLE))
+    async with running(app, tmp_path) as client:
+        for stream in (False, True):
+            found = await ask(client, stream=stream)
+            assert found.status_code == (502 if status == 200 else status)
+            assert "\\x" not in found.json()["error"]["message"]
+    told = [record.message for record in caplog.records if record.name == "headrace.gateway"]
+    assert upstream.codings == {b"identity"}
+    assert len(told) == 2
+    assert all("the answer is compressed (content-encoding 'gzip'), and was not asked to be" in line for line in told)
+    assert not any("\\x" in line or "no JSON" in line for line in told)
 
 
 async def test_an_address_that_nobody_listens_at_is_for_the_log(

@@ -14,6 +14,8 @@ from headrace.models.provider import Provider
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HEADER = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_PLAINLY = {"accept-encoding": "identity"}
+"""Who is told nothing may compress an answer as they like."""
 _TARGET = re.compile(r"[\x21-\x22\x24-\x7e]*")
 
 
@@ -71,7 +73,8 @@ class HttpProvider(Provider):
 
     def _fields(self, environment: Mapping[str, str]) -> list[Field]:
         """The headers of every request, the key included."""
-        fields = [(name.encode(), value.encode("latin-1")) for name, value in self._headers.items()]
+        declared = _PLAINLY | self._headers
+        fields = [(name.encode(), value.encode("latin-1")) for name, value in declared.items()]
         if self._key is None:
             return fields
         secret = environment.get(self._key, "").strip()

@@ -36,13 +36,14 @@ _PASSED = frozenset(
 _PASS = -1
 _USES = {name.encode(): place for name, place in HEADERS.items()} | dict.fromkeys(_PASSED, _PASS)
 """What headers of an answer are for: the places of limits, or that they are passed on."""
-_PLAIN = frozenset({b"content-type", b"accept", b"anthropic-version", b"openai-organization"})
+_PLAIN = frozenset({b"content-type", b"accept", b"accept-encoding", b"anthropic-version", b"openai-organization"})
 """Headers without a secret."""
 _SECRET = 8
 """Shorter values are no secrets, and would be found in ordinary words."""
 _KEY = r"(?<![A-Za-z0-9])(?:sk-|gsk_|xai-|hf_)[A-Za-z0-9_*.-]{6,}"
 _KEY_IN_TEXT, _KEY_IN_BODY = re.compile(_KEY), re.compile(_KEY.encode())
 """What looks like a key of a provider, or like a part of one: providers shorten those that they repeat."""
+_PLAINLY = "have the server, or the proxy before it, send it as it is"
 _SHOWN = 200
 """Bytes of a body that are logged where it is no error of an API."""
 _PATHS = ("/chat/completions", "/responses", "/embeddings", "/messages")
@@ -198,7 +199,10 @@ class HttpCarrier:
     def whole(self, request: ModelRequest, route: Route, answer: Answer, body: bytes) -> Whole:
         """An answer of which all is here. Raises `Failed` where it is none."""
         passed, limits = self._heads(answer)
-        usage = route.check(body)
+        try:
+            usage = route.check(body)
+        except Failed as failed:
+            raise _compressed(answer) or failed from None
         if route.translate is not None:
             body, passed = route.translate(body), route.told(request, passed)
         return Whole(body, usage, answer.status, passed, limits)
@@ -246,6 +250,8 @@ class HttpCarrier:
         kind = (answer.header(b"content-type") or b"").decode("latin-1")
         if not kind.lower().startswith("text/event-stream"):
             body = self._masked(await answer.read())
+            if compressed := _compressed(answer):
+                raise compressed
             error = error_of(body)
             failure, message = read_error(error) if error else (Failure.SERVER_ERROR, "")
             came = f"{kind!r:.60}" if kind else "an answer without a type"
@@ -254,7 +260,10 @@ class HttpCarrier:
             raise Failed(failure, f"a stream was asked for, and {came} came{said}", body=body, said=message)
         passed, limits = self._heads(answer)
         incoming = IncomingStream(answer, reader, route.told(request, passed), limits, self.failure)
-        await incoming.begin()
+        try:
+            await incoming.begin()
+        except Failed as failed:
+            raise _compressed(answer) or failed from None
         return incoming
 
     async def _refused(self, answer: Answer, route: Route) -> NoReturn:
@@ -265,7 +274,10 @@ class HttpCarrier:
         failure, message = read_error(error, status) if error else (classify(status), "")
         if status < 400:
             failure, message = Failure.MISSING, self._redirected(answer, route)
-        if not message:
+        compressed = _compressed(answer)
+        if compressed is not None and not error:
+            body, message = b"", compressed.message
+        elif not message:
             message = _shown(body)
             if failure is Failure.MISSING and not error:  # of an API, it would say what is missing
                 message = f"{message}; is its url right?"
@@ -400,6 +412,15 @@ class _Sent(Struct, eq=False):
         except Exception as error:  # as in `answered`
             incoming = error
         self.told(incoming)
+
+
+def _compressed(answer: Answer) -> Failed | None:
+    """What to say of an answer that cannot be read because it is compressed; None where that is not why."""
+    coding = (answer.header(b"content-encoding") or b"identity").decode("latin-1")
+    if coding.lower() == "identity":
+        return None
+    message = f"the answer is compressed (content-encoding {coding!r:.60}), and was not asked to be: {_PLAINLY}"
+    return Failed(Failure.SERVER_ERROR, message)
 
 
 def _shown(body: bytes) -> str:
