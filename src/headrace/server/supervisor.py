@@ -274,7 +274,7 @@ class Supervisor:
     async def _stop(self, groups: list[tuple[list[Child], list[asyncio.Task[None]]]]) -> int:
         """Workers first, the engine last; 0 when all of them went by themselves."""
         clean, patience = True, self._plan.settings.drain_timeout
-        why = f"stopping: requests in flight have up to {patience:g} s to end; a second signal (Ctrl-C) ends at once"
+        why = f"stopping: what is under way has up to {patience:g} s to end; a second signal (Ctrl-C) ends at once"
         telling = asyncio.get_running_loop().call_later(_SILENT, self._plan.announce, why)
         for children, keepers in reversed(groups):
             for keeper in keepers:
