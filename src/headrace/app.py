@@ -130,6 +130,18 @@ def _load(place: str) -> ModuleType:
         raise
     except HeadraceError:
         raise
+    except SystemExit as error:  # else it would end the command, or the server, without a word
+        raise DeclarationError(
+            f"the file ends Python while it is loaded (sys.exit, status {error.code})",
+            hint='keep what is not the declaration under: if __name__ == "__main__":',
+            where=place_of(error),
+        ) from error
+    except SyntaxError as error:
+        raise DeclarationError(
+            f"{type(error).__name__}: {error.msg}",
+            hint="Python cannot read the file: correct this line, or one above it",
+            where=place_of(error),
+        ) from error
     # The boundary to user code: an app file can raise anything, and its author needs the line of that file.
     except Exception as error:
         raise DeclarationError(

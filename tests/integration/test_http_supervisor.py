@@ -87,6 +87,7 @@ async def test_requests_in_flight_are_finished(start) -> None:
         assert (await read).status_code == 200
         assert (await push).json()["accepted"] == 1
     assert await asyncio.to_thread(server.process.wait, 30) == 0
+    assert "stopping: what is under way has up to" in server.process.stdout.read()
     assert b"slow" in (server.data / "rows").read_bytes()
     with pytest.raises(httpx.TransportError):
         await asyncio.to_thread(httpx.get, url + "/healthz")

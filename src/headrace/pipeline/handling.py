@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ from headrace.pipeline.answer import Facts
 from headrace.pipeline.ask import Ask
 from headrace.pipeline.context import Context
 from headrace.pipeline.endpoint import Endpoint, Handler
+from headrace.pipeline.model import ChatReply
 from headrace.pipeline.running import Means, Run
 from headrace.pipeline.shape import named
 from headrace.pipeline.stages import Stages
@@ -215,7 +217,8 @@ class Handling:
         try:
             return shape.gives.validate_python(value)
         except ValidationError as error:
-            raise self.blame(run, error, f"it answers {value!r:.80}, which is no {named(shape.answer_type)}") from error
+            what = f"it answers {value!r:.80}, which is no {named(shape.answer_type)}{_perhaps(value)}"
+            raise self.blame(run, error, what) from error
 
     def write(self, run: Run, value: Any) -> bytes:
         """The JSON of an answer that fits, inside the boundary. Raises `UserCodeError`."""
@@ -224,7 +227,8 @@ class Handling:
             where = misread(value, body, self.endpoint.shape.answer_type)
         # The boundary to user code, as in `call`: `Any` may hold anything, and a serializer of the app's may raise it.
         except Exception as error:
-            raise self.blame(run, error, f"it answers {value!r:.80}, which cannot be written as JSON") from error
+            what = f"it answers {value!r:.80}, which cannot be written as JSON{_perhaps(value)}"
+            raise self.blame(run, error, what) from error
         if where is not None:
             what = f"it answers NaN or an infinity at {where or '/'}, which JSON cannot hold"
             raise self.blame(run, ValueError(what), what)
@@ -326,6 +330,13 @@ class Handling:
         run.reads[:] = [instead.get(id(read), read) for read in run.reads]
         repaired = await self.call(run, self.endpoint.on_stale.fix, value, check.changed, Context(run))
         return self.fit(run, repaired), await self.validate(run.reads, run.deadline)
+
+
+def _perhaps(value: Any) -> str:
+    """What is probably wrong with an answer that is none."""
+    if inspect.isawaitable(value):
+        return "; perhaps an `await` is missing"
+    return "; its text is `.text`" if isinstance(value, ChatReply) else ""
 
 
 def _not_its_own(error: BaseException) -> bool:

@@ -126,10 +126,10 @@ class Model:
         Raises
         ------
         ModelError
+        TypeError
+            What is given are no messages.
         """
-        if isinstance(messages, str):
-            messages = [{"role": "user", "content": messages}]
-        document: dict[str, Any] = {"model": self.name, "messages": list(messages)}
+        document: dict[str, Any] = {"model": self.name, "messages": _messages(messages)}
         document.update((name, value) for name, value in options.items() if value is not None)
         if stream:
             return await self._stream(document)
@@ -418,6 +418,19 @@ def _answers(document: Any) -> int:
 def _number(document: Any, name: str) -> int | None:
     value = cast("dict[str, Any]", document).get(name) if isinstance(document, dict) else None
     return value if isinstance(value, int) else None
+
+
+def _messages(given: Any) -> list[Any]:
+    """Messages as they are sent."""
+    if isinstance(given, str):
+        return [{"role": "user", "content": given}]
+    many = list(cast("Sequence[Any]", given)) if isinstance(given, Sequence) else None
+    if many is None or any(one is None or isinstance(one, str | bytes | int | float) for one in many):
+        raise TypeError(
+            f"{given!r:.80} are no messages for a model: "
+            'give a text, or a list as [{"role": "user", "content": "..."}]'
+        )
+    return many
 
 
 def _again(text: str, error: BadReply) -> list[Message]:

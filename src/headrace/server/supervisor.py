@@ -46,6 +46,8 @@ log = logging.getLogger("headrace.server")
 
 _POLL = 0.4
 """Seconds between two looks at the files of an app that is being developed."""
+_SILENT = 0.5
+"""Seconds of stopping without a word: most end sooner."""
 _ECHO = 0.05
 """Seconds within which the same signal again is no second wish: `timeout` tells its child, and then the whole group."""
 
@@ -271,12 +273,15 @@ class Supervisor:
 
     async def _stop(self, groups: list[tuple[list[Child], list[asyncio.Task[None]]]]) -> int:
         """Workers first, the engine last; 0 when all of them went by themselves."""
-        clean = True
+        clean, patience = True, self._plan.settings.drain_timeout
+        why = f"stopping: what is under way has up to {patience:g} s to end; a second signal (Ctrl-C) ends at once"
+        telling = asyncio.get_running_loop().call_later(_SILENT, self._plan.announce, why)
         for children, keepers in reversed(groups):
             for keeper in keepers:
                 keeper.cancel()
-            stopped = await asyncio.gather(*(child.stop(self._plan.settings.drain_timeout + 5) for child in children))
+            stopped = await asyncio.gather(*(child.stop(patience + 5) for child in children))
             clean = clean and all(stopped)
+        telling.cancel()
         return 0 if clean and not self._hard else 1
 
     def _signal(self, number: int) -> None:

@@ -24,6 +24,7 @@ def test_data_lies_beside_the_app_file(target: str, folder: str) -> None:
     [
         ("import math\n\nmath.sqrt(-1)\n", 3, "ValueError"),
         ("x = 1\nif x\n", 2, "SyntaxError"),
+        ("import sys\n\nsys.exit(3)\n", 3, "ends Python while it is loaded .sys.exit, status 3"),
         ("\nimport nothing_of_that_name\n", 2, "ModuleNotFoundError"),
         ("import json\n\ndef f():\n    json.loads('{')\n\nf()\n", 4, "JSONDecodeError"),
     ],

@@ -45,6 +45,7 @@ def test_a_model_is_a_value_with_its_place() -> None:
         (lambda _: hr.models.OpenAI("ftp://x"), "no http or https URL"),
         (lambda _: hr.models.OpenAI("http://x/a b"), "percent-encoded"),
         (lambda _: hr.models.OpenAI(URL, key="sk-abc"), "name of an environment variable"),
+        (lambda _: hr.models.OpenAI(URL, key=3), "name of an environment variable"),  # type: ignore[arg-type]
         (lambda _: hr.models.OpenAI("http://u:secret@x/v1"), "user or a password"),
         (lambda _: hr.models.OpenAI(URL, headers={"Content-Length": "1"}), "no header that can be set"),
         (lambda _: hr.models.OpenAI(URL, headers={"a": "x\r\nb: c"}), "no header has"),

@@ -423,3 +423,29 @@ async def test_what_would_end_the_server_or_look_like_a_client_that_is_gone_is_t
         await world.run(world.runner(declare(world, leaves)))
     assert [event.status for event in world.events] == [500]
     assert "in leaves" in caplog.text
+
+
+@pytest.mark.parametrize("messages", [123, None, {"role": "user", "content": "hi"}, ["hi"], [1], b"hi"])
+async def test_what_are_no_messages_is_told_before_any_model_is_asked(
+    world: World, messages: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def asks(ask: Order, ctx: hr.Context) -> str:
+        return (await ctx.llm.chat(messages)).text
+
+    with pytest.raises(UserCodeError):
+        await world.run(world.runner(declare(world, asks)))
+    assert "are no messages for a model: give a text, or a list" in caplog.text
+    assert not world.llm.asked
+
+
+async def test_an_answer_that_is_nearly_one_is_told_with_what_is_missing(world: World) -> None:
+    async def whole(ask: Order, ctx: hr.Context) -> Any:
+        return await ctx.llm.chat("hi")
+
+    async def sleeps(ask: Order, ctx: hr.Context) -> str:
+        return asyncio.get_running_loop().create_future()  # type: ignore[return-value]
+
+    with pytest.raises(UserCodeError, match=r"which cannot be written as JSON; its text is `\.text`"):
+        await world.run(world.runner(declare(world, whole)))
+    with pytest.raises(UserCodeError, match="which is no str; perhaps an `await` is missing"):
+        await world.run(world.runner(world.app.endpoint("/sleeps")(sleeps)))

@@ -117,7 +117,8 @@ def _address(url: str, path: str) -> tuple[Origin, str, str]:
 
 
 def _key(key: str | None) -> str | None:
-    if key is not None and not _VARIABLE.fullmatch(key):
+    text = key is None or isinstance(key, str)  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not text or (key is not None and not _VARIABLE.fullmatch(key)):
         # What stands there may be the secret itself: it is not shown.
         raise DeclarationError(
             "the key of an upstream is no name of an environment variable",
