@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from headrace.cli.options import OutFile, positive
 from headrace.core.errors import DeclarationError
 
 if TYPE_CHECKING:
@@ -34,10 +35,11 @@ def conformance() -> None:
               help="Only these; all if not given.")  # fmt: skip
 @click.option("--case", "names", multiple=True, metavar="WORD", help="Only cases with this word in their name.")
 @click.option("--texts", is_flag=True, help="Compare texts, not bytes: for gateways that write events anew.")
-@click.option("--patience", type=float, default=2.0, show_default=True,
+@click.option("--patience", type=positive(3600), default=2.0, show_default=True,
               help="Seconds until an answer is called open; a refusal has ten at least.")  # fmt: skip
-@click.option("--recover", type=float, default=30.0, show_default=True, help="Seconds until breakers must be closed.")
-@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the results to a file.")
+@click.option("--recover", type=positive(3600), default=30.0, show_default=True,
+              help="Seconds until breakers must be closed.")  # fmt: skip
+@click.option("--json", "file", type=OutFile(), help="Write the results to a file.")
 @click.option("--list", "listed", is_flag=True, help="List the cases and end.")
 def gateway(
     base_url: str,

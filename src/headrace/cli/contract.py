@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from headrace.cli.options import OutFile
 from headrace.cli.target import app_argument, load
 from headrace.core.errors import UnknownName
 from headrace.core.names import OWN, suggest
@@ -23,9 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def output_option(command: F) -> F:
     """The option --output."""
-    return click.option(
-        "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file, not to the screen."
-    )(command)
+    return click.option("--output", "-o", type=OutFile(), help="Write to this file, not to the screen.")(command)
 
 
 @contract.command("export")

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import click
 
+from headrace.cli.options import Number, OutFile
+
 
 @click.command
-@click.option("--seconds", type=click.FloatRange(min=1), help="Stop after this long (real time).  [default: a minute]")
-@click.option("--json", "report", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures to a file.")
+@click.option("--seconds", type=Number(min=1, max=1e6), help="Stop after this long (real time).  [default: a minute]")
+@click.option("--json", "report", type=OutFile(), help="Write the figures to a file.")
 @click.option("--batch", default="5m", show_default=True, help="How often the batch copy is refreshed, in city time.")
 @click.option(
     "--speed",
-    type=click.FloatRange(min=1),
+    type=Number(min=1, max=1e6),
     help="City seconds per real second.  [default: 60, and 5 with --openai-url]",
 )
 @click.option("--seed", type=int, default=7, show_default=True, help="Another seed, another day in the city.")

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from headrace.cli.options import positive
 from headrace.core.errors import DeclarationError
 
 
@@ -22,7 +23,7 @@ from headrace.core.errors import DeclarationError
 @click.option("--model", "models", multiple=True, metavar="NAME", help="A model that it has; others are refused then.")
 @click.option("--first-token", metavar="TIME", help='Time to first token: "300ms", "lognormal(300ms, p99=2s)".')
 @click.option("--tokens-per-second", metavar="RATE", help='Speed of an answer: "70", "lognormal(70, p1=30)".')
-@click.option("--prefill", type=float, metavar="TOKENS", help="Prompt tokens read per second.")
+@click.option("--prefill", type=positive(), metavar="TOKENS", help="Prompt tokens read per second.")
 @click.option("--output-tokens", metavar="COUNT", help="Length of answers that no rule gives.")
 @click.option(
     "--fit", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Times and lengths of a recorded trace."
@@ -30,8 +31,8 @@ from headrace.core.errors import DeclarationError
 @click.option("--slots", type=click.IntRange(min=1), help="Requests that are worked on at once.")
 @click.option("--queue", type=click.IntRange(min=0), help="Requests that may wait for a slot.")
 @click.option("--overflow", type=click.Choice(["429", "503", "529"]), help="Status beyond slots and queue.")
-@click.option("--rpm", type=float, metavar="N", help="Requests per minute.")
-@click.option("--tpm", type=float, metavar="N", help="Tokens per minute.")
+@click.option("--rpm", type=positive(), metavar="N", help="Requests per minute.")
+@click.option("--tpm", type=positive(), metavar="N", help="Tokens per minute.")
 @click.option("--fail", "fails", multiple=True, metavar="KIND=SHARE", help="Share of requests that fail: 500=0.02.")
 @click.option(
     "--answers", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Python file with answer(prompt)."

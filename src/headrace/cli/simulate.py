@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from headrace.cli.options import OutFile, positive
 from headrace.cli.screen import print_table
 from headrace.cli.target import load
 from headrace.core.durations import format_duration
@@ -29,6 +30,8 @@ UPSTREAMS = ("upstream", "model", "tier", "slots", "beyond them", "first token",
 PHASES = ("phase", "calls", "in time", "per second", "first p50", "first p99", "total p50", "total p99", "extra",
 "cost",
           "fairness")  # fmt: skip
+MOST = 5_000
+"""Calls per second that can be played: a scenario takes four minutes of them, and a call a tenth of a millisecond."""
 _WORTH_TELLING = 0.0005
 """The share of calls that take too long from which on it is told: less is 0.0 %."""
 
@@ -37,12 +40,12 @@ _WORTH_TELLING = 0.0005
 @click.argument("target", metavar="[TARGET]", required=False)
 @click.option("--model", "model", metavar="NAME", help="Which model of the app, when it declares several.")
 @click.option("--scenario", "names", multiple=True, metavar="NAME", help="What goes wrong; all of them if not given.")
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N",
+@click.option("--rate", type=positive(), metavar="N",
               help="Calls per second.  [default: 60 % of what the upstreams can do]")  # fmt: skip
 @click.option("--prompt-tokens", metavar="COUNT", help='Length of prompts: "600", "lognormal(600, p99=4000)".')
 @click.option("--output-tokens", metavar="COUNT", help="Length of answers, likewise.")
 @click.option("--first-token", metavar="TIME", help='Time to a first token: "350ms", "lognormal(350ms, p99=2s)".')
-@click.option("--tokens-per-second", type=click.FloatRange(min=0, min_open=True), metavar="N",
+@click.option("--tokens-per-second", type=positive(), metavar="N",
               help="Speed of an answer.")  # fmt: skip
 @click.option("--slots", type=click.IntRange(min=1), metavar="N", help="Calls that an upstream works on at once.")
 @click.option("--fit", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="TRACE",
@@ -51,7 +54,7 @@ _WORTH_TELLING = 0.0005
 @click.option("--runs", type=click.IntRange(min=1), default=6, show_default=True, metavar="N",
               help="How often a scenario is played at most: once, and N times where once cannot decide.")  # fmt: skip
 @click.option(
-    "--json", "file", type=click.Path(dir_okay=False, path_type=Path, allow_dash=True), metavar="FILE",
+    "--json", "file", type=OutFile(allow_dash=True), metavar="FILE",
     help="Write the results to FILE as JSON (- for standard output).",
 )  # fmt: skip
 @click.option("--list", "listed", is_flag=True, help="List the scenarios and end.")
@@ -87,6 +90,7 @@ def simulate(
         return
     scenarios = [find(name) for name in names] or list(SCENARIOS.values())
     simulation = adjust(_simulation(target, model), seed, known)
+    _check_rate(simulation)
     _check_applicable(scenarios, simulation)
     to_screen = file is None or str(file) != "-"
     if to_screen:
@@ -99,6 +103,16 @@ def simulate(
     if file is not None:
         _write(results, file)
     sys.exit(0 if all(result.holds for result in results) else 1)
+
+
+def _check_rate(simulation: Simulation) -> None:
+    """Raises DeclarationError where so many calls come that nobody would wait for the end."""
+    rate = simulation.rate()
+    if rate > MOST:
+        raise DeclarationError(
+            f"{rate:,.0f} calls per second are more than the {MOST:,} that can be played",
+            hint="play a part: as many fewer slots or upstreams, and --rate",
+        )
 
 
 def _check_applicable(scenarios: Sequence[Scenario], simulation: Simulation) -> None:

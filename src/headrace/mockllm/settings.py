@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from headrace.core.documents import read_yaml
 from headrace.core.errors import DeclarationError
 from headrace.mockllm.faults import KINDS
 from headrace.mockllm.picking import parse_pick
@@ -182,8 +182,8 @@ def load_settings(path: Path | None, changes: dict[str, Any]) -> MockSettings:
     data: dict[str, Any] = {}
     if path is not None:
         try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            data = read_yaml(path.read_text(encoding="utf-8")) or {}
+        except (OSError, ValueError) as error:
             raise DeclarationError(
                 f"the settings cannot be read: {error}", hint="name a YAML file of settings", where=str(path)
             ) from error

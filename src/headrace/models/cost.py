@@ -20,9 +20,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from headrace.core.documents import read_yaml
 from headrace.core.errors import DeclarationError
 from headrace.models.call import Call, Usage
 
@@ -93,11 +93,17 @@ class Price(BaseModel):
         return fresh, read, output, scale
 
 
+def _pattern(name: str) -> str:
+    if not name.strip() or "*" in name[:-1]:
+        raise ValueError("write the name of a model, or its begin and one * at the end")
+    return name
+
+
 class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     currency: str = "USD"
-    models: dict[str, Price]
+    models: dict[Annotated[str, AfterValidator(_pattern)], Price]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +148,8 @@ class Prices:
             It is no table of prices.
         """
         try:
-            found = _Document.model_validate(yaml.safe_load(text))
-        except (yaml.YAMLError, ValidationError) as error:
+            found = _Document.model_validate(read_yaml(text))
+        except ValueError as error:
             raise DeclarationError(
                 f"these are no prices: {_wrong(error)}",
                 hint='write, per model, the prices of a million tokens: {input: "2.50", output: "10"}',
@@ -159,7 +165,7 @@ class Prices:
         return self.models[max(fitting, key=len)] if fitting else None
 
 
-def _wrong(error: yaml.YAMLError | ValidationError) -> str:
+def _wrong(error: ValueError) -> str:
     """What is wrong, in one line.
 
     >>> try:
@@ -173,6 +179,5 @@ def _wrong(error: yaml.YAMLError | ValidationError) -> str:
         place = ".".join(str(part) for part in first["loc"]) or "the whole"
         if first["type"] == "missing":
             return f"{place} is missing"
-        return f"{place} cannot be {first['input']!r:.80}: {first['msg']}"
-    mark = getattr(error, "problem_mark", None)
-    return f"no YAML in line {mark.line + 1}" if mark is not None else "no YAML"
+        return f"{place} cannot be {first['input']!r:.80}: {first['msg'].removeprefix('Value error, ')}"
+    return str(error)

@@ -80,7 +80,7 @@ def test_an_unknown_scenario_is_told() -> None:
 
 
 def test_the_scenarios_are_listed() -> None:
-    assert len(simulate("--list").output.splitlines()) == 8
+    assert len(simulate("--list").output.splitlines()) == 9
 
 
 APP = """
@@ -146,3 +146,26 @@ def test_what_cannot_be_simulated_is_told(
     assert result.exit_code == 1
     assert said in result.stderr
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("rate", ["nan", "inf", "-1", "0", "fast"])
+def test_a_rate_that_is_none_is_a_usage_error(rate: str) -> None:
+    result = simulate("--scenario", "black-hole", "--rate", rate)
+    assert (result.exit_code, rate in result.stderr) == (2, True), result.stderr
+
+
+def test_a_rate_that_nobody_would_wait_for_is_refused_at_once() -> None:
+    result = simulate("--scenario", "overload", "--rate", "1e9")
+    assert (result.exit_code, "more than the 5,000 that can be played" in result.stderr) == (1, True), result.stderr
+
+
+def test_a_file_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
+    result = simulate("--json", str(tmp_path / "nowhere" / "x.json"))
+    assert (result.exit_code, "there is no folder" in result.stderr) == (2, True), result.stderr
+
+
+def test_settings_that_say_something_twice_are_refused(tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("load:\n  rate: 5\n  rate: 50\n")
+    result = simulate(str(settings), "--scenario", "black-hole")
+    assert (result.exit_code, "line 3: 'rate' is there twice" in result.stderr) == (1, True), result.stderr

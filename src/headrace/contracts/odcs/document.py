@@ -65,8 +65,10 @@ class Document:
     def _parse(self, text: str) -> dict[str, Any]:
         import yaml
 
+        from headrace.core.documents import SafeLoader
+
         try:
-            loader: Any = yaml.SafeLoader(text)
+            loader: Any = SafeLoader(text)
             try:
                 node = loader.get_single_node()
                 root: Any = None if node is None else loader.construct_document(node)

@@ -8,9 +8,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from headrace.core.documents import read_yaml
 from headrace.core.errors import DeclarationError
 from headrace.models.bounds import Count, NotNegative, Positive, Seconds, Share
 from headrace.models.cost import Price
@@ -269,8 +269,8 @@ def load_settings(path: Path) -> Simulation:
         The file cannot be read, or something in it is not a setting or out of range; all mistakes are named.
     """
     try:
-        data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        data: Any = read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise DeclarationError(
             f"the settings cannot be read: {error}", hint="name a YAML file of settings", where=str(path)
         ) from error

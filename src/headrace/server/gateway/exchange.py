@@ -252,7 +252,9 @@ class Exchange(Struct, eq=False):
         offers, tally = self.parts.offers, self.parts.tally
         offer = self._offer = offers.get(model)
         if offer is None:
-            message = f"there is no model {model[:100]!r} here; {suggest(model, sorted(offers))}"
+            key = sender.key
+            names = sorted(name for name in offers if key is None or key.allows(name))
+            message = f"there is no model {model[:100]!r} here; {suggest(model, names)}"
             raise Complaint(404, message, code="model_not_found", param="model", retry=False)
         access = sender.accesses[model] = access_to(offer, sender.key, self.request, tally.answers(model))
         return access

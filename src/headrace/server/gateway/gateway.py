@@ -160,11 +160,16 @@ class Gateway:
         yield f"headrace_gateway_keys {len(self._keyring.snapshot.keys)}"
 
     def problems(self) -> Iterator[Problem]:
-        """Upstreams that are paused; a file of keys that cannot be read, spending that cannot be written."""
+        """Upstreams that are paused; keys that cannot be read or name no model; spending that cannot be written."""
         yield from upstreams.problems(self._parts.offers.values())
         if self._keyring.problem:
             hint = "repair the file, or restore it (it is looked at once a second); to serve without keys, start again"
             yield Problem("gateway:keys", "keys_broken", self._keyring.problem, hint)
+        for key in self._keyring.snapshot.keys:
+            wrong = next((name for name in key.models if name not in self._parts.offers), None)
+            if wrong is not None and key.revoked is None:
+                said = f"the key {key.name!r} names the model {wrong!r:.100}, which is not declared"
+                yield Problem("gateway:keys", "keys_unknown_model", said, suggest(wrong, sorted(self._parts.offers)))
         if self._ledger is not None and self._ledger.problem:
             hint = "budgets hold in memory; make room on the disk before the server is started again"
             yield Problem("gateway:spending", "ledger_behind", self._ledger.problem, hint)

@@ -31,18 +31,29 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from headrace.core.clock import instant
+from headrace.core.documents import read_yaml
 from headrace.core.errors import DeclarationError
+from headrace.core.names import suggest
 from headrace.models.call import Priority
 
 ALL = "*"
 """In place of the name of a view: every view."""
+_LONGEST_SHOWN = 40
+"""Characters of a value that is told; keys and digests are longer."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-Money = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
-Rate = Annotated[int, Field(gt=0, le=10**12)]
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a number is wanted")
+    return value
+
+
+Money = Annotated[Decimal, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
+Rate = Annotated[int, BeforeValidator(_number), Field(gt=0, le=10**12)]
 
 
 class Budget(BaseModel):
@@ -176,22 +187,23 @@ def parse(text: str, *, where: str = "") -> Snapshot:
     """
     given: Any = None
     try:
-        given = yaml.safe_load(text)
+        given = read_yaml(text)
         if given is None:  # more likely cut off than meant, and it would lock everybody out
             raise DeclarationError("the file of keys is empty", hint="without any keys it says: keys: []", where=where)
         document = Document.model_validate(given)
-    # Plain ones too: YAML's own constructors raise them, for the 31st of February, say.
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DeclarationError(
             f"these are no keys: {_first(error, given)}",
             hint="repair the file, or move it away and make new keys: headrace key create APP NAME",
             where=where,
         ) from error
-    for name in ("id", "sha256"):
-        seen = [getattr(key, name) for key in document.keys]
+    for name in ("id", "sha256", "name"):
+        # A key that is revoked stays in the file, and its name is free.
+        seen = [getattr(key, name) for key in document.keys if name != "name" or key.revoked is None]
         if len(set(seen)) != len(seen):
             twice = next(one for one in seen if seen.count(one) > 1)
-            raise DeclarationError(f"two keys have the {name} {twice!r}", hint="remove one of them", where=where)
+            hint = "give one of them another name, or revoke it" if name == "name" else "remove one of them"
+            raise DeclarationError(f"two keys have the {name} {twice!r}", hint=hint, where=where)
     return Snapshot(tuple(document.keys), {key.sha256: key for key in document.keys})
 
 
@@ -212,18 +224,33 @@ def load(path: Path) -> Snapshot:
     return parse(text, where=str(path))
 
 
-def _first(error: Exception, given: Any) -> str:
-    """What is wrong in one line, without the value: a digest or a key that stands in the wrong place stays unseen."""
-    if isinstance(error, ValidationError):
-        found = error.errors(include_input=False, include_url=False)[0]
-        place = list(found["loc"])
-        key = ""
-        if len(place) > 1 and place[0] == "keys" and isinstance(place[1], int):
-            key = f"{_called(given['keys'][place[1]], place[1])}, "
-            place = place[2:]
-        return f"{key}{'.'.join(map(str, place))}: {found['msg']}".replace(", :", ":")
-    mark = getattr(error, "problem_mark", None)
-    return f"no YAML in line {mark.line + 1}" if mark is not None else "no YAML"
+def _first(error: ValueError, given: Any) -> str:
+    """What is wrong in one line. A digest or a key that stands in the wrong place stays unseen."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    found = error.errors(include_url=False)[0]
+    place = list(found["loc"])
+    key, known = "", Document.model_fields
+    if len(place) > 1 and place[0] == "keys" and isinstance(place[1], int):
+        key, known = f"{_called(given['keys'][place[1]], place[1])}, ", VirtualKey.model_fields
+        place = place[2:]
+    where = ".".join(map(str, place))
+    if not where:
+        return f"{key}it is no mapping of names to values".replace(", it is", " is")
+    if found["type"] == "extra_forbidden":
+        inner = Budget.model_fields if place[0] == "budget" else known
+        return f"{key}{where}: there is no such field; {suggest(str(place[-1]), inner)}"
+    if found["type"] == "missing":
+        return f"{key}{where}: it is missing"
+    told = found["msg"].removeprefix("Value error, ")
+    return f"{key}{where}: {_shown(place[0], found['input'])}{told[0].lower()}{told[1:]}"
+
+
+def _shown(field: object, value: object) -> str:
+    """A value, where it is surely no secret."""
+    short = isinstance(value, (bool, int, float)) or (isinstance(value, str) and len(value) <= _LONGEST_SHOWN)
+    secret = field == "sha256" or (isinstance(value, str) and value.startswith(("hr-", "sk-")))
+    return f"{value!r}: " if short and not secret else ""
 
 
 def _called(key: Any, index: int) -> str:

@@ -61,16 +61,42 @@ def test_many_make_keys_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("keys: [", "no YAML in line"),
+        ("keys: [", "line 1: this is not YAML"),
         ("keys: [{id: a, name: b, sha256: hr-oops}]", "the key 'b', sha256: "),
         ("keys: [{id: a, name: b, sha256: '" + "0" * 64 + "', rpm: 0}]", "the key 'b', rpm: "),
         ("kees: []", "kees"),
         ("", "the file of keys is empty"),
         ("# nothing\n", "the file of keys is empty"),
-        ("keys: [7]", "key 1 of the file: "),
+        ("keys: [7]", "key 1 of the file is no mapping"),
         ("keys: [{id: a, name: 7}]", "key 1 of the file, "),
-        ("keys: [{id: a, name: b, sha256: '" + "0" * 64 + "', expires: 2026-02-31}]", "no YAML"),
-        ("[" * 3000, "no YAML"),
+        ("keys: [{id: a, name: b, sha256: '" + "0" * 64 + "', expires: 2026-02-31}]", "a value cannot be read"),
+        ("[" * 3000, "it is nested too deeply"),
+        ("keys: [{id: a, name: b, name: c}]", "line 1: 'name' is there twice"),
+        (
+            "keys: [{id: a, name: b, sha256: '" + "0" * 64 + "', rmp: 5}]",
+            "rmp: there is no such field; did you mean 'rpm'?",
+        ),
+        (
+            "keys: [{id: a, name: b, sha256: '" + "0" * 64 + "', rpm: yes}]",
+            "the key 'b', rpm: True: a number is wanted",
+        ),
+        (
+            "keys: [{id: a, name: b, sha256: '" + "0" * 64 + "', tpm: -5}]",
+            "the key 'b', tpm: -5: input should be greater",
+        ),
+        (
+            "keys: [{id: a, name: b, sha256: '" + "0" * 64 + "', budget: {days: 5}}]",
+            "budget.days: there is no such field",
+        ),
+        (
+            "keys: [{id: a, name: b, sha256: '" + "0" * 64 + "', budget: {day: yes}}]",
+            "budget.day: True: a number is wanted",
+        ),
+        ("keys: [{id: a, sha256: '" + "0" * 64 + "'}]", "key 1 of the file, name: it is missing"),
+        (
+            f"keys: [{{id: a, name: b, sha256: '{'0' * 64}'}}, {{id: c, name: b, sha256: '{'1' * 64}'}}]",
+            "two keys have the name 'b'",
+        ),
         ("keys: [" + ", ".join(["{id: a, name: b, sha256: '" + "0" * 64 + "'}"] * 2) + "]", "two keys have the id"),
     ],
 )
