@@ -41,6 +41,12 @@ from headrace.models.call import Priority
 
 ALL = "*"
 """In place of the name of a view: every view."""
+_WANTED = {
+    "tuple_type": "a list is wanted, as in [a, b]",
+    "list_type": "a list is wanted",
+    "timezone_aware": "a time zone is wanted, as in 2027-01-01T00:00:00Z",
+}
+"""What is said better here than by the parser, by the type of its error."""
 _LONGEST_SHOWN = 40
 """Characters of a value that is told; keys and digests are longer."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -242,7 +248,7 @@ def _first(error: ValueError, given: Any) -> str:
         return f"{key}{where}: there is no such field; {suggest(str(place[-1]), inner)}"
     if found["type"] == "missing":
         return f"{key}{where}: it is missing"
-    told = found["msg"].removeprefix("Value error, ")
+    told = _WANTED.get(found["type"]) or found["msg"].removeprefix("Value error, ")
     return f"{key}{where}: {_shown(place[0], found['input'])}{told[0].lower()}{told[1:]}"
 
 

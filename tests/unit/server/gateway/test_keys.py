@@ -67,6 +67,7 @@ def test_many_make_keys_at_once(tmp_path: Path) -> None:
         ("kees: []", "kees"),
         ("", "the file of keys is empty"),
         ("# nothing\n", "the file of keys is empty"),
+        ("keys: [{id: a, name: b, sha256: '" + "0" * 64 + "', models: llm}]", "models: 'llm': a list is wanted"),
         ("keys: [7]", "key 1 of the file is no mapping"),
         ("keys: [{id: a, name: 7}]", "key 1 of the file, "),
         ("keys: [{id: a, name: b, sha256: '" + "0" * 64 + "', expires: 2026-02-31}]", "a value cannot be read"),
