@@ -31,6 +31,7 @@ from headrace.models.barred import unable, unpayable
 from headrace.models.budget import Extra
 from headrace.models.call import Call
 from headrace.models.delivery import Delivery
+from headrace.models.ejections import Ejections
 from headrace.models.estimate import Tokens, prompt_bytes
 from headrace.models.failure import Failure
 from headrace.models.pause import Pause, PauseLog
@@ -140,6 +141,7 @@ class RoutedModel:
         self._tasks: set[asyncio.Task[None]] = set()
         self._flowing: dict[int, Delivery] = {}
         self._pauses = PauseLog(name)
+        self._ejections = Ejections(name, router.selection.upstreams)
         self._numbers = itertools.count(1)
         # A call takes its way in steps, each taken together with those of the others.
         self._asked = Batch(self._submit)
@@ -305,6 +307,8 @@ class RoutedModel:
         self._act(now, self.router.on_end(now, running.attempt.id, usage, incoming.limits))
         if self._pauses.open and self._pause(now, running.attempt) is None:
             self._pauses.ends(now, running.attempt.upstream)
+        if self._ejections.open:
+            self._ejections.look(now)
 
     def _failed(self, running: _Running, error: Exception) -> None:
         """An attempt has failed."""
@@ -319,6 +323,7 @@ class RoutedModel:
         failed.upstream = attempt.upstream
         running.ask.last = failed
         self._act(now, self.router.on_failure(now, attempt.id, failed.failure, failed.limits))
+        self._ejections.look(now)
         pause = self._pause(now, attempt)
         if pause is not None:
             self._pauses.begins(now, pause, failed.message)
@@ -351,6 +356,7 @@ class RoutedModel:
             self._progress(now, ask.delivered)
         if ask.submitted:
             self._act(now, self.router.cancel(now, ask.call.id))
+            self._ejections.look(now)
         else:
             self._refused(now, Refused(ask.call, Reason.CANCELLED))
 
@@ -471,6 +477,7 @@ class RoutedModel:
         for delivery in self._flowing.values():
             self._progress(now, delivery)
         self._act(now, self.router.poll(now))
+        self._ejections.look(now)
 
     def _progress(self, now: float, delivery: Delivery) -> None:
         """Tell the router how far a stream has come: when it is to judge it, not with each piece."""

@@ -22,9 +22,14 @@ _PAUSES = (Failure.RATE_LIMITED, Failure.QUOTA)
 
 
 def problems(offers: Iterable[Offer]) -> Iterator[Problem]:
-    """Upstreams that are paused for long, or until somebody pays."""
+    """Upstreams that are ejected, or paused for long or until somebody pays."""
     for offer in offers:
         for one in offer.states():
+            if one.state != State.CLOSED:
+                share = f"{one.failure_share:.0%}"
+                said = f"{one.upstream} is left out: {share} of its attempts lately failed, or showed nothing"
+                hint = "look at why (the log has what it said); it is tried again by itself"
+                yield Problem(f"upstream:{offer.name}/{one.upstream}", "upstream_ejected", said, hint)
             if one.pause is not None and one.pause.matters:
                 hint = "pay there, or give it a key that has credit" if one.pause.why is Failure.QUOTA else ""
                 subject = f"upstream:{offer.name}/{one.upstream}"
