@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from headrace.core.clock import SECOND
 from headrace.core.durations import Duration, parse_duration
 from headrace.core.errors import DeclarationError
+from headrace.core.mistakes import UNKNOWN, why
 from headrace.core.names import suggest
 from headrace.declaration.declared import View
 from headrace.declaration.place import caller, located
@@ -139,12 +140,12 @@ def parse_policies(policies: Policies | Mapping[str, Any] | None) -> Policies:
                 hint='write by section: policies={"hedge": {"floor": "200ms"}}; '
                 + suggest(str(policies), _settings(())),
             ) from None
-        if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        if first["type"] in UNKNOWN:
             raise DeclarationError(
                 f"there is no policy {place!r}", hint=suggest(str(first["loc"][-1]), _settings(first["loc"][:-1]))
             ) from None
         raise DeclarationError(
-            f"the policy {place} cannot be {first['input']!r:.80}: {first['msg'].removeprefix('Value error, ')}",
+            f"the policy {place} cannot be {first['input']!r:.80}: {why(first)}",
             hint="docs/how-to/policies.md lists the policies and their settings",
         ) from None
 

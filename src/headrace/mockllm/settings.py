@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from headrace.core.documents import read_yaml
 from headrace.core.errors import DeclarationError
+from headrace.core.mistakes import mistakes
 from headrace.mockllm.faults import KINDS
 from headrace.mockllm.picking import parse_pick
 from headrace.models.simulation.distribution import Always, parse_distribution
@@ -208,15 +209,8 @@ def parse_settings(data: dict[str, Any], *, where: str = "") -> MockSettings:
     try:
         return MockSettings.model_validate(data)
     except ValidationError as error:
-        mistakes: list[str] = []
-        for one in error.errors(include_url=False):
-            place = ".".join(str(step) for step in one["loc"]) or "the settings"
-            told = one["msg"].removeprefix("Value error, ")
-            if one["type"] == "extra_forbidden":
-                told = "there is no such setting"
-            mistakes.append(f"{place}: {told}")
         raise DeclarationError(
-            "these settings do not hold: " + "; ".join(mistakes),
+            "these settings do not hold: " + "; ".join(mistakes(error, "the settings")),
             hint="`headrace mock-llm --help` lists the options; fields of a file have their names, with _ for -",
             where=where,
         ) from error

@@ -24,6 +24,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from headrace.core.documents import read_yaml
 from headrace.core.errors import DeclarationError
+from headrace.core.mistakes import UNKNOWN, why
 from headrace.models.call import Call, Usage
 
 _DIGITS = 10
@@ -172,12 +173,14 @@ def _wrong(error: ValueError) -> str:
     ...     Price.model_validate({"input": "cheap", "output": 1})
     ... except ValidationError as error:
     ...     _wrong(error)
-    "input cannot be 'cheap': Input should be a valid decimal"
+    "input cannot be 'cheap': a number is wanted"
     """
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the whole"
         if first["type"] == "missing":
             return f"{place} is missing"
-        return f"{place} cannot be {first['input']!r:.80}: {first['msg'].removeprefix('Value error, ')}"
+        if first["type"] in UNKNOWN:
+            return f"{place}: there is no such field"
+        return f"{place} cannot be {first['input']!r:.80}: {why(first)}"
     return str(error)

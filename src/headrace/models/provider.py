@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from headrace.core.clock import Clock
 from headrace.core.errors import DeclarationError
+from headrace.core.mistakes import why
 from headrace.core.options import own_options
 from headrace.http1.client import Client
 from headrace.models.call import Usage
@@ -308,9 +309,9 @@ class Provider(ABC):
             )
         except ValidationError as error:
             first = error.errors()[0]
-            field, why = ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")
+            field = ".".join(str(part) for part in first["loc"])
             raise DeclarationError(
-                f"an upstream cannot have {field} = {first['input']!r:.80}: {why}",
+                f"an upstream cannot have {field} = {first['input']!r:.80}: {why(first)}",
                 hint="see the parameters of headrace.models." + type(self).__name__,
             ) from None
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from headrace.core.errors import DeclarationError
+from headrace.core.mistakes import why
 from headrace.core.sizes import parse_size
 from headrace.models.bounds import Count, Seconds
 
@@ -75,10 +76,10 @@ class LocalSettings(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])
-            why, example = first["msg"].removeprefix("Value error, "), _EXAMPLES.get(field, "")
+            example = _EXAMPLES.get(field, "")
             write = f'write for example {field}="{example}"; ' if example else ""
             raise DeclarationError(
-                f"a local model cannot have {field} = {first['input']!r:.80}: {why}",
+                f"a local model cannot have {field} = {first['input']!r:.80}: {why(first)}",
                 hint=f"{write}see the parameters of headrace.models.Local",
             ) from None
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from headrace.core.documents import read_yaml
 from headrace.core.errors import DeclarationError
+from headrace.core.mistakes import mistakes
 from headrace.models.bounds import Count, NotNegative, Positive, Seconds, Share
 from headrace.models.cost import Price
 from headrace.models.settings import Policies, UpstreamSpec
@@ -278,18 +279,7 @@ def load_settings(path: Path) -> Simulation:
         return Simulation.model_validate({} if data is None else data)
     except ValidationError as error:
         raise DeclarationError(
-            "these settings do not hold: " + "; ".join(_mistakes(error)),
+            "these settings do not hold: " + "; ".join(mistakes(error, "the file")),
             hint="docs/concepts/resilience.md lists what there is",
             where=str(path),
         ) from error
-
-
-def _mistakes(error: ValidationError) -> list[str]:
-    found: list[str] = []
-    for one in error.errors(include_url=False):
-        place = ".".join(str(step) for step in one["loc"]) or "the file"
-        if one["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            found.append(f"{place}: there is no such setting")
-        else:
-            found.append(f"{place}: {one['msg']}, not {one['input']!r:.60}")
-    return found

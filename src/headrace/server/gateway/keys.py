@@ -36,17 +36,12 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from headrace.core.clock import instant
 from headrace.core.documents import read_yaml
 from headrace.core.errors import DeclarationError
+from headrace.core.mistakes import UNKNOWN, why
 from headrace.core.names import suggest
 from headrace.models.call import Priority
 
 ALL = "*"
 """In place of the name of a view: every view."""
-_WANTED = {
-    "tuple_type": "a list is wanted, as in [a, b]",
-    "list_type": "a list is wanted",
-    "timezone_aware": "a time zone is wanted, as in 2027-01-01T00:00:00Z",
-}
-"""What is said better here than by the parser, by the type of its error."""
 _LONGEST_SHOWN = 40
 """Characters of a value that is told; keys and digests are longer."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -243,13 +238,11 @@ def _first(error: ValueError, given: Any) -> str:
     where = ".".join(map(str, place))
     if not where:
         return f"{key}it is no mapping of names to values".replace(", it is", " is")
-    if found["type"] == "extra_forbidden":
+    if found["type"] in UNKNOWN:
         inner = Budget.model_fields if place[0] == "budget" else known
         return f"{key}{where}: there is no such field; {suggest(str(place[-1]), inner)}"
-    if found["type"] == "missing":
-        return f"{key}{where}: it is missing"
-    told = _WANTED.get(found["type"]) or found["msg"].removeprefix("Value error, ")
-    return f"{key}{where}: {_shown(place[0], found['input'])}{told[0].lower()}{told[1:]}"
+    value = "" if found["type"] == "missing" else _shown(place[0], found["input"])
+    return f"{key}{where}: {value}{why(found)}"
 
 
 def _shown(field: object, value: object) -> str:

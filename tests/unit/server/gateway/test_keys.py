@@ -83,7 +83,7 @@ def test_many_make_keys_at_once(tmp_path: Path) -> None:
         ),
         (
             "keys: [{id: a, name: b, sha256: '" + "0" * 64 + "', tpm: -5}]",
-            "the key 'b', tpm: -5: input should be greater",
+            "the key 'b', tpm: -5: it should be greater",
         ),
         (
             "keys: [{id: a, name: b, sha256: '" + "0" * 64 + "', budget: {days: 5}}]",
