@@ -58,7 +58,7 @@ def test_a_long_prompt_takes_as_long_as_its_prefill() -> None:
 def test_slots_queue_and_then_refuse() -> None:
     # One client for all three: each takes up to 0.3 s to start, and all are to be there before the first is done.
     with (
-        mock_llm(first_token="1s", slots=1, queue=1, overflow=503) as mock,
+        mock_llm(first_token="2s", slots=1, queue=1, overflow=503) as mock,
         httpx.Client(verify=False, timeout=10) as client,
         ThreadPoolExecutor(3) as pool,
     ):
