@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from headrace.cli.options import Whole
 from headrace.cli.screen import json_option, print_json
 from headrace.cli.target import app_argument, data_option, existing_store, load
 
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
 @click.command
 @app_argument
 @data_option
-@click.option(
-    "--sample", type=click.IntRange(min=1), default=50, show_default=True, help="Groups or tiles to compare for each."
-)
+@click.option("--sample", type=Whole(min=1), default=50, show_default=True, help="Groups or tiles to compare for each.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Which ones are drawn.")
 @json_option
 def audit(target: str, data: Path | None, sample: int, seed: int, as_json: bool) -> None:

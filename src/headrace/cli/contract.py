@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from headrace.cli.options import OutFile
+from headrace.cli.options import OutFile, write_file
 from headrace.cli.target import app_argument, load
 from headrace.core.errors import UnknownName
 from headrace.core.names import OWN, suggest
@@ -63,5 +63,5 @@ def _write(text: str, output: Path | None) -> None:
     if output is None:
         click.echo(text, nl=False)
     else:
-        output.write_text(text, encoding="utf-8")
+        write_file(output, text)
         click.echo(f"wrote {output}", err=True)

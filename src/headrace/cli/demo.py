@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from headrace.cli.options import Number, OutFile
+from headrace.cli.options import Address, Number, OutFile
 
 
 @click.command
@@ -22,7 +22,12 @@ from headrace.cli.options import Number, OutFile
 @click.option("--plain", is_flag=True, help="Print lines instead of drawing a screen.")
 @click.option("--postgres", is_flag=True, help="Let the city write into a PostgreSQL, and follow its commits.")
 @click.option("--dsn", help="Use this database instead of a temporary server; the demo makes a schema in it.")
-@click.option("--openai-url", metavar="URL", help="Let a real model answer: the base URL of an OpenAI-like server.")
+@click.option(
+    "--openai-url",
+    type=Address(),
+    metavar="URL",
+    help="Let a real model answer: the base URL of an OpenAI-like server.",
+)
 @click.option("--openai-model", metavar="NAME", help="Its model there.  [default: gpt-4.1-mini]")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Keep the live store in this folder.")
 def demo(

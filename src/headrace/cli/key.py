@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from headrace.cli.options import Whole
 from headrace.cli.screen import json_option, print_json, print_table
 from headrace.cli.serving import keys_option
 from headrace.cli.target import app_argument, data_folder, data_option
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 LONGEST = 200
 """Characters of a key's name."""
+MOST = 10**12
+"""Requests, or tokens, a minute."""
 COLUMNS = ("name", "id", "state", "models", "views", "rpm", "tpm", "budget", "spent today", "this month", "in all")
 
 
@@ -41,8 +44,8 @@ def place(command: F) -> F:
 @place
 @click.argument("name")
 @click.option("--budget", "budgets", multiple=True, metavar="AMOUNT/PERIOD", help="5/day, 100/month or 1000/total.")
-@click.option("--rpm", type=click.IntRange(min=1), help="Requests a minute.")
-@click.option("--tpm", type=click.IntRange(min=1), help="Tokens a minute, of prompts and answers.")
+@click.option("--rpm", type=Whole(1, MOST), help="Requests a minute.")
+@click.option("--tpm", type=Whole(1, MOST), help="Tokens a minute, of prompts and answers.")
 @click.option("--model", "models", multiple=True, help="A model that it may call; all, where none is given.")
 @click.option("--view", "views", multiple=True, help="A view whose rows it may have in its prompts; * is all of them.")
 @click.option("--tenant", default="", help="Whom its calls are fair to; its name, where it is not given.")

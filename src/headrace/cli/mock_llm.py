@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from headrace.cli.options import positive
+from headrace.cli.options import Whole, positive
 from headrace.core.errors import DeclarationError
 
 
 @click.command("mock-llm")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8790, show_default=True,
+@click.option("--port", type=Whole(0, 65535), default=8790, show_default=True,
               envvar="HEADRACE_MOCK_PORT", help="Port; 0: any free one.")  # fmt: skip
 @click.option(
     "--settings",
@@ -28,8 +28,8 @@ from headrace.core.errors import DeclarationError
 @click.option(
     "--fit", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Times and lengths of a recorded trace."
 )
-@click.option("--slots", type=click.IntRange(min=1), help="Requests that are worked on at once.")
-@click.option("--queue", type=click.IntRange(min=0), help="Requests that may wait for a slot.")
+@click.option("--slots", type=Whole(min=1), help="Requests that are worked on at once.")
+@click.option("--queue", type=Whole(min=0), help="Requests that may wait for a slot.")
 @click.option("--overflow", type=click.Choice(["429", "503", "529"]), help="Status beyond slots and queue.")
 @click.option("--rpm", type=positive(), metavar="N", help="Requests per minute.")
 @click.option("--tpm", type=positive(), metavar="N", help="Tokens per minute.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from headrace.cli.options import Whole
 from headrace.cli.remote import Remote, remote_options
 from headrace.cli.screen import json_option, print_json, print_table
 from headrace.cli.serving import noted_url
@@ -61,7 +62,7 @@ def chosen_options(command: F) -> F:
 @quarantine.command("list")
 @click.option("--table", help="Only records of this table.")
 @click.option("--rule", help="Only records that broke this rule.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="Show at most this many.")
+@click.option("--limit", type=Whole(1, 1000), default=100, show_default=True, help="Show at most this many.")
 @click.option("--after", type=int, default=0, metavar="ID", help="Begin after this record.")
 @place_options
 @json_option

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from headrace.cli.options import Address
 from headrace.core.errors import HeadraceError
 
 if TYPE_CHECKING:
@@ -22,7 +23,13 @@ TIMEOUT = 60.0
 def remote_options(command: F) -> F:
     """The options --url and --api-key."""
     url = click.option(
-        "--url", envvar="HEADRACE_URL", default=DEFAULT_URL, show_default=True, help="Address of the running server."
+        "--url",
+        type=Address(),
+        metavar="URL",
+        envvar="HEADRACE_URL",
+        default=DEFAULT_URL,
+        show_default=True,
+        help="Address of the running server.",
     )
     key = click.option("--api-key", envvar="HEADRACE_API_KEY", help="API key, where the server asks for one.")
     return url(key(command))

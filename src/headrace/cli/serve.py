@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from headrace.cli.options import Whole
 from headrace.cli.serving import api_keys, check_log, keys_option, note, noted, port_option
 from headrace.cli.target import app_argument, data_folder, data_option
 
@@ -17,7 +18,7 @@ from headrace.cli.target import app_argument, data_folder, data_option
 @port_option
 @click.option(
     "--workers",
-    type=click.IntRange(min=1),
+    type=Whole(1, 1000),
     default=1,
     show_default=True,
     envvar="HEADRACE_WORKERS",

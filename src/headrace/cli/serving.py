@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
+from headrace.cli.options import Whole
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 NOTE = "serving.url"
@@ -20,7 +22,7 @@ def port_option(command: F) -> F:
     """The option --port."""
     return click.option(
         "--port",
-        type=click.IntRange(0, 65535),
+        type=Whole(0, 65535),
         default=8787,
         show_default=True,
         envvar="HEADRACE_PORT",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace.cli.options import OutFile, positive
+from headrace.cli.options import OutFile, Whole, positive, write_file
 from headrace.cli.screen import print_table
 from headrace.cli.target import load
 from headrace.core.durations import format_duration
@@ -32,6 +32,8 @@ PHASES = ("phase", "calls", "in time", "per second", "first p50", "first p99", "
           "fairness")  # fmt: skip
 MOST = 5_000
 """Calls per second that can be played: a scenario takes four minutes of them, and a call a tenth of a millisecond."""
+LEAST = 1 / 240
+"""Calls per second of which one comes in four minutes."""
 _WORTH_TELLING = 0.0005
 """The share of calls that take too long from which on it is told: less is 0.0 %."""
 
@@ -47,11 +49,11 @@ _WORTH_TELLING = 0.0005
 @click.option("--first-token", metavar="TIME", help='Time to a first token: "350ms", "lognormal(350ms, p99=2s)".')
 @click.option("--tokens-per-second", type=positive(), metavar="N",
               help="Speed of an answer.")  # fmt: skip
-@click.option("--slots", type=click.IntRange(min=1), metavar="N", help="Calls that an upstream works on at once.")
+@click.option("--slots", type=Whole(min=1), metavar="N", help="Calls that an upstream works on at once.")
 @click.option("--fit", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="TRACE",
               help="Times and lengths of recorded calls; the options above count before it.")  # fmt: skip
 @click.option("--seed", type=int, default=1, show_default=True, help="What is drawn; the same gives the same result.")
-@click.option("--runs", type=click.IntRange(min=1), default=6, show_default=True, metavar="N",
+@click.option("--runs", type=Whole(1, 1000), default=6, show_default=True, metavar="N",
               help="How often a scenario is played at most: once, and N times where once cannot decide.")  # fmt: skip
 @click.option(
     "--json", "file", type=OutFile(allow_dash=True), metavar="FILE",
@@ -106,12 +108,18 @@ def simulate(
 
 
 def _check_rate(simulation: Simulation) -> None:
-    """Raises DeclarationError where so many calls come that nobody would wait for the end."""
+    """Raises DeclarationError where so many calls come that nobody would wait for the end, or none at all."""
     rate = simulation.rate()
     if rate > MOST:
         raise DeclarationError(
             f"{rate:,.0f} calls per second are more than the {MOST:,} that can be played",
             hint="play a part: as many fewer slots or upstreams, and --rate",
+        )
+    if rate < LEAST:
+        raise DeclarationError(
+            f"with {rate:.3g} calls per second none comes in the four minutes that are played",
+            hint="give another --rate; without one it is 60 % of what the upstreams can do: are prompts and answers of "
+            "such lengths meant?",
         )
 
 
@@ -196,13 +204,18 @@ def _lognormal(text: str | None, median: str, spread: str) -> dict[str, float]:
 
     if text is None:
         return {}
-    found = parse_distribution(text)
+    hint = _COUNTS if median in ("prompt", "output") else _TIMES
+    try:
+        found = parse_distribution(text)
+    except DeclarationError as error:
+        raise DeclarationError(error.message, hint=hint) from None
     if isinstance(found, Lognormal):
         return {median: found.median, spread: found.sigma}
     if isinstance(found, Always) and found.value > 0:
         return {median: found.value}
     raise DeclarationError(
-        f"{text!r:.80} cannot be simulated", hint='give a median, or one and a quantile: "lognormal(350ms, p99=2s)"'
+        f"{text!r:.80} cannot be simulated",
+        hint=hint,
     )
 
 
@@ -233,7 +246,7 @@ def _write(results: list[Result], file: Path) -> None:
     if str(file) == "-":
         click.echo(text, nl=False)
     else:
-        file.write_text(text, encoding="utf-8")
+        write_file(file, text)
 
 
 def _print(result: Result) -> None:
@@ -305,6 +318,8 @@ def told(shortage: Shortage) -> str:
     )
 
 
+_TIMES = 'write a median, "350ms", or one and a quantile: "lognormal(350ms, p99=2s)"'
+_COUNTS = 'write a median, "600", or one and a quantile: "lognormal(600, p99=4000)"'
 COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
 
 

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import yaml
 
 _SHOWN = 40
 
 
+class Twice(yaml.constructor.ConstructorError):
+    """A mapping has a key twice."""
+
+
 class SafeLoader(yaml.SafeLoader):
     """Refuses a mapping that has a key twice, of which YAML's own loader takes the last without a word."""
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        # Here, where it is as it was written: what is merged into it (`<<`) may say the same, and counts less.
+        node = super().compose_mapping_node(anchor)
+        seen: set[Any] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if key.value in seen:
+                value = cast("Any", self).construct_object(key)  # `yes` and `true` are one name
+                if value in seen:
                     problem = f"{key.value[:_SHOWN]!r} is there twice"
-                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
+                    raise Twice(None, None, problem, key.start_mark)
+                seen.add(value)
+        return node
 
 
 def read_yaml(text: str) -> Any:
@@ -46,15 +54,32 @@ def read_yaml(text: str) -> Any:
     """
     try:
         return yaml.load(text, Loader=SafeLoader)
+    except Twice as error:
+        raise ValueError(_placed(error, str(error.problem))) from None
     except yaml.constructor.ConstructorError as error:
-        twice = str(error.problem).endswith("is there twice")
-        raise ValueError(_placed(error, str(error.problem) if twice else "a value cannot be read")) from None
+        raise ValueError(_placed(error, "a value cannot be read")) from None
     except yaml.YAMLError as error:
         raise ValueError(_placed(error, "this is not YAML")) from None
     except (ValueError, TypeError) as error:  # the 31st of February; a key that is a list
         raise ValueError(f"a value cannot be read: {error}") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def read_text(path: Path) -> str:
+    """The text of a file.
+
+    Raises
+    ------
+    ValueError
+        It cannot be read: why.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not UTF-8 (byte {error.start + 1})") from None
 
 
 def _placed(error: yaml.YAMLError, what: str) -> str:

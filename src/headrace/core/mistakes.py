@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+
+from headrace.core.names import suggest
 
 _BEGINS = ("Value error, ", "Input should be ", "Input should ", "Assertion failed, ")
+TIME = "a time is wanted, as in 2027-01-01T00:00:00Z"
 _KNOWN = {
     "missing": "it is missing",
     "tuple_type": "a list is wanted, as in [a, b]",
@@ -17,6 +21,10 @@ _KNOWN = {
     "dataclass_type": "names with values are wanted",
     "model_attributes_type": "names with values are wanted",
     "timezone_aware": "a time zone is wanted, as in 2027-01-01T00:00:00Z",
+    "datetime_type": TIME,
+    "datetime_parsing": TIME,
+    "datetime_from_date_parsing": TIME,
+    "datetime_object_invalid": TIME,
     "too_short": "at least {min_length} are wanted",
     "too_long": "at most {max_length} are wanted",
     "int_parsing": "a whole number is wanted",
@@ -30,7 +38,13 @@ _KNOWN = {
     "bool_parsing": "true or false is wanted",
     "bool_type": "true or false is wanted",
     "string_type": "text is wanted",
+    "invalid_key": "a name is text: put quotes around it",
+    "string_too_short": "at least {min_length} characters are wanted",
+    "string_too_long": "at most {max_length} characters are wanted",
+    "decimal_max_places": "at most {decimal_places} digits after the point are wanted",
 }
+_OURS = ("[key]", "tuple[", "list[", "dict[", "lax-or-strict[")
+"""What the parser adds to a place: that a name itself is wrong, or as which of several types it was read."""
 UNKNOWN = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
 """Types of errors of a name that is not known."""
 
@@ -45,9 +59,11 @@ def why(detail: Mapping[str, Any]) -> str:
     ...     why(error.errors()[0])
     'a whole number is wanted'
     """
-    known = _KNOWN.get(detail["type"])
+    known, more = _KNOWN.get(detail["type"]), detail.get("ctx", {})
+    if detail["type"] == "string_too_short" and more["min_length"] == 1:
+        return "it is empty"
     if known is not None:
-        return known.format(**detail.get("ctx", {}))
+        return known.format(**more)
     told: str = detail["msg"]
     for begin in _BEGINS:
         if told.startswith(begin):
@@ -62,8 +78,23 @@ def why(detail: Mapping[str, Any]) -> str:
     return told[0].lower() + told[1:]
 
 
-def mistakes(error: ValidationError, whole: str) -> list[str]:
-    """Everything that is wrong, each with its place and value. `whole`: what it is called, where all of it is wrong."""
+def number(value: Any) -> Any:
+    """Refuse true and false where a number is wanted: YAML reads `yes` as one, and it would count as 1."""
+    if isinstance(value, bool):
+        raise ValueError("a number is wanted")
+    return value
+
+
+def mistakes(error: ValidationError, whole: str, model: type[Any]) -> list[str]:
+    """Everything that is wrong, each with its place and value.
+
+    Parameters
+    ----------
+    whole
+        What it is called, where all of it is wrong.
+    model
+        As what it was read.
+    """
     found: list[str] = []
     details = error.errors(include_url=False)
     places = [one["loc"] for one in details]
@@ -71,11 +102,51 @@ def mistakes(error: ValidationError, whole: str) -> list[str]:
         at = one["loc"]
         if any(len(other) > len(at) and other[: len(at)] == at for other in places):
             continue  # it follows from what is wrong inside
+        if one["type"] == "path_type" and any(other != at and other[: len(at) - 1] == at[:-1] for other in places):
+            continue  # a list or the path of a file: it is meant as a list
+        at = tuple(part for part in at if not (isinstance(part, str) and part.startswith(_OURS)))
         place = ".".join(map(str, at)) or whole
         if one["type"] in UNKNOWN:
-            found.append(f"{place}: there is no such setting")
-        elif one["type"] == "missing" or repr(one["input"]) in one["msg"]:
+            found.append(f"{place}: there is no such setting{_instead(model, at)}")
+        elif one["type"] == "missing" or _seen(one):
             found.append(f"{place}: {why(one)}")
         else:
             found.append(f"{place}: {why(one)}, not {one['input']!r:.60}")
     return found
+
+
+def _seen(detail: Mapping[str, Any]) -> bool:
+    """Whether the value need not be told: it stands in the message, or is all that the message tells a part of."""
+    value, own = detail["input"], detail["type"] == "value_error"
+    return (isinstance(value, str) and repr(value) in detail["msg"]) or (own and isinstance(value, dict | list))
+
+
+def _instead(model: type[Any], place: tuple[int | str, ...]) -> str:
+    """What there is in place of a name that there is not."""
+    kind: Any = model
+    for part in place[:-1]:
+        kind = _settings(kind).get(str(part)) if _settings(kind) else _inner(kind)
+    known = _settings(kind)
+    return f"; {suggest(str(place[-1]), known)}" if known else ""
+
+
+def _settings(kind: Any) -> Mapping[str, Any]:
+    """The settings of a model, by name, each with its type; none where it is no model."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return {field.alias or name: field.annotation for name, field in kind.model_fields.items()}
+    if isinstance(kind, type) and is_dataclass(kind):
+        return {field.name: field.type for field in fields(kind) if field.init}
+    nothing: Mapping[str, Any] = {}
+    return next((found for one in _parts(kind) if (found := _settings(one))), nothing)
+
+
+def _inner(kind: Any) -> Any:
+    """The type of what is in a list, or of the values of a mapping."""
+    if get_origin(kind) in (tuple, list, dict):
+        return next((one for one in reversed(get_args(kind)) if one is not Ellipsis), None)
+    return next((found for one in _parts(kind) if (found := _inner(one)) is not None), None)
+
+
+def _parts(kind: Any) -> Iterable[Any]:
+    """The types of which a type is one or the other; none of a list or a mapping."""
+    return () if get_origin(kind) in (tuple, list, dict) else get_args(kind)

@@ -119,8 +119,16 @@ def run_demo(
             runner.run(show.run(DEFAULT_SECONDS if seconds is None else seconds))
     console.print(summary(board))
     if json_path is not None:
-        Path(json_path).write_text(json.dumps(board.to_dict(), indent=2) + "\n", encoding="utf-8")
+        _write(Path(json_path), json.dumps(board.to_dict(), indent=2) + "\n")
     return board
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        hint = "make room, or name a file elsewhere"
+        raise HeadraceError(f"{str(file)!r} cannot be written: {error.strerror}", hint=hint) from None
 
 
 def _check_places(json_path: Path | str | None, data: Path | str | None) -> None:

@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from headrace.core.documents import read_yaml
+from headrace.core.documents import read_text, read_yaml
 from headrace.core.errors import DeclarationError
 from headrace.core.mistakes import mistakes
 from headrace.mockllm.faults import KINDS
 from headrace.mockllm.picking import parse_pick
+from headrace.models.bounds import Count, Number, Positive, Share
 from headrace.models.simulation.distribution import Always, parse_distribution
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -22,9 +23,6 @@ _EXAMPLES = {
     "tokens_per_second": '"70" or "lognormal(70, p1=30)"',
     "output_tokens": '"120" or "uniform(20, 200)"',
 }
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class Rule(BaseModel):
@@ -131,12 +129,12 @@ class MockSettings(BaseModel):
     chunk_tokens: Count = 1
     fit: Path | None = None
     slots: Count | None = None
-    queue: Annotated[int, Field(ge=0)] | None = None
+    queue: Number | None = None
     overflow: Literal[429, 503, 529] = 429
     requests_per_minute: Positive | None = None
     tokens_per_minute: Positive | None = None
     failures: dict[str, Share] = {}
-    fail_after: Annotated[int, Field(ge=0)] = 3
+    fail_after: Number = 3
     slow_seconds: Positive = 5.0
     seed: int = 0
     answers: tuple[Rule, ...] | Path = ()
@@ -183,8 +181,8 @@ def load_settings(path: Path | None, changes: dict[str, Any]) -> MockSettings:
     data: dict[str, Any] = {}
     if path is not None:
         try:
-            data = read_yaml(path.read_text(encoding="utf-8")) or {}
-        except (OSError, ValueError) as error:
+            data = read_yaml(read_text(path)) or {}
+        except ValueError as error:
             raise DeclarationError(
                 f"the settings cannot be read: {error}", hint="name a YAML file of settings", where=str(path)
             ) from error
@@ -210,7 +208,7 @@ def parse_settings(data: dict[str, Any], *, where: str = "") -> MockSettings:
         return MockSettings.model_validate(data)
     except ValidationError as error:
         raise DeclarationError(
-            "these settings do not hold: " + "; ".join(mistakes(error, "the settings")),
+            "these settings do not hold: " + "; ".join(mistakes(error, "the settings", MockSettings)),
             hint="`headrace mock-llm --help` lists the options; fields of a file have their names, with _ for -",
             where=where,
         ) from error

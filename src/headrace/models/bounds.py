@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from headrace.core.clock import SECOND
 from headrace.core.durations import parse_duration
 from headrace.core.errors import DeclarationError
+from headrace.core.mistakes import number
 
 STRICT = ConfigDict(extra="forbid")
 """A parameter that does not exist is an error, not silence."""
@@ -28,15 +29,30 @@ def seconds(value: Any) -> Any:
         raise ValueError(error.message) from error
 
 
-Seconds = Annotated[float, BeforeValidator(seconds), Field(ge=0, allow_inf_nan=False)]
+_LEAST, _MOST = 1e-9, 1e15
+"""Numbers beyond are written by mistake, and what is reckoned with them has no meaning, or no end."""
+
+
+def _sensible(value: float) -> float:
+    if not _LEAST <= value <= _MOST:
+        raise ValueError(f"a number from {_LEAST:g} to {_MOST:g} is wanted")
+    return value
+
+
+_Plain = BeforeValidator(number)
+Seconds = Annotated[float, _Plain, BeforeValidator(seconds), Field(ge=0, le=_MOST, allow_inf_nan=False)]
 """A duration in seconds; users may write "250ms"."""
-Share = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, _Plain, Field(ge=0, le=1, allow_inf_nan=False)]
 """A share of something: 0 to 1."""
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, _Plain, Field(gt=0, allow_inf_nan=False), AfterValidator(_sensible)]
 """A number above 0."""
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, _Plain, Field(ge=0, le=_MOST, allow_inf_nan=False)]
 """A number, 0 or above."""
-Count = Annotated[int, Field(ge=1)]
+Spread = Annotated[NotNegative, Field(le=10)]
+"""The standard deviation of a logarithm: with 10, one value in a hundred is ten thousand million times the median."""
+Number = Annotated[int, _Plain, Field(ge=0)]
+"""None, or some."""
+Count = Annotated[int, _Plain, Field(ge=1)]
 """At least one."""
-Factor = Annotated[float, Field(ge=1, allow_inf_nan=False)]
+Factor = Annotated[float, _Plain, Field(ge=1, le=_MOST, allow_inf_nan=False)]
 """A factor that does not make less."""

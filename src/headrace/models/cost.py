@@ -20,11 +20,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from headrace.core.documents import read_yaml
+from headrace.core.documents import read_text, read_yaml
 from headrace.core.errors import DeclarationError
-from headrace.core.mistakes import UNKNOWN, why
+from headrace.core.mistakes import mistakes, number
 from headrace.models.call import Call, Usage
 
 _DIGITS = 10
@@ -33,7 +33,10 @@ _UNIT = Decimal(1).scaleb(-_DIGITS)
 _PER_MILLION = 10**_DIGITS // 1_000_000
 """What a price of 1 per million makes of a token, in units of the last digit."""
 
-Money = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+MOST, PLACES = 10**15, 20
+"""The largest amount, and the digits after the point of the smallest. Money is reckoned exactly: 1e999999 would take a
+million digits."""
+Money = Annotated[Decimal, BeforeValidator(number), Field(ge=0, le=MOST, allow_inf_nan=False, decimal_places=PLACES)]
 
 
 class Price(BaseModel):
@@ -49,7 +52,7 @@ class Price(BaseModel):
     input: Money
     output: Money
     cached_input: Money | None = None
-    most_output: Annotated[int, Field(gt=0)] | None = None
+    most_output: Annotated[int, BeforeValidator(number), Field(gt=0)] | None = None
 
     def of(self, usage: Usage) -> Decimal:
         """The price of one answer, rounded up to ten digits after the point.
@@ -95,8 +98,8 @@ class Price(BaseModel):
 
 
 def _pattern(name: str) -> str:
-    if not name.strip() or "*" in name[:-1]:
-        raise ValueError("write the name of a model, or its begin and one * at the end")
+    if not name or name != name.strip() or "*" in name[:-1] or "?" in name:
+        raise ValueError(f"{name!r:.80} is no name of a model, nor the begin of one with one * at the end")
     return name
 
 
@@ -131,13 +134,13 @@ class Prices:
             The file cannot be read, or is no table of prices.
         """
         try:
-            return cls.parse(path.read_text(encoding="utf-8"), where=str(path))
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else f"it is not UTF-8 ({error})"
+            text = read_text(path)
+        except ValueError as error:
             raise DeclarationError(
-                f"the prices in {str(path)!r} cannot be read: {why}",
+                f"the prices in {str(path)!r} cannot be read: {error}",
                 hint="name a YAML file of prices; a relative path starts at the file that declares",
             ) from error
+        return cls.parse(text, where=str(path))
 
     @classmethod
     def parse(cls, text: str, *, where: str = "") -> Prices:
@@ -152,7 +155,7 @@ class Prices:
             found = _Document.model_validate(read_yaml(text))
         except ValueError as error:
             raise DeclarationError(
-                f"these are no prices: {_wrong(error)}",
+                "these are no prices: " + "; ".join(_wrong(error)),
                 hint='write, per model, the prices of a million tokens: {input: "2.50", output: "10"}',
                 where=where,
             ) from error
@@ -166,21 +169,5 @@ class Prices:
         return self.models[max(fitting, key=len)] if fitting else None
 
 
-def _wrong(error: ValueError) -> str:
-    """What is wrong, in one line.
-
-    >>> try:
-    ...     Price.model_validate({"input": "cheap", "output": 1})
-    ... except ValidationError as error:
-    ...     _wrong(error)
-    "input cannot be 'cheap': a number is wanted"
-    """
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the whole"
-        if first["type"] == "missing":
-            return f"{place} is missing"
-        if first["type"] in UNKNOWN:
-            return f"{place}: there is no such field"
-        return f"{place} cannot be {first['input']!r:.80}: {why(first)}"
-    return str(error)
+def _wrong(error: ValueError) -> list[str]:
+    return mistakes(error, "the whole", _Document) if isinstance(error, ValidationError) else [str(error)]

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from headrace.core.clock import SECOND
 from headrace.core.errors import DeclarationError
+from headrace.models.cost import MOST, PLACES
 from headrace.models.spending import Account, Hold, Monthly, Spending
 
 DAY = 86_400.0
@@ -103,8 +104,8 @@ def parse_budget(given: str | Iterable[str]) -> dict[str, Decimal]:
             value = Decimal(amount)
         except InvalidOperation:
             value = Decimal(0)
-        if not value.is_finite() or value <= 0 or period not in PERIODS:
-            raise DeclarationError(f"{text!r} is no budget", hint="write 5/day, 100/month or 1000/total")
+        if not value.is_finite() or not Decimal(1).scaleb(-PLACES) <= value <= MOST or period not in PERIODS:
+            raise DeclarationError(f"{text!r:.80} is no budget", hint="write 5/day, 100/month or 1000/total")
         found[period] = value
     return found
 

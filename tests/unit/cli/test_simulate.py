@@ -148,7 +148,7 @@ def test_what_cannot_be_simulated_is_told(
     assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("rate", ["nan", "inf", "-1", "0", "fast"])
+@pytest.mark.parametrize("rate", ["nan", "inf", "-1", "0", "fast", "1e-320", "1e300"])
 def test_a_rate_that_is_none_is_a_usage_error(rate: str) -> None:
     result = simulate("--scenario", "black-hole", "--rate", rate)
     assert (result.exit_code, rate in result.stderr) == (2, True), result.stderr
@@ -162,6 +162,30 @@ def test_a_rate_that_nobody_would_wait_for_is_refused_at_once() -> None:
 def test_a_file_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
     result = simulate("--json", str(tmp_path / "nowhere" / "x.json"))
     assert (result.exit_code, "there is no folder" in result.stderr) == (2, True), result.stderr
+    for name in ("/proc/x.json", ""):
+        result = simulate("--json", name)
+        assert (result.exit_code, "--json" in result.stderr, result.stdout) == (2, True, ""), result.stderr
+    simulate("--json", str(tmp_path / "x.json"), "--list")
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_a_disk_that_is_full_by_then_is_no_bug_of_ours() -> None:
+    result = simulate("--json", "/dev/full", "--rate", "1", "--scenario", "silence")
+    assert (result.exit_code, "error: '/dev/full' cannot be written: No space left" in result.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--rate", "0.001"), "with 0.001 calls per second none comes in the four minutes"),
+        (("--prompt-tokens", "99999999999999"), "none comes in the four minutes"),
+        (("--prompt-tokens", "9" * 400), "is no distribution"),
+        (("--output-tokens", "many"), 'write a median, "600"'),
+    ],
+)
+def test_of_what_nothing_would_be_seen_is_refused(arguments: tuple[str, ...], said: str) -> None:
+    result = simulate("--scenario", "silence", *arguments)
+    assert (result.exit_code, said in result.stderr) == (1, True), result.stderr
 
 
 def test_settings_that_say_something_twice_are_refused(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ class Document:
     def _parse(self, text: str) -> dict[str, Any]:
         import yaml
 
-        from headrace.core.documents import SafeLoader
+        from headrace.core.documents import SafeLoader, Twice
 
         try:
             loader: Any = SafeLoader(text)
@@ -78,6 +78,8 @@ class Document:
             mark: Any = getattr(error, "problem_mark", None)
             line = "" if mark is None else f", line {mark.line + 1}"
             problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+            if isinstance(error, Twice):
+                raise ContractError(f"{self._filename}{line}: {problem}", hint="remove one of them") from error
             raise ContractError(
                 f"{self._filename}{line}: this is not YAML: {problem}", hint="check the indentation and the quotes"
             ) from error

@@ -96,16 +96,15 @@ def _address(url: str, path: str) -> tuple[Origin, str, str]:
     """Origin, path without a slash at its end, and query with its question mark."""
     if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DeclarationError(f"{url!r:.100} is no URL", hint='write for example "http://127.0.0.1:8000/v1"')
-    if "@" in urlsplit(url).netloc:
-        raise DeclarationError(
-            "the URL of an upstream holds a user or a password",
-            hint="name the environment variable of a key: key=...",
-        )
     try:
         origin = Origin.parse(url)
     except Misuse as error:
+        if "@" in url:  # what is wrong may be a password with a slash in it: it is not shown
+            raise _secret() from None
         raise DeclarationError(error.message, hint=error.hint) from None
     parts = urlsplit(url)
+    if "@" in parts.netloc:
+        raise _secret()
     base = (parts.path.rstrip("/") or path) if parts.path in ("", "/") else parts.path.rstrip("/")
     query = f"?{parts.query}" if parts.query else ""
     if parts.fragment or not _TARGET.fullmatch(base + query):
@@ -114,6 +113,12 @@ def _address(url: str, path: str) -> tuple[Origin, str, str]:
             hint="write it as it stands in a request line",
         )
     return origin, base, query
+
+
+def _secret() -> DeclarationError:
+    return DeclarationError(
+        "the URL of an upstream holds a user or a password", hint="name the environment variable of a key: key=..."
+    )
 
 
 def _key(key: str | None) -> str | None:

@@ -149,7 +149,7 @@ def _lognormal(median: float, quantile: str, text: str) -> Lognormal:
 
 
 def _value(word: str, text: str) -> float:
-    if _PLAIN.fullmatch(word):
+    if _PLAIN.fullmatch(word) and math.isfinite(float(word)):
         return float(word)
     try:
         return parse_duration(word) / 1_000_000

@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from headrace.core.documents import read_yaml
+from headrace.core.documents import read_text, read_yaml
 from headrace.core.errors import DeclarationError
 from headrace.core.mistakes import mistakes
-from headrace.models.bounds import Count, NotNegative, Positive, Seconds, Share
-from headrace.models.cost import Price
+from headrace.models.bounds import Count, Number, Positive, Seconds, Share, Spread
+from headrace.models.cost import Money, Price
 from headrace.models.settings import Policies, UpstreamSpec
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
@@ -53,7 +53,7 @@ class Server(BaseModel):
     overflow: Literal["refuse", "queue"] = "refuse"
     refusal: Literal[429, 503, 529] = 429
     first_token: Seconds = 0.35
-    spread: NotNegative = 0.35
+    spread: Spread = 0.35
     prefill: Positive = 20_000.0
     speed: Positive = 60.0
     requests_per_minute: Positive | None = None
@@ -138,17 +138,17 @@ class Load(BaseModel):
     rate: Positive | None = None
     utilisation: Positive = 0.6
     prompt: Positive = 600.0
-    prompt_spread: NotNegative = 0.8
+    prompt_spread: Spread = 0.8
     output: Positive = 150.0
-    output_spread: NotNegative = 0.5
+    output_spread: Spread = 0.5
     long_prompts: Share = 0.0
     long_prompt: Positive = 50_000.0
     max_tokens: Count = 1000
     deadline: Seconds = 20.0
     patience: Seconds | None = None
     streams: Share = 1.0
-    sessions: Annotated[int, Field(ge=0)] = 0
-    client_retries: Annotated[int, Field(ge=0, le=10)] = 0
+    sessions: Number = 0
+    client_retries: Annotated[Number, Field(le=10)] = 0
     tenants: Annotated[tuple[Tenant, ...], Field(min_length=1)] = (Tenant(name="default"),)
 
     def mean_prompt(self) -> float:
@@ -190,7 +190,7 @@ class Simulation(BaseModel):
     )
     load: Load = Load()
     prices: dict[str, Price] = {"example": Price(input=Decimal(1), output=Decimal(4))}
-    budgets: dict[str, Annotated[Decimal, Field(ge=0)]] = {}
+    budgets: dict[str, Money] = {}
 
     @model_validator(mode="after")
     def _names_differ(self) -> Simulation:
@@ -243,7 +243,7 @@ class Simulation(BaseModel):
         for upstream in data["upstreams"]:
             upstream["server"].update(server)
         data["load"].update(load)
-        return Simulation.model_validate(data)
+        return _checked(data, "these options do not hold")
 
     def changed(self, changes: dict[str, Any]) -> Simulation:
         """A copy with some values changed, by dotted path; checked like a file.
@@ -270,16 +270,20 @@ def load_settings(path: Path) -> Simulation:
         The file cannot be read, or something in it is not a setting or out of range; all mistakes are named.
     """
     try:
-        data: Any = read_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        data: Any = read_yaml(read_text(path))
+    except ValueError as error:
         raise DeclarationError(
             f"the settings cannot be read: {error}", hint="name a YAML file of settings", where=str(path)
         ) from error
+    return _checked({} if data is None else data, "these settings do not hold", where=str(path))
+
+
+def _checked(data: Any, what: str, *, where: str = "") -> Simulation:
     try:
-        return Simulation.model_validate({} if data is None else data)
+        return Simulation.model_validate(data)
     except ValidationError as error:
         raise DeclarationError(
-            "these settings do not hold: " + "; ".join(mistakes(error, "the file")),
+            f"{what}: " + "; ".join(mistakes(error, "the file", Simulation)),
             hint="docs/concepts/resilience.md lists what there is",
-            where=str(path),
+            where=where,
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import sys
@@ -78,7 +79,16 @@ def _changing(path: Path) -> Generator[list[VirtualKey]]:
             yield keys
             _write(path, keys)
     except OSError as error:
-        raise HeadraceError(f"the keys cannot be written: {error}", hint="check the folder's permissions") from error
+        said = f"the keys in {str(path)!r} cannot be written: {error.strerror or error}"
+        raise HeadraceError(said, hint=_advice(error.errno)) from error
+
+
+def _advice(number: int | None) -> str:
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return "make room on that disk, and say it again; the keys that were there are as before"
+    if number == errno.EROFS:
+        return "that disk is read-only: name a file elsewhere (--keys, or --data)"
+    return "check the folder and its permissions"
 
 
 @contextmanager
@@ -99,12 +109,16 @@ def _write(path: Path, keys: list[VirtualKey]) -> None:
     document = {"keys": [_plain(key) for key in keys]}
     text = _HEAD + yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     beside = path.with_name(path.name + ".new")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def _plain(key: VirtualKey) -> dict[str, object]:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -34,27 +34,31 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from headrace.core.clock import instant
-from headrace.core.documents import read_yaml
+from headrace.core.documents import read_text, read_yaml
 from headrace.core.errors import DeclarationError
-from headrace.core.mistakes import UNKNOWN, why
+from headrace.core.mistakes import TIME, UNKNOWN, number, why
 from headrace.core.names import suggest
 from headrace.models.call import Priority
+from headrace.models.cost import MOST, PLACES
 
 ALL = "*"
 """In place of the name of a view: every view."""
 _LONGEST_SHOWN = 40
 """Characters of a value that is told; keys and digests are longer."""
+_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-def _number(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("a number is wanted")
+def _time(value: object) -> object:
+    """A number would be taken for the seconds since 1970, or for milliseconds."""
+    if isinstance(value, (bool, int, float)) or (isinstance(value, str) and value.replace(".", "").isdigit()):
+        raise ValueError(TIME)
     return value
 
 
-Money = Annotated[Decimal, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
-Rate = Annotated[int, BeforeValidator(_number), Field(gt=0, le=10**12)]
+Some = Annotated[Decimal, BeforeValidator(number), Field(gt=0, le=MOST, allow_inf_nan=False, decimal_places=PLACES)]
+Rate = Annotated[int, BeforeValidator(number), Field(gt=0, le=10**12)]
+Time = Annotated[AwareDatetime, BeforeValidator(_time)]
 
 
 class Budget(BaseModel):
@@ -62,9 +66,9 @@ class Budget(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    day: Money | None = None
-    month: Money | None = None
-    total: Money | None = None
+    day: Some | None = None
+    month: Some | None = None
+    total: Some | None = None
 
     @cached_property
     def limits(self) -> dict[str, Decimal]:
@@ -99,10 +103,10 @@ class VirtualKey(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+    id: str
     name: Annotated[str, Field(min_length=1, max_length=200)]
     sha256: str
-    created: AwareDatetime | None = None
+    created: Time | None = None
     budget: Budget = Field(default_factory=Budget)
     rpm: Rate | None = None
     tpm: Rate | None = None
@@ -110,8 +114,15 @@ class VirtualKey(BaseModel):
     views: tuple[str, ...] = ()
     tenant: str = ""
     priority: Literal["critical", "normal", "sheddable"] = "normal"
-    expires: AwareDatetime | None = None
-    revoked: AwareDatetime | None = None
+    expires: Time | None = None
+    revoked: Time | None = None
+
+    @field_validator("id")
+    @classmethod
+    def _number(cls, value: str) -> str:
+        if not _ID.fullmatch(value):
+            raise ValueError("1 to 64 letters, digits, _ . and - are wanted")
+        return value
 
     @field_validator("sha256")
     @classmethod
@@ -198,14 +209,25 @@ def parse(text: str, *, where: str = "") -> Snapshot:
             hint="repair the file, or move it away and make new keys: headrace key create APP NAME",
             where=where,
         ) from error
-    for name in ("id", "sha256", "name"):
-        # A key that is revoked stays in the file, and its name is free.
-        seen = [getattr(key, name) for key in document.keys if name != "name" or key.revoked is None]
-        if len(set(seen)) != len(seen):
-            twice = next(one for one in seen if seen.count(one) > 1)
-            hint = "give one of them another name, or revoke it" if name == "name" else "remove one of them"
-            raise DeclarationError(f"two keys have the {name} {twice!r}", hint=hint, where=where)
+    _check_differ(document.keys, where)
     return Snapshot(tuple(document.keys), {key.sha256: key for key in document.keys})
+
+
+def _check_differ(keys: Sequence[VirtualKey], where: str) -> None:
+    """Refuse two keys of one id, one secret or one name. A key that is revoked stays in the file; its name is free."""
+    ids: dict[str, VirtualKey] = {}
+    digests: dict[str, VirtualKey] = {}
+    names: dict[str, VirtualKey] = {}
+    for key in keys:
+        if ids.setdefault(key.id, key) is not key:
+            raise DeclarationError(f"two keys have the id {key.id!r}", hint="remove one of them", where=where)
+        first = digests.setdefault(key.sha256, key)
+        if first is not key:
+            told = f"the keys {first.name!r} and {key.name!r} have the same sha256: they are one key"
+            raise DeclarationError(told, hint="remove one of them", where=where)
+        if key.revoked is None and names.setdefault(key.name, key) is not key:
+            hint = "give one of them another name, or revoke it"
+            raise DeclarationError(f"two keys have the name {key.name!r}", hint=hint, where=where)
 
 
 def load(path: Path) -> Snapshot:
@@ -217,8 +239,8 @@ def load(path: Path) -> Snapshot:
         The file cannot be read, or holds no keys.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except ValueError as error:
         raise DeclarationError(
             f"the keys cannot be read: {error}", hint="check the file and its permissions", where=str(path)
         ) from error
@@ -229,8 +251,10 @@ def _first(error: ValueError, given: Any) -> str:
     """What is wrong in one line. A digest or a key that stands in the wrong place stays unseen."""
     if not isinstance(error, ValidationError):
         return str(error)
-    found = error.errors(include_url=False)[0]
-    place = list(found["loc"])
+    all_of_them = error.errors(include_url=False)
+    # What is missing is often what was misspelt: then its own name says more.
+    found = next((one for one in all_of_them if one["type"] in UNKNOWN), all_of_them[0])
+    place = [part for part in found["loc"] if part != "[key]"]
     key, known = "", Document.model_fields
     if len(place) > 1 and place[0] == "keys" and isinstance(place[1], int):
         key, known = f"{_called(given['keys'][place[1]], place[1])}, ", VirtualKey.model_fields
@@ -241,7 +265,7 @@ def _first(error: ValueError, given: Any) -> str:
     if found["type"] in UNKNOWN:
         inner = Budget.model_fields if place[0] == "budget" else known
         return f"{key}{where}: there is no such field; {suggest(str(place[-1]), inner)}"
-    value = "" if found["type"] == "missing" else _shown(place[0], found["input"])
+    value = "" if found["type"] in ("missing", "invalid_key") else _shown(place[0], found["input"])
     return f"{key}{where}: {value}{why(found)}"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.core.errors import DeclarationError, UnknownName
+from headrace.core.errors import DeclarationError, HeadraceError, UnknownName
 from headrace.server.gateway import keyfile
 from headrace.server.gateway.keyring import Keyring
 from headrace.server.gateway.keys import VirtualKey, load, parse
@@ -98,6 +98,25 @@ def test_many_make_keys_at_once(tmp_path: Path) -> None:
             f"keys: [{{id: a, name: b, sha256: '{'0' * 64}'}}, {{id: c, name: b, sha256: '{'1' * 64}'}}]",
             "two keys have the name 'b'",
         ),
+        (
+            f"keys: [{{id: a, name: b, sha256: '{'0' * 64}'}}, {{id: c, name: d, sha256: '{'0' * 64}'}}]",
+            "the keys 'b' and 'd' have the same sha256",
+        ),
+        *(
+            (f"keys: [{{id: a, name: b, sha256: '{'0' * 64}', {given}}}]", f"the key 'b', {says}")
+            for given, says in (
+                ("expires: 30d", "expires: '30d': a time is wanted, as in 2027"),
+                ("expires: 99999999999", "expires: 99999999999: a time is wanted"),
+                ("created: '5'", "created: '5': a time is wanted"),
+                ("revoked: yes", "revoked: True: a time is wanted"),
+                ("expires: 2027-01-01", "expires: a time zone is wanted"),
+                ("budget: {day: 1e999999}", "budget.day: '1e999999': it should be less than"),
+                ("1: 5", "1: a name is text"),
+            )
+        ),
+        (f"keys: [{{id: a b, name: b, sha256: '{'0' * 64}'}}]", "id: 'a b': 1 to 64 letters, digits, _ . and -"),
+        (f"keys: [{{id: a, name: '', sha256: '{'0' * 64}'}}]", "name: '': it is empty"),
+        (f"keys: [{{ID: a, name: b, sha256: '{'0' * 64}'}}]", "ID: there is no such field; did you mean 'id'?"),
         ("keys: [" + ", ".join(["{id: a, name: b, sha256: '" + "0" * 64 + "'}"] * 2) + "]", "two keys have the id"),
     ],
 )
@@ -106,6 +125,21 @@ def test_broken_files_say_what_is_wrong_and_no_secret(text: str, says: str) -> N
         parse(text)
     assert says in str(caught.value)
     assert "hr-oops" not in str(caught.value)
+    assert "0" * 64 not in str(caught.value)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_told_as_that_and_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "keys.yaml"
+    make(path)
+    before = path.read_text()
+    (tmp_path / "keys.yaml.new").symlink_to("/dev/full")
+    with pytest.raises(HeadraceError) as caught:
+        make(path, "other")
+    assert "No space left on device" in caught.value.message
+    assert "make room" in (caught.value.hint or "")
+    assert path.read_text() == before
+    assert not (tmp_path / "keys.yaml.new").is_symlink()
 
 
 def test_ring_follows_the_file_and_keeps_what_it_knew(tmp_path: Path) -> None:
