@@ -35,7 +35,7 @@ def start(tmp_path: Path) -> Iterator:
 def test_pushes_cross_to_the_engine_and_are_read_by_workers(start) -> None:
     server = start()
     with httpx.Client(base_url=server.url()) as client:
-        assert client.get("/readyz").json() == {"ready": True, "reasons": []}
+        assert client.get("/readyz").json() == {"ready": True, "reasons": [], "degraded": []}
         assert client.post("/push/items", json=ITEM).json()["accepted"] == 1
         assert client.get("/context/menu?restaurant_id=r7").json()["rows"] == [ITEM]
         assert client.post("/push/items", content=b"x", headers={"content-type": "application/json"}).status_code == 400
