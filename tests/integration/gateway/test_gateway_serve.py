@@ -231,6 +231,7 @@ def test_a_key_for_what_is_not_declared_is_told_and_keeps_no_other_from_counting
 def unknown(shop: Shop) -> None:
     problems = httpx.get(f"{shop.url}/freshness", timeout=5).json()["problems"]
     found = {one["kind"]: one["message"] + one["hint"] for one in problems}
+    assert {"keys_unknown_model", "keys_unknown_view"} <= set(found)
     assert "the key 'odd' names the model 'mock-modle'" in found["keys_unknown_model"]
     assert "did you mean 'mock-model'?" in found["keys_unknown_model"]
     assert "the view 'on_shlef', which is not declared" in found["keys_unknown_view"]
