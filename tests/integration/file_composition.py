@@ -55,6 +55,9 @@ class FileComposition:
         if "slow" in text:
             Path(app_file).with_name("loading").write_text("now")
             threading.Event().wait(1.0)
+        if "endless" in text:
+            Path(app_file).with_name("loading").write_text("now")
+            threading.Event().wait()
         if "broken" in text:
             raise DeclarationError("the app is broken", hint="mend it")
         return text

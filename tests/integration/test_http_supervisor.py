@@ -162,6 +162,24 @@ def test_what_is_saved_while_the_app_is_loaded_counts(start) -> None:
     assert server.stop() == 0
 
 
+@pytest.mark.parametrize("first", ["endless", "one"])
+def test_an_app_that_never_ends_loading_can_be_mended_and_stopped(start, first: str) -> None:
+    server = start(reload=True, text=first)
+    if first == "one":
+        server.url()
+        server.app.write_text("endless too")
+    eventually((server.data / "loading").read_text)
+    server.app.write_text("mended")
+    url = server.url()
+    assert httpx.get(url, timeout=30).json().get("app") == "mended"
+    (server.data / "loading").unlink()
+    server.app.write_text("endless again")
+    eventually((server.data / "loading").read_text)
+    begun = CLOCK.monotonic()
+    server.stop()
+    assert CLOCK.monotonic() - begun < 5.0
+
+
 def test_a_changed_app_is_loaded_again_and_a_broken_one_waits(start) -> None:
     server = start(reload=True)
     url = server.url()

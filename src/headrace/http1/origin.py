@@ -38,7 +38,7 @@ class Origin(NamedTuple):
         """
         hint = 'write for example "http://127.0.0.1:8000"'
         if _SPACE.search(url):  # `urlsplit` takes line breaks away without a word
-            raise Misuse(f"{url!r:.100} is no URL: white space in one must be percent-encoded", hint=hint)
+            raise Misuse(f"{url!r:.100} is no URL: white space in it is to be percent-encoded", hint=hint)
         try:
             parts = urlsplit(url)
             host = parts.hostname

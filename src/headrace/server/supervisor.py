@@ -44,6 +44,8 @@ from headrace.server.watch import Stamps, changed, stamps
 
 log = logging.getLogger("headrace.server")
 
+_LOADING = 2.0
+"""Seconds that a process which does not serve yet has to end."""
 _POLL = 0.4
 """Seconds between two looks at the files of an app that is being developed."""
 _SILENT = 0.5
@@ -155,8 +157,7 @@ class Supervisor:
 
     async def _begin(self, group: list[Child]) -> bool:
         """Start a group; False when the server was told to stop meanwhile. A child that cannot start is an error."""
-        self._look()
-        starting = asyncio.gather(*(child.start() for child in group))
+        starting = asyncio.gather(*(self._load(child) for child in group))
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
@@ -230,8 +231,7 @@ class Supervisor:
                 return True
             files = changed(self._seen, stamps(self._app_file))
             if files:
-                self._said = ""
-                self._plan.announce(f"{files[0].name} changed: loading again")
+                self._again(files[0])
                 await child.stop(self._plan.settings.drain_timeout)
                 return True
             if refused and self._clock.monotonic() >= until:
@@ -248,11 +248,44 @@ class Supervisor:
         if self._plan.reload:
             self._seen = stamps(self._app_file)
 
-    async def _start_again(self, child: Child) -> None:
+    async def _load(self, child: Child) -> None:
+        """Start a child. In development, anew with each change: a file that never ends loading can be mended."""
         self._look()
+        if not self._plan.reload:
+            await child.start()
+            return
+        while True:
+            starting = asyncio.create_task(child.start())
+            changing = asyncio.create_task(self._changed())
+            try:
+                await asyncio.wait({starting, changing}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                changing.cancel()
+                if not (starting.done() or changing.done()):
+                    starting.cancel()
+            if starting.done():
+                return starting.result()
+            child.kill()  # it serves nobody yet
+            await asyncio.gather(starting, return_exceptions=True)
+            self._again(changing.result())
+            self._look()
+
+    async def _changed(self) -> Path:
+        """The first file that changes."""
+        while True:
+            await self._clock.sleep(_POLL)
+            files = changed(self._seen, stamps(self._app_file))
+            if files:
+                return files[0]
+
+    def _again(self, file: Path) -> None:
+        self._said = ""
+        self._plan.announce(f"{file.name} changed: loading again")
+
+    async def _start_again(self, child: Child) -> None:
         await self._make_way()
         try:
-            await child.start()
+            await self._load(child)
         except HeadraceError as error:
             if self._stand_in is None:
                 log.error("%s cannot start: %s", child.name, error)
@@ -340,6 +373,8 @@ class Child:
         """What kept the last start from serving."""
         self.loaded = False
         """Whether the app file was loaded by then."""
+        self.serving = False
+        """Whether the last start came so far that it serves."""
 
     @property
     def running(self) -> bool:
@@ -360,7 +395,7 @@ class Child:
         HeadraceError
             The problem that the child reported, or that it ended without a word.
         """
-        self.refused, self.loaded = None, False
+        self.refused, self.loaded, self.serving = None, False, False
         read_end, write_end = os.pipe()
         try:
             passed = [fd for fd in (write_end, self._fd) if fd is not None]
@@ -373,6 +408,7 @@ class Child:
             os.close(write_end)
         report = await _read_line(read_end)
         if report.get("ready") is True:
+            self.serving = True
             return
         await self.wait()
         self.loaded = report.get("loaded") is True
@@ -404,9 +440,14 @@ class Child:
             self.lived = self._clock.monotonic() - self._started
 
     async def stop(self, timeout: float) -> bool:
-        """Ask the process to end, and kill it after `timeout` seconds; whether it went by itself."""
+        """Ask the process to end, and kill it after `timeout` seconds; whether it went by itself.
+
+        One that does not serve yet has nothing under way, and may be in an app file that never ends loading.
+        """
         if not self.running or self._process is None:
             return True
+        if not self.serving:
+            timeout = min(timeout, _LOADING)
         self._process.terminate()
         try:
             async with asyncio.timeout(timeout):

@@ -111,9 +111,8 @@ async def test_what_the_gateway_refuses_as_wrong_is_told_at_once(mock: Mock) -> 
 
 def test_the_command_wants_a_url() -> None:
     found = CliRunner().invoke(main, ["conformance", "gateway", "foo"])
-    assert (found.exit_code, "'foo' is no http or https URL; write for example" in found.output) == (2, True), (
-        found.output
-    )
+    told = "'foo' is no http or https URL; write for example"
+    assert (found.exit_code, told in found.output) == (2, True), found.output
 
 
 def test_the_command_says_that_nobody_is_there(unused_port: int) -> None:
