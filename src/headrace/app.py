@@ -136,19 +136,13 @@ def _load(place: str) -> ModuleType:
             hint='keep what is not the declaration under: if __name__ == "__main__":',
             where=place_of(error),
         ) from error
-    except SyntaxError as error:
-        raise DeclarationError(
-            f"{type(error).__name__}: {error.msg}",
-            hint="Python cannot read the file: correct this line, or one above it",
-            where=place_of(error),
-        ) from error
     # The boundary to user code: an app file can raise anything, and its author needs the line of that file.
     except Exception as error:
-        raise DeclarationError(
-            f"{type(error).__name__}: {error}",
-            hint="the file raised this while it was loaded; `headrace explain APP --debug` shows the whole traceback",
-            where=place_of(error),
-        ) from error
+        hint = "the file raised this while it was loaded; `headrace explain APP --debug` shows the whole traceback"
+        said: object = error
+        if isinstance(error, SyntaxError):  # its text has the line once more
+            said, hint = error.msg, "Python cannot read the file: correct this line, or one above it"
+        raise DeclarationError(f"{type(error).__name__}: {said}", hint=hint, where=place_of(error)) from error
 
 
 def _load_file(path: Path) -> ModuleType:

@@ -8,6 +8,7 @@ async with headrace.connect("http://127.0.0.1:8787") as live:
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -21,10 +22,10 @@ import msgspec
 
 from headrace.context.readset import ReadSet
 from headrace.context.value import ContextValue, InputAge
-from headrace.core.carried import check_address, check_key, is_value
+from headrace.core.carried import check_key, is_value
 from headrace.core.changes import Receipt
 from headrace.core.clock import Clock, SystemClock, instant, isoformat
-from headrace.core.errors import HeadraceError, PushError, StreamBroken, Unavailable, UnknownName
+from headrace.core.errors import HeadraceError, Misuse, PushError, StreamBroken, Unavailable, UnknownName
 from headrace.core.finite import unfinite, with_constants
 from headrace.core.frontier import Status
 from headrace.core.problems import PREFIX, from_problem, misled
@@ -108,7 +109,7 @@ class Remote:
         readsets: bool = False,
         clock: Clock | None = None,
     ) -> None:
-        self.url = check_address(url)
+        self.url = _address(url)
         self._key = check_key(api_key)
         self._timeout = timeout
         self._readsets = readsets
@@ -404,6 +405,19 @@ class _NoRow(UnknownName):
     def __init__(self, document: Mapping[str, Any]) -> None:
         super().__init__(str(document.get("detail")))
         self.answer: Mapping[str, Any] = document["answer"]
+
+
+def _address(url: str) -> str:
+    """The address of a server, without a slash at its end. Raises `HeadraceError` where it is none."""
+    from headrace.http1.origin import Origin  # brings the whole package, which few clients need before
+
+    try:
+        Origin.parse(url)
+    except (Misuse, TypeError):
+        shown = re.sub(r"//[^/@]*@", "//", str(url))  # without a password
+        hint = 'write "http://127.0.0.1:8787"'
+        raise HeadraceError(f"{shown!r:.100} is not the address of a server", hint=hint) from None
+    return url.rstrip("/")
 
 
 def _instant(text: str | None) -> int | None:

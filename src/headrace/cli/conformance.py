@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headrace.cli.options import Address, OutFile, Whole, positive, write_file
+from headrace.cli.options import Address, OutFile, Whole, positive
 from headrace.core.errors import DeclarationError
+from headrace.core.files import write_text
 
 if TYPE_CHECKING:
     from headrace.mockllm.handle import Mock
@@ -75,7 +76,7 @@ def gateway(
         outcomes = asyncio.run(_run(tested, mock, cases))
     if file is not None:
         results = [{"case": one.case.name, "problems": one.problems, "notes": one.notes} for one in outcomes]
-        write_file(file, json.dumps(results, indent=2) + "\n")
+        write_text(file, json.dumps(results, indent=2) + "\n")
     broken = sum(not outcome.kept for outcome in outcomes)
     click.echo(f"{len(outcomes) - broken} of {len(outcomes)} cases are kept")
     sys.exit(1 if broken else 0)

@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 
 import click
 
-from headrace.cli.options import OutFile, write_file
+from headrace.cli.options import OutFile
 from headrace.cli.target import app_argument, load
 from headrace.core.errors import UnknownName
+from headrace.core.files import write_text
 from headrace.core.names import OWN, suggest
 
 
@@ -63,5 +64,5 @@ def _write(text: str, output: Path | None) -> None:
     if output is None:
         click.echo(text, nl=False)
     else:
-        write_file(output, text)
+        write_text(output, text)
         click.echo(f"wrote {output}", err=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from headrace.core.errors import HeadraceError, Misuse
+from headrace.core.errors import Misuse
 
 _LEAST, _MOST = 1e-9, 1e15
 """Numbers beyond are written by mistake, and what is reckoned with them has no meaning, or no end."""
@@ -88,13 +88,3 @@ def _try(file: Path) -> None:
     os.close(os.open(file, os.O_WRONLY if there else os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     if not there:
         file.unlink()
-
-
-def write_file(file: Path, text: str) -> None:
-    """Write what was worked out. Raises `HeadraceError` where that fails after all: a disk may be full by now."""
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise HeadraceError(
-            f"{str(file)!r} cannot be written: {error.strerror}", hint="make room, or name a file elsewhere"
-        ) from None

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace.cli.options import OutFile, Whole, positive, write_file
+from headrace.cli.options import OutFile, Whole, positive
 from headrace.cli.screen import print_table
 from headrace.cli.target import load
 from headrace.core.durations import format_duration
 from headrace.core.errors import DeclarationError, UnknownName
+from headrace.core.files import write_text
 from headrace.core.names import suggest
 
 if TYPE_CHECKING:
@@ -246,7 +247,7 @@ def _write(results: list[Result], file: Path) -> None:
     if str(file) == "-":
         click.echo(text, nl=False)
     else:
-        write_file(file, text)
+        write_text(file, text)
 
 
 def _print(result: Result) -> None:

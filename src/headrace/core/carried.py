@@ -1,9 +1,8 @@
-"""What clients can send: headers, and the address of a server."""
+"""What clients can send in headers."""
 
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
 
 from headrace.core.errors import HeadraceError
 
@@ -42,25 +41,3 @@ def check_key(key: str | None) -> str | None:
         f"api_key= cannot be sent: its character {wrong + 1} of {len(key)} is a space, the end of a line, or not ASCII",
         hint="a key that is read from a file may end in a new line: .strip() it; or it was copied with something else",
     )
-
-
-def check_address(url: str) -> str:
-    """The address of a server, without a slash at its end.
-
-    >>> check_address("http://127.0.0.1:8787/")
-    'http://127.0.0.1:8787'
-
-    Raises
-    ------
-    HeadraceError
-        It is none.
-    """
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not re.search(r"\s", url)
-    except (ValueError, TypeError, AttributeError):  # no port, no host of brackets, no text
-        good = False
-    if not good:
-        shown = re.sub(r"//[^/@]*@", "//", str(url))  # without a password
-        raise HeadraceError(f"{shown!r:.100} is not the address of a server", hint='write "http://127.0.0.1:8787"')
-    return url.rstrip("/")

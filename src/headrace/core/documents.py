@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, cast
 
 import yaml
@@ -64,22 +63,6 @@ def read_yaml(text: str) -> Any:
         raise ValueError(f"a value cannot be read: {error}") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-
-
-def read_text(path: Path) -> str:
-    """The text of a file.
-
-    Raises
-    ------
-    ValueError
-        It cannot be read: why.
-    """
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ValueError(error.strerror or str(error)) from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"it is not UTF-8 (byte {error.start + 1})") from None
 
 
 def _placed(error: yaml.YAMLError, what: str) -> str:

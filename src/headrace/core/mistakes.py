@@ -10,7 +10,13 @@ from pydantic import BaseModel, ValidationError
 
 from headrace.core.names import suggest
 
-_BEGINS = ("Value error, ", "Input should be ", "Input should ", "Assertion failed, ")
+_BEGINS = {
+    "Value error, ": "",
+    "Assertion failed, ": "",
+    "Input should be ": "it should be ",
+    "Input should ": "it should ",
+}
+"""How the parser begins, and how it is said here."""
 TIME = "a time is wanted, as in 2027-01-01T00:00:00Z"
 _KNOWN = {
     "missing": "it is missing",
@@ -65,16 +71,9 @@ def why(detail: Mapping[str, Any]) -> str:
     if known is not None:
         return known.format(**more)
     told: str = detail["msg"]
-    for begin in _BEGINS:
-        if told.startswith(begin):
-            rest = told.removeprefix(begin)
-            return (
-                rest
-                if begin.endswith(", ")
-                else f"it should be {rest}"
-                if begin.endswith("be ")
-                else f"it should {rest}"
-            )
+    for theirs, ours in _BEGINS.items():
+        if told.startswith(theirs):
+            return ours + told.removeprefix(theirs)
     return told[0].lower() + told[1:]
 
 

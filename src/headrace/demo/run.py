@@ -17,6 +17,7 @@ from rich.live import Live as LiveScreen
 
 from headrace.core.durations import Duration, parse_duration
 from headrace.core.errors import HeadraceError
+from headrace.core.files import write_text
 from headrace.demo.app import ORDER_STATUS, RECOMMEND
 from headrace.demo.city import City, CityPlan
 from headrace.demo.clock import CityClock
@@ -119,16 +120,8 @@ def run_demo(
             runner.run(show.run(DEFAULT_SECONDS if seconds is None else seconds))
     console.print(summary(board))
     if json_path is not None:
-        _write(Path(json_path), json.dumps(board.to_dict(), indent=2) + "\n")
+        write_text(Path(json_path), json.dumps(board.to_dict(), indent=2) + "\n")
     return board
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        hint = "make room, or name a file elsewhere"
-        raise HeadraceError(f"{str(file)!r} cannot be written: {error.strerror}", hint=hint) from None
 
 
 def _check_places(json_path: Path | str | None, data: Path | str | None) -> None:

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from headrace.core.documents import read_text, read_yaml
+from headrace.core.documents import read_yaml
 from headrace.core.errors import DeclarationError
+from headrace.core.files import read_text
 from headrace.core.mistakes import mistakes
 from headrace.mockllm.faults import KINDS
 from headrace.mockllm.picking import parse_pick

@@ -22,8 +22,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from headrace.core.documents import read_text, read_yaml
+from headrace.core.documents import read_yaml
 from headrace.core.errors import DeclarationError
+from headrace.core.files import read_text
 from headrace.core.mistakes import mistakes, number
 from headrace.models.call import Call, Usage
 

@@ -54,6 +54,11 @@ class Failure(enum.StrEnum):
         return self in _TOO_MUCH
 
     @property
+    def told(self) -> str:
+        """What it says about an upstream, in words for people who cannot look at it."""
+        return _TOLD[self]
+
+    @property
     def retry(self) -> Where:
         """Where the request may be tried again."""
         return _RETRY[self]
@@ -77,6 +82,20 @@ _RETRY = {
     Failure.MISSING: Where.ELSEWHERE,
     Failure.BAD_REQUEST: Where.NOWHERE,
     Failure.CANCELLED: Where.NOWHERE,
+}
+
+_TOLD = {
+    Failure.RATE_LIMITED: "it is over its rate limits",
+    Failure.QUOTA: "no credit is left there",
+    Failure.OVERLOADED: "it has too much to do",
+    Failure.SERVER_ERROR: "what it answered is of no use",
+    Failure.TIMEOUT: "it did not answer in time",
+    Failure.CONNECTION: "its connection ended too early",
+    Failure.UNREACHABLE: "it cannot be reached",
+    Failure.CREDENTIALS: "it does not take the key of this server",
+    Failure.MISSING: "it does not have that model",
+    Failure.BAD_REQUEST: "it does not take the request",
+    Failure.CANCELLED: "nobody waits any more",
 }
 
 _EXHAUSTED = frozenset({"insufficient_quota", "quota_exceeded", "billing_hard_limit_reached", "billing_error"})

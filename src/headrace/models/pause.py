@@ -12,7 +12,6 @@ from headrace.models.failure import Failure
 _LOG = logging.getLogger(__name__)
 LONG = 10.0
 """Seconds from which on a pause is one that somebody should know of; shorter ones are how rate limits work."""
-_WORDS = {Failure.QUOTA: "no credit is left there", Failure.RATE_LIMITED: "it is over its rate limits"}
 
 
 class Pause(Struct, frozen=True, gc=False):
@@ -38,7 +37,7 @@ class Pause(Struct, frozen=True, gc=False):
         return self.why is Failure.QUOTA or self.seconds >= LONG
 
     def __str__(self) -> str:
-        return f"{self.upstream} is paused for {math.ceil(self.seconds)} s: {_WORDS[self.why]}"
+        return f"{self.upstream} is paused for {math.ceil(self.seconds)} s: {self.why.told}"
 
 
 class PauseLog:

@@ -32,20 +32,6 @@ from headrace.models.headers import NOTHING, Limits
 from headrace.models.request import Dialect, ModelRequest
 from headrace.models.settings import UpstreamSpec
 
-_WHY = {
-    Failure.RATE_LIMITED: "it is over its rate limits",
-    Failure.QUOTA: "no credit is left there",
-    Failure.OVERLOADED: "it has too much to do",
-    Failure.SERVER_ERROR: "what it answered is of no use",
-    Failure.TIMEOUT: "it did not answer in time",
-    Failure.CONNECTION: "its connection ended too early",
-    Failure.UNREACHABLE: "it cannot be reached",
-    Failure.CREDENTIALS: "it does not take the key of this server",
-    Failure.MISSING: "it does not have that model",
-    Failure.BAD_REQUEST: "it does not take the request",
-    Failure.CANCELLED: "nobody waits any more",
-}
-
 
 class Failed(Exception):
     """An attempt gave no (whole) answer.
@@ -97,7 +83,7 @@ class Failed(Exception):
             return f"it answered {self.status}"
         if self.said and self.failure is Failure.BAD_REQUEST:
             return f"it says: {self.said:.200}"
-        return _WHY[self.failure]
+        return self.failure.told
 
 
 class Unsendable(Failed):

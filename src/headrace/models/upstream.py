@@ -115,8 +115,12 @@ class Upstream(Load):
         self.in_flight = 0
         self._keeps_quota = policies.quota.enabled
         self._by_work = policies.balancer.weigh == "work"
-        self._heard = self._mute = -math.inf
+        self._heard = -math.inf
+        """When a first byte came last, or a failure that was no timeout."""
+        self._mute = -math.inf
+        """When the first of the attempts began that were given up since, after `patience`."""
         self._took = 0.0
+        """How long the last first byte took (seconds)."""
         self.sure = 0.0
         """A call of fewer tokens than this can start now, where nothing is reserved. `wait` knows about all others."""
         self._reckon()
@@ -273,10 +277,10 @@ class Upstream(Load):
 
     def misses(self, now: float, lease: Lease) -> bool:
         """Whether an attempt that shows nothing takes longer than is known to be usual here."""
-        return self._heard > -math.inf and self._unusual(now, lease)
+        return self._usual(now, lease) > 0 and self._unusual(now, lease)
 
     def _unusual(self, now: float, lease: Lease) -> bool:
-        """Whether it has waited for more than twice the usual time to a first byte."""
+        """Whether it has waited for more than twice the usual time to a first byte, as far as that is known."""
         return now - lease.started > 2 * self._usual(now, lease)
 
     def _silent(self, now: float, lease: Lease) -> bool:

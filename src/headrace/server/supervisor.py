@@ -259,15 +259,16 @@ class Supervisor:
             changing = asyncio.create_task(self._changed())
             try:
                 await asyncio.wait({starting, changing}, return_when=asyncio.FIRST_COMPLETED)
+                if starting.done():
+                    return starting.result()
+                self._again(changing.result())
+                while not starting.done():
+                    child.kill()  # it serves nobody yet; again, in case that it was not there yet
+                    await asyncio.wait({starting}, timeout=_POLL)
+                starting.exception()  # that it ended is no news
             finally:
+                starting.cancel()
                 changing.cancel()
-                if not (starting.done() or changing.done()):
-                    starting.cancel()
-            if starting.done():
-                return starting.result()
-            child.kill()  # it serves nobody yet
-            await asyncio.gather(starting, return_exceptions=True)
-            self._again(changing.result())
             self._look()
 
     async def _changed(self) -> Path:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import sys
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,15 @@ import openai
 import pytest
 
 import headrace as hr
-from headrace.composition import composition
 from headrace.core.clock import SystemClock
 from headrace.core.errors import DeclarationError
 from headrace.server import listening
-from headrace.server.http import create_app
-from headrace.server.listening import address, bind, serve
+from headrace.server.listening import address, bind
 from headrace.server.settings import Settings
 from headrace.server.standin import StandIn
+
+sys.path.insert(0, str(Path(__file__).parent))
+from whole_server import whole_server
 
 CLOCK = SystemClock()
 LIMITS = listening.limits
@@ -37,22 +39,12 @@ async def running(
     folder: Path, upstream: str, endpoints: Mapping[str, Any] | None = None, **settings: Any
 ) -> AsyncGenerator[str]:
     """The URL of a whole server, gate and all, of an app with one model."""
-    app, chosen, stop, data = hr.App("shop"), Settings(port=0, **settings), asyncio.Event(), str(folder / "data")
+    app = hr.App("shop")
     app.model("llm", hr.models.OpenAI(upstream, model="mock-model"), deadline="20s")
     for path, handler in (endpoints or {}).items():
         app.endpoint(path)(handler)
-    async with AsyncExitStack() as stack:
-        engine = await stack.enter_async_context(composition.engine(app, data))
-        reader = await stack.enter_async_context(composition.reader(app, data, chosen))
-        front = create_app(reader.reads, engine.writes, reader.catalog, chosen, handlers=reader.handlers)
-        bound, ready = stack.enter_context(bind(chosen)), asyncio.Event()
-        task = asyncio.create_task(serve(front, chosen, bound, stop, direct=front.direct, ready=ready.set))
-        await ready.wait()
-        try:
-            yield address(bound)
-        finally:
-            stop.set()
-            await task
+    async with whole_server(app, folder, **settings) as url:
+        yield url
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,9 @@ import contextlib
 import gzip
 import json
 import logging
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,14 @@ import httpx
 import pytest
 
 import headrace as hr
-from headrace.composition import composition
 from headrace.core.errors import DeclarationError
 from headrace.http1.request import Request
 from headrace.http1.response import Response
 from headrace.http1.server import Server
 from headrace.server.gateway.keys import digest_of
-from headrace.server.http import create_app
-from headrace.server.listening import address, bind, serve
-from headrace.server.settings import Settings
+
+sys.path.insert(0, str(Path(__file__).parent))
+from whole_server import whole_server
 
 HI: Any = [{"role": "user", "content": "Say something."}]
 JSON = [(b"content-type", b"application/json")]
@@ -73,20 +73,8 @@ async def upstream() -> AsyncIterator[Upstream]:
 @asynccontextmanager
 async def running(app: hr.App, folder: Path) -> AsyncGenerator[httpx.AsyncClient]:
     """A client of a whole server of an app."""
-    chosen, stop, data = Settings(port=0), asyncio.Event(), str(folder / "data")
-    async with AsyncExitStack() as stack:
-        engine = await stack.enter_async_context(composition.engine(app, data))
-        reader = await stack.enter_async_context(composition.reader(app, data, chosen))
-        front = create_app(reader.reads, engine.writes, reader.catalog, chosen, handlers=reader.handlers)
-        bound, ready = stack.enter_context(bind(chosen)), asyncio.Event()
-        task = asyncio.create_task(serve(front, chosen, bound, stop, direct=front.direct, ready=ready.set))
-        await ready.wait()
-        try:
-            async with httpx.AsyncClient(base_url=address(bound), trust_env=False) as client:
-                yield client
-        finally:
-            stop.set()
-            await task
+    async with whole_server(app, folder) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        yield client
 
 
 def with_key(folder: Path, **members: Any) -> dict[str, str]:

@@ -108,6 +108,15 @@ def test_alone_it_is_waited_for_to_the_deadline() -> None:
     assert isinstance(one.on_end(56.0, attempt.id, Usage(100, 40))[-1], Done)
 
 
+def test_that_it_has_refused_says_nothing_of_how_long_it_takes() -> None:
+    one = router(0)
+    refused = sole(one.submit(0.0, call(0.0)))
+    one.on_failure(0.1, refused.id, Failure.BAD_REQUEST)
+    attempt = sole(one.submit(1.0, call(1.0)))
+    assert polled(one, 50.0) == []
+    assert isinstance(one.on_end(55.0, attempt.id, Usage(100, 40))[-1], Done)
+
+
 def test_alone_it_is_asked_again_where_it_is_known_to_take_less() -> None:
     one, now = router(0), 0.0
     now = answer(one, now, first=0.5)

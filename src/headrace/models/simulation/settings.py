@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from headrace.core.documents import read_text, read_yaml
+from headrace.core.documents import read_yaml
 from headrace.core.errors import DeclarationError
+from headrace.core.files import read_text
 from headrace.core.mistakes import mistakes
 from headrace.models.bounds import Count, Number, Positive, Seconds, Share, Spread
 from headrace.models.cost import Money, Price

@@ -34,8 +34,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from headrace.core.clock import instant
-from headrace.core.documents import read_text, read_yaml
+from headrace.core.documents import read_yaml
 from headrace.core.errors import DeclarationError
+from headrace.core.files import read_text
 from headrace.core.mistakes import TIME, UNKNOWN, number, why
 from headrace.core.names import suggest
 from headrace.models.call import Priority
@@ -257,16 +258,16 @@ def _first(error: ValueError, given: Any) -> str:
     place = [part for part in found["loc"] if part != "[key]"]
     key, known = "", Document.model_fields
     if len(place) > 1 and place[0] == "keys" and isinstance(place[1], int):
-        key, known = f"{_called(given['keys'][place[1]], place[1])}, ", VirtualKey.model_fields
+        key, known = _called(given["keys"][place[1]], place[1]), VirtualKey.model_fields
         place = place[2:]
-    where = ".".join(map(str, place))
-    if not where:
-        return f"{key}it is no mapping of names to values".replace(", it is", " is")
+    if not place:
+        return f"{key or 'the file'} is no mapping of names to values"
+    where = ", ".join(filter(None, (key, ".".join(map(str, place)))))
     if found["type"] in UNKNOWN:
         inner = Budget.model_fields if place[0] == "budget" else known
-        return f"{key}{where}: there is no such field; {suggest(str(place[-1]), inner)}"
+        return f"{where}: there is no such field; {suggest(str(place[-1]), inner)}"
     value = "" if found["type"] in ("missing", "invalid_key") else _shown(place[0], found["input"])
-    return f"{key}{where}: {value}{why(found)}"
+    return f"{where}: {value}{why(found)}"
 
 
 def _shown(field: object, value: object) -> str:
