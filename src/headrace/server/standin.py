@@ -53,7 +53,7 @@ class StandIn:
         return Response(503, [(b"content-type", MEDIA_TYPE.encode()), *_RETRY], self._problem.body)
 
     def _said(self, request: Request) -> Response:
-        """The problem for a client of models: with its line, and while it is broken as nothing that another try mends."""
+        """The problem for a client of models: with its line, and, if broken, as nothing that another try mends."""
         # Loaded here: it brings the whole gateway.
         from headrace.models.request import Dialect
         from headrace.server.gateway.refusal import outside, spoken
