@@ -35,6 +35,7 @@ from headrace.core.clock import Clock, SystemClock
 from headrace.core.errors import DeclarationError, HeadraceError, MigrationRefused, StoreLocked
 from headrace.core.problems import from_problem
 from headrace.core.restarts import Restarts
+from headrace.core.signalling import tell
 from headrace.server.composition import DEFAULT
 from headrace.server.listening import address, bind
 from headrace.server.process import Charge, Role
@@ -460,7 +461,7 @@ class Child:
             return True
         if not self.serving:
             timeout = min(timeout, _LOADING)
-        self._process.terminate()
+        tell(self._process.pid, signal.SIGTERM)
         try:
             async with asyncio.timeout(timeout):
                 await self.wait()
@@ -473,7 +474,7 @@ class Child:
     def kill(self) -> None:
         """End the process now."""
         if self.running and self._process is not None:
-            self._process.kill()
+            tell(self._process.pid, signal.SIGKILL)
 
 
 async def _read_line(fd: int) -> dict[str, Any]:
