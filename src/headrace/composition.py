@@ -122,6 +122,7 @@ async def carried(app: App, reads: LocalReads, folder: Path, settings: Settings)
                 max_reads=settings.max_reads,
                 max_wait=settings.max_wait,
                 taken=app.endpoints,
+                views=[name for name in app.views if name not in OWN],
             )
             handlers.append(gateway)
         if app.endpoints:

@@ -53,10 +53,10 @@ class FileComposition:
     def load(self, app_file: str) -> str:
         text = Path(app_file).read_text()
         if "slow" in text:
-            Path(app_file).with_name("loading").write_text("now")
+            Path(app_file).with_name("loading").write_text(str(os.getpid()))
             threading.Event().wait(1.0)
         if "endless" in text:
-            Path(app_file).with_name("loading").write_text("now")
+            Path(app_file).with_name("loading").write_text(str(os.getpid()))
             threading.Event().wait()
         if "broken" in text:
             raise DeclarationError("the app is broken", hint="mend it")

@@ -286,6 +286,8 @@ async def test_an_application_that_cannot_start_is_not_served() -> None:
 class Plain:
     """Serves `/plain/...` without ASGI."""
 
+    lasts = False
+
     def __init__(self, *, checks_keys: bool = False) -> None:
         self.checks_keys = checks_keys
         self.begun = 0

@@ -108,7 +108,7 @@ def test_pushes_are_told_at_once_sources_wait_and_all_goes_on_when_there_is_room
         assert (answer.status_code, answer.json()["title"]) == (507, "The disk is full")
 
         ready = client.get("/readyz")
-        assert ready.status_code == 503
+        assert (ready.status_code, ready.json()["degraded"]) == (503, [])
         assert "is full" in ready.json()["reasons"][0]
         (problem,) = client.get("/freshness").json()["problems"]
         assert (problem["subject"], problem["kind"]) == ("store", "store_full")
@@ -168,3 +168,26 @@ def _is(one: object, other: object) -> None:
 
 def _more(one: int, other: int) -> None:
     assert one > other
+
+
+@pytest.fixture
+def gateway(disk: Disk) -> Iterator[Running]:
+    text = APP + '\napp.model("llm", hr.models.OpenAI("http://127.0.0.1:9/v1", model="m"))\n'
+    server = Running(disk.path, workers=1, text=text, composition="headrace.composition:composition")
+    yield server
+    server.close()
+
+
+def test_a_gateway_is_ready_and_says_what_is_wrong(disk: Disk, gateway: Running) -> None:
+    with httpx.Client(base_url=gateway.url(), timeout=20, trust_env=False) as client:
+        assert client.get("/readyz").json() == {"ready": True, "reasons": [], "degraded": []}
+        disk.fill(gateway)
+        _push_until_full(client)
+        ready = client.get("/readyz")
+        assert (ready.status_code, ready.json()["ready"], ready.json()["reasons"]) == (200, True, [])
+        assert "is full" in ready.json()["degraded"][0]
+        assert client.get("/v1/models").json()["data"][0]["id"] == "llm"
+        assert "headrace_engine_ready 0" in client.get("/metrics").text
+        disk.free(gateway)
+        eventually(lambda: _is(client.get("/readyz").json()["degraded"], []), seconds=10)
+    assert gateway.stop() == 0

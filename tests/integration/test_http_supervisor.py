@@ -35,7 +35,7 @@ def start(tmp_path: Path) -> Iterator:
 def test_pushes_cross_to_the_engine_and_are_read_by_workers(start) -> None:
     server = start()
     with httpx.Client(base_url=server.url()) as client:
-        assert client.get("/readyz").json() == {"ready": True, "reasons": []}
+        assert client.get("/readyz").json() == {"ready": True, "reasons": [], "degraded": []}
         assert client.post("/push/items", json=ITEM).json()["accepted"] == 1
         assert client.get("/context/menu?restaurant_id=r7").json()["rows"] == [ITEM]
         assert client.post("/push/items", content=b"x", headers={"content-type": "application/json"}).status_code == 400
@@ -54,7 +54,7 @@ def test_reads_go_on_while_the_engine_starts_again(start) -> None:
         assert lost.headers["retry-after"] == "1"
         assert "Idempotency-Key" in lost.json()["hint"]
         assert client.get("/context/menu?restaurant_id=r7").status_code == 200
-        assert eventually(lambda: _ok(client.post("/push/items", json=ITEM))).json()["accepted"] == 1
+        assert eventually(lambda: _status(200, client.post("/push/items", json=ITEM))).json()["accepted"] == 1
     assert server.stop() == 0
 
 
@@ -176,8 +176,33 @@ def test_an_app_that_never_ends_loading_can_be_mended_and_stopped(start, first: 
     server.app.write_text("endless again")
     eventually((server.data / "loading").read_text)
     begun = CLOCK.monotonic()
-    server.stop()
-    assert CLOCK.monotonic() - begun < 5.0
+    assert server.stop() == 0
+    assert CLOCK.monotonic() - begun < 1.5
+    assert "did not end" not in server.process.stderr.read()
+
+
+def test_an_app_that_takes_long_to_load_is_told_of(start) -> None:
+    server = start(reload=True)
+    url = server.url()
+    server.app.write_text("endless")
+    answer = eventually(lambda: _status(503, httpx.get(url, timeout=30)), seconds=20)
+    assert answer.json()["type"] == "urn:headrace:problem:app-loading"
+    assert answer.json()["detail"] == f"{server.app} is still being loaded, after 5 s"
+    assert answer.headers["retry-after"] == "1"
+    asked = httpx.post(url + "/v1/chat/completions", json={}, timeout=2)
+    assert asked.json()["error"]["code"] == "app_loading"
+    assert "x-should-retry" not in asked.headers
+    server.app.write_text("mended")
+    eventually(lambda: _equal(httpx.get(url, timeout=30).json().get("app"), "mended"))
+    assert server.stop() == 0
+    assert server.process.stdout.read().count("is still being loaded, after 5 s\n") == 1
+
+
+def test_a_process_that_never_ends_loading_ends_with_its_parent(start) -> None:
+    server = start(text="endless")
+    child = eventually(lambda: int((server.data / "loading").read_text()))
+    server.process.kill()
+    eventually(lambda: _gone(child))
 
 
 def test_a_changed_app_is_loaded_again_and_a_broken_one_waits(start) -> None:
@@ -265,8 +290,8 @@ def _worker(url: str) -> int:
     return int(httpx.get(url + "/context/menu?restaurant_id=pid").json()["rows"][0]["item_id"])
 
 
-def _ok(answer: httpx.Response) -> httpx.Response:
-    assert answer.status_code == 200
+def _status(expected: int, answer: httpx.Response) -> httpx.Response:
+    assert answer.status_code == expected
     return answer
 
 

@@ -14,6 +14,11 @@ from headrace.http1.link import Link
 from headrace.http1.origin import Origin
 from headrace.http1.outbox import Outbox
 
+_UNKNOWN = "for an authority of your own, name its certificate in SSL_CERT_FILE where this program runs"
+_OTHER = "call the server by a name, or an address, that its certificate has"
+_ADVICE = {18: _UNKNOWN, 19: _UNKNOWN, 20: _UNKNOWN, 21: _UNKNOWN, 62: _OTHER, 64: _OTHER}
+"""What to do about a certificate, by the number that OpenSSL has for what is wrong (`X509_V_ERR_...`)."""
+
 
 class Pool:
     """Gives out one connection per exchange.
@@ -195,6 +200,10 @@ class Pool:
         except TimeoutError:
             # The kernel's own ETIMEDOUT lands here too: it says the same.
             raise TimedOut(f"no connection to {origin} in time", clock="connect", sent=False) from None
+        except ssl.SSLCertVerificationError as error:
+            said = f"cannot connect to {origin}: its certificate is not trusted: {error.verify_message}"
+            advice = _ADVICE.get(error.verify_code)
+            raise Unreachable(f"{said}; {advice}" if advice else said, sent=False) from error
         except OSError as error:  # ssl.SSLError is one too
             hint = "check the address, and that the server runs"
             raise Unreachable(f"cannot connect to {origin}: {error}", hint=hint, sent=False) from error

@@ -39,6 +39,11 @@ class Handlers(Protocol):
         """Whether it knows API keys of its own. `Host` and `Origin` are checked all the same; keys are left to it."""
         ...
 
+    @property
+    def lasts(self) -> bool:
+        """Whether it serves on while nothing can be stored or the engine is away: then the server is ready, too."""
+        ...
+
     def find(self, request: Request) -> Handler | None:
         """The handler for a request; None: its path belongs to somebody else. Called for each request: be quick."""
         ...

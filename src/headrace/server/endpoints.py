@@ -59,6 +59,11 @@ class Endpoints:
         """The server's own API keys open it."""
         return False
 
+    @property
+    def lasts(self) -> bool:
+        """What they read grows old, and they are told apart by rows: a server with nothing but them says so."""
+        return False
+
     def find(self, request: Request) -> Handler | None:
         """The endpoint at this path."""
         return self._paths.get(request.path)

@@ -231,15 +231,16 @@ def _quarantine(catalog: Catalog) -> Schema:
 
 def _probes() -> Schema:
     anything: Schema = {"type": "object"}
+    reasons: Schema = {"type": "array", "items": {"type": "string"}}
     ready = {
         "type": "object",
-        "properties": {"ready": {"type": "boolean"}, "reasons": {"type": "array", "items": {"type": "string"}}},
-        "required": ["ready", "reasons"],
+        "properties": {"ready": {"type": "boolean"}, "reasons": reasons, "degraded": reasons},
+        "required": ["ready", "reasons", "degraded"],
     }
     found: Schema = {
         "/freshness": _operation("get", "freshness", "How old every table and view is", anything, 503),
         "/healthz": _operation("get", "healthz", "Whether the process is alive", anything),
-        "/readyz": _operation("get", "readyz", "Whether reads and writes can be served", ready),
+        "/readyz": _operation("get", "readyz", "Whether it can serve", ready),
         "/metrics": _operation("get", "metrics", "Everything countable, for Prometheus", anything),
     }
     found["/healthz"]["get"]["security"] = []

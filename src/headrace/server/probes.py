@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -18,6 +19,8 @@ from headrace.server.composition import Handlers
 from headrace.server.metrics import Meter, escape, render_requests
 from headrace.server.ports import Health, Reads
 
+_PATIENCE = 1.0
+"""Seconds for the engine to say how it is: whoever asks waits a few, and it is asked again and again."""
 _EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -44,9 +47,16 @@ class Probes:
         return json_response({"status": "alive"})
 
     async def ready(self, _request: Request) -> Response:
-        """200 when reads and writes can be served, else 503 with the reasons."""
-        reasons = await self._reasons()
-        return json_response({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
+        """200 when reads and writes can be served, else 503 with the reasons.
+
+        A gateway (`/v1`) needs neither the engine nor room on a disk, and whoever asks here may send it requests or
+        not: with one it is 200, and what is wrong stands in `degraded`.
+        """
+        wrong = await self._reasons()
+        lasts = any(one.lasts for one in self._handlers)
+        reasons, degraded = ([], wrong) if lasts else (wrong, [])
+        told = {"ready": not reasons, "reasons": reasons, "degraded": degraded}
+        return json_response(told, status=503 if reasons else 200)
 
     async def freshness(self, _request: Request) -> Response:
         """How old each table and refreshed view is, and what is wrong."""
@@ -81,7 +91,11 @@ class Probes:
         if self._health is None:
             return {}
         try:
-            return await self._health.health()
+            async with asyncio.timeout(_PATIENCE):
+                return await self._health.health()
+        except TimeoutError:
+            said = f"the engine has not answered for {_PATIENCE:g} s: it, or its disk, stands still"
+            return {"ready": False, "reasons": [said], "gauges": {}}
         except HeadraceError as error:
             return {"ready": False, "reasons": [error.message], "gauges": {}}
 

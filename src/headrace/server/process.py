@@ -9,12 +9,14 @@ and whether the app file was loaded by then.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
@@ -110,20 +112,27 @@ def _run(charge: Charge) -> None:
 async def _serve(charge: Charge) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_reader(0, _parent_gone, loop, stop)
+    loaded = threading.Event()
+    threading.Thread(target=_watch_parent, args=(loop, loaded, stop), name="parent", daemon=True).start()
     composition = find(charge.composition)
+    # The file may never end loading, and nothing is under way before: until then SIGTERM ends the process as it is.
     app = composition.load(charge.app)
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loaded.set()
     try:
         await _ROLES[charge.role](charge, composition, app, stop)
     except HeadraceError as error:
         raise _Unserved(error) from error
 
 
-def _parent_gone(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    if not os.read(0, 1024):
-        loop.remove_reader(0)
-        stop.set()
+def _watch_parent(loop: asyncio.AbstractEventLoop, loaded: threading.Event, stop: asyncio.Event) -> None:
+    """Stop when the parent is gone; in a thread of its own, since the loop stands still while the file is loaded."""
+    while os.read(0, 1024):
+        pass
+    if not loaded.is_set():
+        os._exit(1)
+    with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends anyway
+        loop.call_soon_threadsafe(stop.set)
 
 
 async def _engine(charge: Charge, composition: Composition, app: Any, stop: asyncio.Event) -> None:

@@ -24,12 +24,16 @@ class StandIn:
     def __init__(self, listening: socket.socket) -> None:
         self._listening = listening
         self._server: Server | None = None
+        self._loading = False
         self._problem = Problem(503, "app-broken", "The app cannot be served", "")
 
-    async def show(self, error: HeadraceError) -> None:
-        """Answer with `error` from now on."""
-        known = Problem.of(error)
-        self._problem = replace(known, status=503, name="app-broken", title="The app cannot be served", headers=_RETRY)
+    async def show(self, error: HeadraceError, *, loading: bool = False) -> None:
+        """Answer with `error` from now on; `loading`: it passes, and another try helps."""
+        self._loading = loading
+        name, title = (
+            ("app-loading", "The app is being loaded") if loading else ("app-broken", "The app cannot be served")
+        )
+        self._problem = replace(Problem.of(error), status=503, name=name, title=title, headers=_RETRY)
         if self._server is None:
             self._server = Server(self._handle, _LIMITS)
             await self._server.start(sockets=[self._listening.dup()])
@@ -49,7 +53,7 @@ class StandIn:
         return Response(503, [(b"content-type", MEDIA_TYPE.encode()), *_RETRY], self._problem.body)
 
     def _said(self, request: Request) -> Response:
-        """The problem for a client of models: with its line, and as nothing that another try helps against."""
+        """The problem for a client of models: with its line, and, if broken, as nothing that another try mends."""
         # Loaded here: it brings the whole gateway.
         from headrace.models.request import Dialect
         from headrace.server.gateway.refusal import outside, spoken
@@ -57,7 +61,7 @@ class StandIn:
         problem, dialect = self._problem, spoken(request)
         where = f"{problem.members['where']}: " if "where" in problem.members else ""
         complaint = outside(replace(problem, detail=where + problem.detail))
-        complaint.code, complaint.retry = "app_broken", False
+        complaint.code, complaint.retry = problem.name.replace("-", "_"), self._loading
         if dialect is Dialect.MESSAGES:
             complaint.status = 500  # their 503 is 529, and says "overloaded"
         return complaint.response(dialect)

@@ -35,6 +35,7 @@ from headrace.core.clock import Clock, SystemClock
 from headrace.core.errors import DeclarationError, HeadraceError, MigrationRefused, StoreLocked
 from headrace.core.problems import from_problem
 from headrace.core.restarts import Restarts
+from headrace.core.signalling import tell
 from headrace.server.composition import DEFAULT
 from headrace.server.listening import address, bind
 from headrace.server.process import Charge, Role
@@ -46,6 +47,8 @@ log = logging.getLogger("headrace.server")
 
 _LOADING = 2.0
 """Seconds that a process which does not serve yet has to end."""
+_LONG = 5.0
+"""Seconds after which it is said that an app is still being loaded."""
 _POLL = 0.4
 """Seconds between two looks at the files of an app that is being developed."""
 _SILENT = 0.5
@@ -250,17 +253,17 @@ class Supervisor:
 
     async def _load(self, child: Child) -> None:
         """Start a child. In development, anew with each change: a file that never ends loading can be mended."""
-        self._look()
-        if not self._plan.reload:
-            await child.start()
-            return
         while True:
-            starting = asyncio.create_task(child.start())
-            changing = asyncio.create_task(self._changed())
+            self._look()
+            starting, changing = asyncio.create_task(child.start()), asyncio.create_task(self._changed())
             try:
-                await asyncio.wait({starting, changing}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({starting, changing}, timeout=_LONG, return_when=asyncio.FIRST_COMPLETED)
+                if not starting.done() and not changing.done():
+                    await self._tell_of_loading()
+                    await asyncio.wait({starting, changing}, return_when=asyncio.FIRST_COMPLETED)
                 if starting.done():
-                    return starting.result()
+                    starting.result()
+                    return await self._make_way()
                 self._again(changing.result())
                 while not starting.done():
                     child.kill()  # it serves nobody yet; again, in case that it was not there yet
@@ -269,13 +272,22 @@ class Supervisor:
             finally:
                 starting.cancel()
                 changing.cancel()
-            self._look()
+
+    async def _tell_of_loading(self) -> None:
+        """Say that the app takes long, once; in development, to whoever asks meanwhile as well."""
+        what = f"{self._plan.app} is still being loaded, after {_LONG:g} s"
+        if what != self._said:
+            self._plan.announce(what)
+        self._said = what
+        if self._stand_in is not None:
+            hint = "wait, or mend what it waits for: it is loaded again when it is saved"
+            await self._stand_in.show(HeadraceError(what, hint=hint), loading=True)
 
     async def _changed(self) -> Path:
-        """The first file that changes."""
+        """The first file that changes, where that matters."""
         while True:
             await self._clock.sleep(_POLL)
-            files = changed(self._seen, stamps(self._app_file))
+            files = changed(self._seen, stamps(self._app_file)) if self._plan.reload else []
             if files:
                 return files[0]
 
@@ -449,7 +461,7 @@ class Child:
             return True
         if not self.serving:
             timeout = min(timeout, _LOADING)
-        self._process.terminate()
+        tell(self._process.pid, signal.SIGTERM)
         try:
             async with asyncio.timeout(timeout):
                 await self.wait()
@@ -462,7 +474,7 @@ class Child:
     def kill(self) -> None:
         """End the process now."""
         if self.running and self._process is not None:
-            self._process.kill()
+            tell(self._process.pid, signal.SIGKILL)
 
 
 async def _read_line(fd: int) -> dict[str, Any]:

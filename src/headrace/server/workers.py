@@ -39,6 +39,11 @@ class Workers:
         """It has no requests."""
         return False
 
+    @property
+    def lasts(self) -> bool:
+        """It has no requests."""
+        return False
+
     def find(self, request: Request) -> Handler | None:
         """No path is its own."""
         return None

@@ -187,6 +187,37 @@ async def test_mistakes_are_the_exceptions_that_users_expect(serve: Any, mock: A
         await llm.messages.create(model="claude", max_tokens=5, messages=HI)
 
 
+async def test_a_key_is_told_of_no_model_that_it_may_not_call(serve: Any) -> None:
+    serving = await serve()
+    with_key(serving, models=["claude"])
+    async with client(serving, key=SECRET, max_retries=0) as llm:
+        with pytest.raises(openai.NotFoundError) as asked:
+            await llm.chat.completions.create(model="gpt-9", messages=HI)
+        with pytest.raises(openai.NotFoundError) as retrieved:
+            await llm.models.retrieve("gpt-9")
+    for one in (asked, retrieved):
+        assert one.value.body["message"] == "there is no model 'gpt-9' here; there are: claude"  # type: ignore[index]
+
+
+async def test_libraries_show_the_number_of_a_request(serve: Any, mock: Any) -> None:
+    serving = await serve()
+    async with client(serving, max_retries=0) as llm:
+        answer = await llm.chat.completions.with_raw_response.create(model="llm", messages=HI)
+        # The provider's own, where it gives one: its support asks for it. Ours stands beside it.
+        assert answer.parse()._request_id == answer.headers["x-request-id"] != answer.headers["x-headrace-request-id"]
+        answer = await llm.chat.completions.with_raw_response.create(model="claude", messages=HI)
+        assert answer.parse()._request_id == answer.headers["x-headrace-request-id"]
+        with pytest.raises(openai.NotFoundError) as missing:
+            await llm.chat.completions.create(model="gpt-9", messages=HI)
+        assert missing.value.request_id == missing.value.response.headers["x-headrace-request-id"]
+    async with claude(serving, max_retries=0) as llm:
+        message = await llm.messages.create(model="llm", max_tokens=5, messages=HI)
+        assert message._request_id
+        with pytest.raises(anthropic.NotFoundError) as gone:
+            await llm.messages.create(model="gpt-9", max_tokens=5, messages=HI)
+        assert gone.value.request_id == gone.value.response.headers["x-headrace-request-id"]
+
+
 async def test_limits_are_kept_and_clients_wait(serve: Any) -> None:
     serving = await serve()
     with_key(serving, rpm=120)

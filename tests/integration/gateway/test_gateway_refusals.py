@@ -177,8 +177,15 @@ async def test_what_upstreams_do_wrong_is_one_line_of_the_log_with_its_number(
             with pytest.raises(openai.APIError, match="broke off"):
                 _ = [chunk async for chunk in stream]
         broken = stream.response.headers["x-headrace-request-id"]
-    lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert len(lines) == 2
+        for given in ("r-17", "r 17\t-", "x" * 129):
+            mock.force("500", times=9)
+            with pytest.raises(openai.InternalServerError):
+                await ask(url, headers={"x-request-id": given})
+            mock.relax()
+    lines = [record.getMessage() for record in caplog.records if record.name == "headrace.gateway"]
+    assert len(lines) == 5
+    assert [" of the client" in line for line in lines] == [False, False, True, False, False]
+    assert " (r-17 of the client) to 'llm': " in lines[2]
     assert lines[0].startswith(f"request {number} to 'llm': the model 'llm' gave no answer: its attempts failed; ")
     assert lines[1].startswith(f"request {broken} to 'llm': the answer of ")
 

@@ -171,6 +171,10 @@ def test_goes_on_while_the_engine_stands_still(shop: Shop) -> None:
         with pytest.raises(openai.InternalServerError) as caught:
             ask(llm, extra_body=refuse)
         assert (caught.value.status_code, caught.value.code) == (503, "stale_context")
+        ready = httpx.get(f"{shop.url}/readyz", timeout=5)
+        assert (ready.status_code, ready.json()["ready"]) == (200, True)
+        assert "stands still" in ready.json()["degraded"][0]
+        assert "headrace_engine_ready 0" in httpx.get(f"{shop.url}/metrics", timeout=5).text
     finally:
         os.kill(engine, signal.SIGCONT)
 
@@ -209,6 +213,28 @@ def test_keys_are_made_and_revoked_while_it_runs(shop: Shop) -> None:
         eventually(lambda: revoked(shop, secret), seconds=10)
     finally:
         (shop.folder / "keys.yaml").unlink()
+
+
+def test_a_key_for_what_is_not_declared_is_told_and_keeps_no_other_from_counting(shop: Shop) -> None:
+    secret, path = key(shop, "create", "team"), shop.folder / "keys.yaml"
+    try:
+        eventually(lambda: refused(shop), seconds=10)
+        odd = f"- {{id: odd, name: odd, sha256: '{'a' * 64}', models: [mock-modle], views: ['*', on_shlef]}}\n"
+        path.write_text(path.read_text() + odd)
+        eventually(lambda: unknown(shop), seconds=10)
+        key(shop, "revoke", "team")
+        eventually(lambda: revoked(shop, secret), seconds=10)
+    finally:
+        path.unlink()
+
+
+def unknown(shop: Shop) -> None:
+    problems = httpx.get(f"{shop.url}/freshness", timeout=5).json()["problems"]
+    found = {one["kind"]: one["message"] + one["hint"] for one in problems}
+    assert {"keys_unknown_model", "keys_unknown_view"} <= set(found)
+    assert "the key 'odd' names the model 'mock-modle'" in found["keys_unknown_model"]
+    assert "did you mean 'mock-model'?" in found["keys_unknown_model"]
+    assert "the view 'on_shlef', which is not declared" in found["keys_unknown_view"]
 
 
 def told(shop: Shop, key: str = "any") -> str:

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 import headrace as hr
+from headrace.core.errors import DeclarationError
 from headrace.http1.request import Request
 from headrace.http1.response import Response
 from headrace.http1.server import Server
@@ -303,6 +304,21 @@ async def test_an_address_that_nobody_listens_at_is_for_the_log(
     told = [record.message for record in caplog.records if record.name in ("headrace.gateway", "headrace.pipeline")]
     assert len(told) == 3
     assert all("big: cannot connect to http" in line and "://127.0.0.1:" in line for line in told)
+
+
+@pytest.mark.parametrize(("text", "why"), [(None, "No such file"), ("no certificate", "no certificate in PEM")])
+async def test_a_file_of_authorities_that_is_none_is_told_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, why: str
+) -> None:
+    file = tmp_path / "own.pem"
+    if text is not None:
+        file.write_text(text)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    app = hr.App("shop")
+    app.model("llm", hr.models.OpenAI("https://127.0.0.1:9/v1", model="m"))
+    with pytest.raises(DeclarationError, match=f"SSL_CERT_FILE names '{file}'.*{why}"):
+        async with running(app, tmp_path):
+            raise AssertionError("it is served")
 
 
 async def test_what_an_upstream_says_of_a_request_is_passed_on(tmp_path: Path, upstream: Upstream) -> None:

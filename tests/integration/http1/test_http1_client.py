@@ -164,6 +164,21 @@ async def test_tls_is_spoken_and_certificates_are_checked(serve: Serve, connect:
         await trusting.request(b"GET", Origin("https", "127.0.0.1", server.port), b"/")
 
 
+async def test_an_authority_of_ones_own_is_named_in_the_environment(
+    serve: Serve, connect: Any, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    server = await serve(echo, tls=context)
+    with pytest.raises(Unreachable, match=r"not trusted: self-signed certificate; .* SSL_CERT_FILE"):
+        await connect().request(b"GET", Origin("https", "localhost", server.port), b"/")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    answer = await connect().request(b"GET", Origin("https", "localhost", server.port), b"/")
+    assert answer.status == 200
+    with pytest.raises(Unreachable, match=r"not trusted: .*; call the server by a name"):
+        await connect().request(b"GET", Origin("https", "127.0.0.1", server.port), b"/")
+
+
 # What may be sent again
 
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 
 import msgspec
 
+from headrace.core.signalling import tell
 from headrace.models.local.child import GRACE
 from headrace.models.local.frames import HEAD, Answer, Charge, Done, Loaded, NotLoaded, Work, pack
 
@@ -66,7 +67,7 @@ class WorkerProcess:
             reader, writer = await asyncio.open_unix_connection(sock=ours)
         except BaseException:
             ours.close()
-            process.kill()
+            tell(process.pid, signal.SIGKILL)
             await process.wait()
             raise
         return cls(process, reader, writer, charge)
@@ -98,8 +99,7 @@ class WorkerProcess:
 
     async def show(self) -> None:
         """Have it write the stacks of its threads to the standard error: it hangs, and is about to be killed."""
-        with suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGUSR1)
+        tell(self._process.pid, signal.SIGUSR1)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._process.wait(), _SHOW)
 

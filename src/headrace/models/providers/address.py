@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Mapping
 from typing import ClassVar
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from headrace.models.provider import Provider
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HEADER = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_AUTHORITIES = "SSL_CERT_FILE"
 _PLAINLY = {"accept-encoding": "identity"}
 """Who is told nothing may compress an answer as they like."""
 _TARGET = re.compile(r"[\x21-\x22\x24-\x7e]*")
@@ -73,6 +75,8 @@ class HttpProvider(Provider):
 
     def _fields(self, environment: Mapping[str, str]) -> list[Field]:
         """The headers of every request, the key included."""
+        if self.origin.scheme == "https":
+            _check_authorities(environment)
         declared = _PLAINLY | self._headers
         fields = [(name.encode(), value.encode("latin-1")) for name, value in declared.items()]
         if self._key is None:
@@ -90,6 +94,21 @@ class HttpProvider(Provider):
             )
         bearer = self._key_header == "authorization"
         return [*fields, (self._key_header.encode(), f"Bearer {secret}".encode() if bearer else secret.encode())]
+
+
+def _check_authorities(environment: Mapping[str, str]) -> None:
+    """Refuse a file of certificates that cannot be read: OpenSSL passes it over, and then no server is trusted."""
+    file = environment.get(_AUTHORITIES)
+    if not file:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
+    except OSError as error:  # ssl.SSLError is one too
+        why = "it holds no certificate in PEM" if isinstance(error, ssl.SSLError) else error.strerror
+        raise DeclarationError(
+            f"{_AUTHORITIES} names {file!r:.200}, which cannot be used: {why}",
+            hint="name a PEM file of the authorities that are trusted, or unset it for those of the system",
+        ) from None
 
 
 def _address(url: str, path: str) -> tuple[Origin, str, str]:

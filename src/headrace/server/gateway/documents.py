@@ -55,10 +55,11 @@ _CONTEXT: dict[str, Any] = {
 }
 _HEADERS = {
     "x-request-timeout-ms": "milliseconds that the client waits; the smaller of it and the model's deadline counts",
+    "x-request-id": "what the client calls the request: it stands in the log where that fails",
     "x-headrace-session": "requests of one session prefer one upstream",
     "x-headrace-priority": "critical, normal or sheddable; never above that of the key",
     "x-headrace-context": "view?parameter=value, several with commas between them",
-    "x-headrace-context-as": "system or user",
+    "x-headrace-context-as": "system or user: whose words the rows of the context are",
     "x-headrace-on-stale": "flag, retry or refuse",
 }
 

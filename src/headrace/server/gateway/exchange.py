@@ -38,7 +38,7 @@ from headrace.models.reply import Reply
 from headrace.models.request import Dialect, ModelRequest, Terms
 from headrace.pipeline.until import Until
 from headrace.server.gateway import asked as bodies
-from headrace.server.gateway import refusal, wish
+from headrace.server.gateway import numbers, refusal, wish
 from headrace.server.gateway.access import Access, access_to
 from headrace.server.gateway.allowance import Allowances, Grant
 from headrace.server.gateway.asked import ABSENT, Lazy
@@ -62,7 +62,7 @@ _POOR = frozenset({Reason.OVER_BUDGET, Reason.SET_ASIDE})
 _NOTHING = Usage(0, 0)
 _OURS = FRAMING | {b"date"}
 _LINES = (
-    b"x-headrace-request-id: %b\r\n%bx-headrace-attempts: %d\r\nx-headrace-queued-ms: %.2f\r\n"
+    b"%bx-headrace-request-id: %b\r\n%bx-headrace-attempts: %d\r\nx-headrace-queued-ms: %.2f\r\n"
     b"x-headrace-first-byte-ms: %.2f\r\nx-headrace-gateway-ms: %.2f\r\n%b%b"
 )
 
@@ -212,7 +212,7 @@ class Exchange(Struct, eq=False):
             return self._refused(refusal.body(error).response(self.dialect, self._head()))
         # The boundary of the gateway: what nobody foresaw is logged with its number, and told as that number.
         self._keep()
-        _LOG.error("request %s failed", self.id, exc_info=error)
+        _LOG.error("request %s failed", numbers.logged(self.id, self.request), exc_info=error)
         message = f"something went wrong in the gateway; look for request {self.id} in its log"
         complaint = Complaint(500, message, kind="server_error", code="unexpected")
         return self._refused(complaint.response(self.dialect, self._head()))
@@ -329,8 +329,8 @@ class Exchange(Struct, eq=False):
     # What goes out
 
     def _head(self, attempts: int | None = None) -> list[Field]:
-        number = (b"x-headrace-request-id", self.id.encode())
-        return [number] if attempts is None else [number, (b"x-headrace-attempts", b"%d" % attempts)]
+        head = numbers.head(self.dialect, self.id)
+        return head if attempts is None else [*head, (b"x-headrace-attempts", b"%d" % attempts)]
 
     def _complete(
         self,
@@ -384,9 +384,11 @@ class Exchange(Struct, eq=False):
         self, access: Access, reply: Reply, now: float, body: bytes | Relay, costs: bytes, more: Sequence[Field]
     ) -> Response:
         """Count an answer, and say what is known of it when its head goes out: its own headers, and lines of ours."""
-        ready, grant = self._ready - self.started, self._grant
+        ready, grant, number = self._ready - self.started, self._grant, self.id.encode()
+        fields = [field for field in reply.headers if field[0] not in _OURS]
         lines = _LINES % (
-            self.id.encode(),
+            numbers.line(fields, self.dialect, number),
+            number,
             _source(reply.model, reply.upstream),
             reply.attempts,
             reply.queued * 1000,
@@ -395,7 +397,6 @@ class Exchange(Struct, eq=False):
             b"" if grant is None else grant.lines(now),
             costs,
         )
-        fields = [field for field in reply.headers if field[0] not in _OURS]
         if more:
             fields += more
         access.answers[reply.upstream, reply.status] += 1
@@ -431,7 +432,8 @@ class Exchange(Struct, eq=False):
 
     def _warn(self, kind: str, why: str) -> None:
         """Log that it failed, and not by a fault of its client."""
-        self.parts.failures.tell(self.parts.clock.monotonic(), self.id, self._model, kind, why)
+        number = numbers.logged(self.id, self.request)
+        self.parts.failures.tell(self.parts.clock.monotonic(), number, self._model, kind, why)
 
     @property
     def _model(self) -> str:

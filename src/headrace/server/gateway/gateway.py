@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Awaitable, Container, Iterator, Sequence
+from collections.abc import Awaitable, Collection, Container, Iterator, Sequence
 from random import Random
 from typing import Any
 
@@ -24,6 +24,7 @@ from headrace.server.gateway.complaint import JSON, Complaint
 from headrace.server.gateway.entrance import Entrance
 from headrace.server.gateway.exchange import Exchange, Parts
 from headrace.server.gateway.keyring import Keyring
+from headrace.server.gateway.keys import ALL, Snapshot
 from headrace.server.gateway.ledger import Ledger
 from headrace.server.gateway.offer import Offer
 from headrace.server.gateway.tally import Tally
@@ -67,9 +68,12 @@ class Gateway:
         Most views in one request, and the longest wait of their policies (microseconds).
     taken
         Paths of the app's own endpoints, which are theirs also where clients go astray (`/models`, say).
+    views
+        The views that there are, to say of keys that name others; it is not looked at if not given.
     """
 
     checks_keys = True
+    lasts = True
 
     def __init__(
         self,
@@ -86,6 +90,7 @@ class Gateway:
         max_reads: int = 100,
         max_wait: int = 30_000_000,
         taken: Container[str] = (),
+        views: Collection[str] | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         self._since = self._clock.now()
@@ -107,6 +112,8 @@ class Gateway:
             max_reads=max_reads,
             max_wait=max_wait,
         )
+        self._views = views
+        self._keyring.follow(self._tell_unknown)
         self._handlers: dict[bytes, Handler] = {path: self._handler(dialect) for path, dialect in _PATHS.items()}
 
     def find(self, request: Request) -> Handler | None:
@@ -160,19 +167,33 @@ class Gateway:
         yield f"headrace_gateway_keys {len(self._keyring.snapshot.keys)}"
 
     def problems(self) -> Iterator[Problem]:
-        """Upstreams that are paused; keys that cannot be read or name no model; spending that cannot be written."""
+        """Upstreams that are paused; keys that cannot be read, or are for nothing; spending that cannot be written."""
         yield from upstreams.problems(self._parts.offers.values())
         if self._keyring.problem:
             hint = "repair the file, or restore it (it is looked at once a second); to serve without keys, start again"
             yield Problem("gateway:keys", "keys_broken", self._keyring.problem, hint)
-        for key in self._keyring.snapshot.keys:
-            wrong = next((name for name in key.models if name not in self._parts.offers), None)
-            if wrong is not None and key.revoked is None:
-                said = f"the key {key.name!r} names the model {wrong!r:.100}, which is not declared"
-                yield Problem("gateway:keys", "keys_unknown_model", said, suggest(wrong, sorted(self._parts.offers)))
+        yield from self._unknown(self._keyring.snapshot)
         if self._ledger is not None and self._ledger.problem:
             hint = "budgets hold in memory; make room on the disk before the server is started again"
             yield Problem("gateway:spending", "ledger_behind", self._ledger.problem, hint)
+
+    def _unknown(self, snapshot: Snapshot) -> Iterator[Problem]:
+        """Keys for what is not declared. They serve for the rest: a key may be made before the app has its model, and
+        that another is revoked must not wait for it."""
+        models = self._parts.offers
+        for key in snapshot.keys:
+            if key.revoked is not None:
+                continue
+            views = key.views if self._views is None else self._views
+            wrong = [("model", name, models) for name in key.models if name not in models]
+            wrong += [("view", name, views) for name in key.views if name not in (ALL, *views)]
+            for what, name, known in wrong:
+                said = f"the key {key.name!r} names the {what} {name!r:.100}, which is not declared"
+                yield Problem("gateway:keys", f"keys_unknown_{what}", said, suggest(name, sorted(known)))
+
+    def _tell_unknown(self, snapshot: Snapshot) -> None:
+        for one in self._unknown(snapshot):
+            _LOG.warning("keys: %s; %s", one.message, one.hint)
 
     def _handler(self, dialect: Dialect) -> Handler:
         parts, prefix, numbers, now = self._parts, self._prefix, self._numbers, self._clock.monotonic

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from headrace.core.errors import DeclarationError
@@ -45,6 +46,7 @@ class Keyring:
         self.problem = ""
         self._every = every
         self._mark: _Mark = None
+        self._follower: Callable[[Snapshot], None] = _nobody
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -72,6 +74,11 @@ class Keyring:
         """Whether a file of keys was ever read, or must be there."""
         return self.snapshot.present
 
+    def follow(self, read: Callable[[Snapshot], None]) -> None:
+        """Have `read` called with the keys: now, and whenever others are read. One follows: whoever came last."""
+        self._follower = read
+        read(self.snapshot)
+
     def find(self, given: bytes) -> VirtualKey | None:
         """The key that a client gave; None when there is none such."""
         return self.snapshot.find(given)
@@ -98,6 +105,7 @@ class Keyring:
             self._complain(f"{path}: {error.message}; the keys of before still count")
             return
         self.problem = ""
+        self._follower(self.snapshot)
         _LOG.info("%d keys read from %s", len(self.snapshot.keys), path)
 
     def _complain(self, problem: str) -> None:
@@ -112,6 +120,10 @@ class Keyring:
             except Exception as error:
                 self._mark = None
                 self._complain(f"{self.path} cannot be read ({type(error).__name__}); the keys of before still count")
+
+
+def _nobody(_snapshot: Snapshot) -> None:
+    """Nobody follows."""
 
 
 def _mark(path: Path) -> _Mark:
