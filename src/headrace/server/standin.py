@@ -14,6 +14,8 @@ from headrace.server.problem import MEDIA_TYPE, Problem
 
 _LIMITS = ServerLimits(head_timeout=5.0, body_timeout=5.0, idle_timeout=5.0)
 _RETRY = ((b"retry-after", b"1"),)
+_BROKEN = ("app-broken", "The app cannot be served")
+_LOADING = ("app-loading", "The app is being loaded")
 _PATIENCE = 0.5
 """Seconds that a client has to take its answer before whoever serves next begins."""
 
@@ -25,14 +27,12 @@ class StandIn:
         self._listening = listening
         self._server: Server | None = None
         self._loading = False
-        self._problem = Problem(503, "app-broken", "The app cannot be served", "")
+        self._problem = Problem(503, *_BROKEN, "")
 
     async def show(self, error: HeadraceError, *, loading: bool = False) -> None:
         """Answer with `error` from now on; `loading`: it passes, and another try helps."""
         self._loading = loading
-        name, title = (
-            ("app-loading", "The app is being loaded") if loading else ("app-broken", "The app cannot be served")
-        )
+        name, title = _LOADING if loading else _BROKEN
         self._problem = replace(Problem.of(error), status=503, name=name, title=title, headers=_RETRY)
         if self._server is None:
             self._server = Server(self._handle, _LIMITS)

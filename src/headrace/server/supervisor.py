@@ -284,10 +284,12 @@ class Supervisor:
             await self._stand_in.show(HeadraceError(what, hint=hint), loading=True)
 
     async def _changed(self) -> Path:
-        """The first file that changes, where that matters."""
+        """The first file that changes; never, where nobody looks at them."""
+        if not self._plan.reload:
+            await asyncio.get_running_loop().create_future()
         while True:
             await self._clock.sleep(_POLL)
-            files = changed(self._seen, stamps(self._app_file)) if self._plan.reload else []
+            files = changed(self._seen, stamps(self._app_file))
             if files:
                 return files[0]
 

@@ -13,7 +13,6 @@ from headrace.http1.request import Request
 from headrace.models.request import Dialect
 
 _OPENAI, _ANTHROPIC = b"x-request-id", b"request-id"
-_MESSAGES = Dialect.MESSAGES
 _GIVEN = (b"x-request-id", b"x-client-request-id")
 """Where clients, and proxies before them, say how they call a request."""
 _PROPER = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
@@ -21,7 +20,7 @@ _PROPER = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 def shown(dialect: Dialect) -> bytes:
     """The header whose value the client's library shows."""
-    return _ANTHROPIC if dialect is _MESSAGES else _OPENAI
+    return _ANTHROPIC if dialect is Dialect.MESSAGES else _OPENAI
 
 
 def line(fields: Fields, dialect: Dialect, number: bytes) -> bytes:
@@ -30,7 +29,7 @@ def line(fields: Fields, dialect: Dialect, number: bytes) -> bytes:
     >>> line([(b"x-request-id", b"req_1")], Dialect.CHAT, b"7"), line([], Dialect.MESSAGES, b"7")
     (b'', b'request-id: 7\\r\\n')
     """
-    name = _ANTHROPIC if dialect is _MESSAGES else _OPENAI
+    name = shown(dialect)
     for field in fields:
         if field[0] == name:
             return b""
