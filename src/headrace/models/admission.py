@@ -8,7 +8,7 @@
   its turn comes, or when its deadline passes: what nobody waits for any more is not worth an upstream's time. So is one
   that all upstreams are closed to for longer than its deadline leaves.
 - A queue that stands is shortened (`Codel`, one per tenant), critical calls excepted. While it stands, sheddable calls
-  are turned away at the door.
+  are turned away at the door. What waits for a limit to be found (`concurrency.py`) is no queue that stands.
 - It is bounded: beyond `most` calls the door is closed, with a word about when to come again.
 
 With `enabled=False` it is one plain queue, first come first served, as long as it gets.
@@ -105,6 +105,7 @@ class Admission:
         self.places: dict[str, tuple[Lane, int] | None] = {}
         """The calls that wait, by id, with where they do; None in the plain queue."""
         self._critical = -math.inf
+        self._untried = False
 
     def __len__(self) -> int:
         return len(self.places)
@@ -179,6 +180,7 @@ class Admission:
         usual: Callable[[Call], float],
         fits: Callable[[Call], bool],
         closed: Callable[[Call], float] = lambda _: 0.0,
+        untried: bool = False,
     ) -> Next:
         """The next call that can start now.
 
@@ -191,7 +193,10 @@ class Admission:
             tenant only.
         closed
             Seconds for which, for sure, no upstream will take a call that does not fit.
+        untried
+            Whether calls wait only because of a limit that no upstream has shown yet. A queue does not stand then.
         """
+        self._untried = untried
         found = Next()
         if not self.rules.enabled:
             if self._plain and fits(self._plain[0]):
@@ -274,7 +279,7 @@ class Admission:
         self, now: float, lane: Lane, usual: Callable[[Call], float], turned: list[tuple[Call, Turned]]
     ) -> Call | None:
         """The first call of a lane that is worth starting; the others are turned away."""
-        lane.codel.watch(now, lane.oldest(now))
+        lane.codel.watch(now, 0.0 if self._untried else lane.oldest(now))
         while (call := lane.head()) is not None:
             if call.deadline <= now or call.deadline - now < usual(call):
                 reason = Turned.DEADLINE

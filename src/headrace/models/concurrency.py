@@ -3,9 +3,13 @@
 Latency of a whole call is no signal here: it depends on how long the answer happens to be. So there are two ways:
 
 - `Aimd` for hosted APIs, which say when it is too much (429, 503, 529, a timeout): down by a factor at each such
-  signal, at most once per round trip; up by one for each limit's worth of successes.
+  signal, at most once per round trip; up by one for each limit's worth of answers that begin.
 - `Gradient` for servers of one's own, which rarely refuse and queue instead: the time to the first token, divided by
   the work that it takes, rises when calls begin to wait inside.
+
+Both start slowly, which is fast: up by one for each answer that begins, so that the limit doubles with each round,
+until the upstream first shows that it is too much. Until then the limit is not *found*: it is a guess of ours, and
+nobody is turned away for it alone (`Admission`).
 
 Neither grows while less than half of the limit is in use: a limit that nobody reaches proves nothing.
 
@@ -38,16 +42,19 @@ class Limit(Protocol):
         """The limit now. Read for every upstream and call: an attribute in those below."""
         ...
 
-    def on_success(self, now: float, in_flight: int, took: float) -> None:
-        """An attempt that was one of `in_flight` ended well after `took` seconds."""
+    @property
+    def found(self) -> bool:
+        """Whether it is known that more would be too much, or not allowed; otherwise the limit is a guess."""
         ...
 
     def on_first_token(self, in_flight: int, seconds: float, work: float) -> None:
-        """A first token came after `seconds`, where `work` units were to be done for it."""
+        """The answer to one of `in_flight` attempts began after `seconds`, where `work` units were to be done for it.
+        """
         ...
 
-    def on_too_much(self, now: float, started: float) -> None:
-        """An attempt that was started at `started` came back with a signal of overload."""
+    def on_too_much(self, now: float, started: float, in_flight: float = math.inf) -> None:
+        """An attempt that was started at `started` came back with a signal of overload; where that was a refusal, so
+        many others are in flight, none of which is known to be too much."""
         ...
 
 
@@ -56,14 +63,12 @@ class Fixed:
     """A limit that stays as it is."""
 
     current: int = 64
-
-    def on_success(self, now: float, in_flight: int, took: float) -> None:
-        """Nothing is learnt."""
+    found: bool = True
 
     def on_first_token(self, in_flight: int, seconds: float, work: float) -> None:
         """Nothing is learnt."""
 
-    def on_too_much(self, now: float, started: float) -> None:
+    def on_too_much(self, now: float, started: float, in_flight: float = math.inf) -> None:
         """Nothing is learnt."""
 
 
@@ -71,7 +76,7 @@ class Fixed:
 class Aimd:
     """Additive increase, multiplicative decrease on explicit signals.
 
-    After an outage the limit is at its lowest, and one more per round trip would take minutes back to where it was. It
+    Before the first signal the limit doubles per round trip. After an outage the limit is at its lowest, and one more per round trip would take minutes back to where it was. It
     doubles per round trip instead, up to three quarters of the limit that was in use before the trouble began.
 
     Parameters
@@ -95,7 +100,7 @@ class Aimd:
     9
     """
 
-    initial: int = 16
+    initial: int = 64
     least: int = 1
     most: int = 512
     factor: float = 0.9
@@ -103,31 +108,36 @@ class Aimd:
     """The limit now."""
     _limit: float = field(init=False)
     _lowered: float = field(default=-math.inf, init=False)
-    _proven: float = field(default=0.0, init=False)
+    _proven: float = field(default=math.inf, init=False)
+    """The limit that was in use before the trouble began; infinite: there was none yet."""
     _well: bool = field(default=True, init=False)
 
     def __post_init__(self) -> None:
         self._set(float(self.initial))
 
-    def on_success(self, now: float, in_flight: int, took: float) -> None:
-        """One more success; a limit's worth of them raises the limit by one, early on after an outage by itself."""
+    @property
+    def found(self) -> bool:
+        """Whether there was a signal, or it may not rise."""
+        return self._proven < math.inf or self.current >= self.most
+
+    def on_first_token(self, in_flight: int, seconds: float, work: float) -> None:
+        """It was not too much; a limit's worth of these raises the limit by one, early on each does so by itself."""
         self._well = True
         if 2 * in_flight < self.current:
             return
         step = 1.0 if self._limit < _NEAR * self._proven else 1.0 / self._limit
         self._set(min(self._limit + step, float(self.most)))
 
-    def on_first_token(self, in_flight: int, seconds: float, work: float) -> None:
-        """Says nothing about an API whose queue is not seen."""
-
-    def on_too_much(self, now: float, started: float) -> None:
-        """Lower the limit, unless this attempt was sent before it was last lowered."""
-        if started < self._lowered:
-            return
+    def on_too_much(self, now: float, started: float, in_flight: float = math.inf) -> None:
+        """Lower the limit by the factor, unless this attempt was sent before it was last lowered; and in any case to
+        what is in flight, if that is less: beyond it nothing is proven."""
+        limit = min(self._limit, in_flight)
         if self._well:
-            self._proven, self._well = self._limit, False
-        self._lowered = now
-        self._set(max(self._limit * self.factor, float(self.least)))
+            self._proven, self._well = limit, False
+        if started >= self._lowered:
+            self._lowered = now
+            limit = min(self._limit * self.factor, in_flight)
+        self._set(max(limit, float(self.least)))
 
     def _set(self, limit: float) -> None:
         self._limit = limit
@@ -163,7 +173,7 @@ class Gradient:
     (True, True)
     """
 
-    initial: int = 16
+    initial: int = 64
     least: int = 1
     most: int = 512
     tolerance: float = 1.5
@@ -172,6 +182,8 @@ class Gradient:
     samples: int = 600
     current: int = field(init=False)
     """The limit now."""
+    found: bool = field(default=False, init=False)
+    """Whether first tokens came late or there was a signal, or it may not rise."""
     _limit: float = field(init=False)
     _long: float = field(default=math.nan, init=False)
     _short: float = field(default=math.nan, init=False)
@@ -181,13 +193,14 @@ class Gradient:
     def __post_init__(self) -> None:
         self._set(float(self.initial))
 
-    def on_success(self, now: float, in_flight: int, took: float) -> None:
-        """Says nothing: how long a call takes depends on the length of its answer."""
-
     def on_first_token(self, in_flight: int, seconds: float, work: float) -> None:
         """One more sample; moves the limit unless less than half of it is in use."""
         self._measure(max(seconds / work, _TIMED))
+        self.found = self.found or self._short > self.tolerance * self._long
         if 2 * in_flight < self.current:
+            return
+        if not self.found:
+            self._set(min(self._limit + 1.0, float(self.most)))
             return
         slope = max(0.5, min(1.0, self.tolerance * self._long / self._short))
         aim = self._limit * slope + self.queue
@@ -195,15 +208,18 @@ class Gradient:
         weight = self.smoothing * min(4.0 / max(self._limit, 4.0), 1.0)
         self._set(min(max(self._limit + weight * (aim - self._limit), float(self.least)), float(self.most)))
 
-    def on_too_much(self, now: float, started: float) -> None:
+    def on_too_much(self, now: float, started: float, in_flight: float = math.inf) -> None:
         """An explicit signal counts here too."""
+        limit = min(self._limit, in_flight)
         if started >= self._lowered:
-            self._lowered = now
-            self._set(max(self._limit * 0.9, float(self.least)))
+            self._lowered, self.found = now, True
+            limit = min(self._limit * 0.9, in_flight)
+        self._set(max(limit, float(self.least)))
 
     def _set(self, limit: float) -> None:
         self._limit = limit
         self.current = int(limit)
+        self.found = self.found or self.current >= self.most
 
     def _measure(self, sample: float) -> None:
         self._seen += 1

@@ -90,6 +90,7 @@ class Quota:
         self.why = Failure.RATE_LIMITED
         """Why it is closed, where it is: rate limited, or no credit left (`Failure.QUOTA`)."""
         self._refusals = 0
+        self._refused = -math.inf
         for place, known in enumerate((requests_per_minute, tokens_per_minute)):
             if known is not None:
                 self._learn(place, known)
@@ -190,12 +191,16 @@ class Quota:
             self._believe(now, 3, limits.output_tokens, self._output_tokens)
 
     def on_success(self) -> None:
-        """The upstream answered."""
+        """The upstream answers."""
         self._refusals = 0
 
-    def on_refusal(self, now: float, failure: Failure, retry_after: float | None) -> None:
-        """It refused: rate limited, or no credit left. A longer pause that was already asked for stays."""
-        self._refusals += 1
+    def on_refusal(
+        self, now: float, failure: Failure, retry_after: float | None, started: float = math.inf
+    ) -> None:
+        """It refused an attempt that `started` then: rate limited, or no credit left. A longer pause that was already
+        asked for stays. What was sent before a refusal was heard counts as one with it."""
+        if started >= self._refused:
+            self._refusals, self._refused = self._refusals + 1, now
         if failure is Failure.QUOTA:
             pause = _EXHAUSTED if retry_after is None else min(retry_after, _TRUSTED)
         elif retry_after is not None:

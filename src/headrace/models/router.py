@@ -233,6 +233,7 @@ class Router:
         self._unblocked = math.inf
         if not self.admission.places:
             return actions
+        untried = self.selection.untried(now, self.admission.reserved(now))
         while self.admission.places:
             able: list[Upstream] = []
 
@@ -241,7 +242,7 @@ class Router:
                 return bool(able)
 
             found = self.admission.take(
-                now, lambda call: self.selection.usual(now, call), fits, lambda call: self._closed(now, call)
+                now, lambda call: self.selection.usual(now, call), fits, lambda call: self._closed(now, call), untried
             )
             for call, why in found.turned:
                 self._refuse(now, self._flights[call.id], self._reason(now, call, why), actions)

@@ -124,6 +124,10 @@ class Selection:
                     return 0.0
         return first if first < math.inf else 0.0
 
+    def untried(self, now: float, reserved: float) -> bool:
+        """Whether one of them is closed by a limit that it has not shown itself."""
+        return any(one.untried(now, reserved) for one in self.upstreams)
+
     def limits(self, now: float, call: Call, *, without: Collection[str] = _NOBODY) -> set[Failure]:
         """What keeps the call out of any of them now: rate limits, or that no credit is left."""
         asked = [one.quota for one in self.upstreams if one.name not in without]

@@ -162,6 +162,12 @@ class Upstream(Load):
             return math.inf
         return self.quota.wait(now, call.prompt_tokens, call.output_tokens)
 
+    def untried(self, now: float, reserved: float) -> bool:
+        """Whether it is closed by a limit that it has not shown itself: it might take more."""
+        if self.limit.found or self.in_flight < self.limit.current * (1 - reserved):
+            return False
+        return self.breaker.allows(now) and not self.quota.paused(now)
+
     def closed(self, now: float, call: Call, *, panic: bool) -> float:
         """Seconds for which a rate limit or its ejection keeps the call out, whatever ends there; 0: it may be less."""
         ejected = 0.0 if panic else self.breaker.closed(now, pressed=call.repeatable)
@@ -197,6 +203,7 @@ class Upstream(Load):
         self.trouble.count(now, bad=False)
         self.score.observe(now, seconds / lease.seen_work)
         self.work -= lease.first_weight
+        self.quota.on_success()
         self.limit.on_first_token(lease.in_flight, seconds, lease.seen_work)
         if whole:
             self.latencies.whole(now, lease.call, seconds)
@@ -212,9 +219,7 @@ class Upstream(Load):
         else:
             self.latencies.total(now, lease.call, took)
         self._leave(now, lease, usage, limits)
-        self.quota.on_success()
         self.breaker.on_success(now, lease.started)
-        self.limit.on_success(now, lease.in_flight, took)
         self._reckon()
 
     def fail(self, now: float, lease: Lease, failure: Failure, limits: Limits = NOTHING) -> None:
@@ -228,9 +233,10 @@ class Upstream(Load):
         if failure not in _UNSCORED:
             self._score(now, lease, failure)
         if failure in (Failure.RATE_LIMITED, Failure.QUOTA) and self._keeps_quota:
-            self.quota.on_refusal(now, failure, limits.retry_after)
+            self.quota.on_refusal(now, failure, limits.retry_after, lease.started)
         if failure.means_too_much:
-            self.limit.on_too_much(now, lease.started)
+            tried = math.inf if failure is Failure.TIMEOUT else float(self.in_flight)
+            self.limit.on_too_much(now, lease.started, tried)
         self.breaker.on_failure(now, failure, probe=lease.probe)
         self._reckon()
 
