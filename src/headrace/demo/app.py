@@ -116,7 +116,7 @@ def food_delivery(sources: Sources, model: hr.models.Provider) -> hr.App:
     app.view("order_status", ORDER_STATUS, description="Where one order is: its state, its courier, its way to go.")
 
     # Seconds of the machine, as all deadlines: a socket knows nothing of a city whose time runs faster (demo/clock.py).
-    app.model("llm", [model], deadline="8s", policies={"concurrency": {"initial": 32}})
+    app.model("llm", [model], deadline="8s")
     app.endpoint(
         "/recommend",
         deadline="10s",

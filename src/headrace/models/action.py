@@ -13,7 +13,7 @@ from headrace.models.budget import Extra
 from headrace.models.call import Call, Usage
 from headrace.models.deadline import AttemptClock
 from headrace.models.failure import Failure
-from headrace.models.pause import Pause
+from headrace.models.pause import Full, Pause
 
 
 class Reason(enum.StrEnum):
@@ -41,6 +41,20 @@ class Reason(enum.StrEnum):
     """Its stream broke after the client had seen a part: never to be passed off as a whole answer."""
     CANCELLED = "cancelled"
     """The client went away."""
+
+    @property
+    def of_closed(self) -> bool:
+        """Whether all upstreams were closed to the call."""
+        return self in _CLOSED
+
+    @property
+    def of_load(self) -> bool:
+        """Whether it may be that they had enough to do."""
+        return self in _LOAD
+
+
+_CLOSED = frozenset({Reason.RATE_LIMITED, Reason.NO_CREDIT, Reason.EJECTED})
+_LOAD = frozenset({Reason.SHED, Reason.QUEUE_FULL, Reason.DEADLINE})
 
 
 class Attempt(Struct, frozen=True, gc=False):
@@ -110,8 +124,8 @@ class Refused(Struct, frozen=True, gc=False):
         Of all attempts; None where a price is not known.
     over
         Which time of the last attempt was over, in words; empty: it failed otherwise.
-    paused
-        Upstreams that are left alone, where that is why.
+    closed
+        Upstreams that are left alone, or have enough to do, where that is why.
     """
 
     call: Call
@@ -120,7 +134,7 @@ class Refused(Struct, frozen=True, gc=False):
     retry_after: float | None = None
     cost: Decimal | None = None
     over: str = ""
-    paused: tuple[Pause, ...] = ()
+    closed: tuple[Pause | Full, ...] = ()
 
 
 Action = Start | Stop | Deliver | Done | Refused

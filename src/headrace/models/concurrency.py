@@ -8,8 +8,9 @@ Latency of a whole call is no signal here: it depends on how long the answer hap
   the work that it takes, rises when calls begin to wait inside.
 
 Both start slowly, which is fast: up by one for each answer that begins, so that the limit doubles with each round,
-until the upstream first shows that it is too much. Until then the limit is not *found*: it is a guess of ours, and
-nobody is turned away for it alone (`Admission`).
+until the upstream first shows that it is too much. A hosted API shows that at once, so that there it also doubles when
+nothing was refused for a while: whole answers take long to begin. Until then the limit is not *found*: it is a guess
+of ours, and nobody is turned away for it alone (`Admission`).
 
 Neither grows while less than half of the limit is in use: a limit that nobody reaches proves nothing.
 
@@ -48,8 +49,11 @@ class Limit(Protocol):
         ...
 
     def on_first_token(self, in_flight: int, seconds: float, work: float) -> None:
-        """The answer to one of `in_flight` attempts began after `seconds`, where `work` units were to be done for it.
-        """
+        """The answer to one of `in_flight` attempts began after `seconds`, where `work` units were to be done."""
+        ...
+
+    def on_taken(self) -> None:
+        """The limit is reached, is not found, and of what is in flight nothing was refused for a while."""
         ...
 
     def on_too_much(self, now: float, started: float, in_flight: float = math.inf) -> None:
@@ -68,6 +72,9 @@ class Fixed:
     def on_first_token(self, in_flight: int, seconds: float, work: float) -> None:
         """Nothing is learnt."""
 
+    def on_taken(self) -> None:
+        """Nothing is learnt."""
+
     def on_too_much(self, now: float, started: float, in_flight: float = math.inf) -> None:
         """Nothing is learnt."""
 
@@ -76,8 +83,9 @@ class Fixed:
 class Aimd:
     """Additive increase, multiplicative decrease on explicit signals.
 
-    Before the first signal the limit doubles per round trip. After an outage the limit is at its lowest, and one more per round trip would take minutes back to where it was. It
-    doubles per round trip instead, up to three quarters of the limit that was in use before the trouble began.
+    Before the first signal the limit doubles per round trip, or sooner. After an outage it is at its lowest, and one
+    more per round trip would take minutes back to where it was: it doubles then too, up to three quarters of the limit
+    that was in use before the trouble began.
 
     Parameters
     ----------
@@ -100,7 +108,7 @@ class Aimd:
     9
     """
 
-    initial: int = 64
+    initial: int = 32
     least: int = 1
     most: int = 512
     factor: float = 0.9
@@ -127,6 +135,10 @@ class Aimd:
             return
         step = 1.0 if self._limit < _NEAR * self._proven else 1.0 / self._limit
         self._set(min(self._limit + step, float(self.most)))
+
+    def on_taken(self) -> None:
+        """It doubles: an API that will not take a call says so at once, however long its answers take."""
+        self._set(min(2 * self._limit, float(self.most)))
 
     def on_too_much(self, now: float, started: float, in_flight: float = math.inf) -> None:
         """Lower the limit by the factor, unless this attempt was sent before it was last lowered; and in any case to
@@ -173,7 +185,7 @@ class Gradient:
     (True, True)
     """
 
-    initial: int = 64
+    initial: int = 32
     least: int = 1
     most: int = 512
     tolerance: float = 1.5
@@ -207,6 +219,9 @@ class Gradient:
         # One sample of many in flight moves it little, so that a limit takes about a round trip to follow.
         weight = self.smoothing * min(4.0 / max(self._limit, 4.0), 1.0)
         self._set(min(max(self._limit + weight * (aim - self._limit), float(self.least)), float(self.most)))
+
+    def on_taken(self) -> None:
+        """Says nothing: a server of one's own takes everything, and lets it wait."""
 
     def on_too_much(self, now: float, started: float, in_flight: float = math.inf) -> None:
         """An explicit signal counts here too."""

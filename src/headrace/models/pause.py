@@ -1,4 +1,6 @@
-"""Upstreams that ask to be left alone: for how long and why, and a line in the log where that begins and ends."""
+"""Upstreams that take no more: they ask to be left alone, which has a line in the log where it begins and where it
+ends, or have enough to do.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +40,20 @@ class Pause(Struct, frozen=True, gc=False):
 
     def __str__(self) -> str:
         return f"{self.upstream} is paused for {math.ceil(self.seconds)} s: {self.why.told}"
+
+
+class Full(Struct, frozen=True, gc=False):
+    """An upstream has as much in flight as it may.
+
+    >>> str(Full("east", 24))
+    'east has 24 in flight and takes no more at once (`concurrency`)'
+    """
+
+    upstream: str
+    in_flight: int
+
+    def __str__(self) -> str:
+        return f"{self.upstream} has {self.in_flight} in flight and takes no more at once (`concurrency`)"
 
 
 class PauseLog:

@@ -194,9 +194,7 @@ class Quota:
         """The upstream answers."""
         self._refusals = 0
 
-    def on_refusal(
-        self, now: float, failure: Failure, retry_after: float | None, started: float = math.inf
-    ) -> None:
+    def on_refusal(self, now: float, failure: Failure, retry_after: float | None, started: float = math.inf) -> None:
         """It refused an attempt that `started` then: rate limited, or no credit left. A longer pause that was already
         asked for stays. What was sent before a refusal was heard counts as one with it."""
         if started >= self._refused:

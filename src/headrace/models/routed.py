@@ -38,6 +38,7 @@ from headrace.models.pause import Pause, PauseLog
 from headrace.models.provider import Carrier, Failed, Incoming
 from headrace.models.request import Dialect, ModelRequest, Terms
 from headrace.models.router import Router
+from headrace.models.turned import TurnedLog
 from headrace.models.unanswered import broken, refusal
 from headrace.models.upstream import UpstreamState
 
@@ -142,6 +143,7 @@ class RoutedModel:
         self._flowing: dict[int, Delivery] = {}
         self._pauses = PauseLog(name)
         self._ejections = Ejections(name, router.selection.upstreams)
+        self._turned = TurnedLog(name)
         self._numbers = itertools.count(1)
         # A call takes its way in steps, each taken together with those of the others.
         self._asked = Batch(self._submit)
@@ -427,6 +429,8 @@ class RoutedModel:
         ask = self._asks.pop(refused.call.id)
         delivery = ask.delivered
         if delivery is None:
+            if not ask.attempts:
+                self._turned.add(now, refused)
             self._answered.put((ask.told, refusal(self.name, refused, ask.attempts, ask.last)))
         elif not delivery.complete:
             delivery.cost = refused.cost

@@ -32,15 +32,13 @@ from headrace.models.call import Call, Priority, Usage
 from headrace.models.failure import Failure, Where
 from headrace.models.flight import Flight, Running
 from headrace.models.headers import NOTHING, Limits
-from headrace.models.pause import Pause
+from headrace.models.pause import Full, Pause
 from headrace.models.selection import Selection
 from headrace.models.settings import Policies, UpstreamSpec
 from headrace.models.timers import Timers
 from headrace.models.upstream import Upstream
 
 _REASONS = {Turned.FULL: Reason.QUEUE_FULL, Turned.SHED: Reason.SHED, Turned.DEADLINE: Reason.DEADLINE}
-_CLOSED = frozenset({Reason.RATE_LIMITED, Reason.NO_CREDIT, Reason.EJECTED})
-"""What a call is refused for when all upstreams are closed to it."""
 _NEVER = (-math.inf, None)
 _TICK = 0.001
 """Shortest sleep until a queue is looked at again (seconds)."""
@@ -233,7 +231,7 @@ class Router:
         self._unblocked = math.inf
         if not self.admission.places:
             return actions
-        untried = self.selection.untried(now, self.admission.reserved(now))
+        untried = self.selection.widen(now, self.admission.reserved(now))
         while self.admission.places:
             able: list[Upstream] = []
 
@@ -250,8 +248,7 @@ class Router:
                 break
             flight = self._flights[found.call.id]
             self._start(now, flight, able, actions)
-        waiting = self.admission.peek() if self.admission.places else None
-        if waiting is not None:
+        if (waiting := self.admission.peek()) is not None:
             self._unblocked = now + max(self.selection.wait(now, waiting), _TICK)
         return actions
 
@@ -462,16 +459,18 @@ class Router:
         for running in list(flight.running):
             self._give_up(now, running, actions)
         self.admission.withdraw(flight.call)
-        paused: tuple[Pause, ...] = ()
-        if reason in _CLOSED:
+        closed: tuple[Pause | Full, ...] = ()
+        if reason.of_closed:
             retry_after = self._closed(now, flight.call)
-            paused = self.selection.paused(now, without=flight.barred)
+            closed = self.selection.paused(now, without=flight.barred)
+        elif reason.of_load:
+            closed = self.selection.full(self.admission.reserved(now), without=flight.barred)
         del self._flights[flight.call.id]
         flight.winner = None
         if retry_after is None and reason in (Reason.SHED, Reason.QUEUE_FULL):
             wait = self.selection.wait(now, flight.call)
             retry_after = max(1.0, self.admission.oldest(now), 0.0 if math.isinf(wait) else wait)
-        actions.append(Refused(flight.call, reason, flight.last, retry_after, flight.cost, flight.over, paused))
+        actions.append(Refused(flight.call, reason, flight.last, retry_after, flight.cost, flight.over, closed))
 
     def _give_up(self, now: float, running: Running, actions: list[Action], *, overtaken: bool | None = None) -> None:
         """Stop an attempt that is not needed any more."""

@@ -19,7 +19,7 @@ from random import Random
 from headrace.models.affinity import preferred
 from headrace.models.call import Call
 from headrace.models.failure import Failure
-from headrace.models.pause import Pause
+from headrace.models.pause import Full, Pause
 from headrace.models.settings import Policies
 from headrace.models.upstream import Upstream
 
@@ -124,9 +124,9 @@ class Selection:
                     return 0.0
         return first if first < math.inf else 0.0
 
-    def untried(self, now: float, reserved: float) -> bool:
-        """Whether one of them is closed by a limit that it has not shown itself."""
-        return any(one.untried(now, reserved) for one in self.upstreams)
+    def widen(self, now: float, reserved: float) -> bool:
+        """Whether any is closed by a limit that it has not shown itself; where nothing was refused, that grows."""
+        return sum(one.widen(now, reserved) for one in self.upstreams) > 0
 
     def limits(self, now: float, call: Call, *, without: Collection[str] = _NOBODY) -> set[Failure]:
         """What keeps the call out of any of them now: rate limits, or that no credit is left."""
@@ -138,6 +138,13 @@ class Selection:
         """Which of them are left alone, as they want it."""
         pauses = (one.paused(now) for one in self.upstreams if one.name not in without)
         return tuple(pause for pause in pauses if pause is not None)
+
+    def full(self, reserved: float, *, without: Collection[str] = _NOBODY) -> tuple[Full, ...]:
+        """Which of them have as much in flight as they may, that share left free."""
+        asked = [one for one in self.upstreams if one.name not in without]
+        return tuple(
+            Full(one.name, one.in_flight) for one in asked if one.in_flight >= one.limit.current * (1 - reserved)
+        )
 
     def utilisation(self, now: float) -> float:
         """Attempts in flight over the concurrency of the upstreams that are not ejected."""

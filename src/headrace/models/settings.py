@@ -40,7 +40,7 @@ class ConcurrencyRules:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     kind: Literal["auto", "aimd", "gradient", "fixed"] = "auto"
-    initial: Count = 64
+    initial: Count = 32
     least: Count = 1
     most: Count = 512
     factor: Share = 0.9

@@ -79,8 +79,8 @@ def _message(model: str, refused: Refused, attempts: int, last: Failed | None, s
         message += f"; {refused.over}"
     elif refused.reason in _TELLS and last is not None:
         message += f"; {said}"
-    elif refused.paused:
-        message += "; " + "; ".join(map(str, refused.paused[:_MOST]))
+    elif refused.closed and (refused.reason.of_closed or not attempts):
+        message += "; " + "; ".join(map(str, refused.closed[:_MOST]))
     elif refused.reason is Reason.FAILED and failure is not None:
         message += f" ({failure.value})"
     return message

@@ -20,6 +20,8 @@ from headrace.models.settings import Policies, UpstreamSpec
 
 _UNSCORED = frozenset({Failure.BAD_REQUEST, Failure.CANCELLED})
 """Failures that say nothing about how soon an answer would come."""
+_TAKEN = 0.5
+"""Seconds after which what a hosted API has not refused is taken: refusals come in a round trip."""
 _WRITING = 0.1
 """How much an answer being written delays the next first token, against a prompt being read: many answers are written
 at once, while long prompts are read one after the other."""
@@ -115,6 +117,8 @@ class Upstream(Load):
         self.in_flight = 0
         self._keeps_quota = policies.quota.enabled
         self._by_work = policies.balancer.weigh == "work"
+        self._filled = math.inf
+        """When as many were first in flight as the limit allows, since it last doubled."""
         self._heard = -math.inf
         """When a first byte came last, or a failure that was no timeout."""
         self._mute = -math.inf
@@ -159,14 +163,22 @@ class Upstream(Load):
         if reserved:
             room = max(int(room * (1 - reserved)), 1)
         if self.in_flight >= room:
-            return math.inf
+            taken = self._filled + _TAKEN - now
+            return taken if taken > 0 and not self.limit.found else math.inf
         return self.quota.wait(now, call.prompt_tokens, call.output_tokens)
 
-    def untried(self, now: float, reserved: float) -> bool:
-        """Whether it is closed by a limit that it has not shown itself: it might take more."""
+    def widen(self, now: float, reserved: float) -> bool:
+        """Whether it is closed by a limit that it has not shown itself: it might take more. If it has refused nothing
+        for a while, it is tried."""
         if self.limit.found or self.in_flight < self.limit.current * (1 - reserved):
             return False
-        return self.breaker.allows(now) and not self.quota.paused(now)
+        if not self.breaker.allows(now) or self.quota.paused(now):
+            return False
+        if now - self._filled >= _TAKEN:
+            self._filled = math.inf
+            self.limit.on_taken()
+            self._reckon()
+        return True
 
     def closed(self, now: float, call: Call, *, panic: bool) -> float:
         """Seconds for which a rate limit or its ejection keeps the call out, whatever ends there; 0: it may be less."""
@@ -188,6 +200,8 @@ class Upstream(Load):
             first, rest = 1.0, 0.0
         self.started += 1
         self.in_flight += 1
+        if self.in_flight >= self.limit.current and self._filled == math.inf:
+            self._filled = now
         self.work += first + rest
         probe = self.breaker.ejected and self.breaker.begin(now)
         self._reckon()

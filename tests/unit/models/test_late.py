@@ -183,11 +183,11 @@ def test_what_always_takes_so_long_is_not_blamed() -> None:
     for _ in range(20):
         now = answer(one, now, first=25.0)
     upstream = one.selection.named("a")
-    assert upstream.limit.current == 16, "being slow says nothing about too many at once"
+    assert upstream.limit.current == 32, "being slow says nothing about too many at once"
     for _ in range(6):
         one.submit(now, call(now))
     polled(one, now + 2 * FIRST)
-    assert (state(one, "a", now), upstream.limit.current) == (State.CLOSED, 16)
+    assert (state(one, "a", now), upstream.limit.current) == (State.CLOSED, 32)
 
 
 @pytest.mark.parametrize("stream", [True, False])

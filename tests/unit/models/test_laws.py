@@ -17,7 +17,7 @@ from headrace.models.billing import Billing
 from headrace.models.bucket import Bucket
 from headrace.models.budget import Extra, ResilienceBudget
 from headrace.models.call import Call, Priority, Usage
-from headrace.models.concurrency import Aimd, Gradient
+from headrace.models.concurrency import Aimd, Fixed, Gradient
 from headrace.models.cost import Price, Prices
 from headrace.models.failure import Failure
 from headrace.models.headers import NOTHING, Limits, Window
@@ -145,9 +145,9 @@ def test_limits_stay_in_their_bounds(events: list[tuple[bool, int, float]]) -> N
         for limit in limits:
             if well:
                 limit.on_first_token(in_flight, seconds, 1.0)
-                limit.on_success(now, in_flight, seconds)
             else:
-                limit.on_too_much(now, now - seconds / 2)
+                limit.on_too_much(now, now - seconds / 2, in_flight)
+                limit.on_taken()
             assert 2 <= limit.current <= 32
 
 
@@ -163,9 +163,8 @@ def test_first_tokens_that_take_no_time_are_as_fast_as_can_be() -> None:
 
 @pytest.mark.parametrize("limit", [Aimd(16), Gradient(16)])
 def test_a_limit_that_is_not_used_does_not_grow(limit: Aimd | Gradient) -> None:
-    for step in range(1000):
+    for _ in range(1000):
         limit.on_first_token(7, 0.3, 1.0)
-        limit.on_success(float(step), 7, 0.3)
     assert limit.current == 16
 
 
@@ -174,11 +173,44 @@ def test_after_an_outage_a_limit_is_soon_near_where_it_was() -> None:
     for step in range(60):
         limit.on_too_much(float(step), float(step))
     assert limit.current == 1
-    successes = 0
+    answers = 0
     while limit.current < 30:
-        limit.on_success(100.0, limit.current, 1.0)
-        successes += 1
-    assert successes <= 30, "one by one it would take hundreds"
+        limit.on_first_token(limit.current, 1.0, 1.0)
+        answers += 1
+    assert answers <= 30, "one by one it would take hundreds"
+
+
+@pytest.mark.parametrize("limit", [Aimd(16), Gradient(16)])
+def test_until_there_is_too_much_a_limit_doubles_with_each_round(limit: Aimd | Gradient) -> None:
+    for _ in range(16):
+        limit.on_first_token(limit.current, 0.3, 1.0)
+    assert (limit.current, limit.found) == (32, False)
+    limit.on_too_much(1.0, 0.9, 30.0)
+    assert (limit.current, limit.found) == (28, True)
+    for _ in range(10):
+        limit.on_first_token(limit.current, 0.3, 1.0)
+    assert limit.current < 32, "what has been found is approached with care"
+
+
+def test_a_limit_that_was_a_guess_comes_down_to_what_an_upstream_has_taken() -> None:
+    limit = Aimd(64)
+    for left in range(63, 23, -1):  # of 64 that were sent at once, 40 come back refused, one after the other
+        limit.on_too_much(1.0, 0.9, float(left))
+    assert limit.current == 24
+    limit.on_too_much(1.1, 0.9)
+    assert limit.current == 24, "one signal for all that was sent before it was heard"
+
+
+def test_a_limit_that_may_not_rise_is_no_guess() -> None:
+    assert [Aimd(8, most=8).found, Gradient(8, most=8).found, Fixed(8).found] == [True, True, True]
+
+
+def test_what_an_api_does_not_refuse_it_takes() -> None:
+    hosted, own = Aimd(16, most=40), Gradient(16, most=40)
+    for limit in (hosted, own):
+        limit.on_taken()
+        limit.on_taken()
+    assert (hosted.current, own.current) == (40, 16), "a server of one's own refuses nothing"
 
 
 @given(st.lists(st.tuples(st.integers(0, 200), st.integers(0, 200), st.booleans()), max_size=60))

@@ -119,6 +119,15 @@ def test_refusals_without_a_word_pause_longer_each_time_and_a_success_ends_that(
     assert quota.wait(5.0, 1, 1) == 0.0
 
 
+def test_refusals_of_what_was_sent_at_once_are_one() -> None:
+    quota = Quota()
+    for now in (1.0, 1.01, 1.02):
+        quota.on_refusal(now, Failure.RATE_LIMITED, None, started=0.9)
+    assert quota.wait(1.1, 1, 1) == 0.0, "a burst that was too much is no rate limit"
+    quota.on_refusal(1.2, Failure.RATE_LIMITED, None, started=1.1)
+    assert quota.wait(1.2, 1, 1) == 0.25
+
+
 def test_no_credit_is_not_the_same_as_too_fast() -> None:
     assert classify(429, "insufficient_quota") is Failure.QUOTA
     assert Failure.QUOTA.retry is Where.ELSEWHERE

@@ -26,7 +26,7 @@ from headrace.models.simulation.result import (
     ratio,
 )
 from headrace.models.simulation.room import FULL, Room, Shortage, room
-from headrace.models.simulation.settings import Simulation
+from headrace.models.simulation.settings import Server, Simulation
 from headrace.stats.interval import Interval, quantile, wilson
 
 RUNS = 6
@@ -345,6 +345,24 @@ def _limits(simulation: Simulation) -> dict[str, Any]:
     }
 
 
+def _large(simulation: Simulation) -> dict[str, Any]:
+    """Upstreams that take many times as much as any limit starts from, answers that are long, and hardly any calls."""
+    upstreams = [
+        {**one.model_dump(), "server": {**one.server.model_dump(), **_times(one.server, _LARGE)}}
+        for one in simulation.upstreams
+    ]
+    load = simulation.load
+    long = {"output": 4 * load.output, "max_tokens": 4 * load.max_tokens, "deadline": 4 * load.deadline}
+    changes = {"upstreams": upstreams} | {f"load.{name}": value for name, value in long.items()}
+    return changes | {"load.rate": simulation.changed(changes).capacity() / 100}
+
+
+def _times(server: Server, factor: int) -> dict[str, Any]:
+    """A server that can do so many times as much."""
+    return {"slots": factor * server.slots, "prefill": factor * server.prefill}
+
+
+_LARGE = 16
 _QUIET_AND_LOUD = [{"name": "quiet", "weight": 1.0}, {"name": "loud", "weight": 9.0}]
 _TURNS: dict[str, Any] = {"policies.balancer.rule": "turns", "policies.hedge.enabled": False}
 _PLAIN: dict[str, Any] = {"policies.admission.enabled": False}
@@ -421,7 +439,11 @@ _ALL = (
         change=_limits,
         load=lambda simulation: 1.5 * _limit(simulation) / simulation.rate(),
         faults=lambda _: [Fault("limit", (), 60, 61)],
-        off={"policies.quota.enabled": False, "policies.budget.unlimited": True},
+        off={
+            "policies.quota.enabled": False,
+            "policies.budget.unlimited": True,
+            "policies.concurrency.kind": "fixed",
+        },
     ),
     Scenario(
         "slowdown",
@@ -444,6 +466,18 @@ _ALL = (
         off=_TURNS,
         beside=_TURNS,
         needs=_peers,
+    ),
+    Scenario(
+        "cold-start",
+        "Hardly any calls come until 60 s, then at once as many as upstreams of 16 times the size answer, with answers"
+        " of four times the length.",
+        60,
+        120,
+        120,
+        lambda played: played.answered("during"),
+        change=_large,
+        load=lambda simulation: 0.8 * simulation.capacity() / simulation.rate(),
+        off={"policies.concurrency.kind": "fixed", "policies.concurrency.initial": 16},
     ),
     Scenario(
         "noisy-neighbour",
