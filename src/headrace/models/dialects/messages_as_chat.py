@@ -216,13 +216,15 @@ def whole(body: bytes) -> bytes:
     message: _Object = choice.get("message") or _EMPTY
     text = message.get("content") or message.get("refusal")
     content: list[_Object] = [{"type": "text", "text": text}] if text else []
-    for call in message.get("tool_calls") or _NONE:
+    calls: list[_Object] = message.get("tool_calls") or _NONE
+    for call in calls:
         function = call["function"]
         try:
             given = _DECODE(function.get("arguments") or "{}")
         except msgspec.DecodeError as error:
             raise Failed(Failure.SERVER_ERROR, f"the arguments of a tool call are no JSON: {error}") from None
         content.append({"type": "tool_use", "id": call.get("id"), "name": function.get("name"), "input": given})
+    stop = STOP.get(choice.get("finish_reason") or "", "end_turn")
     return _ENCODE(
         {
             "id": document.get("id"),
@@ -230,7 +232,7 @@ def whole(body: bytes) -> bytes:
             "role": "assistant",
             "model": document.get("model"),
             "content": content,
-            "stop_reason": STOP.get(choice.get("finish_reason") or "", "end_turn"),
+            "stop_reason": _reason(stop, calls=bool(calls)),
             "stop_sequence": None,
             "usage": messages_usage(read_usage(read_counts(document.get("usage")))),
         }
@@ -310,9 +312,14 @@ class MessagesOfChat(ChatReader):
 
     def _last(self) -> bytes:
         closed = _event({"type": "content_block_stop", "index": self._block}) if self._block >= 0 else b""
-        delta = {"stop_reason": self._stop, "stop_sequence": None}
+        delta = {"stop_reason": _reason(self._stop, calls=bool(self._calls)), "stop_sequence": None}
         counted = {"type": "message_delta", "delta": delta, "usage": messages_usage(self.usage)}
         return closed + _event(counted) + _event({"type": "message_stop"})
+
+
+def _reason(stop: str, *, calls: bool) -> str:
+    """Why an answer ended: for its calls, where it has some. Chat says `stop` of those that `tool_choice` forced."""
+    return "tool_use" if calls and stop == "end_turn" else stop
 
 
 def _start(document: _Object) -> bytes:
