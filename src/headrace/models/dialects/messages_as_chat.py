@@ -5,6 +5,7 @@
 | `system`                                  | a `system` message                               |
 | `text`, `image` (base64 or url)           | text, `image_url` (data or https)                |
 | `tool_use`, `tool_result` with text       | `tool_calls`, a message of role `tool`           |
+| `is_error` of a `tool_result`             | its text begins with "Error: "                   |
 | `stop_sequences`, `metadata.user_id`      | `stop`, `user`                                   |
 | `tools`, `tool_choice`                    | the same in its own form                         |
 | `output_config.format`                    | `response_format`, strict                        |
@@ -175,13 +176,20 @@ def _user(blocks: Iterable[_Object]) -> Iterable[_Object]:
             case "image":
                 parts.append({"type": "image_url", "image_url": {"url": _url(member(block, "source"))}})
             case "tool_result":
-                content = block.get("content") or ""
-                text = content if isinstance(content, str) else _text(content)
-                yield {"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": text}
+                yield {"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": _result(block)}
             case kind:
                 raise Untranslatable(f"content of the type {shown(kind)}")
     if parts:
         yield {"role": "user", "content": parts}
+
+
+def _result(block: _Object) -> str:
+    """What a tool gave. That it failed is a member in messages; in chat the model can only read it in the text."""
+    content = block.get("content") or ""
+    text = content if isinstance(content, str) else _text(content)
+    if not block.get("is_error") or text.lstrip().lower().startswith("error"):
+        return text
+    return f"Error: {text}" if text else "Error"
 
 
 def _url(source: _Object) -> str:
