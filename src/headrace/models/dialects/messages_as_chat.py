@@ -17,7 +17,7 @@ and `top_k` are left out (`lost` says which), and so is reasoning in the answer:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -217,21 +217,21 @@ def whole(body: bytes) -> bytes:
     Raises
     ------
     Failed
-        The arguments of a tool call are no JSON.
+        It is not of the form of chat, or the arguments of a tool call are no JSON.
     """
     document: _Object = _DECODE(body)
     choice: _Object = (document.get("choices") or [_EMPTY])[0]
     message: _Object = choice.get("message") or _EMPTY
-    text = message.get("content") or message.get("refusal")
+    text = _said(message.get("content")) or message.get("refusal")
     content: list[_Object] = [{"type": "text", "text": text}] if text else []
     calls: list[_Object] = message.get("tool_calls") or _NONE
     for call in calls:
-        function = call["function"]
+        name, function = _name(call), call["function"]
         try:
             given = _DECODE(function.get("arguments") or "{}")
         except msgspec.DecodeError as error:
             raise Failed(Failure.SERVER_ERROR, f"the arguments of a tool call are no JSON: {error}") from None
-        content.append({"type": "tool_use", "id": call.get("id"), "name": function.get("name"), "input": given})
+        content.append({"type": "tool_use", "id": call.get("id"), "name": name, "input": given})
     stop = STOP.get(choice.get("finish_reason") or "", "end_turn")
     return _ENCODE(
         {
@@ -282,7 +282,7 @@ class MessagesOfChat(ChatReader):
 
     def _choice(self, choice: _Object, out: list[bytes]) -> None:
         delta = choice.get("delta") or _EMPTY
-        text = delta.get("content") or delta.get("refusal")
+        text = _said(delta.get("content")) or delta.get("refusal")
         if text:
             if self._block < 0 or self._call is not None:
                 self._begin({"type": "text", "text": ""}, None, out)
@@ -294,7 +294,7 @@ class MessagesOfChat(ChatReader):
                     # A block of messages is over when the next one begins.
                     raise Failed(Failure.SERVER_ERROR, "parts of tool calls alternate, which messages cannot say")
                 self._calls.add(number)
-                block = {"type": "tool_use", "id": call.get("id"), "name": function.get("name"), "input": _EMPTY}
+                block = {"type": "tool_use", "id": call.get("id"), "name": _name(call), "input": _EMPTY}
                 self._begin(block, number, out)
             if function.get("arguments"):
                 out.append(self._delta({"type": "input_json_delta", "partial_json": function["arguments"]}))
@@ -323,6 +323,24 @@ class MessagesOfChat(ChatReader):
         delta = {"stop_reason": _reason(self._stop, calls=bool(self._calls)), "stop_sequence": None}
         counted = {"type": "message_delta", "delta": delta, "usage": messages_usage(self.usage)}
         return closed + _event(counted) + _event({"type": "message_stop"})
+
+
+def _said(content: Any) -> str:
+    """The text of an answer. Some servers say it in parts, among them thinking, which is left out as elsewhere."""
+    if isinstance(content, list):
+        parts = cast("list[_Object]", content)
+        return "".join(part["text"] for part in parts if part.get("type") == "text")
+    if content is not None and not isinstance(content, str):
+        raise Failed(Failure.MALFORMED, f"the content of the answer is neither text nor parts: {content!r:.60}")
+    return content or ""
+
+
+def _name(call: _Object) -> str:
+    """Which function a tool call is of."""
+    name = (call.get("function") or _EMPTY).get("name")
+    if not name:
+        raise Failed(Failure.MALFORMED, f"a tool call of the answer names no function: {call!r:.100}")
+    return name
 
 
 def _reason(stop: str, *, calls: bool) -> str:

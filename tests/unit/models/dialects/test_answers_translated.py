@@ -1,14 +1,18 @@
-"""Answers and streams that are unlike most: calls without arguments, forced calls, content in parts."""
+"""Answers unlike most, in translation: calls without arguments, forced calls, content in parts, malformed ones."""
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
 from headrace.models.dialects import chat_as_messages, messages_as_chat
 from headrace.models.dialects.sse import Splitter, parse
+from headrace.models.failure import Failure
+from headrace.models.provider import Failed
+from headrace.models.providers.exchange import translated
 
 
 def events(stream: bytes) -> list[Any]:
@@ -114,3 +118,75 @@ def test_an_answer_with_a_call_ends_for_it(calls: list[Any], finish: str | None,
     out = reader.feed(stream(*documents, end=b"data: [DONE]\n\n" if marked else b"")) + reader.finish(vouched=True)
     if marked or finish:
         assert events(out)[-2]["delta"]["stop_reason"] == stop
+
+
+THINKING = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+PARTS: list[tuple[Any, str]] = [
+    ([{"type": "text", "text": "Hel"}, THINKING, {"type": "text", "text": "lo"}], "Hello"),
+    ([THINKING, {"type": "reference", "reference_ids": [1]}], ""),
+    ([{"type": "text", "text": ""}], ""),
+    ([], ""),
+    ("Hello", "Hello"),
+    (None, ""),
+]
+
+
+@pytest.mark.parametrize(("content", "text"), PARTS)
+def test_content_in_parts_is_its_text(content: Any, text: str) -> None:
+    assert whole({"content": content})["content"] == ([{"type": "text", "text": text}] if text else [])
+    reader = messages_as_chat.MessagesOfChat()
+    found = events(reader.feed(stream(chunk({"content": content}), chunk({"content": "!"}), chunk({}, "stop"))))
+    assert reader.failed is None
+    said = [event["delta"]["text"] for event in found if event["type"] == "content_block_delta"]
+    assert said == ([text, "!"] if text else ["!"])
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ({"tool_calls": [{"id": "t", "type": "function"}]}, "names no function: {'id': 't'"),
+        ({"tool_calls": [{"index": 0, "id": "t", "function": {"arguments": "{}"}}]}, "names no function"),
+        ({"content": 5}, "neither text nor parts: 5"),
+        ({"content": {"text": "Hi"}}, "neither text nor parts: {'text': 'Hi'}"),
+        ({"content": [{"type": "text"}]}, "not as its dialect says (KeyError"),
+        ({"content": ["Hi"]}, "not as its dialect says (AttributeError"),
+        ({"tool_calls": [5]}, "not as its dialect says (AttributeError"),
+    ],
+)
+def test_what_is_no_answer_of_chat_is_told(message: dict[str, Any], said: str) -> None:
+    answer = {"choices": [{"message": message}]}
+    with pytest.raises(Failed, match=re.escape(said)) as caught:
+        translated(messages_as_chat.whole, json.dumps(answer).encode())
+    reader = messages_as_chat.MessagesOfChat()
+    reader.feed(stream(chunk(message)))
+    assert reader.failed is not None
+    assert said in reader.failed.message
+    assert (caught.value.failure, reader.failed.failure) == (Failure.MALFORMED, Failure.MALFORMED)
+
+
+@pytest.mark.parametrize("content", ["Hi", 5, [5], [{"type": "text"}], [{"type": "text", "text": 5}], {"type": "text"}])
+def test_what_is_no_answer_of_messages_is_told(content: Any) -> None:
+    answer = json.dumps({"content": content}).encode()
+    with pytest.raises(Failed, match="not as its dialect says") as caught:
+        translated(lambda body: chat_as_messages.whole(body, 7), answer)
+    assert caught.value.failure is Failure.MALFORMED
+
+
+# Results of tools ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        ({"content": "no such city", "is_error": True}, "Error: no such city"),
+        ({"content": [{"type": "text", "text": "no such city"}], "is_error": True}, "Error: no such city"),
+        ({"content": "Error 404: not there", "is_error": True}, "Error 404: not there"),
+        ({"is_error": True}, "Error"),
+        ({"content": "sunny", "is_error": False}, "sunny"),
+        ({"content": "sunny"}, "sunny"),
+    ],
+)
+def test_that_a_tool_failed_is_said_in_the_text(result: dict[str, Any], text: str) -> None:
+    content = [{"type": "tool_result", "tool_use_id": "t", **result}]
+    asked = messages_as_chat.request({"messages": [{"role": "user", "content": content}]})
+    assert asked["messages"] == [{"role": "tool", "tool_call_id": "t", "content": text}]
