@@ -11,6 +11,7 @@
 | unreachable  | yes       | anywhere    | no                 | refused: nothing was sent             |
 | credentials  | no        | elsewhere   | no                 | 401, 403                              |
 | missing      | no        | elsewhere   | no                 | 404: this upstream lacks the model    |
+| malformed    | yes       | elsewhere   | no                 | a tool call without its function      |
 | bad request  | no        | nowhere     | no                 | 400, 413, 422: the request's fault    |
 | cancelled    | no        | nowhere     | no                 | the client went away                  |
 """
@@ -40,6 +41,7 @@ class Failure(enum.StrEnum):
     UNREACHABLE = "unreachable"
     CREDENTIALS = "credentials"
     MISSING = "missing"
+    MALFORMED = "malformed"
     BAD_REQUEST = "bad_request"
     CANCELLED = "cancelled"
 
@@ -64,10 +66,17 @@ class Failure(enum.StrEnum):
         return _RETRY[self]
 
 
-MAYBE_READ = frozenset({Failure.TIMEOUT, Failure.CONNECTION, Failure.CANCELLED})
+MAYBE_READ = frozenset({Failure.TIMEOUT, Failure.CONNECTION, Failure.MALFORMED, Failure.CANCELLED})
 """Failures after which the prompt may have been read, and its tokens billed."""
 _BLAMED = frozenset(
-    {Failure.OVERLOADED, Failure.SERVER_ERROR, Failure.TIMEOUT, Failure.CONNECTION, Failure.UNREACHABLE}
+    {
+        Failure.OVERLOADED,
+        Failure.SERVER_ERROR,
+        Failure.TIMEOUT,
+        Failure.CONNECTION,
+        Failure.UNREACHABLE,
+        Failure.MALFORMED,
+    }
 )
 _TOO_MUCH = frozenset({Failure.RATE_LIMITED, Failure.OVERLOADED, Failure.TIMEOUT})
 _RETRY = {
@@ -80,6 +89,7 @@ _RETRY = {
     Failure.UNREACHABLE: Where.ANYWHERE,
     Failure.CREDENTIALS: Where.ELSEWHERE,
     Failure.MISSING: Where.ELSEWHERE,
+    Failure.MALFORMED: Where.ELSEWHERE,
     Failure.BAD_REQUEST: Where.NOWHERE,
     Failure.CANCELLED: Where.NOWHERE,
 }
@@ -94,6 +104,7 @@ _TOLD = {
     Failure.UNREACHABLE: "it cannot be reached",
     Failure.CREDENTIALS: "it does not take the key of this server",
     Failure.MISSING: "it does not have that model",
+    Failure.MALFORMED: "its answer is malformed",
     Failure.BAD_REQUEST: "it does not take the request",
     Failure.CANCELLED: "nobody waits any more",
 }

@@ -110,3 +110,33 @@ async def test_what_cannot_be_translated_goes_to_an_upstream_that_needs_no_trans
         with pytest.raises(ModelRefused, match=r"several answers \(n\), which Anthropic's messages do not have"):
             await run.ask(n=2)
     assert other.asked == []
+
+
+NAMELESS = {"tool_calls": [{"id": "t", "type": "function"}]}
+MALFORMED = [
+    (OpenAI, Dialect.MESSAGES, False, answers(body=json.dumps({"choices": [{"message": NAMELESS}]}))),
+    (OpenAI, Dialect.MESSAGES, True, streams(data({"choices": [{"index": 0, "delta": NAMELESS}]}))),
+    (Anthropic, Dialect.CHAT, False, answers(body='{"content": [{"type": "text"}]}')),
+    (Anthropic, Dialect.CHAT, True, streams(data({"type": "content_block_delta", "delta": {"type": "text_delta"}}))),
+]
+
+
+@pytest.mark.parametrize(("kind", "dialect", "stream", "behave"), MALFORMED)
+async def test_a_malformed_answer_is_one_failure_of_its_upstream(
+    start: Any, caplog: Any, kind: Any, dialect: Dialect, stream: bool, behave: Any
+) -> None:
+    upstream = await start(behave)
+    async with running(kind(upstream.url, name="odd")) as run:
+        with pytest.raises(ModelRefused, match=r"odd: .*(names no function|not as its dialect says)") as caught:
+            await run.llm.send(asking(dialect=dialect, stream=stream), run.terms())
+    refused = caught.value
+    assert (refused.failure, refused.attempts, len(upstream.asked)) == ("malformed", 1, 1)
+    assert refused.public.endswith("odd: its answer is malformed")
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+async def test_a_malformed_answer_is_tried_elsewhere(start: Any) -> None:
+    odd, good = await start(MALFORMED[0][3]), await start(answers())
+    async with running(OpenAI(odd.url, name="odd"), OpenAI(good.url, name="good", tier=1)) as run:
+        reply = await run.llm.send(asking(dialect=Dialect.MESSAGES), run.terms())
+        assert (reply.upstream, reply.attempts, len(odd.asked)) == ("good", 2, 1)

@@ -49,6 +49,14 @@ def test_a_model_is_a_value_with_its_place() -> None:
         (lambda _: hr.models.OpenAI("http://u:secret@x/v1"), "user or a password"),
         (lambda _: hr.models.OpenAI(URL, headers={"Content-Length": "1"}), "no header that can be set"),
         (lambda _: hr.models.OpenAI(URL, headers={"a": "x\r\nb: c"}), "no header has"),
+        (lambda _: hr.models.OpenAI(URL, headers={"x": 1}), "value of the header 'x' is no text, but int"),  # type: ignore[dict-item]
+        (lambda _: hr.models.OpenAI(URL, headers={"x": b"secret"}), "is no text, but bytes"),  # type: ignore[dict-item]
+        (lambda _: hr.models.OpenAI(URL, headers={1: "x"}), "1 is no name of a header"),  # type: ignore[dict-item]
+        (lambda _: hr.models.OpenAI(URL, headers=[("x", "y")]), "are list, not names"),  # type: ignore[arg-type]
+        (lambda _: hr.models.Anthropic(headers=[("x", "y")]), "are list, not names"),  # type: ignore[arg-type]
+        (lambda _: hr.models.Anthropic(version=2), "'anthropic-version' is no text, but int"),  # type: ignore[arg-type]
+        (lambda _: hr.models.OpenAI(URL, key_header=3), "3 is no name of a header"),  # type: ignore[arg-type]
+        (lambda _: hr.models.OpenAI(f"{URL}/chat/completions?key=secret"), "ends in the path of a request"),
         (lambda _: hr.models.OpenAI(URL, tier=-1), "tier"),
         (lambda _: hr.models.OpenAI(URL, requests_per_minute=0), "requests_per_minute"),
     ],
@@ -134,3 +142,21 @@ def test_a_name_is_made_of_the_address_and_the_model() -> None:
     assert hr.models.OpenAI(URL, model="m").name == "127.0.0.1:8000/m"
     assert hr.models.Anthropic(model="c").name == "api.anthropic.com/c"
     assert hr.models.Http("http://h/predict").name == "h"
+
+
+@pytest.mark.parametrize("kind", [hr.models.OpenAI, hr.models.Anthropic])
+@pytest.mark.parametrize(
+    ("url", "instead"),
+    [
+        (f"{URL}/chat/completions", f"address: '{URL}'"),
+        (f"{URL}/responses/", f"address: '{URL}'"),
+        (f"{URL}/messages", f"address: '{URL}'"),
+        ("http://h/embeddings", "address: 'http://h/v1'"),
+        ("http://h/d/m/chat/completions?api-version=1", "address: 'http://h/d/m', with the query"),
+    ],
+)
+def test_the_address_of_one_path_of_an_api_is_refused(kind: Any, url: str, instead: str) -> None:
+    with pytest.raises(DeclarationError, match="ends in the path of a request") as caught:
+        kind(url)
+    assert caught.value.hint.endswith(instead)
+    assert hr.models.Http(url).url == url.partition("?")[0].rstrip("/"), "this kind wants the whole address"

@@ -256,12 +256,18 @@ class ChatOfMessages(MessagesReader):
         Whether the client asked for a chunk of usage.
     """
 
-    __slots__ = ("_asked", "_calls", "_head")
+    __slots__ = ("_asked", "_calls", "_head", "_tools", "_unsaid")
+    _tools: dict[object, int]
+    """Blocks that are tool calls and not over: which call each is."""
+    _unsaid: dict[object, _Object]
+    """Those of them without any part of their arguments so far: the input with which they began."""
 
     def __init__(self, *, created: int, usage: bool) -> None:
         super().__init__()
         self._asked = usage
-        self._calls = -1
+        self._calls = 0
+        self._tools = {}
+        self._unsaid = {}
         self._head: _Object = {"id": "", "object": "chat.completion.chunk", "created": created, "model": ""}
 
     def _take(self, event: bytes, name: bytes, data: bytes) -> bytes:
@@ -273,13 +279,11 @@ class ChatOfMessages(MessagesReader):
                 self._head |= {"id": message.get("id"), "model": message.get("model")}
                 return self._chunk({"role": "assistant", "content": ""})
             case "content_block_start" if document["content_block"].get("type") == "tool_use":
-                self._calls += 1
-                block = document["content_block"]
-                function = {"name": block.get("name"), "arguments": ""}
-                call = {"index": self._calls, "id": block.get("id"), "type": "function", "function": function}
-                return self._chunk({"tool_calls": [call]})
+                return self._begin(document.get("index"), document["content_block"])
             case "content_block_delta":
-                return self._delta(document.get("delta") or _EMPTY)
+                return self._delta(document.get("index"), document.get("delta") or _EMPTY)
+            case "content_block_stop":
+                return self._stop(document.get("index"))
             case "message_delta":
                 reason = (document.get("delta") or _EMPTY).get("stop_reason")
                 return self._chunk(_EMPTY, FINISH.get(reason, "stop")) if reason else b""
@@ -289,17 +293,35 @@ class ChatOfMessages(MessagesReader):
             case _:
                 return b""
 
-    def _delta(self, delta: _Object) -> bytes:
+    def _begin(self, block: object, tool: _Object) -> bytes:
+        number = self._tools[block] = self._calls
+        self._calls += 1
+        self._unsaid[block] = tool.get("input") or _EMPTY
+        function = {"name": tool.get("name"), "arguments": ""}
+        call = {"index": number, "id": tool.get("id"), "type": "function", "function": function}
+        return self._chunk({"tool_calls": [call]})
+
+    def _delta(self, block: object, delta: _Object) -> bytes:
         match delta.get("type"):
             case "text_delta":
                 return self._chunk({"content": delta["text"]})
             case "thinking_delta":
                 return self._chunk({"reasoning_content": delta["thinking"]})
-            case "input_json_delta":
-                call = {"index": self._calls, "function": {"arguments": delta["partial_json"]}}
-                return self._chunk({"tool_calls": [call]})
+            case "input_json_delta" if delta["partial_json"] and block in self._tools:
+                self._unsaid.pop(block, None)
+                return self._arguments(block, delta["partial_json"])
             case _:
                 return b""
+
+    def _stop(self, block: object) -> bytes:
+        """The end of a block. Messages say nothing more of a call without arguments; in chat they must be JSON."""
+        given = self._unsaid.pop(block, None)
+        said = b"" if given is None else self._arguments(block, _ENCODE(given).decode())
+        self._tools.pop(block, None)
+        return said
+
+    def _arguments(self, block: object, part: str) -> bytes:
+        return self._chunk({"tool_calls": [{"index": self._tools[block], "function": {"arguments": part}}]})
 
     def _chunk(self, delta: _Object, finish: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}

@@ -115,6 +115,7 @@ class _Block(Struct):
     id: str | None = None
     name: str | None = None
     tool_use_id: str | None = None
+    is_error: bool | None = None
     content: str | list[_Block] | None = None
 
 

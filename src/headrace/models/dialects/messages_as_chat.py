@@ -5,6 +5,7 @@
 | `system`                                  | a `system` message                               |
 | `text`, `image` (base64 or url)           | text, `image_url` (data or https)                |
 | `tool_use`, `tool_result` with text       | `tool_calls`, a message of role `tool`           |
+| `is_error` of a `tool_result`             | its text begins with "Error: "                   |
 | `stop_sequences`, `metadata.user_id`      | `stop`, `user`                                   |
 | `tools`, `tool_choice`                    | the same in its own form                         |
 | `output_config.format`                    | `response_format`, strict                        |
@@ -16,7 +17,7 @@ and `top_k` are left out (`lost` says which), and so is reasoning in the answer:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -175,13 +176,20 @@ def _user(blocks: Iterable[_Object]) -> Iterable[_Object]:
             case "image":
                 parts.append({"type": "image_url", "image_url": {"url": _url(member(block, "source"))}})
             case "tool_result":
-                content = block.get("content") or ""
-                text = content if isinstance(content, str) else _text(content)
-                yield {"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": text}
+                yield {"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": _result(block)}
             case kind:
                 raise Untranslatable(f"content of the type {shown(kind)}")
     if parts:
         yield {"role": "user", "content": parts}
+
+
+def _result(block: _Object) -> str:
+    """What a tool gave. That it failed is a member in messages; in chat the model can only read it in the text."""
+    content = block.get("content") or ""
+    text = content if isinstance(content, str) else _text(content)
+    if not block.get("is_error") or text.lstrip().lower().startswith("error"):
+        return text
+    return f"Error: {text}" if text else "Error"
 
 
 def _url(source: _Object) -> str:
@@ -209,20 +217,22 @@ def whole(body: bytes) -> bytes:
     Raises
     ------
     Failed
-        The arguments of a tool call are no JSON.
+        It is not of the form of chat, or the arguments of a tool call are no JSON.
     """
     document: _Object = _DECODE(body)
     choice: _Object = (document.get("choices") or [_EMPTY])[0]
     message: _Object = choice.get("message") or _EMPTY
-    text = message.get("content") or message.get("refusal")
+    text = _said(message.get("content")) or message.get("refusal")
     content: list[_Object] = [{"type": "text", "text": text}] if text else []
-    for call in message.get("tool_calls") or _NONE:
-        function = call["function"]
+    calls: list[_Object] = message.get("tool_calls") or _NONE
+    for call in calls:
+        name, function = _name(call), call["function"]
         try:
             given = _DECODE(function.get("arguments") or "{}")
         except msgspec.DecodeError as error:
             raise Failed(Failure.SERVER_ERROR, f"the arguments of a tool call are no JSON: {error}") from None
-        content.append({"type": "tool_use", "id": call.get("id"), "name": function.get("name"), "input": given})
+        content.append({"type": "tool_use", "id": call.get("id"), "name": name, "input": given})
+    stop = STOP.get(choice.get("finish_reason") or "", "end_turn")
     return _ENCODE(
         {
             "id": document.get("id"),
@@ -230,7 +240,7 @@ def whole(body: bytes) -> bytes:
             "role": "assistant",
             "model": document.get("model"),
             "content": content,
-            "stop_reason": STOP.get(choice.get("finish_reason") or "", "end_turn"),
+            "stop_reason": _reason(stop, calls=bool(calls)),
             "stop_sequence": None,
             "usage": messages_usage(read_usage(read_counts(document.get("usage")))),
         }
@@ -272,7 +282,7 @@ class MessagesOfChat(ChatReader):
 
     def _choice(self, choice: _Object, out: list[bytes]) -> None:
         delta = choice.get("delta") or _EMPTY
-        text = delta.get("content") or delta.get("refusal")
+        text = _said(delta.get("content")) or delta.get("refusal")
         if text:
             if self._block < 0 or self._call is not None:
                 self._begin({"type": "text", "text": ""}, None, out)
@@ -284,7 +294,7 @@ class MessagesOfChat(ChatReader):
                     # A block of messages is over when the next one begins.
                     raise Failed(Failure.SERVER_ERROR, "parts of tool calls alternate, which messages cannot say")
                 self._calls.add(number)
-                block = {"type": "tool_use", "id": call.get("id"), "name": function.get("name"), "input": _EMPTY}
+                block = {"type": "tool_use", "id": call.get("id"), "name": _name(call), "input": _EMPTY}
                 self._begin(block, number, out)
             if function.get("arguments"):
                 out.append(self._delta({"type": "input_json_delta", "partial_json": function["arguments"]}))
@@ -310,9 +320,32 @@ class MessagesOfChat(ChatReader):
 
     def _last(self) -> bytes:
         closed = _event({"type": "content_block_stop", "index": self._block}) if self._block >= 0 else b""
-        delta = {"stop_reason": self._stop, "stop_sequence": None}
+        delta = {"stop_reason": _reason(self._stop, calls=bool(self._calls)), "stop_sequence": None}
         counted = {"type": "message_delta", "delta": delta, "usage": messages_usage(self.usage)}
         return closed + _event(counted) + _event({"type": "message_stop"})
+
+
+def _said(content: Any) -> str:
+    """The text of an answer. Some servers say it in parts, among them thinking, which is left out as elsewhere."""
+    if isinstance(content, list):
+        parts = cast("list[_Object]", content)
+        return "".join(part["text"] for part in parts if part.get("type") == "text")
+    if content is not None and not isinstance(content, str):
+        raise Failed(Failure.MALFORMED, f"the content of the answer is neither text nor parts: {content!r:.60}")
+    return content or ""
+
+
+def _name(call: _Object) -> str:
+    """Which function a tool call is of."""
+    name = (call.get("function") or _EMPTY).get("name")
+    if not name:
+        raise Failed(Failure.MALFORMED, f"a tool call of the answer names no function: {call!r:.100}")
+    return name
+
+
+def _reason(stop: str, *, calls: bool) -> str:
+    """Why an answer ended: for its calls, where it has some. Chat says `stop` of those that `tool_choice` forced."""
+    return "tool_use" if calls and stop == "end_turn" else stop
 
 
 def _start(document: _Object) -> bytes:

@@ -120,7 +120,7 @@ class StreamReader:
         # The boundary to whatever an upstream sends: what no translation has thought of breaks the stream.
         except Exception as error:
             what = f"an event of the stream is not as its dialect says ({type(error).__name__}): {data[:100]!r}"
-            self.failed = Failed(Failure.SERVER_ERROR, what)
+            self.failed = Failed(Failure.MALFORMED, what)
         return b""
 
     def _take(self, event: bytes, name: bytes, data: bytes) -> bytes:

@@ -18,6 +18,13 @@ _HEADER = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _AUTHORITIES = "SSL_CERT_FILE"
 _PLAINLY = {"accept-encoding": "identity"}
 """Who is told nothing may compress an answer as they like."""
+_ENDS = {
+    "/chat/completions": "/chat/completions",
+    "/responses": "/responses",
+    "/embeddings": "/embeddings",
+    "/v1/messages": "/messages",
+}
+"""How an address ends that is more than a base, and what of that is more."""
 _TARGET = re.compile(r"[\x21-\x22\x24-\x7e]*")
 
 
@@ -31,7 +38,7 @@ class HttpProvider(Provider):
     """
 
     _path: ClassVar[str] = ""
-    """The path that is meant when the address has none."""
+    """The path that is meant when the address has none; empty: the address is the whole one, and nothing follows it."""
 
     def __init__(
         self,
@@ -50,7 +57,7 @@ class HttpProvider(Provider):
         self.origin, self._base, self._query = _address(url, self._path)
         self._key = _key(key)
         self._key_header = _header(key_header, "")
-        self._headers = dict(_header_pair(*pair) for pair in (headers or {}).items())
+        self._headers = headers_of(headers)
         authority = self.origin.authority.decode()
         super().__init__(
             name if name is not None else f"{authority}/{model}" if model else authority,
@@ -131,6 +138,13 @@ def _address(url: str, path: str) -> tuple[Origin, str, str]:
             f"the address {url.partition('?')[0]!r:.100} has a fragment, or characters that must be percent-encoded",
             hint="write it as it stands in a request line",
         )
+    end = next((end for end in _ENDS if base.endswith(end)), "")
+    if path and end:
+        less = f"{origin}{base.removesuffix(_ENDS[end]) or path}"
+        raise DeclarationError(
+            f"the address {f'{origin}{base}'!r:.200} ends in the path of a request, which is added to each",
+            hint=f"give the base address: {less!r:.200}" + (", with the query" if query else ""),
+        )
     return origin, base, query
 
 
@@ -151,18 +165,39 @@ def _key(key: str | None) -> str | None:
     return key
 
 
+def headers_of(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """The headers of a declaration, their names in lower case.
+
+    Raises
+    ------
+    DeclarationError
+        They are no mapping, or one of them cannot be set.
+    """
+    if headers is None:
+        return {}
+    if not isinstance(headers, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DeclarationError(
+            f"the headers of an upstream are {type(headers).__name__}, not names with values",
+            hint='write for example headers={"x-team": "search"}',
+        )
+    return {_header(name, value): value for name, value in headers.items()}
+
+
 def _header(name: str, value: str) -> str:
+    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DeclarationError(f"{name!r:.60} is no name of a header", hint='write for example "x-team"')
     lower = name.lower()
     if not _HEADER.fullmatch(lower) or lower.encode() in FRAMING:
         raise DeclarationError(
             f"{name!r:.60} is no header that can be set", hint="leave it out: those of the framing are written for you"
+        )
+    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        # What stands there may be a secret: it is not shown.
+        raise DeclarationError(
+            f"the value of the header {name!r:.60} is no text, but {type(value).__name__}", hint="write it in quotes"
         )
     if not value.isascii() or any(ord(character) < 32 for character in value):
         raise DeclarationError(
             f"the value of the header {name!r:.60} holds characters that no header has", hint="encode the value"
         )
     return lower
-
-
-def _header_pair(name: str, value: str) -> tuple[str, str]:
-    return _header(name, value), value

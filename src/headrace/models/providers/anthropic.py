@@ -14,7 +14,7 @@ from headrace.models.dialects import chat_as_messages
 from headrace.models.dialects.stream import MessagesReader
 from headrace.models.dialects.whole import check_whole
 from headrace.models.provider import Opening
-from headrace.models.providers.address import HttpProvider
+from headrace.models.providers.address import HttpProvider, headers_of
 from headrace.models.providers.body import asks_usage, set_fields, why_not
 from headrace.models.providers.exchange import HttpCarrier, Route, said_in
 from headrace.models.request import Dialect, ModelRequest
@@ -69,7 +69,7 @@ class Anthropic(HttpProvider):
             name=name,
             key=key,
             key_header=key_header,
-            headers={"anthropic-version": version, **(headers or {})},
+            headers={"anthropic-version": version, **headers_of(headers)},
             tier=tier,
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,

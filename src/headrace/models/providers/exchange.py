@@ -204,7 +204,7 @@ class HttpCarrier:
         except Failed as failed:
             raise _compressed(answer) or failed from None
         if route.translate is not None:
-            body, passed = route.translate(body), route.told(request, passed)
+            body, passed = translated(route.translate, body), route.told(request, passed)
         return Whole(body, usage, answer.status, passed, limits)
 
     def failure(self, error: ExchangeError | Failed) -> Failed:
@@ -412,6 +412,23 @@ class _Sent(Struct, eq=False):
         except Exception as error:  # as in `answered`
             incoming = error
         self.told(incoming)
+
+
+def translated(translate: Callable[[bytes], bytes], body: bytes) -> bytes:
+    """An answer in the client's dialect.
+
+    Raises
+    ------
+    Failed
+        It is not of the form of its own dialect.
+    """
+    try:
+        return translate(body)
+    except Failed:
+        raise
+    except Exception as error:  # the boundary to whatever an upstream sends, as in `StreamReader`
+        what = f"the answer is not as its dialect says ({type(error).__name__}: {error}): {body[:100]!r}"
+        raise Failed(Failure.MALFORMED, what) from None
 
 
 def _compressed(answer: Answer) -> Failed | None:

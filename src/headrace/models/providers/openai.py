@@ -28,8 +28,8 @@ class OpenAI(HttpProvider):
     Parameters
     ----------
     url
-        The base address, as for OpenAI's own clients: `https://api.openai.com/v1`. Without a path, `/v1` is meant. A
-        query is sent with every request.
+        The base address, as for OpenAI's own clients: `https://api.openai.com/v1`, without `/chat/completions`. Where
+        it has no path, `/v1` is meant. A query is sent with every request.
     model
         The model there; None: the name of the declared model.
     name

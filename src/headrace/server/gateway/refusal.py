@@ -83,7 +83,8 @@ def complaint(error: ModelRefused) -> Complaint:
         # It is the address that is wrong: who lacks the model says so in JSON.
         said = f"{error.public}; whoever runs this server must see to that"
         return Complaint(502, said, kind="server_error", code="upstream_failed", retry=False)
-    return Complaint(502, error.public, kind="server_error", code="upstream_failed")
+    again = error.failure != Failure.MALFORMED  # it would be malformed again
+    return Complaint(502, error.public, kind="server_error", code="upstream_failed", retry=again)
 
 
 def body(error: BodyRefused) -> Complaint:

@@ -105,6 +105,7 @@ REFUSALS = [
     (ModelRefused("busy", reason="failed", failure="overloaded", status=503), 503, "overloaded", 529),
     (ModelRefused("key", reason="failed", failure="credentials", status=401, body=b"{}"), 502, "upstream_failed", 502),
     (ModelRefused("gone", reason="failed", failure="connection"), 502, "upstream_failed", 502),
+    (ModelRefused("odd", reason="failed", failure="malformed"), 502, "upstream_failed", 502),
     (ModelRefused("poor", reason="failed", failure="quota"), 429, "insufficient_quota", 402),
     (ModelRefused("fast", reason="failed", failure="rate_limited"), 429, "rate_limit_exceeded", 429),
     (ModelRefused("lost", reason="failed", failure="missing"), 404, "model_not_found", 404),
@@ -134,6 +135,14 @@ async def test_what_an_upstream_says_of_the_request_is_passed_on(world: Any, kit
     assert (told["x-headrace-upstream"], told["x-headrace-attempts"]) == ("one", "1")
     lines = list(world.gateway.metrics())
     assert 'headrace_model_requests_total{model="llm",upstream="one",status="400"} 1' in lines
+
+
+@pytest.mark.parametrize(("failure", "again"), [("malformed", "false"), ("connection", None)])
+async def test_what_would_be_malformed_again_is_not_to_be_asked_again(
+    world: Any, kit: Any, failure: str, again: str | None
+) -> None:
+    world.model.answer = lambda _: ModelRefused("odd", reason="failed", failure=failure)
+    assert kit.told(await world.ask()).get("x-should-retry") == again
 
 
 async def test_what_no_upstream_takes_is_told_with_what_to_do(world: Any, kit: Any) -> None:
