@@ -1,0 +1,102 @@
+"""Bursts at upstreams of which nothing is known: as much as they take, and nobody is turned away for a guess."""
+
+from __future__ import annotations
+
+import logging
+from random import Random
+
+import pytest
+
+from headrace.models.action import Action, Attempt, Reason, Refused, Start
+from headrace.models.call import Call, Usage
+from headrace.models.failure import Failure
+from headrace.models.router import Router
+from headrace.models.settings import Policies, UpstreamSpec
+from headrace.models.turned import TurnedLog
+from headrace.models.unanswered import refusal
+
+LONG = 12.0
+"""Seconds that an answer takes."""
+
+
+def router(*, local: bool = False, **sections: object) -> Router:
+    return Router([UpstreamSpec(name="a", local=local)], Policies.model_validate(sections), Random(1))
+
+
+def burst(one: Router, calls: int, now: float = 0.0, *, stream: bool = False) -> list[Action]:
+    """So many calls at once."""
+    said: list[Action] = []
+    for number in range(calls):
+        said += one.submit(now, Call(f"{now}-{number}", 100, 240, deadline=now + 120, stream=stream))
+    return said
+
+
+def started(actions: list[Action]) -> list[Attempt]:
+    return [action.attempt for action in actions if isinstance(action, Start)]
+
+
+def waited(one: Router, now: float, until: float) -> list[tuple[float, Action]]:
+    """What the router does by itself, and when."""
+    said: list[tuple[float, Action]] = []
+    while one.wake is not None and one.wake <= until:
+        now = max(one.wake, now)
+        said += [(now, action) for action in one.poll(now)]
+    return said
+
+
+def test_a_hosted_api_gets_a_burst_of_long_answers_within_a_second() -> None:
+    one = router()
+    assert len(started(burst(one, 100))) == 32
+    later = waited(one, 0.0, LONG - 1)
+    assert [at for at, action in later if isinstance(action, Start)] == [0.5] * 32 + [1.0] * 36
+    assert not any(isinstance(action, Refused) for _, action in later), "nobody has said that it is too much"
+
+
+def test_a_server_of_ones_own_gets_more_with_each_answer_and_nobody_is_shed() -> None:
+    one = router(local=True)
+    running, now, done = started(burst(one, 100)), 0.0, 0
+    while running:
+        said = [action for _, action in waited(one, now, now + LONG)]
+        now += LONG
+        for attempt in running:
+            said += one.on_end(now, attempt.id, Usage(100, 240))
+            done += 1
+        assert not any(isinstance(action, Refused) for action in said)
+        running = started(said)
+    assert (done, now) == (100, 3 * LONG), "32, 64 and the rest"
+
+
+def test_a_burst_that_is_too_much_brings_the_limit_to_what_was_taken() -> None:
+    one = router()
+    running = started(burst(one, 32, stream=True))
+    for attempt in running[20:]:
+        one.on_failure(0.1, attempt.id, Failure.RATE_LIMITED)
+    for attempt in running[:20]:
+        one.on_first_token(0.4, attempt.id)
+    upstream = one.selection.named("a")
+    assert upstream.limit.found
+    assert upstream.in_flight == 20
+    assert 20 <= upstream.limit.current <= 24, "it feels its way from there, and not from 32"
+    assert upstream.paused(0.4) is None, "it answers twenty"
+
+
+def test_a_queue_before_a_limit_that_is_known_is_shortened() -> None:
+    one = router(concurrency={"kind": "fixed", "initial": 4})
+    refused = [action for at in range(12) for action in burst(one, 4, now=0.5 * at) if isinstance(action, Refused)]
+    assert {one.reason for one in refused} == {Reason.SHED}
+    message = refusal("llm", refused[0], 0, None).message
+    assert message.endswith("; a has 4 in flight and takes no more at once (`concurrency`)")
+
+
+def test_the_log_says_now_and_then_that_calls_are_turned_away(caplog: pytest.LogCaptureFixture) -> None:
+    one = router(concurrency={"kind": "fixed", "initial": 1}, admission={"most": 2})
+    refused = [action for action in burst(one, 10) if isinstance(action, Refused)]
+    assert [one.reason for one in refused] == [Reason.QUEUE_FULL] * 7
+    log = TurnedLog("llm")
+    with caplog.at_level(logging.WARNING):
+        for at, action in enumerate(refused):
+            log.add(20.0 * at, action)
+    busy = "a has 1 in flight and takes no more at once (`concurrency`)"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the model 'llm' turned {calls} away (queue_full): {busy}" for calls in ("a call", "3 calls", "3 calls")
+    ]
