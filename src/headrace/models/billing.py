@@ -94,6 +94,6 @@ def read_anyway(call: Call, failure: Failure, written: int = 0) -> Usage | None:
     """What a failed attempt is charged for: its prompt where that may have been read, and what it had written.
 
     >>> read_anyway(Call("1", 10, 10, 0.0), Failure.TIMEOUT, 4), read_anyway(Call("1", 10, 10, 0.0), Failure.OVERLOADED)
-    (Usage(prompt_tokens=10, output_tokens=4, cached_tokens=0), None)
+    (Usage(prompt_tokens=10, output_tokens=4), None)
     """
     return Usage(call.prompt_tokens, written) if failure in MAYBE_READ else None

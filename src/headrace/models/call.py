@@ -116,7 +116,7 @@ def size_of(prompt_tokens: int) -> int:
     return ((prompt_tokens // 1000).bit_length() + 1) // 2
 
 
-class Usage(Struct, frozen=True, gc=False):
+class Usage(Struct, frozen=True, gc=False, repr_omit_defaults=True):
     """What an answer took, as the upstream counts it.
 
     Attributes
@@ -127,11 +127,15 @@ class Usage(Struct, frozen=True, gc=False):
         Tokens of the answer, hidden reasoning included.
     cached_tokens
         How many of the prompt's tokens came from the provider's cache.
+    written_tokens, kept_tokens
+        How many of them were written to it; and of these, for an hour.
     """
 
     prompt_tokens: int
     output_tokens: int
     cached_tokens: int = 0
+    written_tokens: int = 0
+    kept_tokens: int = 0
 
     @property
     def tokens(self) -> int:

@@ -6,6 +6,7 @@ No prices are shipped: they change, and a stale table is a wrong bill. A table i
     models:
       gpt-large:   {input: "2.50", cached_input: "1.25", output: "10", most_output: 16384}
       gpt-*:       {input: "0.15", output: "0.60"}
+      claude-*:    {input: "3", cached_input: "0.30", cache_write: "3.75", cache_write_1h: "6", output: "15"}
 
 A name with `*` at its end stands for all that begin so; the longest that fits counts.
 """
@@ -43,7 +44,8 @@ Money = Annotated[Decimal, BeforeValidator(number), Field(ge=0, le=MOST, allow_i
 class Price(BaseModel):
     """Prices of one model, per million tokens.
 
-    `cached_input` is the price of prompt tokens that the provider had in its cache; like `input` when not given.
+    `cached_input` is the price of prompt tokens that the provider had in its cache, `cache_write` of those that it
+    wrote there; like `input` when not given. `cache_write_1h` is that of what is kept for an hour; like `cache_write`.
     `most_output` is the most tokens that an answer of the model can have: what is set aside for a request that names no
     limit of its own.
     """
@@ -53,6 +55,8 @@ class Price(BaseModel):
     input: Money
     output: Money
     cached_input: Money | None = None
+    cache_write: Money | None = None
+    cache_write_1h: Money | None = None
     most_output: Annotated[int, BeforeValidator(number), Field(gt=0)] | None = None
 
     def of(self, usage: Usage) -> Decimal:
@@ -61,10 +65,16 @@ class Price(BaseModel):
         >>> Price(input=Decimal("2.50"), output=Decimal("10")).of(Usage(prompt_tokens=1000, output_tokens=200))
         Decimal('0.0045000000')
         """
-        return self._sum(usage.prompt_tokens - usage.cached_tokens, usage.cached_tokens, usage.output_tokens)
+        of_fresh, of_cached, of_written, of_kept, of_output, _, scale = self._units
+        cached, written, kept = usage.cached_tokens, usage.written_tokens, usage.kept_tokens
+        total = of_fresh * (usage.prompt_tokens - cached - written) + of_cached * cached
+        if written:
+            total += of_written * (written - kept) + of_kept * kept
+        return -(-(total + of_output * usage.output_tokens) // scale) * _UNIT
 
     def most(self, call: Call) -> Decimal:
-        """The most that a call can cost: nothing cached, the longest prompt and the longest answer that it can have.
+        """The most that a call can cost: the longest prompt and the longest answer that it can have, at the
+        dearest price of a prompt.
 
         Where nobody names a limit of the answer, neither the request nor the table, it is what is usual.
 
@@ -79,23 +89,22 @@ class Price(BaseModel):
             prompt = call.prompt_tokens
         if output < call.output_tokens:
             output = call.output_tokens
-        return self._sum(prompt, 0, output)
-
-    def _sum(self, fresh: int, cached: int, output: int) -> Decimal:
-        """The price of so many tokens of each kind."""
-        of_fresh, of_cached, of_output, scale = self._units
-        total = of_fresh * fresh + of_cached * cached + of_output * output
-        return -(-total // scale) * _UNIT
+        of_output, dearest, scale = self._units[4:]
+        return -(-(dearest * prompt + of_output * output) // scale) * _UNIT
 
     @cached_property
-    def _units(self) -> tuple[int, int, int, int]:
-        """Prices of a token, fresh, cached and of the answer, as whole numbers; and how many of these make one unit of
-        the last digit of a cost. Each call is priced twice: whole numbers are exact and take a fifth of the time."""
+    def _units(self) -> tuple[int, int, int, int, int, int, int]:
+        """Prices of a token (fresh, cached, written, kept for an hour, of the answer, and the dearest of a prompt) as
+        whole numbers, and how many of these make one unit of the last digit of a cost. Each call is priced twice: whole
+        numbers are exact and take a fifth of the time."""
         cached = self.input if self.cached_input is None else self.cached_input
-        ratios = [(price * _PER_MILLION).as_integer_ratio() for price in (self.input, cached, self.output)]
+        written = self.input if self.cache_write is None else self.cache_write
+        kept = written if self.cache_write_1h is None else self.cache_write_1h
+        prices = (self.input, cached, written, kept, self.output, max(self.input, cached, written, kept))
+        ratios = [(price * _PER_MILLION).as_integer_ratio() for price in prices]
         scale = math.lcm(*(denominator for _, denominator in ratios))
-        fresh, read, output = (numerator * (scale // denominator) for numerator, denominator in ratios)
-        return fresh, read, output, scale
+        fresh, read, made, hour, output, dearest = (top * (scale // bottom) for top, bottom in ratios)
+        return fresh, read, made, hour, output, dearest, scale
 
 
 def _pattern(name: str) -> str:

@@ -175,6 +175,12 @@ class Budgets(Spending):
         purse = self._purse(now, key)
         return purse.accounts[0].spent + purse.spent
 
+    def amounts(self, now: float, key: str) -> dict[str, Decimal]:
+        """What the key has spent, by period."""
+        purse = self._purse(now, key)
+        purse.post()
+        return {period: one.spent for period, one in zip(PERIODS, purse.accounts, strict=True)}
+
     def short(self, now: float, key: str, most: Decimal) -> tuple[str, float] | None:
         """The period whose limit does not allow `most`, and the seconds until it ends; None when all do."""
         purse = self._purse(now, key)

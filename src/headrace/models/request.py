@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from headrace.models.call import Priority
+from headrace.models.estimate import prompt_bytes
 
 
 class Dialect(enum.StrEnum):
@@ -24,6 +25,11 @@ class Dialect(enum.StrEnum):
     """Anthropic messages: `POST /v1/messages`."""
     JSON = "json"
     """Any JSON in, any JSON out: model servers of one's own, and models in worker processes."""
+
+    @property
+    def beta(self) -> bytes:
+        """The header that names features in beta, in lower case."""
+        return b"anthropic-beta" if self is Dialect.MESSAGES else b"openai-beta"
 
 
 class ModelRequest(Struct, frozen=True):
@@ -48,6 +54,8 @@ class ModelRequest(Struct, frozen=True):
         How many it wants.
     repeatable
         Whether it may run twice: no tools with effects on the provider's side, nothing stored.
+    beta
+        The features in beta that it wants, as the header says that its dialect has for them (`Dialect.beta`).
     """
 
     dialect: Dialect
@@ -58,6 +66,11 @@ class ModelRequest(Struct, frozen=True):
     max_output_tokens: int | None = None
     repeatable: bool = True
     answers: int = 1
+    beta: bytes = b""
+
+    def size(self) -> int:
+        """Bytes that make tokens: of pictures, sound and files, which are many bytes, few."""
+        return prompt_bytes(self.body, self.document)
 
 
 class Terms(Struct, frozen=True):

@@ -97,5 +97,14 @@ class RetryRules:
         return drawn + (retry_after or 0.0)
 
 
-_NOT_BEGUN = frozenset({Failure.RATE_LIMITED, Failure.QUOTA, Failure.OVERLOADED, Failure.CREDENTIALS, Failure.MISSING})
-"""Refusals before anything was done: even a call with effects may be sent again."""
+_NOT_BEGUN = frozenset(
+    {
+        Failure.RATE_LIMITED,
+        Failure.QUOTA,
+        Failure.OVERLOADED,
+        Failure.UNREACHABLE,
+        Failure.CREDENTIALS,
+        Failure.MISSING,
+    }
+)
+"""Nothing was sent, or nothing was done: even a call with effects may be sent again."""

@@ -32,7 +32,7 @@ from headrace.models.budget import Extra
 from headrace.models.call import Call
 from headrace.models.delivery import Delivery
 from headrace.models.ejections import Ejections
-from headrace.models.estimate import Tokens, prompt_bytes
+from headrace.models.estimate import Tokens
 from headrace.models.failure import Failure
 from headrace.models.pause import Pause, PauseLog
 from headrace.models.provider import Carrier, Failed, Incoming
@@ -196,7 +196,7 @@ class RoutedModel:
         Returns what `cancel` wants. Raises `ModelRefused` where no upstream takes such a request at all.
         """
         now = self.now()
-        size = prompt_bytes(request.body, request.document)
+        size = request.size()
         most = request.max_output_tokens
         without = (
             _NOBODY if (request.dialect, request.stream) in self._takes else unable(self.name, self._carriers, request)

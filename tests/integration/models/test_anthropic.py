@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from model_servers import JSON, answers, asking, chunk, data, running, streams
+from msgspec.structs import replace
 
 from headrace.core.errors import ModelRefused, StreamBroken
 from headrace.models import Anthropic, OpenAI
 from headrace.models.call import Usage
+from headrace.models.cost import Prices
 from headrace.models.dialects.render import render_stream, render_whole
+from headrace.models.providers.body import DROPPED
 from headrace.models.request import Dialect
 
 USAGE = Usage(10, 2, 4)
@@ -140,3 +144,49 @@ async def test_a_malformed_answer_is_tried_elsewhere(start: Any) -> None:
     async with running(OpenAI(odd.url, name="odd"), OpenAI(good.url, name="good", tier=1)) as run:
         reply = await run.llm.send(asking(dialect=Dialect.MESSAGES), run.terms())
         assert (reply.upstream, reply.attempts, len(odd.asked)) == ("good", 2, 1)
+
+
+async def test_features_in_beta_come_to_those_declared(start: Any) -> None:
+    upstream = await start(answers(body=WHOLE))
+    asked = replace(asking(dialect=Dialect.MESSAGES, max_tokens=5), beta=b"b-2, c-3,d-4")
+    async with running(Anthropic(upstream.url, headers={"anthropic-beta": "a-1,b-2"})) as run:
+        for _ in range(2):  # on a connection that is new, and on one that is idle
+            reply = await run.llm.send(asked, run.terms())
+            assert (await reply.read(), DROPPED in dict(reply.headers)) == (WHOLE, False)
+        await (await run.llm.send(asking(dialect=Dialect.MESSAGES, max_tokens=5), run.terms())).read()
+    said = [[value for name, value in headers if name == b"anthropic-beta"] for headers in upstream.headers]
+    assert said == [[b"a-1,b-2,c-3,d-4"], [b"a-1,b-2,c-3,d-4"], [b"a-1,b-2"]]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_features_in_beta_of_another_dialect_are_named_as_left_out(start: Any, stream: bool) -> None:
+    upstream = await start(
+        streams(*render_stream(Dialect.CHAT, ["Hello"]))
+        if stream
+        else answers(body=render_whole(Dialect.CHAT, "Hello"))
+    )
+    asked = replace(asking(dialect=Dialect.MESSAGES, max_tokens=5, top_k=3, stream=stream), beta=b"b-2")
+    async with running(OpenAI(upstream.url, model="g")) as run:
+        reply = await run.llm.send(asked, run.terms())
+        await reply.read()
+        assert dict(reply.headers)[DROPPED] == b"top_k, anthropic-beta"
+    assert not [name for name, _ in upstream.headers[0] if name.endswith(b"-beta")]
+
+
+async def test_what_the_cache_was_written_with_has_its_price(start: Any) -> None:
+    usage = {
+        "input_tokens": 1000,
+        "cache_creation_input_tokens": 3000,
+        "cache_read_input_tokens": 500,
+        "output_tokens": 100,
+    }
+    usage |= {"cache_creation": {"ephemeral_5m_input_tokens": 1000, "ephemeral_1h_input_tokens": 2000}}
+    upstream = await start(answers(body=json.dumps(json.loads(WHOLE) | {"usage": usage})))
+    prices = Prices.parse(
+        'models: {c: {input: "1", cached_input: "0.1", cache_write: "1.25", cache_write_1h: "2", output: "5"}}'
+    )
+    async with running(Anthropic(upstream.url, model="c"), prices=prices) as run:
+        reply = await run.llm.send(asking(dialect=Dialect.MESSAGES, max_tokens=5), run.terms())
+        await reply.read()
+        assert reply.usage == Usage(4500, 100, 500, 3000, 2000)
+        assert reply.cost == Decimal("0.0068"), "1000 + 50 + 1250 + 4000 + 500 millionths"

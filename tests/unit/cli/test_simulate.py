@@ -80,7 +80,7 @@ def test_an_unknown_scenario_is_told() -> None:
 
 
 def test_the_scenarios_are_listed() -> None:
-    assert len(simulate("--list").output.splitlines()) == 9
+    assert len(simulate("--list").output.splitlines()) == 10
 
 
 APP = """

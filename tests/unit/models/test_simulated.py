@@ -121,14 +121,25 @@ def test_going_straight_leaves_the_queue_as_waiting_for_no_time_does(
 MONEY = st.decimals(0, 1000, places=7)
 
 
-@given(MONEY, MONEY, MONEY | st.none(), st.integers(0, 10**7), st.integers(0, 10**6), st.floats(0, 1))
+@given(
+    st.lists(MONEY, min_size=5, max_size=5),
+    st.lists(st.booleans(), min_size=3, max_size=3),
+    st.lists(st.integers(0, 10**6), min_size=5, max_size=5),
+)
 def test_whole_numbers_give_the_same_cost_as_decimals(
-    fresh: Decimal, output: Decimal, cached: Decimal | None, prompt: int, answer: int, share: float
+    money: list[Decimal], given: list[bool], tokens: list[int]
 ) -> None:
-    price = Price(input=fresh, output=output, cached_input=cached)
-    usage = Usage(prompt, answer, int(prompt * share))
-    read = fresh if cached is None else cached
-    exact = fresh * (prompt - usage.cached_tokens) + read * usage.cached_tokens + output * answer
+    fresh, output, *cache = money
+    read, write, hour = (one if there else None for one, there in zip(cache, given, strict=True))
+    price = Price(input=fresh, output=output, cached_input=read, cache_write=write, cache_write_1h=hour)
+    rest, answer, cached, short, kept = tokens
+    usage = Usage(rest + cached + short + kept, answer, cached, short + kept, kept)
+    of_read = fresh if read is None else read
+    of_short = fresh if write is None else write
+    of_hour = of_short if hour is None else hour
+    exact = fresh * rest + of_read * cached + of_short * short + of_hour * kept + output * answer
     assert price.of(usage) == (exact / 1_000_000).quantize(Decimal("1e-10"), rounding=ROUND_UP)
-    call = Call("1", prompt, answer, 0.0)
-    assert price.most(call) == price.of(Usage(prompt, answer))
+    call = Call("1", usage.prompt_tokens, answer, 0.0)
+    most = max(fresh, of_read, of_short, of_hour) * usage.prompt_tokens + output * answer
+    assert price.most(call) == (most / 1_000_000).quantize(Decimal("1e-10"), rounding=ROUND_UP)
+    assert price.most(call) >= price.of(usage)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from headrace.models.call import Usage
 from headrace.models.dialects.sse import write
@@ -72,9 +73,7 @@ def _chat(pieces: Sequence[str], model: str, usage: Usage | None, id: str) -> li
 
 
 def _messages(pieces: Sequence[str], model: str, usage: Usage | None, id: str) -> list[bytes]:
-    start = _message(
-        model, None if usage is None else Usage(usage.prompt_tokens, 0, usage.cached_tokens), id, content=[], stop=None
-    )
+    start = _message(model, None if usage is None else replace(usage, output_tokens=0), id, content=[], stop=None)
     output = usage.output_tokens if usage is not None else 0
     return [
         _event({"type": "message_start", "message": start})

@@ -186,7 +186,7 @@ class ChatReader(StreamReader):
     >>> reader.feed(b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\\n\\n')
     b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\\n\\n'
     >>> reader.feed(b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1}}\\n\\n'), reader.usage
-    (b'', Usage(prompt_tokens=3, output_tokens=1, cached_tokens=0))
+    (b'', Usage(prompt_tokens=3, output_tokens=1))
     >>> reader.begun, reader.ended, reader.finish(vouched=True), str(reader.failed)
     (True, False, b'', 'the stream ended without its end mark')
     """

@@ -6,6 +6,9 @@
 | responses          | `input_tokens`             | `input_tokens_details.cached_tokens`  | `output_tokens`     |
 | Anthropic messages | `input_tokens`, `cache_*`  | `cache_read_input_tokens`             | `output_tokens`     |
 
+What was written to a cache is `cache_write_tokens` beside `cached_tokens`, and `cache_creation_input_tokens` at
+Anthropic, of which `cache_creation` says how much is kept for an hour.
+
 Anthropic's `input_tokens` are those that were neither read from its cache nor written to it, so the three are added.
 Hidden reasoning is a part of the answer's tokens. Some servers leave it out of `completion_tokens` and count it in
 `total_tokens` only; it is added there.
@@ -28,7 +31,14 @@ class Details(msgspec.Struct):
     """Parts of a count."""
 
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
+
+
+class Creation(msgspec.Struct):
+    """What was written to a cache, by how long it is kept."""
+
+    ephemeral_1h_input_tokens: int | None = None
 
 
 class Counts(msgspec.Struct):
@@ -41,6 +51,7 @@ class Counts(msgspec.Struct):
     output_tokens: int | None = None
     cache_read_input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
+    cache_creation: Creation | None = None
     prompt_tokens_details: Details | None = None
     completion_tokens_details: Details | None = None
     input_tokens_details: Details | None = None
@@ -63,11 +74,13 @@ def read_usage(counts: Counts | None) -> Usage | None:
     Usage(prompt_tokens=10, output_tokens=5, cached_tokens=8)
     >>> read_usage(Counts(input_tokens=10, output_tokens=5, cache_read_input_tokens=90))
     Usage(prompt_tokens=100, output_tokens=5, cached_tokens=90)
+    >>> read_usage(Counts(input_tokens=1, output_tokens=5, cache_creation_input_tokens=3, cache_creation=Creation(2)))
+    Usage(prompt_tokens=4, output_tokens=5, written_tokens=3, kept_tokens=2)
     >>> read_usage(Counts(prompt_tokens=10, completion_tokens=2**64 - 1)) is None
     True
     >>> read_usage(Counts(prompt_tokens=10, completion_tokens=5, total_tokens=22,
     ...                   completion_tokens_details=Details(reasoning_tokens=7)))
-    Usage(prompt_tokens=10, output_tokens=12, cached_tokens=0)
+    Usage(prompt_tokens=10, output_tokens=12)
     """
     if counts is None:
         return None
@@ -78,18 +91,22 @@ def read_usage(counts: Counts | None) -> Usage | None:
             hidden = counts.total_tokens - prompt - output
             if hidden == details.reasoning_tokens:
                 output += hidden
-        cached, details = 0, counts.prompt_tokens_details
+        cached, written, kept, details = 0, 0, 0, counts.prompt_tokens_details
     elif counts.input_tokens is not None:
-        cached, made = counts.cache_read_input_tokens or 0, counts.cache_creation_input_tokens or 0
-        prompt, output = counts.input_tokens + cached + made, counts.output_tokens or 0
+        cached, written = counts.cache_read_input_tokens or 0, counts.cache_creation_input_tokens or 0
+        kept = 0 if counts.cache_creation is None else counts.cache_creation.ephemeral_1h_input_tokens or 0
+        prompt, output = counts.input_tokens + cached + written, counts.output_tokens or 0
         details = counts.input_tokens_details
     else:
         return None
     if details is not None:
         cached += details.cached_tokens or 0
-    if not (0 <= prompt <= _MOST and 0 <= output <= _MOST and cached >= 0):
+        written += details.cache_write_tokens or 0
+    if not (0 <= prompt <= _MOST and 0 <= output <= _MOST and cached >= 0 and written >= 0 and kept >= 0):
         return None
-    return Usage(prompt, output, cached if cached < prompt else prompt)
+    cached = min(cached, prompt)
+    written = min(written, prompt - cached)
+    return Usage(prompt, output, cached, written, min(kept, written))
 
 
 def chat_usage(usage: Usage | None) -> dict[str, Any] | None:
@@ -116,8 +133,8 @@ def messages_usage(usage: Usage | None) -> dict[str, int]:
     """
     usage = usage or Usage(0, 0)
     return {
-        "input_tokens": usage.prompt_tokens - usage.cached_tokens,
-        "cache_creation_input_tokens": 0,
+        "input_tokens": usage.prompt_tokens - usage.cached_tokens - usage.written_tokens,
+        "cache_creation_input_tokens": usage.written_tokens,
         "cache_read_input_tokens": usage.cached_tokens,
         "output_tokens": usage.output_tokens,
     }

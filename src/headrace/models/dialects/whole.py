@@ -61,7 +61,7 @@ def check_whole(dialect: Dialect, body: bytes) -> Usage | None:
     Examples
     --------
     >>> check_whole(Dialect.CHAT, b'{"choices":[{}],"usage":{"prompt_tokens":3,"completion_tokens":2}}')
-    Usage(prompt_tokens=3, output_tokens=2, cached_tokens=0)
+    Usage(prompt_tokens=3, output_tokens=2)
     >>> check_whole(Dialect.CHAT, b'{"choices":[{')
     Traceback (most recent call last):
     headrace.models.provider.Failed: the answer is no JSON: ...

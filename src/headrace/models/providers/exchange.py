@@ -88,7 +88,9 @@ class Route:
 
     def told(self, request: ModelRequest, passed: list[Field]) -> list[Field]:
         """The headers of an answer that are passed on, with what was left out of its request."""
-        names = self.lost(request.document) if self.lost is not None else ()
+        names = list(self.lost(request.document)) if self.lost is not None else []
+        if request.beta and self.translate is not None:
+            names.append(request.dialect.beta.decode())
         return [*passed, (DROPPED, listed(names))] if names else passed
 
 
@@ -155,7 +157,8 @@ class HttpCarrier:
         route = self._routes[request.dialect]
         sent = _Sent(self, request, route, until, told)
         body, left = route.encode(request), until - self._clock.monotonic() + _GRACE
-        sent.link = self.client.post(self.origin, route.target, self.headers, body, sent.answered, left)
+        headers = self._fields(request, route) if request.beta else self.headers
+        sent.link = self.client.post(self.origin, route.target, headers, body, sent.answered, left)
         if sent.link is None:
             sent.wait(partial(self.ask, request, until, body))
         return sent.stop
@@ -178,7 +181,7 @@ class HttpCarrier:
                 b"POST",
                 self.origin,
                 route.target,
-                self.headers,
+                self._fields(request, route) if request.beta else self.headers,
                 route.encode(request) if body is None else body,
                 timeout=until - self._clock.monotonic() + _GRACE,
                 resend=request.repeatable and not fresh,
@@ -187,6 +190,16 @@ class HttpCarrier:
             return await self.receive(request, route, answer)
         except (ExchangeError, Failed) as error:
             raise self.failure(error) from error
+
+    def _fields(self, request: ModelRequest, route: Route) -> tuple[Field, ...]:
+        """The headers of a request that wants features in beta: to those declared come its own, in its own dialect."""
+        if route.translate is not None:
+            return self.headers
+        beta = request.dialect.beta
+        said = [value for name, value in self.headers if name == beta] + [request.beta]
+        features = dict.fromkeys(one.strip() for one in b",".join(said).split(b","))
+        others = (field for field in self.headers if field[0] != beta)
+        return (*others, (beta, b",".join(features)))
 
     async def receive(self, request: ModelRequest, route: Route, answer: Answer) -> Incoming:
         """What an answer is, once its head is there."""

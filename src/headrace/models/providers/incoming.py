@@ -128,12 +128,12 @@ def exchange_failure(error: ExchangeError) -> Failed:
     <Failure.UNREACHABLE: 'unreachable'>
     """
     failure = Failure.CONNECTION
-    if isinstance(error, Unreachable):
+    if isinstance(error, PoolFull):
+        failure = Failure.OVERLOADED
+    elif isinstance(error, Unreachable) or not error.sent:
         failure = Failure.UNREACHABLE  # nothing was sent, so nothing is paid
     elif isinstance(error, TimedOut):
         failure = Failure.TIMEOUT
-    elif isinstance(error, PoolFull):
-        failure = Failure.OVERLOADED
     elif isinstance(error, BadAnswer):
         failure = Failure.SERVER_ERROR
     return Failed(failure, error.message)

@@ -7,6 +7,7 @@ from msgspec import Struct
 from headrace.http1.request import Request
 from headrace.models.call import Priority
 from headrace.models.deadline import remaining_header
+from headrace.models.request import Dialect
 from headrace.models.routed import RoutedModel
 from headrace.server.gateway import wish
 from headrace.server.gateway.complaint import Complaint
@@ -40,6 +41,8 @@ class Access(Struct, frozen=True):
         As in `Terms`, where a header names one; None: the body may.
     wants_context
         Whether a header asks for context.
+    beta
+        As in `ModelRequest`.
     """
 
     offer: Offer
@@ -54,12 +57,13 @@ class Access(Struct, frozen=True):
     priority: Priority
     session: str | None
     wants_context: bool
+    beta: bytes
 
     def __repr__(self) -> str:
         return f"<Access to {self.offer.name}>"
 
 
-def access_to(offer: Offer, key: VirtualKey | None, request: Request, answers: Answers) -> Access:
+def access_to(offer: Offer, key: VirtualKey | None, dialect: Dialect, request: Request, answers: Answers) -> Access:
     """How a key calls a model with such a request.
 
     Raises
@@ -89,6 +93,7 @@ def access_to(offer: Offer, key: VirtualKey | None, request: Request, answers: A
         priority=priority,
         session=None if session is None else session.decode("latin-1"),
         wants_context=wish.CONTEXT in named,
+        beta=b",".join(value for name, value in request.headers if name == dialect.beta and value),
     )
 
 

@@ -100,6 +100,10 @@ class Allowances:
         period = min(found, key=lambda one: one.unspent).period if found else "total"
         return no_money(key, period, self._budgets.ends(wall, period))
 
+    def amounts(self, wall: float, key: VirtualKey) -> dict[str, Decimal]:
+        """What a key has spent, by period."""
+        return self._budgets.amounts(wall, key.id)
+
     def held_up(self, wall: float, key: VirtualKey, wait: float | None) -> Complaint:
         """What to say when a call was refused because of money that is set aside for others."""
         found = self._budgets.standings(wall, key.id)

@@ -17,10 +17,11 @@ from collections.abc import Awaitable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache, partial
+from operator import add
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from headrace.core.clock import SECOND, Clock
 from headrace.core.errors import BodyRefused, DeadlinePassed, ModelRefused, StreamBroken
@@ -33,6 +34,7 @@ from headrace.http1.response import Later, Response
 from headrace.models.action import Reason
 from headrace.models.call import Usage
 from headrace.models.delivery import Delivery
+from headrace.models.estimate import prompt_bytes
 from headrace.models.failure import MAYBE_READ, Failure
 from headrace.models.reply import Reply
 from headrace.models.request import Dialect, ModelRequest, Terms
@@ -123,7 +125,7 @@ class Exchange(Struct, eq=False):
                 return self
             later = self._later = Later(self._left)
             self._ready = self.parts.clock.monotonic()
-            self._call = model.ask(asking, terms, partial(self._came, access, len(asking.body)))
+            self._call = model.ask(asking, terms, partial(self._came, access, asking.size()))
             return later
         except Exception as error:  # what is not to be foreseen becomes an answer, too: `_failed`
             return self._failed(error)
@@ -186,9 +188,9 @@ class Exchange(Struct, eq=False):
                 return await self._with_context(access, asking, terms, wanted)
             reply = await self._send(access.offer, asking, terms)
             if asking.stream:
-                return self._stream(access, reply, len(asking.body), None)
+                return self._stream(access, reply, asking.size(), None)
             answer = await reply.read()
-            return self._complete(access, reply, answer, len(asking.body), reply.usage, reply.cost)
+            return self._complete(access, reply, answer, asking.size(), reply.usage, reply.cost)
         except asyncio.CancelledError:
             self._keep()
             raise
@@ -231,8 +233,9 @@ class Exchange(Struct, eq=False):
         terms = Terms(
             self.id, started + access.seconds, access.tenant, session, access.account, access.priority, access.priced
         )
+        document = Lazy(body, asked.model)
         if key is not None:
-            tokens = access.offer.tokens(started, len(body), output) if access.metered else 0
+            tokens = access.offer.tokens(started, prompt_bytes(body, document), output) if access.metered else 0
             self._grant = parts.allowances.reserve(started, parts.clock.now() / SECOND, key, tokens)
         wanted: Wish | None = None
         if access.wants_context or asked.headrace is not ABSENT:
@@ -240,11 +243,13 @@ class Exchange(Struct, eq=False):
             wanted = wish.read(extra, self.request.headers, max_reads=parts.max_reads, max_wait=parts.max_wait)
             if wanted is None:
                 body = without(body)
+                document = Lazy(body, asked.model)
             else:
                 _may_read(key, wanted)
         # No tokens are named: whoever carries it knows better how many bytes make one.
-        document, stream = Lazy(body, asked.model), asked.stream is True
-        asking = ModelRequest(self.dialect, body, document, stream, 0, output, asked.repeatable(), asked.answers())
+        stream = asked.stream is True
+        repeatable, answers, beta = asked.repeatable(), asked.answers(), access.beta
+        asking = ModelRequest(self.dialect, body, document, stream, 0, output, repeatable, answers, beta)
         return access, asking, terms, wanted
 
     def _allow(self, sender: Sender, model: str) -> Access:
@@ -256,7 +261,8 @@ class Exchange(Struct, eq=False):
             names = sorted(name for name in offers if key is None or key.allows(name))
             message = f"there is no model {model[:100]!r} here; {suggest(model, names)}"
             raise Complaint(404, message, code="model_not_found", param="model", retry=False)
-        access = sender.accesses[model] = access_to(offer, sender.key, self.request, tally.answers(model))
+        answers = tally.answers(model, "" if sender.key is None else sender.key.name)
+        access = sender.accesses[model] = access_to(offer, sender.key, self.dialect, self.request, answers)
         return access
 
     # To the model and back
@@ -270,19 +276,19 @@ class Exchange(Struct, eq=False):
         return offer.caller.send(asking, terms)
 
     async def _with_context(self, access: Access, asking: ModelRequest, terms: Terms, wanted: Wish) -> Response:
-        parts, offer, body = self.parts, access.offer, asking.body
+        parts, offer, body, asked = self.parts, access.offer, asking.body, asking.size()
         if asking.stream and wanted.on_stale is not OnStale.FLAG:
             message = f"headrace.on_stale: a stream cannot be {wanted.on_stale}: its begin is out when that is known"
             raise Complaint(400, message, code="invalid_value", param="headrace.on_stale", retry=False)
         cost: Decimal | None = Decimal(0)
         for left in range(RETRIES, -1, -1):
             injected = await self._read_into(body, terms, wanted)
-            size = len(injected.body)
+            asking = replace(asking, body=injected.body, document=Lazy(injected.body, offer.name))
+            size = asking.size()
             if left == RETRIES:
-                self._hold_more(access, size - len(body), 0)
+                self._hold_more(access, size - asked, 0)
             else:
                 self._hold_more(access, size, asking.max_output_tokens)
-            asking = replace(asking, body=injected.body, document=Lazy(injected.body, offer.name))
             reply = await self._send(offer, asking, terms)
             if asking.stream:
                 return self._stream(access, reply, size, injected)
@@ -442,7 +448,9 @@ class Exchange(Struct, eq=False):
         return "" if offer is None else offer.name
 
     def _refused(self, response: Response, upstream: str = "") -> Response:
-        self.parts.tally.answers(self._model)[upstream, response.status] += 1
+        access = self._access
+        answers = self.parts.tally.answers(self._model) if access is None else access.answers
+        answers[upstream, response.status] += 1
         if self._grant is not None:
             response.lines += self._grant.lines(self.parts.clock.monotonic())
         return response
@@ -474,11 +482,7 @@ def _may_read(key: VirtualKey | None, wanted: Wish) -> None:
 def _sum(one: Usage | None, other: Usage | None) -> Usage | None:
     if one is None or other is None:
         return None
-    return Usage(
-        one.prompt_tokens + other.prompt_tokens,
-        one.output_tokens + other.output_tokens,
-        one.cached_tokens + other.cached_tokens,
-    )
+    return Usage(*map(add, astuple(one), astuple(other)))
 
 
 @lru_cache(maxsize=1024)

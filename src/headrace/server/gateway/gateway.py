@@ -7,10 +7,11 @@ import logging
 from collections.abc import Awaitable, Collection, Container, Iterator, Sequence
 from random import Random
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
-from headrace.core.clock import Clock, SystemClock, isoformat
+from headrace.core.clock import SECOND, Clock, SystemClock, isoformat
 from headrace.core.events import Problem
 from headrace.core.failurelog import FailureLog
 from headrace.core.names import suggest
@@ -28,6 +29,7 @@ from headrace.server.gateway.keys import ALL, Snapshot
 from headrace.server.gateway.ledger import Ledger
 from headrace.server.gateway.offer import Offer
 from headrace.server.gateway.tally import Tally
+from headrace.server.metrics import escape
 from headrace.server.ports import Reads
 from headrace.server.problem import Problem as Document
 
@@ -162,9 +164,30 @@ class Gateway:
             yield f"# HELP headrace_gateway_{name} {words}"
             yield f"# TYPE headrace_gateway_{name} gauge"
             yield f"headrace_gateway_{name} {int(bool(problem))}"
+        yield from self._money()
         yield "# HELP headrace_gateway_keys Keys in the file, those that have ended included."
         yield "# TYPE headrace_gateway_keys gauge"
         yield f"headrace_gateway_keys {len(self._keyring.snapshot.keys)}"
+
+    def _money(self) -> Iterator[str]:
+        """What keys have spent, and may spend."""
+        now = self._clock.now() / SECOND
+        keys = [key for key in self._keyring.snapshot.keys if key.revoked is None]
+        spent = [(key.name, self._parts.allowances.amounts(now, key)) for key in keys]
+        limits = [(key.name, key.budget.limits) for key in keys]
+        for name, words, found in (
+            (
+                "spent",
+                "What a key has spent this day and month (UTC) and in all, in the currency of prices.",
+                spent,
+            ),
+            ("budget", "What a key may spend in a period, where it has a limit.", limits),
+        ):
+            yield f"# HELP headrace_key_{name} {words}"
+            yield f"# TYPE headrace_key_{name} gauge"
+            for key, amounts in found:
+                for period, amount in amounts.items():
+                    yield f'headrace_key_{name}{{key="{escape(key)}",period="{period}"}} {amount:f}'
 
     def problems(self) -> Iterator[Problem]:
         """Upstreams that are paused; keys that cannot be read, or are for nothing; spending that cannot be written."""
@@ -211,7 +234,7 @@ class Gateway:
                 return _not_allowed(b"GET, HEAD").response(dialect, [(b"allow", b"GET, HEAD")])
             key = self._entrance.admit(request).key
             names = [name for name in sorted(self._parts.offers) if key is None or key.allows(name)]
-            wanted = request.path[len(_MODELS) + 1 :].decode("latin-1")
+            wanted = unquote(request.path[len(_MODELS) + 1 :].decode("latin-1"))  # clients write org%2Fname
             if wanted and wanted not in names:
                 message = f"there is no model {wanted[:100]!r} here; {suggest(wanted, names)}"
                 raise Complaint(404, message, code="model_not_found", param="model", retry=False)

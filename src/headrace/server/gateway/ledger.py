@@ -112,6 +112,8 @@ class Ledger:
         if not taken:
             return
         data = b"".join(_line(spent) for spent in taken.values())
+        if self.problem:
+            data = b"\n" + data  # half of a line may be there
         try:
             self._write(self.path, data)
         except OSError as error:

@@ -1,4 +1,5 @@
-"""What is counted of models, in the Prometheus text format. Labels come from the declaration, never from a client.
+"""What is counted of models, in the Prometheus text format. Labels come from the declaration and from the file of keys,
+never from a client.
 
 Calls are counted where they end, by the event that each one records: those of the gateway and those of endpoints alike.
 What only the gateway knows (the status of a request, context that changed) it counts itself.
@@ -36,7 +37,7 @@ _LEFT = "cancelled"
 
 
 Answers = defaultdict[tuple[str, int], int]
-"""How many answers of one model there were, by upstream (empty: it is from none) and status."""
+"""How many answers of one model to one key there were, by upstream (empty: it is from none) and status."""
 
 
 class Histogram:
@@ -67,7 +68,8 @@ class _Model:
     __slots__ = ("answers", "cost", "counts", "times", "tokens")
 
     def __init__(self) -> None:
-        self.answers: Answers = defaultdict(int)
+        self.answers: dict[str, Answers] = {}
+        """By name of the key; empty: those to requests without one."""
         self.tokens = [0, 0, 0]
         self.cost = Decimal(0)
         self.counts = dict.fromkeys(_COUNTS, 0)
@@ -114,9 +116,9 @@ class Tally:
         if event.outcome != _WHOLE:
             counts["streams_broken_total"] += 1
 
-    def answers(self, model: str) -> Answers:
+    def answers(self, model: str, key: str = "") -> Answers:
         """Where requests to the gateway are counted as they are answered, or as the heads of their answers are sent."""
-        return (self._models.get(model) or self._models[_NONE]).answers
+        return (self._models.get(model) or self._models[_NONE]).answers.setdefault(key, defaultdict(int))
 
     def changed(self, model: str) -> None:
         """The context of an answer had changed before it was there."""
@@ -126,12 +128,22 @@ class Tally:
         """All of it."""
         yield from _head("requests_total", "counter", "Answers of the gateway, by model, upstream and status.")
         requests: Counter[tuple[str, str, int]] = Counter()
+        keys: Counter[tuple[str, str, int]] = Counter()
         for model, one in self._models.items():
-            for (upstream, status), count in one.answers.items():
-                requests[model, upstream or _NONE, status] += count
+            for key, answers in one.answers.items():
+                for (upstream, status), count in answers.items():
+                    requests[model, upstream or _NONE, status] += count
+                    if key:
+                        keys[key, model, status] += count
         for (model, upstream, status), count in sorted(requests.items()):
             labels = f'model="{escape(model)}",upstream="{escape(upstream)}",status="{status}"'
             yield f"headrace_model_requests_total{{{labels}}} {count}"
+        if keys:
+            yield "# HELP headrace_key_requests_total Answers of the gateway to requests with a key, by key."
+            yield "# TYPE headrace_key_requests_total counter"
+        for (key, model, status), count in sorted(keys.items()):
+            labels = f'key="{escape(key)}",model="{escape(model)}",status="{status}"'
+            yield f"headrace_key_requests_total{{{labels}}} {count}"
         yield from _head("calls_total", "counter", "Calls that ended, whoever made them, by outcome.")
         for (model, upstream, outcome), count in sorted(self._calls.items()):
             labels = f'model="{escape(model)}",upstream="{escape(upstream)}",outcome="{outcome}"'

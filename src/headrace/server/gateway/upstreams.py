@@ -26,8 +26,9 @@ def problems(offers: Iterable[Offer]) -> Iterator[Problem]:
     for offer in offers:
         for one in offer.states():
             if one.state != State.CLOSED:
-                share = f"{one.failure_share:.0%}"
-                said = f"{one.upstream} is left out: {share} of its attempts lately failed, or showed nothing"
+                # Where nobody has asked for long, the share says nothing of why.
+                share = f"{one.failure_share:.0%} of its attempts lately" if one.failure_share else "its last attempts"
+                said = f"{one.upstream} is left out: {share} failed, or showed nothing"
                 hint = "look at why (the log has what it said); it is tried again by itself"
                 yield Problem(f"upstream:{offer.name}/{one.upstream}", "upstream_ejected", said, hint)
             if one.pause is not None and one.pause.matters:

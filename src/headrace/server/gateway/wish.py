@@ -22,6 +22,7 @@ import msgspec
 
 from headrace.context.policy import FreshnessPolicy
 from headrace.core.errors import BadParameter
+from headrace.core.shape import misfit
 from headrace.http1.headers import Fields
 from headrace.server.ask import parse_max_age, parse_policy, parse_query
 from headrace.server.gateway.complaint import Complaint
@@ -96,10 +97,11 @@ def read(extra: bytes | None, headers: Fields, *, max_reads: int, max_wait: int)
         try:
             member = _DECODE.decode(extra)
         except (msgspec.DecodeError, RecursionError) as error:
-            message = f"headrace: {error}"
-            if "enum value" in message:
-                message += "; `as` is system or user, `on_stale` is flag, retry or refuse"
-            raise Complaint(400, message, code="invalid_value", param="headrace") from None
+            path, what, _ = misfit(str(error))
+            place = f"headrace.{path}" if path else "headrace"
+            if "enum value" in what:
+                what += "; `as` is system or user, `on_stale` is flag, retry or refuse"
+            raise Complaint(400, f"{place}: {what}", code="invalid_value", param=place) from None
     place, on_stale = member.place, member.on_stale
     try:
         views = [_wanted(one, max_wait) for one in member.context]
