@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -268,14 +269,17 @@ from pydantic import BaseModel
 class Ask(BaseModel):
     shop: str
 
-app.model("llm", hr.models.OpenAI(MOCK, model="small", name="first"))
+from headrace.models.cost import Prices
+
+prices = Prices.parse('models: {small: {input: "1", output: "2"}}')
+app.model("llm", hr.models.OpenAI(MOCK, model="small", name="first"), prices=prices)
 
 @app.endpoint("/recommend", cache=True, fallback="nothing")
 async def recommend(ask: Ask, ctx: hr.Context) -> str:
     found = await ctx.menu(shop=ask.shop, most=2)
     return (await ctx.llm.chat(str(found.rows))).text
 """
-"""What the page on metrics has more: a model and an endpoint."""
+"""What the page on metrics has more: a model and an endpoint. Its gateway has a key with a budget."""
 
 
 def example(more: str = "", **names: Any) -> Any:
@@ -330,8 +334,15 @@ async def _exposition() -> str:
     composition = importlib.import_module("headrace.composition")
     settings = importlib.import_module("headrace.server.settings").Settings(port=0)
     testing = importlib.import_module("headrace.testing")
+    accounts, keyfile, keys = (
+        importlib.import_module(f"headrace.server.gateway.{name}") for name in ("accounts", "keyfile", "keys")
+    )
     with tempfile.TemporaryDirectory() as folder, testing.mock_llm() as mock:
         app = example(MODELS, MOCK=mock.base_url)
+        secret, _ = keyfile.create(
+            Path(folder) / accounts.KEYS,
+            lambda id, digest: keys.VirtualKey(id=id, name="shop", sha256=digest, budget=keys.Budget(day=Decimal(5))),
+        )
         async with (
             app.run(data=folder) as live,
             composition.carried(app, live.reads, Path(folder), settings) as handlers,
@@ -342,7 +353,7 @@ async def _exposition() -> str:
             await client.get("/context/menu?shop=s1&most=2")
             await client.post("/recommend", json={"shop": "s1"})
             chat = {"model": "llm", "messages": [{"role": "user", "content": "Hi"}]}
-            await client.post("/v1/chat/completions", json=chat)
+            await client.post("/v1/chat/completions", json=chat, headers={"authorization": f"Bearer {secret}"})
             return (await client.get("/metrics")).text
 
 
