@@ -9,7 +9,9 @@
   that all upstreams are closed to for longer than its deadline leaves.
 - A queue that stands is shortened (`Codel`, one per tenant), critical calls excepted. While it stands, sheddable calls
   are turned away at the door. What waits for a limit to be found (`concurrency.py`) is no queue that stands.
-- It is bounded: beyond `most` calls the door is closed, with a word about when to come again.
+- It is bounded: beyond `most` calls somebody is turned away, with a word about when to come again. That is whoever
+  comes, unless a call of lower priority waits, or a tenant has at least two more in the queue than its own has: then it
+  is the one of those that came last.
 
 With `enabled=False` it is one plain queue, first come first served, as long as it gets.
 
@@ -23,7 +25,7 @@ from __future__ import annotations
 import enum
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -35,6 +37,7 @@ from headrace.models.codel import Codel
 from headrace.models.lane import Lane
 
 _ORDER = tuple(Priority)
+_NOBODY: Sequence[tuple[Call, Turned]] = ()
 
 
 class Turned(enum.StrEnum):
@@ -117,22 +120,28 @@ class Admission:
             return 0.0
         return rules.reserve
 
-    def offer(self, now: float, call: Call, *, again: bool = False) -> Turned | None:
-        """Let a call wait; or why not. One that comes `again` (a retry) is never turned away at the door."""
+    def offer(self, now: float, call: Call, *, again: bool = False) -> Sequence[tuple[Call, Turned]]:
+        """Let a call wait; who is turned away for it, and why: itself, or another. A retry (`again`) always finds room."""
         if call.priority is Priority.CRITICAL:
             self._critical = now
         if not self.rules.enabled:
             self._plain.append(call)
             self.places[call.id] = None
-            return None
+            return _NOBODY
+        turned: Sequence[tuple[Call, Turned]] = _NOBODY
+        lane = self._lanes[call.priority].get(call.tenant)
+        if not again and lane and call.priority is Priority.SHEDDABLE and lane.codel.overloaded:
+            return [(call, Turned.SHED)]
         if not again and len(self) >= self.rules.most:
-            return Turned.FULL
-        lane = self._lane(call)
-        if not again and call.priority is Priority.SHEDDABLE and lane.codel.overloaded and len(lane):
-            return Turned.SHED
+            other = self._last(call)
+            turned = [(other, Turned.FULL)]
+            if other is call:
+                return turned
+            self.withdraw(other)
+        lane = lane or self._lane(call)
         self._enter(lane, call.priority)
         self.places[call.id] = (lane, lane.push(now, call))
-        return None
+        return turned
 
     def straight(self, now: float, call: Call) -> None:
         """A call starts at once because nobody waits: account for it as if it had been offered and taken.
@@ -274,6 +283,16 @@ class Admission:
     def _rounds_to(self, credit: float, tokens: int) -> int:
         """After how many rounds a credit is enough."""
         return math.ceil((tokens - credit) / self.rules.quantum)
+
+    def _last(self, call: Call) -> Call:
+        """Which of those in a full queue and of this one has the least right to wait."""
+        for priority in reversed(_ORDER[call.priority :]):
+            if self._rounds[priority]:
+                longest = max(self._rounds[priority], key=len)
+                own = self._lanes[priority].get(call.tenant, ()) if priority is call.priority else ()
+                if len(longest) > (len(own) + 1 if priority is call.priority else 0):
+                    return longest.newest()
+        return call
 
     def _head(
         self, now: float, lane: Lane, usual: Callable[[Call], float], turned: list[tuple[Call, Turned]]

@@ -41,7 +41,7 @@ class Lane(Struct, eq=False):
     credit: float = 0.0
     in_round: bool = False
     _heap: list[tuple[float, int, Call]] = []
-    _since: dict[int, float] = {}
+    _since: dict[int, tuple[float, Call]] = {}
     """Since when each ticket waits, in the order in which they came; tickets of the heap that are not here are gone."""
 
     def __len__(self) -> int:
@@ -51,12 +51,12 @@ class Lane(Struct, eq=False):
         """Wait from now on; the ticket with which it can be taken back."""
         ticket = next(_TICKETS)
         heapq.heappush(self._heap, (call.deadline, ticket, call))
-        self._since[ticket] = now
+        self._since[ticket] = now, call
         return ticket
 
     def oldest(self, now: float) -> float:
         """How long the call that waits longest has waited; 0 when none does."""
-        return now - next(iter(self._since.values()), now)
+        return now - next(iter(self._since.values()))[0] if self._since else 0.0
 
     def head(self) -> Call | None:
         """The call with the earliest deadline; None when there is none."""
@@ -66,11 +66,15 @@ class Lane(Struct, eq=False):
 
     def waited(self, now: float) -> float:
         """How long the head has waited."""
-        return now - self._since[self._heap[0][1]]
+        return now - self._since[self._heap[0][1]][0]
 
     def pop(self) -> None:
         """Take the head away."""
         del self._since[heapq.heappop(self._heap)[1]]
+
+    def newest(self) -> Call:
+        """The call that came last, where any waits."""
+        return next(reversed(self._since.values()))[1]
 
     def remove(self, ticket: int) -> None:
         """Take a call away that is somewhere in the queue."""

@@ -221,9 +221,8 @@ class Router:
     def _enqueue(self, now: float, flight: Flight, actions: list[Action]) -> None:
         flight.retry_at = None
         self._time(flight)
-        turned = self.admission.offer(now, flight.call, again=flight.failures > 0)
-        if turned is not None:
-            self._refuse(now, flight, self._reason(now, flight.call, turned), actions)
+        for call, why in self.admission.offer(now, flight.call, again=flight.failures > 0):
+            self._refuse(now, self._flights[call.id], self._reason(now, call, why), actions)
 
     def _pump(self, now: float, actions: list[Action]) -> list[Action]:
         """Start whatever waits and fits."""

@@ -70,9 +70,10 @@ class Gate:
         now = self._clock.monotonic()
         tokens = round(self._tokens.get(ask.tenant, _USUAL_TOKENS))
         call = Call(str(next(self._numbers)), tokens, 0, deadline, ask.tenant, ask.priority)
-        turned = self._queue.offer(now, call)
-        if turned is not None:
-            raise self._refusal(turned, now)
+        for other, why in self._queue.offer(now, call):
+            if other is call:
+                raise self._refusal(why, now)
+            self._tell(other, self._refusal(why, now))
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters[call.id] = waiter
         self._pump(now)
