@@ -17,7 +17,8 @@ CLOCK = SystemClock()
 MAIN = """
 import sys
 from headrace.server.settings import Settings
-from headrace.server.supervisor import Plan, serve
+from headrace.server.plan import Plan
+from headrace.server.supervisor import serve
 from headrace.core.errors import HeadraceError
 app, data, workers, reload, composition = sys.argv[1:]
 plan = Plan(app, Settings(port=0, workers=int(workers), drain_timeout=5), data=data, reload=reload == "1",

@@ -22,8 +22,9 @@ def dev(target: str, port: int, data: Path | None, keys: Path | None) -> None:
     APP is the file that declares the app (app.py, or app.py:name). A mistake in it is shown with its line, and the
     next save is tried again. For production, use `headrace serve`.
     """
+    from headrace.server.plan import Plan
     from headrace.server.settings import Settings
-    from headrace.server.supervisor import Plan, serve
+    from headrace.server.supervisor import serve
 
     check_log()
     folder = data_folder(target, data)

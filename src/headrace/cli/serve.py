@@ -59,8 +59,8 @@ def serve(
     An address that other machines can reach is refused unless API keys are set.
     """
     from headrace.core.sizes import parse_size
+    from headrace.server.plan import Plan
     from headrace.server.settings import Settings
-    from headrace.server.supervisor import Plan
     from headrace.server.supervisor import serve as run
 
     check_log()
