@@ -18,6 +18,7 @@ from headrace.core.problems import from_problem
 from headrace.core.signalling import tell
 from headrace.server.plan import Plan
 from headrace.server.process import Charge, Role
+from headrace.server.watch import Stamps
 
 log = logging.getLogger("headrace.server")
 
@@ -45,6 +46,8 @@ class Child:
         """Whether the app file was loaded by then."""
         self.serving = False
         """Whether the last start came so far that it serves."""
+        self.files: Stamps = {}
+        """What the app was made of besides code, as it was just before it was read; None: it was not there."""
 
     @property
     def running(self) -> bool:
@@ -77,6 +80,7 @@ class Child:
         finally:
             os.close(write_end)
         report = await _read_line(read_end)
+        self.files |= {Path(name): stamp and (stamp[0], stamp[1]) for name, stamp in report.pop("files", {}).items()}
         if report.get("ready") is True:
             self.serving = True
             return

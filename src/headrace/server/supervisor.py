@@ -43,6 +43,8 @@ _POLL = 0.4
 """Seconds between two looks at the files of an app that is being developed."""
 _SILENT = 0.5
 """Seconds of stopping without a word: most end sooner."""
+_CLOSING = 5.0
+"""Seconds that a process has to close what it holds, once what is under way has had its time."""
 _ECHO = 0.05
 """Seconds within which the same signal again is no second wish: `timeout` tells its child, and then the whole group."""
 
@@ -195,30 +197,53 @@ class Supervisor:
         while refused or child.running:
             if await self._stopped_within(_POLL):
                 return True
-            files = changed(self._seen, stamps(self._app_file))
-            if files:
-                self._again(files[0])
-                await child.stop(self._plan.settings.drain_timeout)
+            file = self._change(child)
+            if file is not None:
+                self._again(file)
+                await self._end_for_another(child)
                 return True
             if refused and self._clock.monotonic() >= until:
                 return True
         return False
+
+    async def _end_for_another(self, child: Child) -> None:
+        """Stop a child whose app is to be loaded again. Where that takes a while, say so, also to whoever asks."""
+        ending = asyncio.create_task(child.stop(self._plan.settings.drain_timeout + _CLOSING))
+        try:
+            await asyncio.wait({ending}, timeout=_SILENT)
+            if not ending.done():
+                await self._tell_of_ending()
+            await ending
+        finally:
+            ending.cancel()
+
+    async def _tell_of_ending(self) -> None:
+        if self._stand_in is None or self._stopping.is_set():
+            return
+        patience = f"{self._plan.settings.drain_timeout:g} s"
+        self._plan.announce(f"what is under way has up to {patience} to end before {self._plan.app} is loaded again")
+        what = f"{self._plan.app} is loaded again once what is under way has ended, which has up to {patience}"
+        await self._stand_in.show(HeadraceError(what, hint="ask again in a moment"), loading=True)
 
     @property
     def _app_file(self) -> Path:
         path, _, name = self._plan.app.rpartition(":")
         return Path(path if path and name.isidentifier() else self._plan.app).resolve()
 
-    def _look(self) -> None:
+    def _look(self, child: Child) -> None:
         """Remember the files before they are loaded: what is saved while they are is a change as well."""
         if self._plan.reload:
-            self._seen = stamps(self._app_file)
+            self._seen = dict.fromkeys(child.files) | stamps(self._app_file, child.files)
+
+    def _change(self, child: Child) -> Path | None:
+        """A file that has changed since; of those that the child has read for the first time, since it did."""
+        return next(iter(changed(child.files | self._seen, stamps(self._app_file, child.files))), None)
 
     async def _load(self, child: Child) -> None:
         """Start a child. In development, anew with each change: a file that never ends loading can be mended."""
         while True:
-            self._look()
-            starting, changing = asyncio.create_task(child.start()), asyncio.create_task(self._changed())
+            self._look(child)
+            starting, changing = asyncio.create_task(child.start()), asyncio.create_task(self._changed(child))
             try:
                 await asyncio.wait({starting, changing}, timeout=_LONG, return_when=asyncio.FIRST_COMPLETED)
                 if not starting.done() and not changing.done():
@@ -242,19 +267,19 @@ class Supervisor:
         if what != self._said:
             self._plan.announce(what)
         self._said = what
-        if self._stand_in is not None:
+        if self._stand_in is not None and not self._stopping.is_set():
             hint = "wait, or mend what it waits for: it is loaded again when it is saved"
             await self._stand_in.show(HeadraceError(what, hint=hint), loading=True)
 
-    async def _changed(self) -> Path:
+    async def _changed(self, child: Child) -> Path:
         """The first file that changes; never, where nobody looks at them."""
         if not self._plan.reload:
             await asyncio.get_running_loop().create_future()
         while True:
             await self._clock.sleep(_POLL)
-            files = changed(self._seen, stamps(self._app_file))
-            if files:
-                return files[0]
+            file = self._change(child)
+            if file is not None:
+                return file
 
     def _again(self, file: Path) -> None:
         self._said = ""
@@ -290,7 +315,7 @@ class Supervisor:
         for children, keepers in reversed(groups):
             for keeper in keepers:
                 keeper.cancel()
-            stopped = await asyncio.gather(*(child.stop(patience + 5) for child in children))
+            stopped = await asyncio.gather(*(child.stop(patience + _CLOSING) for child in children))
             clean = clean and all(stopped)
         telling.cancel()
         return 0 if clean and not self._hard else 1
