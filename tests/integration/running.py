@@ -71,6 +71,22 @@ class Running:
         self.process.communicate()
 
 
+class Program(Running):
+    """A server as a user starts it: `headrace dev app.py`, and the like."""
+
+    def __init__(self, tmp: Path, *words: str, text: str) -> None:
+        self.data = tmp / ".headrace"
+        self.app = tmp / "app.py"
+        self.app.write_text(text)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "headrace", *words, "--port", "0"],
+            cwd=tmp,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
 def pause(seconds: float) -> None:
     threading.Event().wait(seconds)
 
