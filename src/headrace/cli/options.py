@@ -44,7 +44,7 @@ def positive(most: float | None = None) -> Number:
     return Number(min=0, min_open=True, max=most)
 
 
-class Lasting(click.types.StringParamType):
+class Lasting(click.ParamType):
     """A duration with its unit, up to a longest one; in seconds."""
 
     name = "duration"
