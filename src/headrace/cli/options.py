@@ -44,7 +44,7 @@ def positive(most: float | None = None) -> Number:
     return Number(min=0, min_open=True, max=most)
 
 
-class Lasting(click.ParamType):
+class Lasting(click.types.StringParamType):
     """A duration with its unit, up to a longest one; in seconds."""
 
     name = "duration"
@@ -52,7 +52,7 @@ class Lasting(click.ParamType):
     def __init__(self, most: str) -> None:
         self.most = most
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The seconds of a text."""
         try:
             found = parse_duration(value)
