@@ -14,6 +14,7 @@ from typing import Any
 from headrace.core.clock import Clock, SystemClock
 from headrace.core.errors import DeclarationError, HeadraceError
 from headrace.core.events import Recorder
+from headrace.core.targets import a_folder, check_place
 from headrace.declaration.declaration import Declaration
 from headrace.declaration.place import place_of
 from headrace.models.provider import Provider
@@ -123,6 +124,7 @@ def _find(target: str) -> App:
 
 
 def _load(place: str) -> ModuleType:
+    check_place(place)
     try:
         return _load_file(Path(place)) if place.endswith(".py") else _load_module(place)
     except DeclarationError as error:
@@ -163,14 +165,20 @@ def _load_file(path: Path) -> ModuleType:
 
 
 def _load_module(name: str) -> ModuleType:
+    missing = DeclarationError(
+        f"there is no module {name!r}", hint="give the path of a file, app.py, or an importable module"
+    )
+    if not name or name.startswith("."):  # no whole name of a module
+        raise missing
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.insert(0, folder)
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and name.startswith(error.name):
-            raise DeclarationError(
-                f"there is no module {name!r}", hint="give the path of a file, app.py, or an importable module"
-            ) from None
+            raise missing from None
         raise
+    if module.__spec__ is not None and module.__spec__.origin is None:  # a folder without a file of its own
+        raise a_folder(name.replace(".", "/"))
+    return module

@@ -17,7 +17,8 @@ CLOCK = SystemClock()
 MAIN = """
 import sys
 from headrace.server.settings import Settings
-from headrace.server.supervisor import Plan, serve
+from headrace.server.plan import Plan
+from headrace.server.supervisor import serve
 from headrace.core.errors import HeadraceError
 app, data, workers, reload, composition = sys.argv[1:]
 plan = Plan(app, Settings(port=0, workers=int(workers), drain_timeout=5), data=data, reload=reload == "1",
@@ -68,6 +69,22 @@ class Running:
         if self.process.poll() is None:
             self.process.kill()
         self.process.communicate()
+
+
+class Program(Running):
+    """A server as a user starts it: `headrace dev app.py`, and the like."""
+
+    def __init__(self, tmp: Path, *words: str, text: str) -> None:
+        self.data = tmp / ".headrace"
+        self.app = tmp / "app.py"
+        self.app.write_text(text)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "headrace", *words, "--port", "0"],
+            cwd=tmp,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
 
 def pause(seconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headrace.cli.screen import json_option, print_json
+from headrace.cli.serving import keys_option
 from headrace.cli.target import app_argument, data_folder, data_option, load
 from headrace.core.errors import HeadraceError
 from headrace.core.findings import Finding, Grade, healthy
 
 if TYPE_CHECKING:
+    from headrace.app import App
     from headrace.runtime.checkup import Examined
 
 STYLES = {Grade.OK: "green", Grade.WARNING: "yellow", Grade.PROBLEM: "red", Grade.UNKNOWN: "magenta"}
@@ -31,10 +34,14 @@ ROUNDS = 3
 @click.command
 @app_argument
 @data_option
+@keys_option
 @click.option("--fix", is_flag=True, help="Do what is safe, say what was done, and look again.")
 @json_option
-def doctor(target: str, data: Path | None, fix: bool, as_json: bool) -> None:
-    """Examine what APP stands on: its sources' servers and files, its data folder, the clocks.
+def doctor(target: str, data: Path | None, keys: Path | None, fix: bool, as_json: bool) -> None:
+    """Examine what APP stands on: its sources' servers and files, its data folder, the clocks, keys and prices.
+
+    Upstreams of models are asked for nothing, since that would cost money: only whether the variables of their keys
+    are set. It looks at the environment that it runs in: run it where the app runs.
 
     Nothing is changed without --fix. Each finding is ok, a warning, a problem, or unknown (it could not be told), with
     what was found and, where something can be done, the exact statement or command. Ends with status 1 when there is a
@@ -45,7 +52,7 @@ def doctor(target: str, data: Path | None, fix: bool, as_json: bool) -> None:
     """
     app = load(target)
     folder = data_folder(target, data)
-    examined, findings = _examine(app, folder)
+    examined, findings = _examine(app, folder, keys)
     done: list[str] = []
     failures: list[str] = []
     for _ in range(ROUNDS if fix else 0):
@@ -53,7 +60,7 @@ def doctor(target: str, data: Path | None, fix: bool, as_json: bool) -> None:
         if not more:
             break
         done += more
-        examined, findings = _examine(app, folder)
+        examined, findings = _examine(app, folder, keys)
     if as_json:
         print_json({"findings": [_document(one) for one in findings], "done": done, "failed": failures})
     else:
@@ -63,12 +70,24 @@ def doctor(target: str, data: Path | None, fix: bool, as_json: bool) -> None:
         sys.exit(1)
 
 
-def _examine(app: Any, folder: Path) -> tuple[list[Examined], list[Finding]]:
+def _examine(app: App, folder: Path, keys: Path | None) -> tuple[list[Examined], list[Finding]]:
     from headrace.core.clock import SystemClock
-    from headrace.runtime.checkup import examine_data, examine_sources
+    from headrace.runtime.checkup import examine_data, examine_models, examine_sources
 
     examined = asyncio.run(examine_sources(app, data=folder, clock=SystemClock()))
-    return examined, [*examine_data(folder), *(finding for one in examined for finding in one.findings)]
+    found = [*examine_data(folder), *(finding for one in examined for finding in one.findings)]
+    return examined, [*found, *examine_models(app, os.environ), *_examine_keys(app, folder, keys)]
+
+
+def _examine_keys(app: App, folder: Path, keys: Path | None) -> list[Finding]:
+    """The virtual keys, where there are models to use them for, and the server's own."""
+    from headrace.core.names import OWN
+    from headrace.server.gateway.accounts import KEYS
+    from headrace.server.gateway.examination import examine_api_keys, examine_keys
+
+    views = [name for name in app.views if name not in OWN]
+    found = examine_keys(keys or folder / KEYS, named=keys is not None, models=app.models, views=views)
+    return [*(found if app.models else ()), *examine_api_keys(os.environ)]
 
 
 async def _mend(examined: Sequence[Examined]) -> tuple[list[str], list[str]]:

@@ -10,7 +10,9 @@ from typing import Any
 
 import click
 
-from headrace.core.errors import Misuse
+from headrace.core.clock import SECOND
+from headrace.core.durations import parse_duration
+from headrace.core.errors import DeclarationError, Misuse
 
 _LEAST, _MOST = 1e-9, 1e15
 """Numbers beyond are written by mistake, and what is reckoned with them has no meaning, or no end."""
@@ -40,6 +42,25 @@ class Whole(click.IntRange):
 def positive(most: float | None = None) -> Number:
     """A number above zero."""
     return Number(min=0, min_open=True, max=most)
+
+
+class Lasting(click.types.StringParamType):
+    """A duration with its unit, up to a longest one; in seconds."""
+
+    name = "duration"
+
+    def __init__(self, most: str) -> None:
+        self.most = most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The seconds of a text."""
+        try:
+            found = parse_duration(value)
+        except DeclarationError as error:
+            self.fail(f"{error.message}; {error.hint}", param, ctx)
+        if found > parse_duration(self.most):
+            self.fail(f"{value!r} is longer than {self.most}", param, ctx)
+        return found / SECOND
 
 
 class Address(click.types.StringParamType):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from headrace.cli.options import Whole
+from headrace.cli.options import Lasting, Whole
 from headrace.cli.serving import api_keys, check_log, keys_option, note, noted, port_option
 from headrace.cli.target import app_argument, data_folder, data_option
 
@@ -42,6 +42,14 @@ from headrace.cli.target import app_argument, data_folder, data_option
     envvar="HEADRACE_MAX_BODIES",
     help="What the request bodies that a worker holds may take together; more are answered 503.",
 )
+@click.option(
+    "--drain",
+    type=Lasting("1d"),
+    default="20s",
+    show_default=True,
+    envvar="HEADRACE_DRAIN",
+    help="How long requests in flight have to end when the server is told to stop; then they are broken off.",
+)
 def serve(
     target: str,
     host: str,
@@ -52,15 +60,17 @@ def serve(
     keys: Path | None,
     allowed_hosts: tuple[str, ...],
     max_bodies: str,
+    drain: float,
 ) -> None:
     """Run APP in production: one engine process that writes, and HTTP workers that read beside it.
 
     SIGTERM (or Ctrl-C) drains: requests in flight are finished, everything taken is on disk, then it ends with 0.
+    Those that take longer than --drain are broken off.
     An address that other machines can reach is refused unless API keys are set.
     """
     from headrace.core.sizes import parse_size
+    from headrace.server.plan import Plan
     from headrace.server.settings import Settings
-    from headrace.server.supervisor import Plan
     from headrace.server.supervisor import serve as run
 
     check_log()
@@ -77,6 +87,7 @@ def serve(
         api_keys=api_keys(api_keys_file),
         allowed_hosts=allowed_hosts,
         max_bodies=parse_size(max_bodies),
+        drain_timeout=drain,
         keys=None if keys is None else str(keys),
     )
     with noted(folder):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from headrace.core.errors import HeadraceError
+from headrace.core.targets import check_place
 
 if TYPE_CHECKING:
     from headrace.app import App
@@ -20,7 +21,12 @@ APP_HELP = "APP is the file that declares the app (app.py, or app.py:name), or a
 
 def app_argument(command: F) -> F:
     """The argument APP."""
-    return click.argument("target", metavar="APP")(command)
+    return click.argument("target", metavar="APP", callback=_checked)(command)
+
+
+def _checked(_ctx: click.Context, _param: click.Parameter, target: str) -> str:
+    check_place(target.partition(":")[0])
+    return target
 
 
 def data_option(command: F) -> F:

@@ -310,6 +310,15 @@ class Provider(ABC):
         """What the router knows of it. `model`: the name of the declared model, which counts when it has none."""
         return self._spec.model_copy(update={"model": self.model or model})
 
+    def check(self, environment: Mapping[str, str]) -> None:  # noqa: B027 - most need nothing
+        """Look whether what it needs where it is opened is there. Nothing is sent.
+
+        Raises
+        ------
+        DeclarationError
+            It is not: the environment variable of its key is not set, say.
+        """
+
     @abstractmethod
     async def open(self, opening: Opening) -> Carrier:
         """Make it ready.

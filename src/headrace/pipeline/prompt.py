@@ -10,6 +10,15 @@ from headrace.core.errors import DeclarationError
 from headrace.core.options import options
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
+_read: dict[str, tuple[int, int] | None] = {}
+
+
+def files_read() -> dict[str, tuple[int, int] | None]:
+    """The files of all prompts of this process, with modification time (ns) and size just before they were read.
+
+    Those that could not be read are among them; None: there was no such file.
+    """
+    return dict(_read)
 
 
 class Prompt:
@@ -34,8 +43,10 @@ class Prompt:
     @options
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        file = (_folder() / self.path).absolute()
+        _read.setdefault(str(file), _stamp(file))
         try:
-            self.text = (_folder() / self.path).read_text(encoding="utf-8")
+            self.text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise DeclarationError(
                 f"the prompt {str(path)!r} cannot be read: {error}",
@@ -68,6 +79,14 @@ class Prompt:
                 f"the prompt {self.path.name!r} has a dollar sign that stands for nothing: {error}",
                 hint="write $$ for a dollar sign",
             ) from None
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    try:
+        status = file.stat()
+    except (OSError, ValueError):  # ValueError: no name of a file can have a null character
+        return None
+    return status.st_mtime_ns, status.st_size
 
 
 def _folder() -> Path:

@@ -3,7 +3,7 @@
 A child is started as `python -m headrace.server.process`. Its standard input brings one line of JSON, its *charge*
 (keys stay out of argument lists that way), and then stays open: its end says that the parent is gone. The child
 answers with one line on the descriptor named in the charge once it serves, or with the problem that keeps it from it,
-and whether the app file was loaded by then.
+and whether the app file was loaded by then. Both say of which files, besides code, the app was made.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import msgspec
 from headrace import http1
 from headrace.core.errors import DeclarationError, HeadraceError
 from headrace.core.problems import to_problem
+from headrace.pipeline.prompt import files_read
 from headrace.server.composition import Composition, Reader, find
 from headrace.server.settings import LOG_LEVELS, Settings
 
@@ -245,6 +246,7 @@ def _serving(charge: Charge) -> None:
 
 def _report(charge: Charge, document: dict[str, Any]) -> None:
     """Tell the parent, who may be gone."""
+    document = document | {"files": files_read()}
     try:
         os.write(charge.report, msgspec.json.encode(document) + b"\n")
         os.close(charge.report)

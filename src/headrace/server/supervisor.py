@@ -18,70 +18,35 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
 import shutil
 import signal
-import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from headrace.core.clock import Clock, SystemClock
 from headrace.core.errors import DeclarationError, HeadraceError, MigrationRefused, StoreLocked
-from headrace.core.problems import from_problem
 from headrace.core.restarts import Restarts
-from headrace.core.signalling import tell
-from headrace.server.composition import DEFAULT
+from headrace.server.child import Child
 from headrace.server.listening import address, bind
-from headrace.server.process import Charge, Role
-from headrace.server.settings import Settings
+from headrace.server.plan import Plan
+from headrace.server.process import Role
 from headrace.server.standin import StandIn
 from headrace.server.watch import Stamps, changed, stamps
 
 log = logging.getLogger("headrace.server")
 
-_LOADING = 2.0
-"""Seconds that a process which does not serve yet has to end."""
 _LONG = 5.0
 """Seconds after which it is said that an app is still being loaded."""
 _POLL = 0.4
 """Seconds between two looks at the files of an app that is being developed."""
 _SILENT = 0.5
 """Seconds of stopping without a word: most end sooner."""
+_CLOSING = 5.0
+"""Seconds that a process has to close what it holds, once what is under way has had its time."""
 _ECHO = 0.05
 """Seconds within which the same signal again is no second wish: `timeout` tells its child, and then the whole group."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to serve.
-
-    Attributes
-    ----------
-    app
-        The app file, or `file.py:name`.
-    data
-        The data folder; None: the app's own.
-    reload
-        One process for everything, started again when the app's files change. While they are broken, requests are
-        answered 503 with the reason; while another process has the data folder, too, and it is tried again.
-    composition
-        Where the child processes find what they are made of, as `module:name`.
-    announce
-        Told the URL whenever everything serves, and of every reload and what keeps it from serving.
-    """
-
-    app: str
-    settings: Settings
-    data: str | None = None
-    reload: bool = False
-    composition: str = DEFAULT
-    announce: Callable[[str], None] = print
 
 
 def serve(plan: Plan) -> int:
@@ -232,30 +197,53 @@ class Supervisor:
         while refused or child.running:
             if await self._stopped_within(_POLL):
                 return True
-            files = changed(self._seen, stamps(self._app_file))
-            if files:
-                self._again(files[0])
-                await child.stop(self._plan.settings.drain_timeout)
+            file = self._change(child)
+            if file is not None:
+                self._again(file)
+                await self._end_for_another(child)
                 return True
             if refused and self._clock.monotonic() >= until:
                 return True
         return False
+
+    async def _end_for_another(self, child: Child) -> None:
+        """Stop a child whose app is to be loaded again. Where that takes a while, say so, also to whoever asks."""
+        ending = asyncio.create_task(child.stop(self._plan.settings.drain_timeout + _CLOSING))
+        try:
+            await asyncio.wait({ending}, timeout=_SILENT)
+            if not ending.done():
+                await self._tell_of_ending()
+            await ending
+        finally:
+            ending.cancel()
+
+    async def _tell_of_ending(self) -> None:
+        if self._stand_in is None or self._stopping.is_set():
+            return
+        patience = f"{self._plan.settings.drain_timeout:g} s"
+        self._plan.announce(f"what is under way has up to {patience} to end before {self._plan.app} is loaded again")
+        what = f"{self._plan.app} is loaded again once what is under way has ended, which has up to {patience}"
+        await self._stand_in.show(HeadraceError(what, hint="ask again in a moment"), loading=True)
 
     @property
     def _app_file(self) -> Path:
         path, _, name = self._plan.app.rpartition(":")
         return Path(path if path and name.isidentifier() else self._plan.app).resolve()
 
-    def _look(self) -> None:
+    def _look(self, child: Child) -> None:
         """Remember the files before they are loaded: what is saved while they are is a change as well."""
         if self._plan.reload:
-            self._seen = stamps(self._app_file)
+            self._seen = dict.fromkeys(child.files) | stamps(self._app_file, child.files)
+
+    def _change(self, child: Child) -> Path | None:
+        """A file that has changed since; of those that the child has read for the first time, since it did."""
+        return next(iter(changed(child.files | self._seen, stamps(self._app_file, child.files))), None)
 
     async def _load(self, child: Child) -> None:
         """Start a child. In development, anew with each change: a file that never ends loading can be mended."""
         while True:
-            self._look()
-            starting, changing = asyncio.create_task(child.start()), asyncio.create_task(self._changed())
+            self._look(child)
+            starting, changing = asyncio.create_task(child.start()), asyncio.create_task(self._changed(child))
             try:
                 await asyncio.wait({starting, changing}, timeout=_LONG, return_when=asyncio.FIRST_COMPLETED)
                 if not starting.done() and not changing.done():
@@ -279,19 +267,19 @@ class Supervisor:
         if what != self._said:
             self._plan.announce(what)
         self._said = what
-        if self._stand_in is not None:
+        if self._stand_in is not None and not self._stopping.is_set():
             hint = "wait, or mend what it waits for: it is loaded again when it is saved"
             await self._stand_in.show(HeadraceError(what, hint=hint), loading=True)
 
-    async def _changed(self) -> Path:
+    async def _changed(self, child: Child) -> Path:
         """The first file that changes; never, where nobody looks at them."""
         if not self._plan.reload:
             await asyncio.get_running_loop().create_future()
         while True:
             await self._clock.sleep(_POLL)
-            files = changed(self._seen, stamps(self._app_file))
-            if files:
-                return files[0]
+            file = self._change(child)
+            if file is not None:
+                return file
 
     def _again(self, file: Path) -> None:
         self._said = ""
@@ -327,7 +315,7 @@ class Supervisor:
         for children, keepers in reversed(groups):
             for keeper in keepers:
                 keeper.cancel()
-            stopped = await asyncio.gather(*(child.stop(patience + 5) for child in children))
+            stopped = await asyncio.gather(*(child.stop(patience + _CLOSING) for child in children))
             clean = clean and all(stopped)
         telling.cancel()
         return 0 if clean and not self._hard else 1
@@ -368,124 +356,3 @@ def _cause(child: Child, error: HeadraceError) -> Cause:
     line = error.where.rpartition(":")[2] if isinstance(error, DeclarationError) else ""
     declared = isinstance(error, MigrationRefused) or line.isdecimal()
     return Cause.PLACE if child.loaded and not declared else Cause.FILE
-
-
-class Child:
-    """One child process: started with a charge, and stopped."""
-
-    def __init__(self, plan: Plan, role: Role, folder: Path, number: int, fd: int | None, clock: Clock) -> None:
-        self.name = role if role != "worker" else f"worker {number}"
-        self._plan = plan
-        self._role: Role = role
-        self._folder = folder
-        self._number = number
-        self._fd = fd
-        self._clock = clock
-        self._process: asyncio.subprocess.Process | None = None
-        self._started = 0.0
-        self.lived = 0.0
-        self.refused: HeadraceError | None = None
-        """What kept the last start from serving."""
-        self.loaded = False
-        """Whether the app file was loaded by then."""
-        self.serving = False
-        """Whether the last start came so far that it serves."""
-
-    @property
-    def running(self) -> bool:
-        """Whether the process is there."""
-        return self._process is not None and self._process.returncode is None
-
-    @property
-    def status(self) -> str:
-        """How it ended, for people."""
-        code = None if self._process is None else self._process.returncode
-        return signal.Signals(-code).name if code is not None and code < 0 else f"status {code}"
-
-    async def start(self) -> None:
-        """Start the process and wait until it serves.
-
-        Raises
-        ------
-        HeadraceError
-            The problem that the child reported, or that it ended without a word.
-        """
-        self.refused, self.loaded, self.serving = None, False, False
-        read_end, write_end = os.pipe()
-        try:
-            passed = [fd for fd in (write_end, self._fd) if fd is not None]
-            self._started = self._clock.monotonic()
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "headrace.server.process", stdin=asyncio.subprocess.PIPE, pass_fds=passed
-            )
-            await self._charge(self._process, write_end)
-        finally:
-            os.close(write_end)
-        report = await _read_line(read_end)
-        if report.get("ready") is True:
-            self.serving = True
-            return
-        await self.wait()
-        self.loaded = report.get("loaded") is True
-        ended = f"the {self.name} process ended before it served ({self.status})"
-        self.refused = from_problem(report) if report else HeadraceError(ended, hint="see its output")
-        raise self.refused
-
-    async def _charge(self, process: asyncio.subprocess.Process, report: int) -> None:
-        plan = self._plan
-        charge = Charge(
-            self._role,
-            plan.app,
-            plan.data,
-            plan.composition,
-            plan.settings,
-            str(self._folder),
-            self._number,
-            self._fd,
-            report,
-        )
-        if process.stdin is not None:
-            process.stdin.write(msgspec.json.encode(charge) + b"\n")
-            await process.stdin.drain()
-
-    async def wait(self) -> None:
-        """Until the process has ended."""
-        if self._process is not None:
-            await self._process.wait()
-            self.lived = self._clock.monotonic() - self._started
-
-    async def stop(self, timeout: float) -> bool:
-        """Ask the process to end, and kill it after `timeout` seconds; whether it went by itself.
-
-        One that does not serve yet has nothing under way, and may be in an app file that never ends loading.
-        """
-        if not self.running or self._process is None:
-            return True
-        if not self.serving:
-            timeout = min(timeout, _LOADING)
-        tell(self._process.pid, signal.SIGTERM)
-        try:
-            async with asyncio.timeout(timeout):
-                await self.wait()
-        except TimeoutError:
-            log.error("%s did not end within %.0f s: killed", self.name, timeout)
-            self.kill()
-            await self.wait()
-        return self._process.returncode != -signal.SIGKILL
-
-    def kill(self) -> None:
-        """End the process now."""
-        if self.running and self._process is not None:
-            tell(self._process.pid, signal.SIGKILL)
-
-
-async def _read_line(fd: int) -> dict[str, Any]:
-    """The one line that a child reports; {} when it ended without one."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(fd, "rb", 0))
-    try:
-        line = await reader.readline()
-    finally:
-        transport.close()
-    return msgspec.json.decode(line, type=dict[str, Any]) if line else {}

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "venv"})
 _SUFFIXES = frozenset({".py", ".sql", ".yaml", ".yml", ".toml"})
 _MOST_FILES = 5_000
 
-Stamps = dict[Path, tuple[int, int]]
+Stamps = dict[Path, tuple[int, int] | None]
+"""None, or nothing at all, for a file that is not there."""
 
 
-def stamps(app_file: Path) -> Stamps:
-    """Modification time (ns) and size of the app file and of the code in its folder."""
+def stamps(app_file: Path, others: Iterable[Path] = ()) -> Stamps:
+    """Modification time (ns) and size of the app file, of the code in its folder, and of other files."""
     found: Stamps = {}
-    for path in [app_file, *_files(app_file.parent)]:
+    for path in [app_file, *others, *_files(app_file.parent)]:
         try:
             status = path.stat()
         except OSError:

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from headrace.cli import main
-from headrace.cli.options import Address, Number, OutFile, Whole
+from headrace.cli.options import Address, Lasting, Number, OutFile, Whole
 
 
 def _commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -32,7 +32,7 @@ def test_options_use_the_types_of_the_house() -> None:
         assert type(one.type) not in (click.FloatRange, click.IntRange, click.types.FloatParamType), (path, one.name)
 
 
-_NUMBERS = [(path, one.opts[0]) for path, one in _options() if isinstance(one.type, Number | Whole)]
+_NUMBERS = [(path, one.opts[0]) for path, one in _options() if isinstance(one.type, Lasting | Number | Whole)]
 
 
 @pytest.mark.parametrize(("path", "option"), _NUMBERS, ids=[f"{' '.join(path)} {name}" for path, name in _NUMBERS])

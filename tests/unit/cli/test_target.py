@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,28 @@ def test_a_file_without_an_app_is_told(tmp_path: Path) -> None:
     file.write_text("x = 1\n")
     with pytest.raises(DeclarationError, match="0 apps"):
         load(str(file))
+
+
+@pytest.mark.parametrize("target", [".", "./", "shop/", "./shop", "shop", ".:app", ""])
+def test_what_names_no_file_and_no_module_is_told(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shop").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with pytest.raises(DeclarationError, match=r"is a folder, and an app|there is no module ''") as caught:
+        load(target)
+    assert caught.value.hint.startswith("give the path of")
+
+
+def test_a_relative_name_without_a_suffix_is_no_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DeclarationError, match=r"there is no module './app'"):
+        load("./app")
+
+
+def test_a_folder_may_be_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "a_shop_of_its_own"
+    package.mkdir()
+    (package / "__init__.py").write_text('import headrace as hr\napp = hr.App("shop")\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert load(package.name).name == "shop"

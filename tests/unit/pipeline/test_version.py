@@ -18,7 +18,7 @@ import pytest
 
 import headrace as hr
 from headrace.core.errors import DeclarationError
-from headrace.pipeline.prompt import Prompt
+from headrace.pipeline.prompt import Prompt, files_read
 from headrace.pipeline.version import Version, fingerprint, without_secrets
 
 APP = """
@@ -239,6 +239,19 @@ def test_a_prompt_lies_beside_the_file_that_declares_it(load: Load, tmp_path: Pa
     module = load(text=text)
     (Path(str(module.__file__)).parent / "beside.md").write_text("found")
     assert str(module.make()) == "found"
+
+
+def test_the_files_of_prompts_are_known_as_they_were_when_they_were_read(tmp_path: Path) -> None:
+    there, missing = tmp_path / "p.md", tmp_path / "none.md"
+    there.write_text("one")
+    status = there.stat()
+    Prompt(there)
+    there.write_text("two and")
+    with pytest.raises(DeclarationError):
+        Prompt(missing)
+    known = files_read()
+    assert known[str(there)] == (status.st_mtime_ns, 3)
+    assert known[str(missing)] is None
 
 
 class Item(hr.Record):

@@ -38,3 +38,15 @@ def test_a_new_time_is_enough(tmp_path: Path) -> None:
     before = stamps(app)
     os.utime(app, ns=(1, 1))
     assert changed(before, stamps(app)) == [app]
+
+
+def test_other_files_count_whatever_and_wherever_they_are(tmp_path: Path) -> None:
+    app, prompt = tmp_path / "shop" / "app.py", tmp_path / "prompts" / "tone.txt"
+    for file in (app, prompt):
+        file.parent.mkdir()
+        file.write_text("1")
+    before = stamps(app, [prompt])
+    assert set(before) == {app, prompt}
+    prompt.unlink()
+    assert changed(before, stamps(app, [prompt])) == [prompt]
+    assert changed(stamps(app), {**stamps(app), prompt: None}) == []  # it is not there, either way

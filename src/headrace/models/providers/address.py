@@ -77,6 +77,10 @@ class HttpProvider(Provider):
         """One line, without secrets."""
         return f"{self.model} at {self.url}" if self.model else self.url
 
+    def check(self, environment: Mapping[str, str]) -> None:
+        """Look for its key, and for the authorities that it trusts."""
+        self._fields(environment)
+
     def _target(self, path: str) -> bytes:
         return f"{self._base}{path}{self._query}".encode()
 

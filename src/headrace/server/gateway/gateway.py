@@ -23,9 +23,10 @@ from headrace.server.gateway import documents, refusal, upstreams
 from headrace.server.gateway.allowance import Allowances
 from headrace.server.gateway.complaint import JSON, Complaint
 from headrace.server.gateway.entrance import Entrance
+from headrace.server.gateway.examination import unknown
 from headrace.server.gateway.exchange import Exchange, Parts
 from headrace.server.gateway.keyring import Keyring
-from headrace.server.gateway.keys import ALL, Snapshot
+from headrace.server.gateway.keys import Snapshot
 from headrace.server.gateway.ledger import Ledger
 from headrace.server.gateway.offer import Offer
 from headrace.server.gateway.tally import Tally
@@ -203,16 +204,7 @@ class Gateway:
     def _unknown(self, snapshot: Snapshot) -> Iterator[Problem]:
         """Keys for what is not declared. They serve for the rest: a key may be made before the app has its model, and
         that another is revoked must not wait for it."""
-        models = self._parts.offers
-        for key in snapshot.keys:
-            if key.revoked is not None:
-                continue
-            views = key.views if self._views is None else self._views
-            wrong = [("model", name, models) for name in key.models if name not in models]
-            wrong += [("view", name, views) for name in key.views if name not in (ALL, *views)]
-            for what, name, known in wrong:
-                said = f"the key {key.name!r} names the {what} {name!r:.100}, which is not declared"
-                yield Problem("gateway:keys", f"keys_unknown_{what}", said, suggest(name, sorted(known)))
+        return unknown(snapshot, self._parts.offers, self._views)
 
     def _tell_unknown(self, snapshot: Snapshot) -> None:
         for one in self._unknown(snapshot):
