@@ -81,6 +81,7 @@ def describe(endpoint: Endpoint) -> Schema:
         "x-headrace": {
             "deadline_s": endpoint.deadline,
             "versions": list(endpoint.versions),
+            "weights": {name: handler.weight for name, handler in endpoint.versions.items()},
             "shadows": [name for name, handler in endpoint.versions.items() if handler.shadow],
         },
     }
