@@ -1,0 +1,88 @@
+"""The types of an endpoint on the wire: what its document says, what it answers and what clients send are the same."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jsonschema
+import pytest
+from pydantic import BaseModel, Field
+
+import headrace as hr
+from headrace.composition import composition
+from headrace.server.http import create_app
+from headrace.server.listening import address, bind, serve
+from headrace.server.settings import Settings
+
+
+class Person(BaseModel):
+    first_name: str = Field(alias="firstName")
+
+
+class Told(BaseModel):
+    full_name: str = Field(serialization_alias="fullName")
+
+
+def shop() -> hr.App:
+    app = hr.App("shapes")
+
+    @app.endpoint("/person")
+    async def person(ask: Person, ctx: hr.Context) -> Person:
+        return ask
+
+    @app.endpoint("/people")
+    async def people(ask: Person, ctx: hr.Context) -> AsyncIterator[Person]:
+        yield ask
+
+    @app.endpoint("/told", fallback={"full_name": "nobody"})
+    async def told(ask: Person, ctx: hr.Context) -> Told:
+        return Told(full_name=ask.first_name)
+
+    return app
+
+
+@pytest.fixture
+async def url(tmp_path: Path) -> AsyncIterator[str]:
+    app, settings, stop, data = shop(), Settings(port=0), asyncio.Event(), str(tmp_path / "data")
+    listening = bind(settings)
+    async with composition.engine(app, data) as engine, composition.reader(app, data, settings) as reader:
+        front = create_app(reader.reads, engine.writes, reader.catalog, settings, handlers=reader.handlers)
+        ready = asyncio.Event()
+        task = asyncio.create_task(serve(front, settings, listening, stop, direct=front.direct, ready=ready.set))
+        await ready.wait()
+        yield address(listening)
+        stop.set()
+        await task
+
+
+async def post(url: str, path: str, body: Any) -> httpx.Response:
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
+        return await http.post(path, json=body)
+
+
+async def operation(url: str, path: str) -> dict[str, Any]:
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
+        return (await http.get("/openapi.json")).json()["paths"][path]["post"]
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"), [("/person", {"firstName": "ann"}), ("/told", {"fullName": "ann"})], ids=["alias", "written"]
+)
+async def test_an_answer_goes_by_the_aliases_that_the_document_has(url: str, path: str, answer: Any) -> None:
+    answered = await post(url, path, {"firstName": "ann"})
+    assert answered.json() == answer
+    described = (await operation(url, path))["responses"]["200"]["content"]["application/json"]["schema"]
+    jsonschema.validate(answered.json(), described)
+
+
+async def test_python_asks_and_reads_by_the_same_aliases(url: str, tmp_path: Path) -> None:
+    ann = Person(firstName="ann")
+    async with shop().run(data=tmp_path / "here") as live, hr.connect(url) as afar:
+        for one in (live, afar):
+            assert (await one.ask("/person", ann, response=Person)).value == ann
+            assert (await one.ask("/person", {"firstName": "ann"})).value == {"firstName": "ann"}
+            assert [item async for item in one.stream("/people", ann, response=Person)] == [ann]
