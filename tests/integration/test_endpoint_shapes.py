@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import httpx
 import jsonschema
@@ -27,6 +27,23 @@ class Told(BaseModel):
     full_name: str = Field(serialization_alias="fullName")
 
 
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    discriminator: str = ""
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+    friend: Annotated[Cat | Dog, Field(discriminator="kind")] | None = None
+
+
+Pet = Annotated[Cat | Dog, Field(discriminator="kind")]
+
+
+class Row(hr.Record):
+    a: int
+
+
 def shop() -> hr.App:
     app = hr.App("shapes")
 
@@ -41,6 +58,14 @@ def shop() -> hr.App:
     @app.endpoint("/told", fallback={"full_name": "nobody"})
     async def told(ask: Person, ctx: hr.Context) -> Told:
         return Told(full_name=ask.first_name)
+
+    @app.endpoint("/pet")
+    async def pet(ask: Pet, ctx: hr.Context) -> list[Pet]:
+        return [ask]
+
+    @app.endpoint("/row")
+    async def row(ask: Row, ctx: hr.Context) -> Row:
+        return ask
 
     return app
 
@@ -86,3 +111,42 @@ async def test_python_asks_and_reads_by_the_same_aliases(url: str, tmp_path: Pat
             assert (await one.ask("/person", ann, response=Person)).value == ann
             assert (await one.ask("/person", {"firstName": "ann"})).value == {"firstName": "ann"}
             assert [item async for item in one.stream("/people", ann, response=Person)] == [ann]
+
+
+def references(schema: Any) -> list[str]:
+    """Whatever looks like a reference."""
+    if isinstance(schema, str):
+        return [schema] if schema.startswith("#/") else []
+    parts: Any = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else []
+    return [found for part in parts for found in references(part)]
+
+
+def fits(schema: Any, body: Any) -> bool:
+    validator: Any = jsonschema.Draft202012Validator(schema)
+    return validator.is_valid(body)
+
+
+async def test_a_union_is_described_without_references_to_nowhere(url: str) -> None:
+    described = await operation(url, "/pet")
+    takes = described["requestBody"]["content"]["application/json"]["schema"]
+    gives = described["responses"]["200"]["content"]["application/json"]["schema"]
+    assert references(takes) == references(gives) == []
+    assert "discriminator" in takes["anyOf"][0]["properties"]
+    for body, good in (({"kind": "cat"}, True), ({"kind": "dog", "friend": {"kind": "cat"}}, True), ({}, False)):
+        answered = await post(url, "/pet", body)
+        assert fits(takes, body) is good is answered.is_success
+        assert not good or fits(gives, answered.json())
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "pointer"),
+    [("/pet", {"kind": "cat", "zz": 1}, "/zz"), ("/row", {"a": 1, "q": 2}, "/q")],
+    ids=["union", "record"],
+)
+async def test_an_unknown_field_is_refused_with_a_pointer_into_the_body(
+    url: str, path: str, body: Any, pointer: str
+) -> None:
+    refused = await post(url, path, body)
+    assert (refused.status_code, [one["pointer"] for one in refused.json()["problems"]]) == (422, [pointer])
+    takes = (await operation(url, path))["requestBody"]["content"]["application/json"]["schema"]
+    assert not fits(takes, body)

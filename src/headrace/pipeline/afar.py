@@ -83,7 +83,7 @@ def headers_of(
                 f"{name}={value!r:.80} cannot be sent, since it goes as a header",
                 status=400,
                 problems=[{"pointer": "", "kind": "header", "message": f"{name}={value!r:.80} is none"}],
-                hint="give ASCII characters in one line, without blanks at its ends: an id, or the text percent-encoded",
+                hint="give ASCII characters in one line without blanks at its ends: an id, or percent-encoded text",
             )
     sent = {f"x-headrace-{name}": value for name, value in who.items()}
     sent["x-headrace-priority"] = parse_priority(priority).name.lower()

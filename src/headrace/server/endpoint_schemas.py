@@ -112,7 +112,15 @@ def _inline(schema: Any, named: Schema, within: tuple[str, ...]) -> Any:
         if name in within:
             return {"description": f"another {name}", **more}
         return {**cast("Schema", _inline(named[name], named, (*within, name))), **more}
+    if _maps(found.get("discriminator")):
+        # It maps to schemas that are not there any more; and beside "another" of itself, not just one of them fits.
+        found = {"anyOf" if key == "oneOf" else key: value for key, value in found.items() if key != "discriminator"}
     return {key: _inline(value, named, within) for key, value in found.items()}
+
+
+def _maps(discriminator: Any) -> bool:
+    """Whether it is one of a union, and not a field of that name."""
+    return isinstance(discriminator, dict) and isinstance(discriminator.get("propertyName"), str)  # pyright: ignore
 
 
 def _close(schema: Any) -> Any:
