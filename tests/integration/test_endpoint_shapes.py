@@ -46,6 +46,7 @@ class Row(hr.Record):
 
 def shop() -> hr.App:
     app = hr.App("shapes")
+    app.table(Row, key="a", freshness="1s", policy="refuse")
 
     @app.endpoint("/person")
     async def person(ask: Person, ctx: hr.Context) -> Person:
@@ -66,6 +67,14 @@ def shop() -> hr.App:
     @app.endpoint("/row")
     async def row(ask: Row, ctx: hr.Context) -> Row:
         return ask
+
+    @app.endpoint("/late")
+    async def late(ask: Row, ctx: hr.Context) -> int:
+        return len((await ctx.get("rows", ask.a)).rows)
+
+    @app.endpoint("/shelf")
+    async def shelf(ask: Row, ctx: hr.Context) -> Row:
+        raise hr.BadInput("no such shelf", status=404 if ask.a else 400)
 
     return app
 
@@ -150,3 +159,18 @@ async def test_an_unknown_field_is_refused_with_a_pointer_into_the_body(
     assert (refused.status_code, [one["pointer"] for one in refused.json()["problems"]]) == (422, [pointer])
     takes = (await operation(url, path))["requestBody"]["content"]["application/json"]["schema"]
     assert not fits(takes, body)
+
+
+async def test_what_is_not_fresh_has_no_retry_after_and_none_is_promised(url: str) -> None:
+    refused = await post(url, "/late", {"a": 1})
+    assert (refused.status_code, refused.json()["type"]) == (503, "urn:headrace:problem:stale-context")
+    assert "retry-after" not in refused.headers
+    assert "where that is known" in (await operation(url, "/late"))["responses"]["503"]["description"]
+
+
+async def test_a_refusal_of_another_status_than_those_that_are_described_is_the_apps_fault(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert (await post(url, "/shelf", {"a": 0})).status_code == 400
+    assert (await post(url, "/shelf", {"a": 1})).status_code == 500
+    assert "status=404 is none of a BadInput" in caplog.text

@@ -19,6 +19,7 @@ from headrace.declaration.declared import DeclaredRollup, Table, View
 from headrace.declaration.endpoints import Endpoints
 from headrace.declaration.modelling import Modelling
 from headrace.declaration.place import caller, located
+from headrace.pipeline.context import NAMES
 from headrace.sources.base import Source
 from headrace.sources.push import Push
 from headrace.store.quarantine import DEFAULT_LIMIT
@@ -311,6 +312,11 @@ class Declaration(Endpoints, Modelling):
             raise DeclarationError(
                 f"a view cannot be called {name!r}: a running app has a method of that name",
                 hint=f"call it for example '{name}_view': then `await live.{name}_view(...)` reads it",
+            )
+        if name in NAMES:
+            raise DeclarationError(
+                f"a view cannot be called {name!r}: the context of a request has a `ctx.{name}` of its own",
+                hint=f"call it for example '{name}_view': then `await ctx.{name}_view(...)` reads it",
             )
         if name in self.models:
             where = self.models[name].where

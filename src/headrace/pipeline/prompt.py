@@ -33,6 +33,10 @@ class Prompt:
 
     @options
     def __init__(self, path: str | Path) -> None:
+        if not isinstance(path, str | Path):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DeclarationError(
+                f"{path!r:.80} is not the path of a prompt", hint='write hr.Prompt("prompt.txt"), with a file of text'
+            )
         self.path = Path(path)
         try:
             self.text = (_folder() / self.path).read_text(encoding="utf-8")

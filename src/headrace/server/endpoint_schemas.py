@@ -25,7 +25,7 @@ _PROBLEMS = {
     431: "the headers are too large",
     500: "the endpoint's code failed; `request` stands in the server's log",
     502: "the model gave no answer",
-    503: "too busy, or the context is not fresh enough: Retry-After says when to come back",
+    503: "too busy: Retry-After says when to come back, where that is known; or the context is not fresh enough",
     504: "there was no answer before the deadline",
 }
 _HEADERS = {
