@@ -151,6 +151,8 @@ class Endpoints:
                 f"a strict endpoint has no {'cache' if cache else 'on_stale that ignores'}: each answer is compared",
                 hint="leave one of the two out",
             )
+        if not isinstance(description, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DeclarationError(f"description={description!r:.80} is no text", hint="say in words what it is for")
         limits = parse_budget(budget)
         rules = None if policy is None else FreshnessPolicy.parse(policy)
         size = _CACHE if cache is True else 0 if cache is False else _bytes(cache)

@@ -79,7 +79,7 @@ class Modelling:
         return model
 
     def _free_model(self, name: str) -> str:
-        if not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not _NAME.fullmatch(name):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DeclarationError(
                 f"{name!r:.120} is not a name for a model",
                 hint='use letters, digits and "_.:/-", beginning with a letter; at most 100',

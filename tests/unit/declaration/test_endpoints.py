@@ -98,6 +98,8 @@ WRONG = [
     ("app.endpoint('/a', budget=5)(good)", "5 is no budget", "5/day"),
     ("app.endpoint('/a', budget=[5])(good)", "5 is no budget", "5/day"),
     ("app.endpoint('/a', strict='yes')(good)", "strict='yes' is neither True nor False", "strict=True"),
+    ("app.endpoint('/a', policy=5)(good)", "5 is not a freshness policy", '"wait 200ms"'),
+    ("app.endpoint('/a', description=5)(good)", "description=5 is no text", "in words"),
     ("app.endpoint('/a', version=2)(good)", "2 is not a name for a version", "small letters"),
     ("taken.version('b', shadow='yes')(good)", "shadow='yes' is neither True nor False", "shadow=True"),
     ("hr.Prompt(5)", "5 is not the path of a prompt", 'hr.Prompt("prompt.txt")'),
