@@ -296,7 +296,7 @@ class Remote:
         if idempotency_key is not None and not is_value(idempotency_key):
             raise PushError(
                 f"idempotency_key={idempotency_key!r:.80} cannot be sent, since it goes as a header",
-                hint="give a text of ASCII characters in one line",
+                hint="give ASCII characters in one line, without blanks at its ends",
             )
         headers = _JSON if idempotency_key is None else _JSON | {"idempotency-key": idempotency_key}
         path = "/push/" + quote(table, safe="")

@@ -110,7 +110,7 @@ async def test_errors_are_what_they_were(url: str, ports: MemoryPorts) -> None:
             await live.validate()
 
 
-@pytest.mark.parametrize("user", ["josé", "a\nb", 5])
+@pytest.mark.parametrize("user", ["josé", "a\nb", 5, " ann", "ann ", "\tann", " "])
 async def test_who_asks_is_what_a_header_can_carry(url: str, user: Any) -> None:
     async with connect(url) as live:
         with pytest.raises(BadInput, match=re.escape(f"user={user!r}")) as refused:

@@ -11,7 +11,7 @@ from headrace.cli.screen import json_option, print_json, print_table
 from headrace.core.errors import HeadraceError
 from headrace.pipeline.split import LARGEST, SMALLEST
 
-_COLUMNS = ("endpoint", "version", "weight", "shadow")
+_COLUMNS = ("endpoint", "version", "weight", "shadow", "by")
 
 
 @click.group
@@ -23,14 +23,16 @@ def route() -> None:
 @remote_options
 @json_option
 def list_routes(url: str, api_key: str | None, as_json: bool) -> None:
-    """Show the rows that split traffic. Where an endpoint has none, what its code declares holds."""
-    rows: list[dict[str, Any]] = Remote(url, api_key).get("/context/headrace_routing")["rows"]
+    """Show how traffic is split: by a row, or, for a version that has none, as the code declares it."""
+    remote = Remote(url, api_key)
+    routes = [route for path, told in _endpoints(remote).items() for route in _declared(path, told)]
+    latest = _latest(routes, _rows(remote)) if routes else []
     if as_json:
-        print_json(rows)
-    elif rows:
-        print_table(rows, _COLUMNS)
+        print_json(latest)
+    elif latest:
+        print_table(latest, _COLUMNS)
     else:
-        click.echo("no rows: each endpoint splits as it is declared")
+        click.echo("no endpoints")
 
 
 @route.command("set")
@@ -46,7 +48,8 @@ def list_routes(url: str, api_key: str | None, as_json: bool) -> None:
 def set_routes(endpoint: str, weights: tuple[str, ...], shadow: bool | None, url: str, api_key: str | None) -> None:
     """Set the weights of versions of ENDPOINT. Users keep their version as far as the weights allow.
 
-    A version that is declared a shadow, or that its row says is one, answers nobody until --live says so.
+    Versions that are not named stay as they are: by their row, or as they are declared. A version that is declared a
+    shadow, or that its row says is one, answers nobody until --live says so.
 
     \b
     Examples:
@@ -55,30 +58,68 @@ def set_routes(endpoint: str, weights: tuple[str, ...], shadow: bool | None, url
       headrace route set /recommend a=1 c=1 --live
     """
     remote = Remote(url, api_key)
-    told = remote.get("/openapi.json")["paths"].get(endpoint, {}).get("post", {}).get("x-headrace", {})
-    known = told.get("versions")
-    if known is None:
+    told = _endpoints(remote).get(endpoint)
+    if told is None:
         raise HeadraceError(f"the server has no endpoint {endpoint!r}", hint="headrace route list; GET /openapi.json")
-    before: list[dict[str, Any]] = remote.get("/context/headrace_routing")["rows"]
-    shadows = dict.fromkeys(told.get("shadows", ()), True)
-    shadows |= {row["version"]: row["shadow"] for row in before if row["endpoint"] == endpoint}
-    rows = [_row(endpoint, one, known, shadows=shadows, shadow=shadow) for one in weights]
-    _check(endpoint, [*before, *rows])
+    before = [row for row in _latest(_declared(endpoint, told), _rows(remote)) if row["endpoint"] == endpoint]
+    shadows = {row["version"]: row["shadow"] for row in before}
+    rows = [_row(endpoint, one, told["versions"], shadows=shadows, shadow=shadow) for one in weights]
+    after = _latest(before, rows)
+    _check(endpoint, [row for row in after if row["version"] in told["versions"]])
     remote.post("/push/headrace_routes", rows)
     for row in rows:
-        click.echo(f"{endpoint} {row['version']}: {row['weight']:g}{' (shadow)' if row['shadow'] else ''}")
+        click.echo(_said(row))
+    named = {row["version"] for row in rows}
+    for row in after:
+        if row["version"] in told["versions"] and row["version"] not in named:
+            click.echo(f"{_said(row)}, as before")
 
 
-def _check(endpoint: str, rows: list[dict[str, Any]]) -> None:
+def _endpoints(remote: Remote) -> dict[str, dict[str, Any]]:
+    """What the server tells of the versions of each endpoint."""
+    told = {
+        path: item.get("post", {}).get("x-headrace", {}) for path, item in remote.get("/openapi.json")["paths"].items()
+    }
+    return {path: one for path, one in told.items() if "versions" in one}
+
+
+def _rows(remote: Remote) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = remote.get("/context/headrace_routing")["rows"]
+    return [{**row, "by": "row"} for row in found]
+
+
+def _declared(endpoint: str, told: dict[str, Any]) -> list[dict[str, Any]]:
+    """The versions of an endpoint as its code declares them."""
+    return [
+        {
+            "endpoint": endpoint,
+            "version": version,
+            "weight": told["weights"][version],
+            "shadow": version in told["shadows"],
+            "by": "code",
+        }
+        for version in told["versions"]
+    ]
+
+
+def _latest(before: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What holds of each version, where rows come to what was before."""
+    return list({(row["endpoint"], row["version"]): row for row in [*before, *rows]}.values())
+
+
+def _said(row: dict[str, Any]) -> str:
+    return f"{row['endpoint']} {row['version']}: {row['weight']:g}{' (shadow)' if row['shadow'] else ''}"
+
+
+def _check(endpoint: str, after: list[dict[str, Any]]) -> None:
     """Refuse weights that the server would not follow: then those that are declared would hold, without a word here."""
-    latest = {row["version"]: row for row in rows if row["endpoint"] == endpoint}
-    weights = {version: row["weight"] for version, row in latest.items() if not row["shadow"]}
-    if weights and not any(weights.values()):
-        said, one = ", ".join(f"{version}=0" for version in weights), next(iter(weights))
+    weights = {row["version"]: row["weight"] for row in after if not row["shadow"]}
+    if not any(weights.values()):
+        said = ", ".join(f"{version}=0" for version in weights) or "each of its versions would be a shadow"
         raise HeadraceError(
-            f"nobody would answer {endpoint}: {said} is all that its rows would say",
-            hint=f"give a version a weight above 0 in the same call, for example {one}=1 (a shadow answers only with "
-            "--live); nothing was set",
+            f"nobody would answer {endpoint}: {said}",
+            hint=f"give a version a weight above 0, for example {next(iter(weights), after[0]['version'])}=1 (a shadow "
+            "answers only with --live); nothing was set",
         )
 
 

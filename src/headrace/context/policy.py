@@ -58,10 +58,10 @@ class FreshnessPolicy:
     @classmethod
     def parse(cls, text: str) -> FreshnessPolicy:
         """The policy of a text; raises `DeclarationError` when it is not one."""
-        match = _TEXT.fullmatch(text.strip().lower())
+        match = _TEXT.fullmatch(str(text).strip().lower())
         if match is None:
             raise DeclarationError(
-                f"{text!r} is not a freshness policy",
+                f"{text!r:.80} is not a freshness policy",
                 hint='use "serve", "flag", "refuse", "wait 200ms" or "wait 200ms else refuse"',
             )
         if match["plain"]:

@@ -7,7 +7,7 @@ import re
 from headrace.core.errors import HeadraceError
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"[\x20-\x7e\t]*")
+_VALUE = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)?")
 
 
 def is_name(text: str) -> bool:
@@ -16,10 +16,10 @@ def is_name(text: str) -> bool:
 
 
 def is_value(text: str) -> bool:
-    """Whether a header can carry it everywhere.
+    """Whether a header can carry it everywhere, as it is: blanks at its ends are lost on the way.
 
-    >>> is_value("ann"), is_value("josé"), is_value("two\\nlines")
-    (True, False, False)
+    >>> is_value("ann"), is_value("josé"), is_value("two\\nlines"), is_value(" ann")
+    (True, False, False, False)
     """
     return isinstance(text, str) and bool(_VALUE.fullmatch(text))  # pyright: ignore[reportUnnecessaryIsInstance]
 

@@ -330,11 +330,21 @@ class BadInput(EndpointError):
         400 (no JSON at all, or not within its bounds), 408, 413, 415 or 422 (JSON that does not fit the type).
     problems
         One mapping a problem: `pointer` (a JSON pointer into the body), `message`, and `kind`, a stable word.
+
+    Raises
+    ------
+    ValueError
+        The status is another.
     """
+
+    STATUSES = (400, 408, 413, 415, 422)
 
     def __init__(
         self, message: str, *, status: int = 422, problems: list[dict[str, str]] | None = None, hint: str = ""
     ) -> None:
+        if status not in self.STATUSES:
+            known = ", ".join(map(str, self.STATUSES))
+            raise ValueError(f"status={status!r:.80} is none of a BadInput: give one of {known}")
         super().__init__(message, hint=hint)
         self.status = status
         self.problems = problems or []

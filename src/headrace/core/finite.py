@@ -122,7 +122,7 @@ def _dumped(value: Any, kind: Any, mode: Literal["json", "python"] = "json") -> 
         adapter = _adapter(kind)
     except TypeError:  # a type that has no hash, such as Annotated with a list
         adapter = _make(kind)
-    return adapter.dump_python((value,), mode=mode)[0]
+    return adapter.dump_python((value,), mode=mode, by_alias=True)[0]
 
 
 @lru_cache(maxsize=256)
@@ -141,7 +141,9 @@ def _parts(value: Any) -> Iterable[tuple[Any, Any]]:
     if isinstance(value, list | tuple | set | frozenset):
         return enumerate(cast("Iterable[Any]", value))
     if isinstance(value, BaseModel):
-        return [*vars(value).items(), *(value.model_extra or {}).items()]
+        aliases = {name: field.serialization_alias or name for name, field in type(value).model_fields.items()}
+        own = [(aliases.get(name, name), part) for name, part in vars(value).items()]
+        return [*own, *(value.model_extra or {}).items()]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return [(field.name, getattr(value, field.name, None)) for field in dataclasses.fields(value)]
     return ()

@@ -197,7 +197,10 @@ _BUILDERS: dict[str, _Builder] = {
     ),
     "sql-error": lambda detail, doc: errors.SqlError(detail, hint=doc.get("hint", ""), where=doc.get("where", "")),
     "bad-input": lambda detail, doc: errors.BadInput(
-        detail, status=int(doc.get("status", 422)), problems=list(doc.get("problems", ())), hint=doc.get("hint", "")
+        detail,
+        status=status if (status := doc.get("status")) in errors.BadInput.STATUSES else 422,
+        problems=list(doc.get("problems", ())),
+        hint=doc.get("hint", ""),
     ),
     "overloaded": lambda detail, doc: errors.Overloaded(
         detail,

@@ -35,7 +35,7 @@ class Record(BaseModel):
     2.5
     """
 
-    model_config = ConfigDict(extra="ignore", ser_json_inf_nan="null")
+    model_config = ConfigDict(ser_json_inf_nan="null")
 
 
 def Field(default: Any = ..., *, on_violation: OnViolation = "quarantine", **constraints: Any) -> Any:  # noqa: N802 (Pydantic's own name)

@@ -9,6 +9,9 @@ from headrace.core.errors import DeclarationError
 _TEXT = re.compile(r"(\d+(?:\.\d+)?)\s*(bytes|B|(?:[KMGT]i?)B?)?", re.IGNORECASE)
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
 
+LARGEST_BODY = 16 * 1024 * 1024
+"""Bytes of a body that a server takes at all."""
+
 
 def format_size(size: int) -> str:
     """Bytes as a person reads them: whole where they are, else with one decimal.

@@ -19,6 +19,7 @@ from headrace.declaration.declared import DeclaredRollup, Table, View
 from headrace.declaration.endpoints import Endpoints
 from headrace.declaration.modelling import Modelling
 from headrace.declaration.place import caller, located
+from headrace.pipeline.context import NAMES
 from headrace.sources.base import Source
 from headrace.sources.push import Push
 from headrace.store.quarantine import DEFAULT_LIMIT
@@ -307,10 +308,29 @@ class Declaration(Endpoints, Modelling):
         DeclarationError
             With the line of the declaration and what to do.
         """
+        checked = self._free_view(name)
+        if not isinstance(sql, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DeclarationError(
+                f"the SQL of the view {name!r} is {sql!r:.80}, which is no text", hint='write it as text: "SELECT ..."'
+            )
+        plan = plan_view(checked, sql, self.catalog, refresh=refresh)
+        parsed = FreshnessPolicy.parse(policy) if policy else None
+        view = View(plan, _micros(freshness), parsed, description, caller())
+        self.views[name] = view
+        self.catalog.add_view(plan)
+        return view
+
+    def _free_view(self, name: str) -> str:
+        self._free(name)
         if name in METHODS:
             raise DeclarationError(
                 f"a view cannot be called {name!r}: a running app has a method of that name",
                 hint=f"call it for example '{name}_view': then `await live.{name}_view(...)` reads it",
+            )
+        if name in NAMES:
+            raise DeclarationError(
+                f"a view cannot be called {name!r}: the context of a request has a `ctx.{name}` of its own",
+                hint=f"call it for example '{name}_view': then `await ctx.{name}_view(...)` reads it",
             )
         if name in self.models:
             where = self.models[name].where
@@ -318,12 +338,7 @@ class Declaration(Endpoints, Modelling):
                 f"the name {name!r} is taken by the model declared at {where}, and `ctx.{name}` is one",
                 hint="give one of them another name",
             )
-        plan = plan_view(self._free(name), sql, self.catalog, refresh=refresh)
-        parsed = FreshnessPolicy.parse(policy) if policy else None
-        view = View(plan, _micros(freshness), parsed, description, caller())
-        self.views[name] = view
-        self.catalog.add_view(plan)
-        return view
+        return name
 
     def _add_table(self, contract: Contract, source: Source | None, policy: str | None) -> Table:
         source = source or Push()
@@ -343,9 +358,10 @@ class Declaration(Endpoints, Modelling):
         return table
 
     def _free(self, name: str) -> str:
-        if not _NAME.fullmatch(name) or name.startswith("sqlite"):
+        plain = isinstance(name, str) and _NAME.fullmatch(name)  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not plain or name.startswith("sqlite"):
             raise DeclarationError(
-                f"{name!r} is not a name for a table, rollup or view",
+                f"{name!r:.80} is not a name for a table, rollup or view",
                 hint="use letters, digits and underscores, beginning with a letter",
             )
         if "__" in name:

@@ -11,14 +11,14 @@ from headrace.core.durations import Duration, parse_duration
 from headrace.core.errors import DeclarationError
 from headrace.core.names import ROUTES, ROUTING
 from headrace.core.records import Field, Record
-from headrace.core.sizes import parse_size
+from headrace.core.sizes import LARGEST_BODY, format_size, parse_size
 from headrace.declaration.modelling import parse_policies
 from headrace.declaration.place import caller, located
 from headrace.models.admission import AdmissionRules
 from headrace.models.periods import parse_budget
 from headrace.pipeline import fallbacks
 from headrace.pipeline.bounds import Bounds
-from headrace.pipeline.endpoint import Endpoint, Function, check_path, make_handler, parse_prompts
+from headrace.pipeline.endpoint import Endpoint, Function, check_flag, check_path, make_handler, parse_prompts
 from headrace.pipeline.stale import OnStale
 from headrace.pipeline.tolerance import Tolerance, check_columns
 
@@ -107,7 +107,7 @@ class Endpoints:
             The most that its calls to models may cost: "5/day", "100/month", "1000/total", or a list of these. Its
             shadows, taken together, have as much beside.
         max_body
-            Longest body.
+            Longest body; at most 16 MiB.
         unknown_fields
             Whether fields that the input's type does not have are refused or ignored. A model that sets `extra` in its
             `model_config` says it itself.
@@ -142,14 +142,17 @@ class Endpoints:
         bounds = Bounds(
             concurrency=max_concurrency,
             admission=_admission(admission),
-            max_body=_bytes(max_body),
+            max_body=_body(max_body),
             ignore_unknown=unknown_fields == "ignore",
         )
+        check_flag("strict", strict)
         if strict and (not stale.check or cache):
             raise DeclarationError(
                 f"a strict endpoint has no {'cache' if cache else 'on_stale that ignores'}: each answer is compared",
                 hint="leave one of the two out",
             )
+        if not isinstance(description, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DeclarationError(f"description={description!r:.80} is no text", hint="say in words what it is for")
         limits = parse_budget(budget)
         rules = None if policy is None else FreshnessPolicy.parse(policy)
         size = _CACHE if cache is True else 0 if cache is False else _bytes(cache)
@@ -241,6 +244,16 @@ def _admission(given: Any) -> AdmissionRules:
             f"admission={given!r:.80} is not known", hint='give its settings, such as {"most": 100}, or AdmissionRules'
         )
     return parse_policies({"admission": given}).admission
+
+
+def _body(size: str | int) -> int:
+    found = _bytes(size)
+    if found > LARGEST_BODY:
+        raise DeclarationError(
+            f"max_body={size!r} is more than the server takes: no body is over {format_size(LARGEST_BODY)}",
+            hint="give at most that, and have clients send more than that in parts, or as a link",
+        )
+    return found
 
 
 def _bytes(size: str | int) -> int:

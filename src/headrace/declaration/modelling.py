@@ -21,6 +21,7 @@ from headrace.models.cost import Prices
 from headrace.models.declared import DeclaredModel
 from headrace.models.provider import Provider
 from headrace.models.settings import Policies
+from headrace.pipeline.context import NAMES
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,99}")
 
@@ -78,10 +79,15 @@ class Modelling:
         return model
 
     def _free_model(self, name: str) -> str:
-        if not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not _NAME.fullmatch(name):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DeclarationError(
                 f"{name!r:.120} is not a name for a model",
                 hint='use letters, digits and "_.:/-", beginning with a letter; at most 100',
+            )
+        if name in NAMES:
+            raise DeclarationError(
+                f"a model cannot be called {name!r}: the context of a request has a `ctx.{name}` of its own",
+                hint=f"call it for example '{name}_model': then `await ctx.{name}_model.chat(...)` asks it",
             )
         views: Mapping[str, View] = getattr(self, "views", {})  # models may be declared without an app
         if name in views:

@@ -98,8 +98,9 @@ def parse_budget(given: str | Iterable[str]) -> dict[str, Decimal]:
         One is no amount of money over a period.
     """
     found: dict[str, Decimal] = {}
-    for text in (given,) if isinstance(given, str) else given:
-        amount, _, period = text.partition("/")
+    many = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else given  # pyright: ignore[reportUnnecessaryIsInstance]
+    for text in many:
+        amount, _, period = str(text).partition("/")
         try:
             value = Decimal(amount)
         except InvalidOperation:

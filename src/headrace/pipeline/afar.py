@@ -29,7 +29,7 @@ _ANY = TypeAdapter[Any](Any)
 
 
 def body_of(data: Any) -> bytes:
-    """The JSON of an input: plain data, or models, dataclasses and the like.
+    """The JSON of an input: plain data, or models, dataclasses and the like, whose fields go by their aliases.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def body_of(data: Any) -> bytes:
     if isinstance(data, bytes):
         return data
     try:
-        body = _ANY.dump_json(data)
+        body = _ANY.dump_json(data, by_alias=True)
     except PydanticSerializationError as error:
         raise _unsent(f"the input {data!r:.80} cannot be written as JSON: {error}", "") from None
     where = misread(data, body)
@@ -83,7 +83,7 @@ def headers_of(
                 f"{name}={value!r:.80} cannot be sent, since it goes as a header",
                 status=400,
                 problems=[{"pointer": "", "kind": "header", "message": f"{name}={value!r:.80} is none"}],
-                hint="give a text of ASCII characters in one line: an id, or the text percent-encoded",
+                hint="give ASCII characters in one line without blanks at its ends: an id, or percent-encoded text",
             )
     sent = {f"x-headrace-{name}": value for name, value in who.items()}
     sent["x-headrace-priority"] = parse_priority(priority).name.lower()

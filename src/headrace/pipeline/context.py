@@ -217,6 +217,10 @@ class Context:
         return self._run.deadline - _MARGIN
 
 
+NAMES = frozenset(name for name in vars(Context) if not name.startswith("_"))
+"""What a context has by itself: a view or a model of such a name could not be reached as `ctx.name`."""
+
+
 class Seen(Mapping[str, str]):
     """Headers that notice which of them are looked at: an answer that depends on one is kept for that one only."""
 

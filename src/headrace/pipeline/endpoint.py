@@ -223,16 +223,24 @@ def make_handler(
     name: str, function: Function, *, weight: float, shadow: bool, prompts: tuple[str, ...], where: str
 ) -> Handler:
     """A checked handler. Raises `DeclarationError`."""
-    if not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DeclarationError(
-            f"{name!r} is not a name for a version", hint='use small letters, digits, "-", "_" and ".", for example "b"'
+            f"{name!r:.80} is not a name for a version",
+            hint='use small letters, digits, "-", "_" and ".", for example "b"',
         )
     number = isinstance(weight, int | float) and not isinstance(weight, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
     if not number or not 0 <= weight < float("inf") or (shadow and weight > 1):
         raise DeclarationError(
             f"weight={weight!r} is no share", hint="give 0 or more: shares are relative; of a shadow, 0 to 1"
         )
+    check_flag("shadow", shadow)
     return Handler(name, function, shape_of(function, Context), float(weight), shadow, prompts, where)
+
+
+def check_flag(option: str, given: Any) -> None:
+    """Refuse what is neither True nor False: a text such as "no" would count as True. Raises `DeclarationError`."""
+    if not isinstance(given, bool):
+        raise DeclarationError(f"{option}={given!r:.80} is neither True nor False", hint=f"write {option}=True")
 
 
 def parse_prompts(prompts: Sequence[Any]) -> tuple[Any, ...]:
@@ -278,8 +286,13 @@ def check_path(path: str) -> str:
             f"{path!r} is not the path of an endpoint",
             hint='begin with "/", then letters, digits, ".", "_", "~" and "-": for example "/recommend"',
         )
-    first = path.split("/")[1]
-    if first in RESERVED or set(first) <= {"."}:
+    first, *rest = path.split("/")[1:]
+    if any(set(part) == {"."} for part in (first, *rest)):
+        raise DeclarationError(
+            f"the path {path!r} has a part of dots alone, which clients take out before they ask",
+            hint="leave that part out, or give it a name",
+        )
+    if first in RESERVED:
         raise DeclarationError(
             f"the path {path!r} lies below /{first}, which the server itself has",
             hint=f'write for example "/app{path}"',

@@ -223,7 +223,7 @@ class Handling:
     def write(self, run: Run, value: Any) -> bytes:
         """The JSON of an answer that fits, inside the boundary. Raises `UserCodeError`."""
         try:
-            body = self.endpoint.shape.gives.dump_json(value)
+            body = self.endpoint.shape.gives.dump_json(value, by_alias=True)
             where = misread(value, body, self.endpoint.shape.answer_type)
         # The boundary to user code, as in `call`: `Any` may hold anything, and a serializer of the app's may raise it.
         except Exception as error:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from headrace.core.errors import BadInput, UserCodeError
 from headrace.pipeline.bounds import Bounds
-from headrace.pipeline.pointer import pointer
+from headrace.pipeline.pointer import find
 from headrace.pipeline.shape import Shape
 
 log = logging.getLogger("headrace.pipeline")
@@ -62,7 +62,7 @@ class Reader:
         try:
             return self._shape.takes.validate_json(body, extra=cast("Any", self._extra))
         except ValidationError as error:
-            raise _unfit(error) from None
+            raise _unfit(error, body) from None
 
     def check(self, value: Any) -> Any:
         """The input of a Python value: of its type, or plain data."""
@@ -71,7 +71,7 @@ class Reader:
                 return self.read(value)
             return self._shape.takes.validate_python(value, extra=cast("Any", self._extra))
         except ValidationError as error:
-            raise _unfit(error) from None
+            raise _unfit(error, value) from None
 
     def _scan(self, body: bytes) -> None:
         """What Pydantic's parser lets through, or tells without saying where."""
@@ -160,13 +160,12 @@ def _refused(message: str, kind: str, *, hint: str) -> BadInput:
     return BadInput(message, status=400, problems=[{"pointer": "", "kind": kind, "message": message}], hint=hint)
 
 
-def _unfit(error: ValidationError) -> BadInput:
+def _unfit(error: ValidationError, given: Any) -> BadInput:
     found = error.errors(include_url=False, include_context=False, include_input=True)
     if found[0]["type"] == "json_invalid":
         return _refused(f"the body is not JSON: {found[0]['msg']}", "syntax", hint="send one JSON value")
-    problems = [
-        {"pointer": pointer(one["loc"]), "kind": one["type"], "message": _say(one)} for one in found[:_MOST_PROBLEMS]
-    ]
+    document = json.loads(given) if isinstance(given, bytes) else given
+    problems = [_problem(document, one) for one in found[:_MOST_PROBLEMS]]
     first = problems[0]
     where = f" at {first['pointer']}" if first["pointer"] else ""
     more = f", and {len(found) - 1} more" if len(found) > 1 else ""
@@ -177,6 +176,12 @@ def _unfit(error: ValidationError) -> BadInput:
         problems=problems,
         hint="leave the field out, or correct its name" if unknown else "see /openapi.json for what it takes",
     )
+
+
+def _problem(document: Any, one: Any) -> dict[str, str]:
+    spot = find(document, one["loc"], one["input"], missing=one["type"] == "missing")
+    read_as = f" (read as {', '.join(spot.read_as):.100})" if spot.read_as else ""
+    return {"pointer": spot.pointer, "kind": one["type"], "message": f"{_say(one)}{read_as}"}
 
 
 def _say(one: Any) -> str:

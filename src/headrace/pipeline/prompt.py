@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import string
 import sys
 from pathlib import Path
@@ -42,12 +43,16 @@ class Prompt:
 
     @options
     def __init__(self, path: str | Path) -> None:
+        if not isinstance(path, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DeclarationError(
+                f"{path!r:.80} is not the path of a prompt", hint='write hr.Prompt("prompt.txt"), with a file of text'
+            )
         self.path = Path(path)
         file = (_folder() / self.path).absolute()
         _read.setdefault(str(file), _stamp(file))
         try:
             self.text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise DeclarationError(
                 f"the prompt {str(path)!r} cannot be read: {error}",
                 hint="give a text file in UTF-8; a relative path starts at the folder of the file that declares it",

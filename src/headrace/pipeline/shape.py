@@ -142,8 +142,13 @@ def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
 def _adapter(kind: Any, name: str) -> TypeAdapter[Any]:
     try:
         return TypeAdapter(kind)
-    except (PydanticSchemaGenerationError, PydanticUserError) as error:
+    except PydanticSchemaGenerationError as error:
         raise DeclarationError(
             f"{named(kind):.100}, a type of the handler {name!r}, cannot be read from or written as JSON",
             hint="use a Pydantic model, a dataclass, a TypedDict, or built-in types",
+        ) from error
+    except PydanticUserError as error:
+        raise DeclarationError(
+            f"{named(kind):.100}, a type of the handler {name!r}, is none for Pydantic ({error.code})",
+            hint=f"it says: {' '.join(error.message.split())}",
         ) from error

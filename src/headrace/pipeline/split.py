@@ -61,10 +61,11 @@ class Split:
     endpoint
         The endpoint's path.
     defaults
-        What holds where there are no rows: at least one route that is not a shadow has a weight.
+        What holds of a version without a row: at least one route that is not a shadow has a weight.
     rows
-        Rows of `headrace_routes`, those of other endpoints among them. One that cannot be followed is left out and
-        told in `problem`; when none is left that gives a version a weight, the defaults hold. Serving never stops.
+        Rows of `headrace_routes`, those of other endpoints among them. Each says what holds of its version and of no
+        other. One that cannot be followed is left out and told in `problem`; when nobody would answer, the declared
+        weights hold. Serving never stops.
     salt
         Another salt deals all users anew, for an experiment that is to be independent of the last one.
 
@@ -103,11 +104,13 @@ class Split:
         for row in rows:
             if row.get("endpoint") == endpoint:
                 given.add(row.get("version"), row.get("weight"), row.get("shadow", False))
-        if given.weights and not given.any_weight:
+        weights = given.over(declared.weights) | given.weights
+        answered = any(weight > 0 for weight in weights.values())
+        if not answered:
             given.faults.append("no version has a weight above 0: the declared weights hold")
-        self.weights = dict(given.weights if given.any_weight else declared.weights)
+        self.weights = weights if answered else declared.weights
         """Weight by version, of those that may be chosen."""
-        self.mirrored = dict(given.shadows if given.any_row else declared.shadows)
+        self.mirrored = given.over(declared.shadows) | given.shadows
         """Share of users by version, of the shadows."""
         self.problem = given.problem()
         """What is wrong with the rows, for people; None when nothing is."""
@@ -148,9 +151,9 @@ class _Routes:
     def any_weight(self) -> bool:
         return any(weight > 0 for weight in self.weights.values())
 
-    @property
-    def any_row(self) -> bool:
-        return bool(self.weights or self.shadows)
+    def over(self, declared: Mapping[str, float]) -> dict[str, float]:
+        """What is left of what is declared: that of the versions of which these routes say nothing."""
+        return {name: number for name, number in declared.items() if name not in {**self.weights, **self.shadows}}
 
     def add(self, version: Any, weight: Any, shadow: Any) -> None:
         if version not in self._names:

@@ -25,7 +25,7 @@ _PROBLEMS = {
     431: "the headers are too large",
     500: "the endpoint's code failed; `request` stands in the server's log",
     502: "the model gave no answer",
-    503: "too busy, or the context is not fresh enough: Retry-After says when to come back",
+    503: "too busy: Retry-After says when to come back, where that is known; or the context is not fresh enough",
     504: "there was no answer before the deadline",
 }
 _HEADERS = {
@@ -81,6 +81,7 @@ def describe(endpoint: Endpoint) -> Schema:
         "x-headrace": {
             "deadline_s": endpoint.deadline,
             "versions": list(endpoint.versions),
+            "weights": {name: handler.weight for name, handler in endpoint.versions.items()},
             "shadows": [name for name, handler in endpoint.versions.items() if handler.shadow],
         },
     }
@@ -111,7 +112,15 @@ def _inline(schema: Any, named: Schema, within: tuple[str, ...]) -> Any:
         if name in within:
             return {"description": f"another {name}", **more}
         return {**cast("Schema", _inline(named[name], named, (*within, name))), **more}
+    if _maps(found.get("discriminator")):
+        # It maps to schemas that are not there any more; and beside "another" of itself, not just one of them fits.
+        found = {"anyOf" if key == "oneOf" else key: value for key, value in found.items() if key != "discriminator"}
     return {key: _inline(value, named, within) for key, value in found.items()}
+
+
+def _maps(discriminator: Any) -> bool:
+    """Whether it is one of a union, and not a field of that name."""
+    return isinstance(discriminator, dict) and isinstance(discriminator.get("propertyName"), str)  # pyright: ignore
 
 
 def _close(schema: Any) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.core.errors import DeclarationError
-from headrace.core.sizes import format_size
+from headrace.core.sizes import LARGEST_BODY, format_size
 
 _MIB = 1024 * 1024
 _SHORTEST_KEY = 16
@@ -60,7 +60,7 @@ class Settings:
     workers: int = 1
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     allowed_hosts: tuple[str, ...] = ()
-    max_body: int = 16 * _MIB
+    max_body: int = LARGEST_BODY
     max_bodies: int = 256 * _MIB
     max_url: int = 8 * 1024
     max_headers: int = 32 * 1024

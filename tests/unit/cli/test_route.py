@@ -10,7 +10,15 @@ from click.testing import CliRunner
 
 from headrace.cli import main
 
-PATHS = {"/recommend": {"post": {"x-headrace": {"versions": ["a", "terse"]}}}}
+
+def paths(*shadows: str) -> dict[str, Any]:
+    """What a server tells of an endpoint with two versions, the second declared with the weight 0, or as a shadow."""
+    weights = {"a": 1.0, "terse": 0.2 if shadows else 0.0}
+    told = {"versions": ["a", "terse"], "weights": weights, "shadows": list(shadows)}
+    return {"/recommend": {"post": {"x-headrace": told}}, "/context/menu": {"post": {}}}
+
+
+PATHS = paths()
 
 
 def row(version: str, weight: float, *, shadow: bool = False, endpoint: str = "/recommend") -> dict[str, Any]:
@@ -24,7 +32,10 @@ def row(version: str, weight: float, *, shadow: bool = False, endpoint: str = "/
         ([], ["a=0"]),
         ([row("terse", 1)], ["a=0", "terse=0"]),
         ([row("terse", 1, shadow=True), row("terse", 1, endpoint="/other")], ["a=0"]),
+        ([row("gone", 1)], ["a=0"]),
         ([row("a", 0), row("terse", 1)], ["terse=1", "--shadow"]),
+        ([], ["a=1", "--shadow"]),
+        ([], ["a=1", "terse=1", "--shadow"]),
         ([], ["a=1e-20"]),
     ],
 )
@@ -38,7 +49,7 @@ def test_weights_that_the_server_would_leave_out_are_refused(server: Any, rows: 
 
 @pytest.mark.parametrize(
     ("rows", "given"),
-    [([], ["a=0", "terse=1"]), ([row("terse", 1)], ["a=0"]), ([], ["terse=0", "--shadow"])],
+    [([], ["a=0", "terse=1"]), ([row("terse", 1)], ["a=0"]), ([], ["terse=0", "--shadow"]), ([], ["terse=0"])],
 )
 def test_others_are_set(server: Any, rows: Any, given: list[str]) -> None:
     server.answer = {"paths": PATHS, "rows": rows}
@@ -61,17 +72,45 @@ def test_others_are_set(server: Any, rows: Any, given: list[str]) -> None:
 def test_a_shadow_stays_one_until_it_is_said_otherwise(
     server: Any, shadows: Any, rows: Any, given: list[str], kept: bool
 ) -> None:
-    paths = {"/recommend": {"post": {"x-headrace": {"versions": ["a", "terse"], "shadows": shadows}}}}
-    server.answer = {"paths": paths, "rows": rows}
+    server.answer = {"paths": paths(*shadows), "rows": rows}
     done = CliRunner().invoke(main, ["route", "set", "/recommend", "terse=1", *given, "--url", server.url])
     assert json.loads(server.asked[-1][3]) == [row("terse", 1, shadow=kept)]
-    assert done.output == f"/recommend terse: 1{' (shadow)' if kept else ''}\n"
+    assert done.output == f"/recommend terse: 1{' (shadow)' if kept else ''}\n/recommend a: 1, as before\n"
 
 
 def test_the_weight_of_a_shadow_that_stays_one_is_a_share(server: Any) -> None:
     server.answer = {"paths": PATHS, "rows": [row("terse", 0.2, shadow=True)]}
     done = CliRunner().invoke(main, ["route", "set", "/recommend", "terse=10", "--url", server.url])
     assert "terse is one, until --live says otherwise" in _told(done)
+
+
+@pytest.mark.parametrize(
+    ("shadows", "rows", "lines"),
+    [
+        ([], [], ["/recommend a 1.0 no code", "/recommend terse 0.0 no code"]),
+        (["terse"], [], ["/recommend a 1.0 no code", "/recommend terse 0.2 yes code"]),
+        (["terse"], [row("terse", 0.05)], ["/recommend a 1.0 no code", "/recommend terse 0.05 no row"]),
+        (
+            [],
+            [row("a", 3), row("x", 1, endpoint="/old")],
+            ["/recommend a 3 no row", "/recommend terse 0.0 no code", "/old x 1 no row"],
+        ),
+    ],
+)
+def test_the_list_shows_what_holds_of_each_version_and_by_what(
+    server: Any, shadows: Any, rows: Any, lines: list[str]
+) -> None:
+    server.answer = {"paths": paths(*shadows), "rows": rows}
+    done = CliRunner().invoke(main, ["route", "list", "--url", server.url])
+    assert done.output.replace("\t", " ").splitlines() == ["endpoint version weight shadow by", *lines]
+    found = json.loads(CliRunner().invoke(main, ["route", "list", "--json", "--url", server.url]).output)
+    assert [(one["version"], one["by"]) for one in found] == [(line.split()[1], line.split()[4]) for line in lines]
+
+
+def test_the_list_of_a_server_without_endpoints(server: Any) -> None:
+    server.answer = {"paths": {"/context/menu": {"post": {}}}}
+    done = CliRunner().invoke(main, ["route", "list", "--url", server.url])
+    assert (done.exit_code, done.output) == (0, "no endpoints\n")
 
 
 def _told(done: Any) -> str:

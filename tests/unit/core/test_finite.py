@@ -65,6 +65,11 @@ class Around(BaseModel):
     plain: Plain = Plain()
 
 
+class Renamed(BaseModel):
+    x: float = Field(alias="theX")
+    held: Any = Field(default=None, alias="theHeld")
+
+
 @dataclass
 class Given:
     x: float
@@ -129,3 +134,9 @@ def test_of_no_type_each_value_is_what_it_is() -> None:
     values: list[Any] = [{1: NAN}, [Plain(x=NAN)], [Hidden(), Strings()]]
     found = [misread(value, TypeAdapter[Any](Any).dump_json(value)) for value in values]
     assert found == ["/1", "/0/x", None]
+
+
+def test_places_go_by_the_aliases_that_are_written() -> None:
+    values = [Renamed(theX=NAN), Renamed(theX=1, theHeld=Loose(x={"a": NAN}))]
+    found = [misread(value, TypeAdapter(Renamed).dump_json(value, by_alias=True), Renamed) for value in values]
+    assert found == ["/theX", "/theHeld/x/a"]

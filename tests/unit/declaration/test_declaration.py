@@ -13,6 +13,7 @@ from headrace.client import Remote
 from headrace.core.clock import SECOND, SystemClock
 from headrace.core.errors import DeclarationError
 from headrace.declaration.declaration import METHODS
+from headrace.pipeline.context import NAMES, Context
 from headrace.runtime.live import Live
 
 
@@ -49,6 +50,13 @@ WRONG = [
     ("app.rollup('fast', pays, by='card', windows='1h', n=hr.quantile('amount', 7))", "within 0 to 1", "0.5"),
     ("app.view('v', 'SELECT card, spent FROM pays')", "no column 'spent'", "there are"),
     ("app.view('push', 'SELECT card FROM pays')", "a method of that name", "'push_view'"),
+    ("app.view('user', 'SELECT card FROM pays')", "has a `ctx.user` of its own", "await ctx.user_view(...)"),
+    ("app.view('model', 'SELECT card FROM pays')", "has a `ctx.model` of its own", "'model_view'"),
+    ("app.model('version', hr.models.OpenAI('http://h/v1'))", "has a `ctx.version` of its own", "'version_model'"),
+    ("app.view(5, 'SELECT card FROM pays')", "5 is not a name for a table", "use letters"),
+    ("app.view('v', ['SELECT card FROM pays'])", "['SELECT card FROM pays'], which is no text", "SELECT ..."),
+    ("app.view('v', 'SELECT card FROM pays', policy=5)", "5 is not a freshness policy", "refuse"),
+    ("app.model(['m'], hr.models.OpenAI('http://h/v1'))", "['m'] is not a name for a model", "use letters"),
     ("app.view('v', '')", "0 statements", "SELECT"),
     ("app.view('v', 'SELECT card FROM pays WHERE card = :c', refresh='2s')", "every 2s", "leave refresh out"),
     ("hr.Rule(lambda payment: payment.amount > 0)", "no name", "name it"),
@@ -85,3 +93,16 @@ def test_no_view_can_be_called_like_something_that_a_running_app_or_a_client_has
     live.reads = None  # type: ignore[assignment]  # as it has once it runs
     names = {*dir(Live), *vars(live), *dir(Remote), *vars(remote)}
     assert {name for name in names if not name.startswith("_")} == METHODS
+
+
+def test_no_view_and_no_model_can_be_called_like_something_that_a_context_has() -> None:
+    names = {name for name in dir(Context) if not name.startswith("_")}
+    assert names == NAMES
+    assert {"user", "session", "headers", "deadline", "stage", "read"} <= names
+    for name in names:
+        app = hr.App("fraud")
+        app.table(Payment, key="payment_id")
+        with pytest.raises(DeclarationError, match=f"cannot be called '{name}'"):
+            app.view(name, "SELECT card FROM payments")
+        with pytest.raises(DeclarationError, match=f"cannot be called '{name}'"):
+            app.model(name, hr.models.OpenAI("http://h/v1"))

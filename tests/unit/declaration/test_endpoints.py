@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import typing
 from collections.abc import AsyncIterator
 from pathlib import Path
 from textwrap import dedent
@@ -15,6 +17,8 @@ from headrace.core.errors import DeclarationError
 from headrace.pipeline.endpoint import Endpoint
 from headrace.pipeline.fallbacks import Constant, OtherModel
 from headrace.pipeline.stale import OnStale
+from headrace.server.listening import limits
+from headrace.server.settings import Settings
 
 
 class Ask(BaseModel):
@@ -47,6 +51,10 @@ def test_what_is_declared_is_kept() -> None:
     assert "headrace_routes" in app.tables
 
 
+def test_a_body_may_be_as_long_as_the_server_takes() -> None:
+    assert declare(max_body="16MiB").bounds.max_body == Settings().max_body == limits(Settings()).max_body
+
+
 def test_how_requests_wait_is_said_in_the_words_of_policies() -> None:
     rules = declare(admission={"most": 5, "target": "100ms"}).bounds.admission
     assert (rules.most, rules.target, rules.reserve) == (5, 0.1, 0.2)
@@ -62,6 +70,9 @@ WRONG = [
     ("app.endpoint('/a/')(good)", "not the path", 'begin with "/"'),
     ("app.endpoint('/a b')(good)", "not the path", 'begin with "/"'),
     ("app.endpoint('/a/{id}')(good)", "parameters", "type of the input"),
+    ("app.endpoint('/a/../b')(good)", "a part of dots alone", "leave that part out"),
+    ("app.endpoint('/./a')(good)", "a part of dots alone", "leave that part out"),
+    ("app.endpoint('/a/..')(good)", "a part of dots alone", "leave that part out"),
     ("app.endpoint('/context/a')(good)", "server itself", "/app/context/a"),
     ("app.endpoint('/v1/chat')(good)", "server itself", "/app/v1/chat"),
     ("app.endpoint('/healthz')(good)", "server itself", "/app/healthz"),
@@ -82,6 +93,16 @@ WRONG = [
     ("app.endpoint('/a', admission={'most': 'x'})(good)", "admission.most cannot be 'x'", "policies.md"),
     ("app.endpoint('/a', admission={'mots': 1})(good)", "no policy 'admission.mots'", "did you mean 'most'"),
     ("app.endpoint('/a', max_body='lots')(good)", "not a size", "KiB"),
+    ("app.endpoint('/a', max_body='17MiB')(good)", "max_body='17MiB' is more than the server takes", "in parts"),
+    ("app.endpoint('/a', max_body=16 * 1024 * 1024 + 1)(good)", "no body is over 16 MiB", "in parts"),
+    ("app.endpoint('/a', budget=5)(good)", "5 is no budget", "5/day"),
+    ("app.endpoint('/a', budget=[5])(good)", "5 is no budget", "5/day"),
+    ("app.endpoint('/a', strict='yes')(good)", "strict='yes' is neither True nor False", "strict=True"),
+    ("app.endpoint('/a', policy=5)(good)", "5 is not a freshness policy", '"wait 200ms"'),
+    ("app.endpoint('/a', description=5)(good)", "description=5 is no text", "in words"),
+    ("app.endpoint('/a', version=2)(good)", "2 is not a name for a version", "small letters"),
+    ("taken.version('b', shadow='yes')(good)", "shadow='yes' is neither True nor False", "shadow=True"),
+    ("hr.Prompt(5)", "5 is not the path of a prompt", 'hr.Prompt("prompt.txt")'),
     ("app.endpoint('/a', unknown_fields='keep')(good)", "'keep'", '"ignore"'),
     ("app.endpoint('/a', policy='hurry')(good)", "freshness policy", '"wait 200ms"'),
     ("app.endpoint('/a', version='A version')(good)", "name for a version", "small letters"),
@@ -108,6 +129,7 @@ WRONG = [
     ("app.endpoint('/a')(swapped)", "not hr.Context", "async def"),
     ("app.endpoint('/a')(unknown)", "cannot be found", "above the handler"),
     ("app.endpoint('/a')(strange)", "cannot be read from or written as JSON", "Pydantic model"),
+    ("app.endpoint('/a')(either)", "is none for Pydantic (discriminator-no-field)", "Model 'Ask' needs"),
     ("app.endpoint('/a')(yields)", "yields", "AsyncIterator"),
     ("app.endpoint('/a', cache=True)(streams)", "has no cache", "leave cache= out"),
     ("app.endpoint('/a', on_stale=hr.repair(fix))(streams)", "no answer to repair", 'on_stale="retry"'),
@@ -125,13 +147,17 @@ WRONG = [
 FILE = """
 from __future__ import annotations
 from collections.abc import AsyncIterator
+from typing import Annotated
 import headrace as hr
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 class Ask(BaseModel):
     text: str
 class Strange:
     pass
+class Second(Ask):
+    pass
+Either = Annotated[Ask | Second, Field(discriminator="kind")]
 async def good(ask: Ask, ctx: hr.Context) -> Ask: return ask
 async def anything(ask: Ask, ctx: hr.Context) -> dict: return {}
 def sync(ask: Ask, ctx: hr.Context) -> Ask: return ask
@@ -141,6 +167,7 @@ async def silent(ask: Ask, ctx: hr.Context): return ask
 async def swapped(ctx: hr.Context, ask: Ask) -> Ask: return ask
 async def unknown(ask: Nowhere, ctx: hr.Context) -> Ask: return ask
 async def strange(ask: Strange, ctx: hr.Context) -> Ask: return ask
+async def either(ask: Either, ctx: hr.Context) -> Ask: return ask
 async def yields(ask: Ask, ctx: hr.Context) -> Ask: yield ask
 async def other(ask: Ask, ctx: hr.Context) -> str: return ""
 async def streams(ask: Ask, ctx: hr.Context) -> AsyncIterator[str]: yield ""
@@ -168,6 +195,19 @@ def test_a_mistake_is_told_with_its_line_and_what_to_do(tmp_path: Path, line: st
     assert message in str(caught.value)
     assert hint in str(caught.value)
     assert str(caught.value).startswith(f"{file}:{file.read_text().count(chr(10))}")
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="Pydantic takes the one of typing there")
+def test_what_pydantic_says_of_a_type_is_told() -> None:
+    class Typed(typing.TypedDict):
+        text: str
+
+    async def handler(ask: Typed, ctx: hr.Context) -> Typed:
+        return ask
+
+    with pytest.raises(DeclarationError, match=r"Typed, a type of the handler 'handler', is none for Pydantic") as told:
+        hr.App("x").endpoint("/a")(handler)
+    assert "use `typing_extensions.TypedDict` instead of `typing.TypedDict`" in told.value.hint
 
 
 LATER = """

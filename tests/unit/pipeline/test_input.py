@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Json, Tag
 
 from headrace.core.errors import BadInput
+from headrace.core.records import Record
 from headrace.pipeline.bounds import Bounds
 from headrace.pipeline.context import Context
 from headrace.pipeline.input import Reader
-from headrace.pipeline.shape import shape_of
+from headrace.pipeline.shape import Shape, shape_of
 
 
 class Line(BaseModel):
@@ -32,6 +33,36 @@ class Open(BaseModel):
     a: int = 0
 
 
+class Row(Record):
+    a: int = 0
+
+
+class OpenRow(Record):
+    model_config = ConfigDict(extra="ignore")
+    a: int = 0
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    friends: list[Annotated[Cat | Dog, Field(discriminator="kind")]] = []
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+    tags: dict[int, str] = {}
+    of: Json[Row] | None = None
+
+
+class Owner(BaseModel):
+    pet: Cat | Dog
+
+
+PET = Annotated[Cat | Dog, Field(discriminator="kind")]
+NAMED = Annotated[
+    Annotated[Cat, Tag("cat")] | Annotated[Dog, Tag("tags")], Discriminator(lambda v: "tags" if "tags" in v else "cat")
+]
+
+
 async def buy(ask: Basket, ctx: Context) -> str:
     return ""
 
@@ -42,6 +73,14 @@ async def opened(ask: Open, ctx: Context) -> str:
 
 async def anything(ask: Any, ctx: Context) -> str:
     return ""
+
+
+def shape(kind: Any) -> Shape:
+    async def take(ask: Any, ctx: Any) -> Any:
+        return ""
+
+    take.__annotations__ = {"ask": kind, "ctx": Context, "return": str}
+    return shape_of(take, Context)
 
 
 SHAPE = shape_of(buy, Context)
@@ -106,6 +145,50 @@ def test_unknown_fields_are_let_through_where_that_is_said(body: bytes) -> None:
 
 def test_a_type_that_says_it_itself_is_not_overruled() -> None:
     assert Reader(shape_of(opened, Context), Bounds()).read(b'{"a": 1, "b": 2}') == Open(a=1)
+
+
+@pytest.mark.parametrize("kind", [Row, list[Row], dict[str, Row]])
+def test_unknown_fields_of_a_record_are_refused_as_those_of_other_models(kind: Any) -> None:
+    body = {Row: b'{"a": 1, "q": 2}', list[Row]: b'[{"q": 2}]', dict[str, Row]: b'{"x": {"q": 2}}'}[kind]
+    with pytest.raises(BadInput, match="there is no such field"):
+        Reader(shape(kind), Bounds()).read(body)
+    assert Reader(shape(OpenRow), Bounds()).read(b'{"a": 1, "q": 2}') == OpenRow(a=1)
+
+
+UNIONS: list[Any] = [
+    (PET, {"kind": "cat", "zz": 1}, {("/zz", "cat")}),
+    (PET, {"kind": "cat", "friends": [{"kind": "dog"}, {"kind": "cat", "cat": 1}]}, {("/friends/1/cat", "cat, cat")}),
+    (PET, {"kind": "cow"}, {("", "")}),
+    (Cat | Dog, {"kind": "cat", "zz": 1}, {("/zz", "Cat"), ("/kind", "Dog"), ("/zz", "Dog")}),
+    (Owner, {"pet": {}}, {("/pet/kind", "Cat"), ("/pet/kind", "Dog")}),
+    (list[int | str], [1, "a", None], {("/2", "int"), ("/2", "str")}),
+    (PET, {"kind": "dog", "tags": {"x": "y"}}, {("/tags/x", "dog, [key]")}),
+    (PET, {"kind": "dog", "tags": {"1": 5}}, {("/tags/1", "dog")}),
+    (PET, {"kind": "dog", "of": '{"a": "x"}'}, {("/of", "dog, a")}),
+    (
+        NAMED,
+        {"kind": "dog", "tags": {"zz": 3}, "zz": 1},
+        {("/tags/zz", "tags, [key]"), ("/tags/zz", "tags"), ("/zz", "tags")},
+    ),
+]
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize(("kind", "body", "places"), UNIONS)
+def test_a_pointer_within_a_union_leads_into_the_body(kind: Any, body: Any, places: Any, plain: bool) -> None:
+    reader = Reader(shape(kind), Bounds())
+    with pytest.raises(BadInput) as refused:
+        reader.check(body if plain else json.dumps(body).encode())
+    found = [(one["pointer"], *one["message"].partition(" (read as ")[2:]) for one in refused.value.problems]
+    assert {(where, read_as.removesuffix(")")) for where, read_as in found} == places
+
+
+def test_the_place_of_an_error_is_found_soon_however_a_body_is_named() -> None:
+    body: Any = {"kind": "cat", "zz": 1}
+    for _ in range(25):
+        body = {"kind": "cat", "friends": [body], "cat": [[body]]}
+    with pytest.raises(BadInput, match="there is no such field"):
+        Reader(shape(PET), Bounds()).check(body)
 
 
 def test_python_values_are_checked_as_well() -> None:

@@ -86,9 +86,32 @@ def test_endpoints_and_salts_deal_anew() -> None:
 
 
 def test_rows_replace_the_declared_weights() -> None:
-    one = split([1, 0], rows=[*rows(b=3), {"endpoint": "/other", "version": "zzz", "weight": -1}])
+    one = split([1, 0], rows=[*rows(a=0, b=3), {"endpoint": "/other", "version": "zzz", "weight": -1}])
     assert {one.choose(user) for user in USERS} == {"b"}
     assert one.problem is None
+
+
+def test_a_version_without_a_row_keeps_what_is_declared() -> None:
+    declared = [Route("a", 1), Route("b", 0), Route("s", 1, shadow=True)]
+    canary = Split("/x", declared, rows(b=0.05))
+    assert (canary.weights, canary.mirrored, canary.problem) == ({"a": 1, "b": 0.05}, {"s": 1}, None)
+    assert Split("/x", declared, rows(a=3)).weights == {"a": 3, "b": 0}
+    assert Split("/x", declared, rows(b=-1)).weights == {"a": 1, "b": 0}
+
+
+def test_a_row_moves_its_version_between_those_that_answer_and_the_shadows() -> None:
+    declared = [Route("a", 1), Route("b", 1), Route("s", 1, shadow=True)]
+    live = Split("/x", declared, rows(s=2))
+    assert (live.weights, live.mirrored) == ({"a": 1, "b": 1, "s": 2}, {})
+    unseen = Split("/x", declared, [{"endpoint": "/x", "version": "b", "weight": 0.5, "shadow": True}])
+    assert (unseen.weights, unseen.mirrored) == ({"a": 1}, {"s": 1, "b": 0.5})
+
+
+def test_the_declared_weights_hold_when_the_last_that_answers_is_made_a_shadow() -> None:
+    one = split([1, 0], rows=[{"endpoint": "/x", "version": "a", "weight": 1, "shadow": True}])
+    assert one.choose("ann") == "a"
+    assert one.problem is not None
+    assert "no version has a weight above 0" in one.problem.message
 
 
 @pytest.mark.parametrize(

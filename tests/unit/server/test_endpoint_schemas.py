@@ -12,12 +12,13 @@ async def answer(ask: dict[str, Any], ctx: hr.Context) -> dict[str, Any]:
     return ask
 
 
-def test_versions_are_told_and_which_of_them_are_declared_shadows() -> None:
+def test_versions_are_told_with_their_weights_and_which_of_them_are_declared_shadows() -> None:
     endpoint = hr.App("x").endpoint("/a", deadline="2s")(answer)
     endpoint.version("b")(answer)
     endpoint.version("c", shadow=True)(answer)
     assert describe(endpoint)["post"]["x-headrace"] == {
         "deadline_s": 2.0,
         "versions": ["a", "b", "c"],
+        "weights": {"a": 1.0, "b": 0.0, "c": 1.0},
         "shadows": ["c"],
     }
