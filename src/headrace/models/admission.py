@@ -121,7 +121,7 @@ class Admission:
         return rules.reserve
 
     def offer(self, now: float, call: Call, *, again: bool = False) -> Sequence[tuple[Call, Turned]]:
-        """Let a call wait; who is turned away for it, and why: itself, or another. A retry (`again`) always finds room."""
+        """Let a call wait; who is turned away for it, and why: it, or another. A retry (`again`) always finds room."""
         if call.priority is Priority.CRITICAL:
             self._critical = now
         if not self.rules.enabled:
