@@ -140,6 +140,7 @@ class Handling:
             endpoint.path,
             work.handler.name,
             work.deadline,
+            work.end if work.handler.shape.streams else work.deadline,
             Stages(now),
             policy=endpoint.policy,
             reask=endpoint.reask,

@@ -268,6 +268,7 @@ class Model:
         terms = Terms(
             id=f"{ask.id}.{run.key}.{run.number}",
             deadline=run.deadline,
+            last=run.end if stream else 0.0,
             tenant=ask.tenant,
             session=ask.session,
             key=run.account,
