@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -29,6 +30,7 @@ from headrace.pipeline.answer import Facts
 from headrace.pipeline.ask import Ask
 from headrace.pipeline.context import Context
 from headrace.pipeline.endpoint import Endpoint, Handler
+from headrace.pipeline.fallbacks import OtherModel, Rule
 from headrace.pipeline.model import ChatReply
 from headrace.pipeline.running import Means, Run
 from headrace.pipeline.shape import named
@@ -63,6 +65,8 @@ class Work:
         Until when its caller waits.
     asked
         The hash of its input as it came; None where nobody needs it, or where it cannot be compared.
+    spare
+        A copy of its input that no code of the app has had; empty until a run begins, and where no second one may.
     """
 
     ask: Ask
@@ -73,6 +77,7 @@ class Work:
     end: float
     facts: Facts
     asked: str | None = None
+    spare: list[Any] = field(default_factory=list[Any])
     runs: list[Run] = field(default_factory=list[Run])
     instead: str | None = None
     failure: HeadraceError | None = None
@@ -118,6 +123,10 @@ class Handling:
         self.means = means
         self._relax = relax
         self._failures = FailureLog(log)
+        self._again = (endpoint.on_stale.tries > 0 and endpoint.on_stale.fix is None) or any(
+            isinstance(one, Rule | OtherModel) for one in endpoint.fallbacks
+        )
+        self._told = False
 
     def unanswered(self, work: Work, error: HeadraceError) -> dict[str, Any]:
         """The problem of a request that gets no answer; where a model or the time failed it, the log has its id."""
@@ -152,6 +161,29 @@ class Handling:
         work.runs.append(run)
         return run
 
+    def given(self, work: Work) -> Any:
+        """The input for a run that begins, as it came: what a run before did to its own is not seen.
+
+        The first has the input itself. The copy for others is made before it runs, and only where there may be others:
+        to read the body again instead would draw the defaults that are made anew (ids, times) a second time.
+        """
+        if work.spare:
+            return self._copied(work, work.spare[0])
+        if self._again:
+            work.spare.append(self._copied(work, work.ask.input))
+        return work.ask.input
+
+    def _copied(self, work: Work, value: Any) -> Any:
+        try:
+            return deepcopy(value)
+        # The boundary to user code: the input's type is the app's, and may refuse it. There is an answer all the same.
+        except Exception as error:
+            if not self._told:
+                self._told = True
+                why = f"{type(error).__name__}: {error}"
+                log.warning("inputs of %s cannot be copied, so all tries share one: %s", self.endpoint.path, why)
+            return value
+
     async def answer(self, work: Work) -> Any:
         """The checked answer of a handler that gives one: run, check, and whatever `on_stale` says.
 
@@ -163,7 +195,7 @@ class Handling:
         while True:
             run, began = self.start(work), clock.monotonic()
             try:
-                value = self.fit(run, await self.call(run, work.handler.function, work.ask.input, Context(run)))
+                value = self.fit(run, await self.call(run, work.handler.function, self.given(work), Context(run)))
             finally:
                 await run.let_go()
             check = await self.validate(run.reads, run.deadline)
@@ -191,7 +223,7 @@ class Handling:
 
     async def open(self, run: Run, work: Work) -> AsyncIterator[Any]:
         """The stream of a handler that gives one, inside the boundary."""
-        result = work.handler.function(work.ask.input, Context(run))
+        result = work.handler.function(self.given(work), Context(run))
         if not work.handler.shape.generator:
             result = await self.call(run, _given, result)
         try:

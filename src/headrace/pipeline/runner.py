@@ -317,7 +317,8 @@ class Runner:
 
     async def _rule(self, work: Work, rule: Rule) -> bytes:
         run = self._handling.start(work)
-        arguments = (work.ask.input, Context(run)) if rule.with_context else (work.ask.input,)
+        given = self._handling.given(work)
+        arguments = (given, Context(run)) if rule.with_context else (given,)
 
         async def call() -> Any:
             result = rule.function(*arguments)
