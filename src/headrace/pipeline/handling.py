@@ -19,6 +19,7 @@ from headrace.core.errors import (
     EndpointError,
     HeadraceError,
     ModelError,
+    Overloaded,
     StaleContext,
     Unavailable,
     UserCodeError,
@@ -47,6 +48,8 @@ _MARGIN = 0.005
 
 OURS = (ModelError, EndpointError, StaleContext, Unavailable)
 """What a handler may let pass: everything else that leaves it is a fault of its code."""
+RESCUED = (ModelError, DeadlinePassed, Overloaded)
+"""What a fallback answers for."""
 
 
 @dataclass(slots=True)
@@ -85,7 +88,7 @@ class Work:
 
     def stage(self) -> str:
         """Where it is now."""
-        return self.runs[-1].stages.current if self.runs else "queue"
+        return self.runs[-1].stages.last if self.runs else "queue"
 
     def settle(self, now: float) -> Facts:
         """The facts with what all runs did."""
@@ -219,7 +222,7 @@ class Handling:
         except BaseException as error:
             if _not_its_own(error):
                 raise
-            raise self.blame(run, error) from error
+            raise self._seen(run, error) from error
 
     async def open(self, run: Run, work: Work) -> AsyncIterator[Any]:
         """The stream of a handler that gives one, inside the boundary."""
@@ -241,7 +244,7 @@ class Handling:
         except BaseException as error:
             if _not_its_own(error):
                 raise
-            raise self.blame(run, error) from error
+            raise self._seen(run, error) from error
         return self.fit(run, item)
 
     def fit(self, run: Run, value: Any) -> Any:
@@ -267,9 +270,17 @@ class Handling:
             raise self.blame(run, ValueError(what), what)
         return body
 
+    def _seen(self, run: Run, error: BaseException) -> HeadraceError:
+        """What a handler's exception counts as. `asyncio.TaskGroup` raises a group, of which one error is told."""
+        ours = _ours(error)
+        if not ours:
+            return self.blame(run, error)
+        # One for which no fallback answers goes first: the request was wrong, say, and a model failed beside that.
+        return next((one for one in ours if not isinstance(one, RESCUED)), ours[0])
+
     def blame(self, run: Run, error: BaseException, what: str = "") -> UserCodeError:
         """Log what the app's code raised, and say where."""
-        stage = run.stages.current
+        stage = run.stages.last
         if run.failed is not None and run.failed[0] is error:
             stage = run.failed[1]
         place = f"{run.endpoint} version {run.version} failed in its stage {stage!r}"
@@ -365,6 +376,22 @@ class Handling:
         return self.fit(run, repaired), await self.validate(run.reads, run.deadline)
 
 
+def _ours(error: BaseException) -> list[HeadraceError]:
+    """The errors in a group that holds nothing but what a handler may let pass; else none.
+
+    >>> _ours(ExceptionGroup("", [ModelError("no"), ExceptionGroup("", [ModelError("no more")])]))
+    [ModelError('no'), ModelError('no more')]
+    >>> _ours(ExceptionGroup("", [ModelError("no"), KeyError("x")]))
+    []
+    """
+    if isinstance(error, OURS):
+        return [error]
+    if not isinstance(error, BaseExceptionGroup):
+        return []
+    inner = [_ours(one) for one in cast("BaseExceptionGroup[BaseException]", error).exceptions]
+    return [one for found in inner for one in found] if all(inner) else []
+
+
 def _perhaps(value: Any) -> str:
     """What is probably wrong with an answer that is none."""
     if inspect.isawaitable(value):
@@ -376,12 +403,21 @@ def _not_its_own(error: BaseException) -> bool:
     """Whether it comes from outside the app's code: the request is cancelled, or the process is to end.
 
     `sys.exit()` in a handler would end the server with all that it does; and where something that a handler waits for
-    was cancelled, the request is not: its client is there.
+    was cancelled, the request is not: its client is there. `GeneratorExit` is Python's own where it closes what no task
+    runs any more.
     """
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        return task is None or task.cancelling() > 0
-    return isinstance(error, GeneratorExit | KeyboardInterrupt)
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        task = _task()
+        return task is None or (isinstance(error, asyncio.CancelledError) and task.cancelling() > 0)
+    return isinstance(error, KeyboardInterrupt)
+
+
+def _task() -> asyncio.Task[Any] | None:
+    """The task that runs now; None where no event loop runs, either."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
 
 
 async def _given(result: Awaitable[Any]) -> Any:

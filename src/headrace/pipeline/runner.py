@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from headrace.context.readset import ReadSet
-from headrace.core.errors import DeadlinePassed, HeadraceError, ModelError, ModelRefused, Overloaded, UnknownName
+from headrace.core.errors import HeadraceError, ModelRefused, Overloaded, UnknownName
 from headrace.core.events import Answered, NullRecorder, Recorder
 from headrace.core.failurelog import FailureLog
 from headrace.core.problems import to_problem
@@ -32,7 +32,7 @@ from headrace.pipeline.endpoint import Endpoint, Handler
 from headrace.pipeline.fallbacks import Cached, Constant, Fallback, OtherModel, Rule
 from headrace.pipeline.gate import Gate
 from headrace.pipeline.good import Good, GoodAnswers
-from headrace.pipeline.handling import Handling, Relax, Work
+from headrace.pipeline.handling import RESCUED, Handling, Relax, Work
 from headrace.pipeline.kept import KeptAnswers
 from headrace.pipeline.model import ShadowSkipped
 from headrace.pipeline.question import Questions
@@ -45,8 +45,6 @@ from headrace.pipeline.until import Until, passed
 
 log = logging.getLogger("headrace.pipeline")
 
-RESCUED = (ModelError, DeadlinePassed, Overloaded)
-"""What a fallback answers for."""
 GONE = 499
 """The status that is noted where the client went away."""
 BROKEN = 500

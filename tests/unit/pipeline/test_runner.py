@@ -412,7 +412,7 @@ class Odd(BaseException):
     """No exception that anybody expects."""
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError(), Odd()])
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError(), GeneratorExit(), Odd()])
 async def test_what_would_end_the_server_or_look_like_a_client_that_is_gone_is_the_apps_fault(
     world: World, error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:

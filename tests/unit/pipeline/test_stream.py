@@ -193,7 +193,7 @@ async def test_a_fault_of_ours_at_the_end_is_recorded_as_one(world: World, as_it
     assert runner.gate.running == 0
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError()])
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError(), GeneratorExit()])
 async def test_what_would_end_the_server_breaks_the_stream_alone(world: World, error: BaseException) -> None:
     async def leaves(ask: Order, ctx: hr.Context) -> AsyncIterator[str]:
         yield "a"
