@@ -15,10 +15,12 @@ from pydantic import ValidationError
 from headrace.context.readset import Changed, Present, Read, ReadSet, Validity
 from headrace.core.errors import (
     AnswerStale,
+    BadInput,
     DeadlinePassed,
     EndpointError,
     HeadraceError,
     ModelError,
+    ModelRefused,
     Overloaded,
     StaleContext,
     Unavailable,
@@ -136,9 +138,24 @@ class Handling:
         problem = to_problem(error, request=work.ask.id)
         if isinstance(error, ModelError | DeadlinePassed) and not work.shadow:  # that is counted: nobody waited for it
             why, kind = f"version {work.label} gives no answer: {error.message}", problem["type"].removeprefix(PREFIX)
-            self._failures.tell(self.means.clock.monotonic(), work.ask.id, self.endpoint.path, kind, why)
+            self._warn(work, why, kind)
             error.logged = True
         return problem
+
+    def rescued(self, work: Work, failure: HeadraceError, fallback: str) -> None:
+        """A fallback answers: the log says why, since a model that is never asked well would not show otherwise."""
+        if isinstance(failure, ModelError | DeadlinePassed):
+            kind = to_problem(failure)["type"].removeprefix(PREFIX)
+            self._warn(
+                work, f"version {work.label} gives no answer: {failure.message}", f"{kind}, {fallback!r} answers"
+            )
+
+    def failed(self, work: Work, error: HeadraceError, fallback: str) -> None:
+        """A fallback gave no answer either."""
+        self._warn(work, f"the fallback {fallback!r} failed: {error.message}", f"fallback {fallback!r}")
+
+    def _warn(self, work: Work, why: str, kind: str) -> None:
+        self._failures.tell(self.means.clock.monotonic(), work.ask.id, self.endpoint.path, kind, why)
 
     def start(self, work: Work) -> Run:
         """A fresh run."""
@@ -216,13 +233,12 @@ class Handling:
         """Code of the app, inside the boundary."""
         try:
             return await function(*arguments)
-        except OURS:
-            raise
         # The boundary to user code: whatever it raises is told with its place, and its traceback is logged.
         except BaseException as error:
-            if _not_its_own(error):
+            seen = self._seen(run, error)
+            if seen is error:
                 raise
-            raise self._seen(run, error) from error
+            raise seen from error
 
     async def open(self, run: Run, work: Work) -> AsyncIterator[Any]:
         """The stream of a handler that gives one, inside the boundary."""
@@ -238,13 +254,14 @@ class Handling:
         """The next item of a handler's stream, inside the boundary; `StopAsyncIteration` at its end."""
         try:
             item = await anext(items)
-        except (*OURS, StopAsyncIteration):
+        except StopAsyncIteration:
             raise
         # The boundary to user code, as in `call`.
         except BaseException as error:
-            if _not_its_own(error):
+            seen = self._seen(run, error)
+            if seen is error:
                 raise
-            raise self._seen(run, error) from error
+            raise seen from error
         return self.fit(run, item)
 
     def fit(self, run: Run, value: Any) -> Any:
@@ -270,13 +287,13 @@ class Handling:
             raise self.blame(run, ValueError(what), what)
         return body
 
-    def _seen(self, run: Run, error: BaseException) -> HeadraceError:
-        """What a handler's exception counts as. `asyncio.TaskGroup` raises a group, of which one error is told."""
-        ours = _ours(error)
-        if not ours:
-            return self.blame(run, error)
+    def _seen(self, run: Run, error: BaseException) -> BaseException:
+        """What an exception that leaves a handler counts as. `asyncio.TaskGroup` raises a group: one of it is told."""
+        if _not_its_own(error):
+            return error
+        ours = [_told(one) for one in _ours(error)]
         # One for which no fallback answers goes first: the request was wrong, say, and a model failed beside that.
-        return next((one for one in ours if not isinstance(one, RESCUED)), ours[0])
+        return next((one for one in ours if not isinstance(one, RESCUED)), ours[0]) if ours else self.blame(run, error)
 
     def blame(self, run: Run, error: BaseException, what: str = "") -> UserCodeError:
         """Log what the app's code raised, and say where."""
@@ -390,6 +407,14 @@ def _ours(error: BaseException) -> list[HeadraceError]:
         return []
     inner = [_ours(one) for one in cast("BaseExceptionGroup[BaseException]", error).exceptions]
     return [one for found in inner for one in found] if all(inner) else []
+
+
+def _told(error: HeadraceError) -> HeadraceError:
+    """The same, but where a model of the app's own says that the request is wrong: it is, and no fallback mends it."""
+    if not isinstance(error, ModelRefused) or not error.unfit:
+        return error
+    problems = [{"pointer": "", "kind": "model", "message": error.unfit}]
+    return BadInput(f"a model does not take what it is asked: {error.unfit}", problems=problems)
 
 
 def _perhaps(value: Any) -> str:

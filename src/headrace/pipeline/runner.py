@@ -278,9 +278,10 @@ class Runner:
             try:
                 answer = await self._rescue(work, fallback)
             except HeadraceError as error:  # this one failed as well: the next may not
-                log.warning("request %s: the fallback %r failed: %s", work.ask.id, fallback.name, error.message)
+                self._handling.failed(work, error, fallback.name)
                 continue
             if answer is not None:
+                self._handling.rescued(work, failure, fallback.name)
                 return answer
         raise failure
 
