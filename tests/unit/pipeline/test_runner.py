@@ -438,6 +438,18 @@ async def test_what_are_no_messages_is_told_before_any_model_is_asked(
     assert not world.llm.asked
 
 
+async def test_a_stream_that_is_to_be_a_value_is_told_before_any_model_is_asked(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def asks(ask: Order, ctx: hr.Context) -> Any:
+        return await ctx.llm.chat("which?", stream=True, response=Dish)  # type: ignore[call-overload]
+
+    with pytest.raises(UserCodeError):
+        await world.run(world.runner(declare(world, asks)))
+    assert "response= and stream=True do not go together" in caplog.text
+    assert not world.llm.asked
+
+
 async def test_an_answer_that_is_nearly_one_is_told_with_what_is_missing(world: World) -> None:
     async def whole(ask: Order, ctx: hr.Context) -> Any:
         return await ctx.llm.chat("hi")
