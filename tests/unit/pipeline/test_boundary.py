@@ -64,3 +64,14 @@ async def test_what_ends_after_the_last_read_ends_in_the_stage_that_its_time_is_
         await world.run(world.runner(declare(world, late)))
     assert caught.value.stage == "postprocess"
     assert max(world.events[0].stages.items(), key=lambda pair: pair[1])[0] == "postprocess"
+
+
+def test_what_python_closes_where_no_task_runs_is_no_fault(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    async def waits() -> None:
+        await asyncio.sleep(0)
+
+    runner = world.runner(declare(world))
+    run = runner._handling.call(None, waits)  # type: ignore[arg-type]
+    run.send(None)
+    run.close()
+    assert not caplog.records
