@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 
 import pytest
 
@@ -67,8 +67,12 @@ async def test_what_ends_after_the_last_read_ends_in_the_stage_that_its_time_is_
 
 
 def test_what_python_closes_where_no_task_runs_is_no_fault(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    class Never:
+        def __await__(self) -> Generator[None]:
+            yield
+
     async def waits() -> None:
-        await asyncio.sleep(0)
+        await Never()
 
     runner = world.runner(declare(world))
     run = runner._handling.call(None, waits)  # type: ignore[arg-type]
