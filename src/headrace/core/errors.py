@@ -267,6 +267,9 @@ class ModelRefused(ModelError):
         How many were made; None where that is not known.
     public
         The message as clients are told it: without addresses, and without what an upstream said to whoever runs this.
+    unfit
+        What a local model said of an input that it does not take, for whoever asked; empty: it is not that. Left alone,
+        it is a `BadInput` of the request to the endpoint.
     """
 
     def __init__(
@@ -281,10 +284,12 @@ class ModelRefused(ModelError):
         upstream: str = "",
         attempts: int | None = None,
         public: str = "",
+        unfit: str = "",
         hint: str = "",
     ) -> None:
         super().__init__(message, hint=hint)
         self.public = public or message
+        self.unfit = unfit
         self.reason = reason
         self.failure = failure
         self.retry_after = retry_after

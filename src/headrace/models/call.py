@@ -33,7 +33,8 @@ class Call(Struct, gc=False):
     output_tokens
         Tokens of the answer as expected: `max_tokens`, or what such calls usually give.
     deadline
-        The instant (seconds) after which nobody waits for the answer.
+        The instant (seconds) after which nobody waits for the answer. Of a stream with a `last` it moves there once the
+        first token is out.
     tenant
         For whom: tenants share fairly.
     priority
@@ -54,6 +55,8 @@ class Call(Struct, gc=False):
         to set aside, while all else goes by what is usual.
     answers
         How many answers it wants, where `most_output` is not known.
+    last
+        The instant until when a stream that has begun is waited for; 0: until `deadline`, as for its beginning.
     kind
         What calls have in common that take about as long: a number for the size of their prompts and whether they are
         streams. Never given: it follows from these.
@@ -73,6 +76,7 @@ class Call(Struct, gc=False):
     most_prompt: int = 0
     most_output: int = 0
     answers: int = 1
+    last: float = 0.0
     kind: int = 0
 
     def __post_init__(self) -> None:

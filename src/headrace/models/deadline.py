@@ -117,7 +117,7 @@ class Timeouts:
     total: Seconds = 120.0
     idle: Seconds = 10.0
 
-    def clock(self, now: float, deadline: float, *, stream: bool, expected: float) -> AttemptClock:
+    def clock(self, now: float, deadline: float, *, stream: bool, expected: float, last: float = 0.0) -> AttemptClock:
         """The clock of an attempt that begins now.
 
         Parameters
@@ -128,6 +128,8 @@ class Timeouts:
             Otherwise there is no first byte before the end.
         expected
             Seconds that such a call usually takes, what another attempt would need; 0 while that is not known.
+        last
+            Until when the rest of a stream may come, where that is later than its beginning may.
         """
         left = deadline - now
         share = left - expected if left >= 2 * expected else left
@@ -135,8 +137,9 @@ class Timeouts:
         if patient < share:
             share = patient
         first, end = self.first_token if stream else math.inf, now + self.total
+        until = last if last > deadline else deadline
         return AttemptClock(
-            now + (first if first < share else share), now + first, end if end < deadline else deadline, self.idle
+            now + (first if first < share else share), now + first, end if end < until else until, self.idle
         )
 
 

@@ -52,6 +52,19 @@ class Running(Struct, eq=False):
         """Whether its first byte has come."""
         return self.lease.first_at is not None
 
+    @property
+    def end(self) -> float:
+        """When all of it must have come, or of a stream that has not begun its first byte (instant)."""
+        end, deadline = self.attempt.clock.end, self.attempt.call.deadline
+        return end if end < deadline else deadline
+
+    def begin(self, now: float) -> None:
+        """Its first byte has come: from here on, its call waits for the rest."""
+        call = self.attempt.call
+        self.idle_by = now + self.attempt.clock.idle
+        if call.last > call.deadline:
+            call.deadline = call.last
+
     def flowing(self, now: float) -> bool:
         """Whether its answer is coming in."""
         return self.begun and now < self.idle_by
@@ -71,7 +84,7 @@ class Running(Struct, eq=False):
 
     def due(self) -> float:
         """When something of it may be wrong next (instant)."""
-        end, hedge_at = self.attempt.clock.end, self.hedge_at
+        end, hedge_at = self.end, self.hedge_at
         if self.lease.first_at is not None:
             due = self.idle_by
         elif hedge_at is not None and hedge_at < self.late_at:
@@ -82,9 +95,9 @@ class Running(Struct, eq=False):
 
     def over(self, now: float) -> str:
         """Which of its times is over, in words; empty: none is."""
-        attempt, clock = self.attempt, self.attempt.clock
-        if now >= clock.end:
-            if clock.end >= attempt.call.deadline:
+        attempt, clock, end = self.attempt, self.attempt.clock, self.end
+        if now >= end:
+            if end >= attempt.call.deadline:
                 return "its deadline passed"
             return f"the answer took longer than {clock.end - attempt.started:g} s (timeouts.total)"
         if self.begun and now >= self.idle_by:

@@ -86,6 +86,15 @@ class Failed(Exception):
         return self.failure.told
 
 
+class Unfit(Failed):
+    """A model of the app's own does not take its input. What it says of it is meant for whoever asked."""
+
+    @property
+    def why(self) -> str:
+        """What happened, as clients are told it: what the model says."""
+        return self.message
+
+
 class Unsendable(Failed):
     """An attempt that was not made: the request cannot be sent as it is, here or elsewhere."""
 

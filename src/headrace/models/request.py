@@ -82,6 +82,8 @@ class Terms(Struct, frozen=True):
         Unique among the requests in progress.
     deadline
         The instant (seconds of the monotonic clock) after which nobody waits.
+    last
+        The same of a stream whose first content has come, where that is later; 0: it is not.
     tenant, session, key, priority
         As in `models.call.Call`.
     priced
@@ -95,3 +97,4 @@ class Terms(Struct, frozen=True):
     key: str = ""
     priority: Priority = Priority.NORMAL
     priced: bool = False
+    last: float = 0.0

@@ -209,6 +209,7 @@ class RoutedModel:
             prompt_tokens=request.prompt_tokens or self.tokens.size(size),
             output_tokens=self.tokens.output(now, max_tokens=most),
             deadline=terms.deadline if terms.deadline < latest else latest,
+            last=terms.last if terms.last < latest else latest,
             tenant=terms.tenant,
             priority=terms.priority,
             session=terms.session,

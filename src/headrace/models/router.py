@@ -153,7 +153,7 @@ class Router:
         if running is not None and running.lease.first_at is None:
             flight = running.flight
             running.upstream.first_token(now, running.lease)
-            running.idle_by = now + running.attempt.clock.idle
+            running.begin(now)
             flight.winner = running
             if len(flight.running) > 1:
                 self._stop_others(now, running, actions)
@@ -293,8 +293,8 @@ class Router:
         extra = flight.next if beside is None else beside
         if extra is None:
             self.budget.on_start()
-        expected = upstream.latencies.usual(now, call)
-        clock = self.policies.timeouts.clock(now, call.deadline, stream=call.stream, expected=expected)
+        usual = upstream.latencies.usual(now, call)
+        clock = self.policies.timeouts.clock(now, call.deadline, stream=call.stream, expected=usual, last=call.last)
         attempt = Attempt(next(self._numbers), call, upstream.name, extra, now, clock)
         hedge_at = self._hedge_at(now, call, upstream) if call.repeatable and beside is None else None
         running = Running(flight, attempt, upstream, upstream.start(now, call), hold, clock.elsewhere, hedge_at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from headrace.core.errors import ModelRefused, StreamBroken
 from headrace.models.action import Reason, Refused
 from headrace.models.failure import Failure
-from headrace.models.provider import Failed, Unsendable
+from headrace.models.provider import Failed, Unfit, Unsendable
 
 _TELLS = frozenset({Reason.FAILED, Reason.BROKEN, Reason.DEADLINE})
 _WHY = {
@@ -62,6 +62,7 @@ def refusal(model: str, refused: Refused, attempts: int, last: Failed | None) ->
         upstream=last.upstream if last is not None and status else "",
         attempts=attempts - isinstance(last, Unsendable),
         public=public,
+        unfit=last.message if isinstance(last, Unfit) and failure is last.failure else "",
         hint=_HINTS.get(refused.reason, ""),
     )
 

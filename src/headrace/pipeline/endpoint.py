@@ -14,6 +14,7 @@ from headrace.core.options import options
 from headrace.pipeline.bounds import Bounds
 from headrace.pipeline.context import Context
 from headrace.pipeline.fallbacks import Fallback, settle
+from headrace.pipeline.fitting import check_fit
 from headrace.pipeline.prompt import Prompt
 from headrace.pipeline.shape import Shape, shape_of
 from headrace.pipeline.stale import OnStale
@@ -103,6 +104,9 @@ class Endpoint:
         self.versions: dict[str, Handler] = {handler.name: handler}
         self.deadline = deadline
         self.on_stale = on_stale
+        if on_stale.fix is not None:
+            answer = handler.shape.answer_type
+            check_fit(f"hr.repair({getattr(on_stale.fix, '__name__', 'fix')})", on_stale.fix, [answer], answer)
         self._reserve = reserve
         self._fall_back(fallbacks)
         self.cache = cache

@@ -7,6 +7,7 @@ request that is wrong itself. An answer that came so is marked.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -15,10 +16,13 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
 from headrace.core.errors import DeclarationError
-from headrace.core.names import suggest
+from headrace.core.names import nearest, suggest
+from headrace.pipeline.fitting import check_fit
 from headrace.pipeline.pointer import pointer
 from headrace.pipeline.shape import Shape
 
+CACHED = "cached"
+_NAME = re.compile(r"[\w.:/-]+")
 _RULE_SHARE, _RULE_MOST = 0.05, 0.25
 _MODEL_SHARE = 1 / 3
 
@@ -27,7 +31,7 @@ _MODEL_SHARE = 1 / 3
 class Cached:
     """The last good answer of the same version to the same question, where it holds."""
 
-    name: str = "cached"
+    name: str = CACHED
 
     def reserve(self, deadline: float) -> float:
         """Seconds of the deadline that are kept for it."""
@@ -79,7 +83,7 @@ def settle(given: Sequence[Fallback], models: Collection[str]) -> tuple[Fallback
     Raises
     ------
     DeclarationError
-        A name of nothing.
+        A name of nothing, or an answer that is nearly a name.
     """
     return tuple(_settled(one, models) for one in given)
 
@@ -87,12 +91,24 @@ def settle(given: Sequence[Fallback], models: Collection[str]) -> tuple[Fallback
 def _settled(one: Fallback, models: Collection[str]) -> Fallback:
     if isinstance(one, Constant) and isinstance(one.value, str) and one.value in models:
         return OtherModel(one.value)
+    if isinstance(one, Constant) and isinstance(one.value, str):
+        _check_meant(one.value, models)
     if isinstance(one, OtherModel) and one.name not in models:
         raise DeclarationError(
             f"fallback={one.name!r:.80} is neither a declared model nor an answer of this endpoint",
             hint=f'{suggest(one.name, models)}; or give "cached", a function, or an answer of its type',
         )
     return one
+
+
+def _check_meant(answer: str, models: Collection[str]) -> None:
+    """Refuse an answer that looks like a misspelt name: users would be sent it."""
+    near = nearest(answer, [*models, CACHED]) if _NAME.fullmatch(answer) else None
+    if near is not None:
+        raise DeclarationError(
+            f"fallback={answer!r:.80} is no declared model, and would be sent as the answer",
+            hint=f"did you mean {near!r}? if it is the answer, give a function: fallback=lambda ask: {answer!r:.80}",
+        )
 
 
 def parse(given: Any, shape: Shape, models: Collection[str]) -> tuple[Fallback, ...]:
@@ -107,7 +123,8 @@ def parse(given: Any, shape: Shape, models: Collection[str]) -> tuple[Fallback, 
     Raises
     ------
     DeclarationError
-        A function of too many parameters, or an answer that does not fit the endpoint's, or cannot be written.
+        What can never answer: a function of other parameters or types, an answer that does not fit the endpoint's or
+        cannot be written, "cached" of a stream.
     """
     if given is None:
         return ()
@@ -116,13 +133,18 @@ def parse(given: Any, shape: Shape, models: Collection[str]) -> tuple[Fallback, 
 
 
 def _one(given: Any, shape: Shape, models: Collection[str]) -> Fallback:
-    if given == "cached":
+    if isinstance(given, str) and given == CACHED:
+        if shape.streams:
+            raise DeclarationError(
+                'fallback="cached" never answers for an endpoint that streams: streams are not kept',
+                hint="give a function, an answer, or a declared model",
+            )
         return Cached()
     name = given if isinstance(given, str) else getattr(given, "name", None)
     if isinstance(name, str) and name in models:
         return OtherModel(name)
     if callable(given) and not isinstance(given, type):
-        return _rule(given)
+        return _rule(given, shape)
     if isinstance(given, str) and not _fits(given, shape):
         return OtherModel(given)
     try:
@@ -150,11 +172,12 @@ def _fits(given: str, shape: Shape) -> bool:
     return True
 
 
-def _rule(function: Callable[..., Any]) -> Rule:
+def _rule(function: Callable[..., Any], shape: Shape) -> Rule:
     name = getattr(function, "__name__", "rule").strip("<>")
     count = len(inspect.signature(function).parameters)
     if count not in (1, 2):
         raise DeclarationError(
             f"the fallback {name!r} has {count} parameters", hint="write: def fallback(ask), or fallback(ask, ctx)"
         )
+    check_fit(f"the fallback {name!r}", function, [shape.input_type], shape.answer_type)
     return Rule(function, count == 2, name)

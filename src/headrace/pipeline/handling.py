@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -14,10 +15,13 @@ from pydantic import ValidationError
 from headrace.context.readset import Changed, Present, Read, ReadSet, Validity
 from headrace.core.errors import (
     AnswerStale,
+    BadInput,
     DeadlinePassed,
     EndpointError,
     HeadraceError,
     ModelError,
+    ModelRefused,
+    Overloaded,
     StaleContext,
     Unavailable,
     UserCodeError,
@@ -29,6 +33,7 @@ from headrace.pipeline.answer import Facts
 from headrace.pipeline.ask import Ask
 from headrace.pipeline.context import Context
 from headrace.pipeline.endpoint import Endpoint, Handler
+from headrace.pipeline.fallbacks import OtherModel, Rule
 from headrace.pipeline.model import ChatReply
 from headrace.pipeline.running import Means, Run
 from headrace.pipeline.shape import named
@@ -45,6 +50,8 @@ _MARGIN = 0.005
 
 OURS = (ModelError, EndpointError, StaleContext, Unavailable)
 """What a handler may let pass: everything else that leaves it is a fault of its code."""
+RESCUED = (ModelError, DeadlinePassed, Overloaded)
+"""What a fallback answers for."""
 
 
 @dataclass(slots=True)
@@ -63,6 +70,8 @@ class Work:
         Until when its caller waits.
     asked
         The hash of its input as it came; None where nobody needs it, or where it cannot be compared.
+    spare
+        A copy of its input that no code of the app has had; empty until a run begins, and where no second one may.
     """
 
     ask: Ask
@@ -73,6 +82,7 @@ class Work:
     end: float
     facts: Facts
     asked: str | None = None
+    spare: list[Any] = field(default_factory=list[Any])
     runs: list[Run] = field(default_factory=list[Run])
     instead: str | None = None
     failure: HeadraceError | None = None
@@ -80,7 +90,7 @@ class Work:
 
     def stage(self) -> str:
         """Where it is now."""
-        return self.runs[-1].stages.current if self.runs else "queue"
+        return self.runs[-1].stages.last if self.runs else "queue"
 
     def settle(self, now: float) -> Facts:
         """The facts with what all runs did."""
@@ -118,15 +128,34 @@ class Handling:
         self.means = means
         self._relax = relax
         self._failures = FailureLog(log)
+        self._again = (endpoint.on_stale.tries > 0 and endpoint.on_stale.fix is None) or any(
+            isinstance(one, Rule | OtherModel) for one in endpoint.fallbacks
+        )
+        self._told = False
 
     def unanswered(self, work: Work, error: HeadraceError) -> dict[str, Any]:
         """The problem of a request that gets no answer; where a model or the time failed it, the log has its id."""
         problem = to_problem(error, request=work.ask.id)
         if isinstance(error, ModelError | DeadlinePassed) and not work.shadow:  # that is counted: nobody waited for it
             why, kind = f"version {work.label} gives no answer: {error.message}", problem["type"].removeprefix(PREFIX)
-            self._failures.tell(self.means.clock.monotonic(), work.ask.id, self.endpoint.path, kind, why)
+            self._warn(work, why, kind)
             error.logged = True
         return problem
+
+    def rescued(self, work: Work, failure: HeadraceError, fallback: str) -> None:
+        """A fallback answers: the log says why, since a model that is never asked well would not show otherwise."""
+        if isinstance(failure, ModelError | DeadlinePassed):
+            kind = to_problem(failure)["type"].removeprefix(PREFIX)
+            self._warn(
+                work, f"version {work.label} gives no answer: {failure.message}", f"{kind}, {fallback!r} answers"
+            )
+
+    def failed(self, work: Work, error: HeadraceError, fallback: str) -> None:
+        """A fallback gave no answer either."""
+        self._warn(work, f"the fallback {fallback!r} failed: {error.message}", f"fallback {fallback!r}")
+
+    def _warn(self, work: Work, why: str, kind: str) -> None:
+        self._failures.tell(self.means.clock.monotonic(), work.ask.id, self.endpoint.path, kind, why)
 
     def start(self, work: Work) -> Run:
         """A fresh run."""
@@ -140,6 +169,7 @@ class Handling:
             endpoint.path,
             work.handler.name,
             work.deadline,
+            work.end if work.handler.shape.streams else work.deadline,
             Stages(now),
             policy=endpoint.policy,
             reask=endpoint.reask,
@@ -150,6 +180,29 @@ class Handling:
         )
         work.runs.append(run)
         return run
+
+    def given(self, work: Work) -> Any:
+        """The input for a run that begins, as it came: what a run before did to its own is not seen.
+
+        The first has the input itself. The copy for others is made before it runs, and only where there may be others:
+        to read the body again instead would draw the defaults that are made anew (ids, times) a second time.
+        """
+        if work.spare:
+            return self._copied(work, work.spare[0])
+        if self._again:
+            work.spare.append(self._copied(work, work.ask.input))
+        return work.ask.input
+
+    def _copied(self, work: Work, value: Any) -> Any:
+        try:
+            return deepcopy(value)
+        # The boundary to user code: the input's type is the app's, and may refuse it. There is an answer all the same.
+        except Exception as error:
+            if not self._told:
+                self._told = True
+                why = f"{type(error).__name__}: {error}"
+                log.warning("inputs of %s cannot be copied, so all tries share one: %s", self.endpoint.path, why)
+            return value
 
     async def answer(self, work: Work) -> Any:
         """The checked answer of a handler that gives one: run, check, and whatever `on_stale` says.
@@ -162,7 +215,7 @@ class Handling:
         while True:
             run, began = self.start(work), clock.monotonic()
             try:
-                value = self.fit(run, await self.call(run, work.handler.function, work.ask.input, Context(run)))
+                value = self.fit(run, await self.call(run, work.handler.function, self.given(work), Context(run)))
             finally:
                 await run.let_go()
             check = await self.validate(run.reads, run.deadline)
@@ -180,17 +233,16 @@ class Handling:
         """Code of the app, inside the boundary."""
         try:
             return await function(*arguments)
-        except OURS:
-            raise
         # The boundary to user code: whatever it raises is told with its place, and its traceback is logged.
         except BaseException as error:
-            if _not_its_own(error):
+            seen = self._seen(run, error)
+            if seen is error:
                 raise
-            raise self.blame(run, error) from error
+            raise seen from error
 
     async def open(self, run: Run, work: Work) -> AsyncIterator[Any]:
         """The stream of a handler that gives one, inside the boundary."""
-        result = work.handler.function(work.ask.input, Context(run))
+        result = work.handler.function(self.given(work), Context(run))
         if not work.handler.shape.generator:
             result = await self.call(run, _given, result)
         try:
@@ -202,13 +254,14 @@ class Handling:
         """The next item of a handler's stream, inside the boundary; `StopAsyncIteration` at its end."""
         try:
             item = await anext(items)
-        except (*OURS, StopAsyncIteration):
+        except StopAsyncIteration:
             raise
         # The boundary to user code, as in `call`.
         except BaseException as error:
-            if _not_its_own(error):
+            seen = self._seen(run, error)
+            if seen is error:
                 raise
-            raise self.blame(run, error) from error
+            raise seen from error
         return self.fit(run, item)
 
     def fit(self, run: Run, value: Any) -> Any:
@@ -234,9 +287,17 @@ class Handling:
             raise self.blame(run, ValueError(what), what)
         return body
 
+    def _seen(self, run: Run, error: BaseException) -> BaseException:
+        """What an exception that leaves a handler counts as. `asyncio.TaskGroup` raises a group: one of it is told."""
+        if _not_its_own(error):
+            return error
+        ours = [_told(one) for one in _ours(error)]
+        # One for which no fallback answers goes first: the request was wrong, say, and a model failed beside that.
+        return next((one for one in ours if not isinstance(one, RESCUED)), ours[0]) if ours else self.blame(run, error)
+
     def blame(self, run: Run, error: BaseException, what: str = "") -> UserCodeError:
         """Log what the app's code raised, and say where."""
-        stage = run.stages.current
+        stage = run.stages.last
         if run.failed is not None and run.failed[0] is error:
             stage = run.failed[1]
         place = f"{run.endpoint} version {run.version} failed in its stage {stage!r}"
@@ -332,6 +393,30 @@ class Handling:
         return self.fit(run, repaired), await self.validate(run.reads, run.deadline)
 
 
+def _ours(error: BaseException) -> list[HeadraceError]:
+    """The errors in a group that holds nothing but what a handler may let pass; else none.
+
+    >>> _ours(ExceptionGroup("", [ModelError("no"), ExceptionGroup("", [ModelError("no more")])]))
+    [ModelError('no'), ModelError('no more')]
+    >>> _ours(ExceptionGroup("", [ModelError("no"), KeyError("x")]))
+    []
+    """
+    if isinstance(error, OURS):
+        return [error]
+    if not isinstance(error, BaseExceptionGroup):
+        return []
+    inner = [_ours(one) for one in cast("BaseExceptionGroup[BaseException]", error).exceptions]
+    return [one for found in inner for one in found] if all(inner) else []
+
+
+def _told(error: HeadraceError) -> HeadraceError:
+    """The same, but where a model of the app's own says that the request is wrong: it is, and no fallback mends it."""
+    if not isinstance(error, ModelRefused) or not error.unfit:
+        return error
+    problems = [{"pointer": "", "kind": "model", "message": error.unfit}]
+    return BadInput(f"a model does not take what it is asked: {error.unfit}", problems=problems)
+
+
 def _perhaps(value: Any) -> str:
     """What is probably wrong with an answer that is none."""
     if inspect.isawaitable(value):
@@ -343,12 +428,21 @@ def _not_its_own(error: BaseException) -> bool:
     """Whether it comes from outside the app's code: the request is cancelled, or the process is to end.
 
     `sys.exit()` in a handler would end the server with all that it does; and where something that a handler waits for
-    was cancelled, the request is not: its client is there.
+    was cancelled, the request is not: its client is there. `GeneratorExit` is Python's own where it closes what no task
+    runs any more.
     """
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        return task is None or task.cancelling() > 0
-    return isinstance(error, GeneratorExit | KeyboardInterrupt)
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        task = _task()
+        return task is None or (isinstance(error, asyncio.CancelledError) and task.cancelling() > 0)
+    return isinstance(error, KeyboardInterrupt)
+
+
+def _task() -> asyncio.Task[Any] | None:
+    """The task that runs now; None where no event loop runs, either."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
 
 
 async def _given(result: Awaitable[Any]) -> Any:

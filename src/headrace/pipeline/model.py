@@ -93,7 +93,9 @@ class Model:
         **options: Any,
     ) -> T: ...  # fmt: skip
     @overload
-    async def chat(self, messages: Messages, *, stream: Literal[True], **options: Any) -> TextStream: ...
+    async def chat(
+        self, messages: Messages, *, response: None = None, stream: Literal[True], **options: Any
+    ) -> TextStream: ...  # fmt: skip
     @overload
     async def chat(self, messages: Messages, *, stream: Literal[False] = False, **options: Any) -> ChatReply: ...
 
@@ -116,7 +118,7 @@ class Model:
             A type that the answer must fit: its JSON schema is sent along (as `response_format`, or in words where no
             upstream takes that, as Anthropic's do not), and the answer comes back as a value.
         stream
-            Return the pieces of the text as they come.
+            Return the pieces of the text as they come; without `response`.
         reask
             How often to ask once more, saying what was wrong, when the answer does not fit `response` and as much time
             is left as the first took; as the endpoint says (once) if not given.
@@ -127,10 +129,15 @@ class Model:
         ------
         ModelError
         TypeError
-            What is given are no messages.
+            What is given are no messages, or a stream is to be a value.
         """
         document: dict[str, Any] = {"model": self.name, "messages": _messages(messages)}
         document.update((name, value) for name, value in options.items() if value is not None)
+        if stream and response is not None:
+            raise TypeError(
+                "response= and stream=True do not go together: a value is there when all of its text is; leave one out "
+                "(response_format= is sent along with a stream as well)"
+            )
         if stream:
             return await self._stream(document)
         if response is None:
@@ -268,6 +275,7 @@ class Model:
         terms = Terms(
             id=f"{ask.id}.{run.key}.{run.number}",
             deadline=run.deadline,
+            last=run.end if stream else 0.0,
             tenant=ask.tenant,
             session=ask.session,
             key=run.account,

@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from headrace.context.readset import ReadSet
-from headrace.core.errors import DeadlinePassed, HeadraceError, ModelError, ModelRefused, Overloaded, UnknownName
+from headrace.core.errors import HeadraceError, ModelRefused, Overloaded, UnknownName
 from headrace.core.events import Answered, NullRecorder, Recorder
 from headrace.core.failurelog import FailureLog
 from headrace.core.problems import to_problem
@@ -32,20 +32,19 @@ from headrace.pipeline.endpoint import Endpoint, Handler
 from headrace.pipeline.fallbacks import Cached, Constant, Fallback, OtherModel, Rule
 from headrace.pipeline.gate import Gate
 from headrace.pipeline.good import Good, GoodAnswers
-from headrace.pipeline.handling import Handling, Relax, Work
+from headrace.pipeline.handling import RESCUED, Handling, Relax, Work
 from headrace.pipeline.kept import KeptAnswers
 from headrace.pipeline.model import ShadowSkipped
 from headrace.pipeline.question import Questions
 from headrace.pipeline.running import Means, Run
 from headrace.pipeline.split import Route, Split
 from headrace.pipeline.stages import MODEL
+from headrace.pipeline.stale import Then
 from headrace.pipeline.stream import Events, Told, close
 from headrace.pipeline.until import Until, passed
 
 log = logging.getLogger("headrace.pipeline")
 
-RESCUED = (ModelError, DeadlinePassed, Overloaded)
-"""What a fallback answers for."""
 GONE = 499
 """The status that is noted where the client went away."""
 BROKEN = 500
@@ -214,20 +213,21 @@ class Runner:
 
     async def _stream(self, work: Work, leave: Callable[[bool], None]) -> Answer:
         """Until the first item: before it is out, everything can still be done otherwise."""
-        handling, clock, tries = self._handling, self._clock, 0
+        handling, clock, on_stale, tries = self._handling, self._clock, self.endpoint.on_stale, 0
         while True:
             run, began = handling.start(work), clock.monotonic()
             items, first = await self._begin(work, run)
             try:
-                changed = tries < self.endpoint.on_stale.tries and handling.check(run.reads).changed
+                again = tries < on_stale.tries and run.remaining >= clock.monotonic() - began
+                if self._goes_out(work, run, again):
+                    break
             except BaseException:  # seen, and raised on, as in `_begin`
                 await close(run, items)
                 raise
-            if not changed or run.remaining < clock.monotonic() - began:
-                break
             await close(run, items)
             tries += 1
             work.facts.retries += 1
+        run.deadline = work.end  # nobody but this run can answer any more
 
         def end(status: int) -> None:
             leave(status == 200)
@@ -236,6 +236,21 @@ class Runner:
                 self._record(work, status)
 
         return Answer(work.facts, events=Events(handling, work, run, items, first, end))
+
+    def _goes_out(self, work: Work, run: Run, again: bool) -> bool:
+        """Whether a stream whose first item is there is sent: what was read holds, or changed and may be flagged.
+
+        Raises
+        ------
+        AnswerStale
+            It changed, cannot be made `again`, and is to be refused.
+        """
+        if not again and self.endpoint.on_stale.then is not Then.REFUSE:
+            return True
+        check = self._handling.check(run.reads)
+        if check.changed and not again:
+            self._handling.settle(work, check)
+        return not check.changed
 
     async def _begin(self, work: Work, run: Run) -> tuple[AsyncIterator[Any], list[Any]]:
         """A handler's stream, and its first item if there is one."""
@@ -263,9 +278,10 @@ class Runner:
             try:
                 answer = await self._rescue(work, fallback)
             except HeadraceError as error:  # this one failed as well: the next may not
-                log.warning("request %s: the fallback %r failed: %s", work.ask.id, fallback.name, error.message)
+                self._handling.failed(work, error, fallback.name)
                 continue
             if answer is not None:
+                self._handling.rescued(work, failure, fallback.name)
                 return answer
         raise failure
 
@@ -300,7 +316,8 @@ class Runner:
 
     async def _rule(self, work: Work, rule: Rule) -> bytes:
         run = self._handling.start(work)
-        arguments = (work.ask.input, Context(run)) if rule.with_context else (work.ask.input,)
+        given = self._handling.given(work)
+        arguments = (given, Context(run)) if rule.with_context else (given,)
 
         async def call() -> Any:
             result = rule.function(*arguments)

@@ -58,7 +58,10 @@ class Run:
     Attributes
     ----------
     deadline
-        The instant (seconds, monotonic) at which it is cancelled.
+        The instant (seconds, monotonic) at which it is cancelled. Of a stream that may have a fallback, it is that of
+        its first item until that is out; then it is `end`.
+    end
+        The instant until when a stream that it has begun may last.
     account
         Whose money its calls spend.
     instead
@@ -84,6 +87,7 @@ class Run:
     endpoint: str
     version: str
     deadline: float
+    end: float
     stages: Stages
     policy: FreshnessPolicy | None = None
     reask: int = 1

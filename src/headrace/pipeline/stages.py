@@ -51,6 +51,19 @@ class Stages:
             return CONTEXT
         return self._gap
 
+    @property
+    def last(self) -> str:
+        """The stage that runs now, where nothing of the run comes after it: what ends it is told with its name.
+
+        >>> stages = Stages(0.0)
+        >>> stages.enter("context", 1.0)
+        >>> stages.leave("context", 1.5)
+        >>> stages.current, stages.last
+        ('preprocess', 'postprocess')
+        """
+        current = self.current
+        return POSTPROCESS if self._used and current == PREPROCESS == self._gap else current
+
     def enter(self, kind: str, now: float) -> None:
         """A read or a call begins; several may run at a time."""
         self._add(now)

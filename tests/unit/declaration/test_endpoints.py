@@ -121,6 +121,27 @@ WRONG = [
         "Extra inputs are not permitted at /txt",
         "answer of",
     ),
+    ("app.endpoint('/a', fallback='cached')(streams)", "never answers for an endpoint that streams", "a function"),
+    ("app.endpoint('/a', fallback=['x', 'cached'])(streams)", "never answers for an endpoint that streams", "model"),
+    ("app.endpoint('/a', fallback=streams)(streams)", "'streams' yields, and is to give one answer", "return"),
+    ("app.endpoint('/a', fallback=passes)(streams)", "answers collections.abc.AsyncIterator[str]", "-> str"),
+    (
+        "app.endpoint('/a', fallback=paged)(good)",
+        "'ask' of the fallback 'paged' is Page, and it is given Ask",
+        "ask: Ask",
+    ),
+    ("app.endpoint('/a', fallback=['', paged])(other)", "'paged' is Page, and it is given Ask", "ask: Ask"),
+    ("app.endpoint('/a', fallback=other)(good)", "the fallback 'other' answers str, and is to answer Ask", "-> Ask"),
+    ("app.endpoint('/a', fallback=good)(other)", "answers Ask, and is to answer str", "-> str"),
+    ("app.endpoint('/a', fallback=nothing)(good)", "answers NoneType, and is to answer Ask", "-> Ask"),
+    ("app.endpoint('/a', on_stale=hr.repair(mend))(good)", "hr.repair(mend) answers Page, and is to", "-> Ask"),
+    (
+        "app.endpoint('/a', on_stale=hr.repair(fix))(good)",
+        "'answer' of hr.repair(fix) is str, and it is given Ask",
+        "Ask",
+    ),
+    ("app.endpoint('/a', fallback='smal')(other)", "would be sent as the answer", "did you mean 'small'? if it is"),
+    ("app.endpoint('/a', fallback='cachd')(other)", "would be sent as the answer", "did you mean 'cached'?"),
     ("app.endpoint('/a', fallback={'x': app})(anything)", "cannot be written as JSON", "plain data"),
     ("app.endpoint('/a')(sync)", "not async", "async def"),
     ("app.endpoint('/a')(one)", "it takes two", "async def"),
@@ -172,6 +193,12 @@ async def yields(ask: Ask, ctx: hr.Context) -> Ask: yield ask
 async def other(ask: Ask, ctx: hr.Context) -> str: return ""
 async def streams(ask: Ask, ctx: hr.Context) -> AsyncIterator[str]: yield ""
 async def fix(answer: str, changed: list, ctx: hr.Context) -> str: return answer
+class Page(BaseModel):
+    number: int
+async def mend(answer: Ask, changed: list, ctx: hr.Context) -> Page: return Page(number=1)
+async def paged(ask: Page) -> Ask: return Ask(text="x")
+async def passes(ask: Ask, ctx: hr.Context) -> AsyncIterator[str]: return await ctx.small.chat("x", stream=True)
+def nothing(ask: Ask) -> None: return None
 
 class Thing(hr.Record):
     thing_id: str

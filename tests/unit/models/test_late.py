@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from headrace.models.action import Action, Attempt, Done, Refused, Start, Stop
+from headrace.models.action import Action, Attempt, Done, Reason, Refused, Start, Stop
 from headrace.models.breaker import State
 from headrace.models.budget import Extra
 from headrace.models.call import Call, Usage
@@ -98,6 +98,26 @@ def test_a_call_that_has_taken_four_times_the_usual_is_tried_elsewhere() -> None
     [(at, action)] = polled(one, 70.0)
     assert isinstance(action, Start)
     assert at - 11.0 == pytest.approx(4 * 10.0, rel=0.03), "half of the deadline is no sign where ten seconds are usual"
+
+
+def test_a_stream_that_has_begun_goes_on_to_its_last_instant() -> None:
+    one, made = router(0), call(0.0, deadline=3.0)
+    made.last = 5.0
+    attempt = sole(one.submit(0.0, made))
+    assert attempt.clock.end == 5.0
+    one.on_first_token(2.5, attempt.id)
+    assert polled(one, 4.9) == []
+    assert [(at, action.reason) for at, action in polled(one, 6.0) if isinstance(action, Refused)] == [
+        (5.0, Reason.DEADLINE)
+    ]
+
+
+def test_one_that_has_not_begun_fails_at_its_deadline() -> None:
+    one, made = router(0), call(0.0, deadline=3.0)
+    made.last = 5.0
+    sole(one.submit(0.0, made))
+    told = [(at, action) for at, action in polled(one, 6.0) if isinstance(action, Refused)]
+    assert [(at, action.reason, action.failure) for at, action in told] == [(3.0, Reason.DEADLINE, Failure.TIMEOUT)]
 
 
 def test_alone_it_is_waited_for_to_the_deadline() -> None:

@@ -412,7 +412,7 @@ class Odd(BaseException):
     """No exception that anybody expects."""
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError(), Odd()])
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError(), GeneratorExit(), Odd()])
 async def test_what_would_end_the_server_or_look_like_a_client_that_is_gone_is_the_apps_fault(
     world: World, error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -435,6 +435,18 @@ async def test_what_are_no_messages_is_told_before_any_model_is_asked(
     with pytest.raises(UserCodeError):
         await world.run(world.runner(declare(world, asks)))
     assert "are no messages for a model: give a text, or a list" in caplog.text
+    assert not world.llm.asked
+
+
+async def test_a_stream_that_is_to_be_a_value_is_told_before_any_model_is_asked(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def asks(ask: Order, ctx: hr.Context) -> Any:
+        return await ctx.llm.chat("which?", stream=True, response=Dish)  # type: ignore[call-overload]
+
+    with pytest.raises(UserCodeError):
+        await world.run(world.runner(declare(world, asks)))
+    assert "response= and stream=True do not go together" in caplog.text
     assert not world.llm.asked
 
 

@@ -12,6 +12,7 @@ import pytest
 import headrace as hr
 from headrace.context.readset import ReadSet, Validity
 from headrace.core.errors import (
+    AnswerStale,
     BadReply,
     DeadlinePassed,
     HeadraceError,
@@ -192,7 +193,7 @@ async def test_a_fault_of_ours_at_the_end_is_recorded_as_one(world: World, as_it
     assert runner.gate.running == 0
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError()])
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError(), GeneratorExit()])
 async def test_what_would_end_the_server_breaks_the_stream_alone(world: World, error: BaseException) -> None:
     async def leaves(ask: Order, ctx: hr.Context) -> AsyncIterator[str]:
         yield "a"
@@ -202,6 +203,18 @@ async def test_what_would_end_the_server_breaks_the_stream_alone(world: World, e
     found = await world.live(events(await world.run(runner)))
     assert [name for name, _ in found] == ["", "error", "broken"]
     assert ([event.status for event in world.events], runner.gate.running) == ([500], 0)
+
+
+@pytest.mark.parametrize(("on_stale", "asked"), [("refuse", 1), ("retry 1 else refuse", 2)])
+async def test_what_changed_before_the_first_item_is_refused_before_it(world: World, on_stale: str, asked: int) -> None:
+    world.llm.script = [chunks("a"), chunks("b")]
+    runner = world.runner(declare(world, on_stale=on_stale))
+    change = {0.5: lambda: world.shelf.put("r7", "stew"), 1.5: lambda: world.shelf.put("r7", "fish")}
+    with pytest.raises(AnswerStale) as caught:
+        await world.live(runner.run(world.ask()), happen=change)
+    assert caught.value.changed == ["'menu': 1 rows came or changed"]
+    assert (len(world.llm.asked), [reply.closed for reply in world.llm.replies]) == (asked, [True] * asked)
+    assert ([event.status for event in world.events], runner.gate.running) == ([409], 0)
 
 
 async def test_a_refusal_at_the_end_breaks_the_stream(world: World) -> None:
@@ -260,6 +273,28 @@ async def test_the_deadline_holds_to_the_last_item(world: World) -> None:
     assert isinstance(found[-1][1], DeadlinePassed)
     assert world.clock.monotonic() == pytest.approx(4.0, abs=0.05)
     assert world.llm.replies[0].closed
+
+
+async def test_time_for_a_fallback_is_kept_of_the_first_item_only(world: World) -> None:
+    seen: list[float] = []
+
+    async def two(ask: Order, ctx: hr.Context) -> AsyncIterator[str]:
+        seen.append(ctx.deadline)
+        async for piece in await ctx.llm.chat("hello", stream=True):
+            yield piece
+        seen.append(ctx.deadline)
+        yield (await ctx.small.chat("and?")).text
+
+    world.llm.script, world.llm.pause = [chunks("a", "b", "c", "d")], 0.5
+    runner = world.runner(declare(world, two, fallback="small", deadline="6s"))
+
+    async def whole() -> list[tuple[str, Any]]:
+        return await events(await runner.run(world.ask()))
+
+    found = await world.live(whole())
+    assert [name or data for name, data in found] == ["a", "b", "c", "d", '{"name": "bread"}', "headrace"]
+    assert ([(terms.deadline, terms.last) for _, terms in world.llm.asked], seen) == ([(4.0, 6.0)], [4.0, 6.0])
+    assert [terms.deadline for _, terms in world.small.asked] == [6.0]
 
 
 async def test_a_client_that_leaves_closes_the_models_stream(world: World) -> None:

@@ -17,7 +17,7 @@ from headrace.models.local.failure import LocalFailure
 from headrace.models.local.loading import Loader
 from headrace.models.local.pool import LocalPool
 from headrace.models.local.settings import LocalSettings
-from headrace.models.provider import Failed, Incoming, Opening, Provider, Whole
+from headrace.models.provider import Failed, Incoming, Opening, Provider, Unfit, Whole
 from headrace.models.request import Dialect, ModelRequest
 
 _DIALECTS = {"json": Dialect.JSON, "embeddings": Dialect.EMBEDDINGS}
@@ -216,4 +216,4 @@ def _failed(error: LocalFailure) -> Failed:
     if error.failure is not Failure.BAD_REQUEST:
         return Failed(error.failure, error.message)
     said = {"error": {"message": error.message, "type": "invalid_request_error", "param": "input", "code": None}}
-    return Failed(error.failure, error.message, status=400, body=msgspec.json.encode(said))
+    return Unfit(error.failure, error.message, status=400, body=msgspec.json.encode(said))
