@@ -141,14 +141,19 @@ class Aimd:
         self._set(min(2 * self._limit, float(self.most)))
 
     def on_too_much(self, now: float, started: float, in_flight: float = math.inf) -> None:
-        """Lower the limit by the factor, unless this attempt was sent before it was last lowered; and in any case to
-        what is in flight, if that is less: beyond it nothing is proven."""
-        limit = min(self._limit, in_flight)
+        """Lower the limit: a guess, and in the same burst what was found by it, to what has been taken; else by the
+        factor, unless this attempt was sent before it was last lowered. A refusal of few at once shows no guess wrong."""
+        burst, guessed = started < self._lowered, self._proven == math.inf
+        tried = 2 * in_flight >= self._limit
+        if guessed and not tried:
+            return
+        limit = self._limit if burst else self._limit * self.factor
+        if tried and (burst or guessed):
+            limit = min(limit, in_flight)
         if self._well:
-            self._proven, self._well = limit, False
-        if started >= self._lowered:
+            self._proven, self._well = min(self._limit, in_flight) if guessed else self._limit, False
+        if not burst:
             self._lowered = now
-            limit = min(self._limit * self.factor, in_flight)
         self._set(max(limit, float(self.least)))
 
     def _set(self, limit: float) -> None:
