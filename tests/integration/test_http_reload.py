@@ -123,6 +123,18 @@ def test_the_app_is_loaded_again_when_the_file_of_a_prompt_changes(start, tmp_pa
     assert server.process.stdout.read().count("tone.txt changed: loading again\n") == 3
 
 
+def test_an_app_may_have_as_many_prompts_as_it_likes(start, tmp_path: Path) -> None:
+    prompt = tmp_path / "prompts" / "tone.txt"
+    prompt.parent.mkdir()
+    prompt.write_text("kind")
+    for number in range(1200):
+        (tmp_path / f"{number:0100d}.txt").write_text("x")
+    many = "\nfor number in range(1200):\n    hr.Prompt(f'../{number:0100d}.txt')\n"
+    server = start("serve", "app.py", text=PROMPTS + many)
+    assert _ask(server.url() + "/prompt").json() == "kind"
+    assert server.stop() == 0
+
+
 def test_a_prompt_that_is_missing_from_the_start_is_waited_for(start, tmp_path: Path) -> None:
     server = start("dev", "app.py", text=PROMPTS)
     next(line for line in server.process.stdout if "waiting until" in line)

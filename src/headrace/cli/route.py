@@ -80,6 +80,8 @@ def _endpoints(remote: Remote) -> dict[str, dict[str, Any]]:
     told = {
         path: item.get("post", {}).get("x-headrace", {}) for path, item in remote.get("/openapi.json")["paths"].items()
     }
+    if any("versions" in one and "weights" not in one for one in told.values()):
+        raise HeadraceError("the server is older than this command", hint="start it again with the same Headrace")
     return {path: one for path, one in told.items() if "versions" in one}
 
 

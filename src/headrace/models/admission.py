@@ -27,7 +27,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from pydantic import ConfigDict
 
@@ -88,6 +88,13 @@ class Next:
     turned: list[tuple[Call, Turned]] = field(default_factory=list[tuple[Call, Turned]])
 
 
+class _Place(NamedTuple):
+    lane: Lane
+    ticket: int
+    again: bool
+    """Whether it is a retry, which nobody may push out."""
+
+
 class Admission:
     """The queue before the upstreams of one model.
 
@@ -105,17 +112,18 @@ class Admission:
         self._lanes: list[dict[str, Lane]] = [{} for _ in Priority]
         self._rounds: list[deque[Lane]] = [deque() for _ in Priority]
         self._plain: deque[Call] = deque()
-        self.places: dict[str, tuple[Lane, int] | None] = {}
+        self.places: dict[str, _Place | None] = {}
         """The calls that wait, by id, with where they do; None in the plain queue."""
         self._critical = -math.inf
-        self._untried = False
 
     def __len__(self) -> int:
         return len(self.places)
 
-    def reserved(self, now: float) -> float:
-        """The share of the concurrency that only critical calls may use now."""
+    def reserved(self, now: float, call: Call | None = None) -> float:
+        """The share of the concurrency that a call must leave free for critical ones now; without one: any other."""
         rules = self.rules
+        if call is not None and call.priority is Priority.CRITICAL:
+            return 0.0
         if now - self._critical > rules.reserve_for or not rules.enabled:
             return 0.0
         return rules.reserve
@@ -140,7 +148,7 @@ class Admission:
             self.withdraw(other)
         lane = lane or self._lane(call)
         self._enter(lane, call.priority)
-        self.places[call.id] = (lane, lane.push(now, call))
+        self.places[call.id] = _Place(lane, lane.push(now, call), again)
         return turned
 
     def straight(self, now: float, call: Call) -> None:
@@ -180,7 +188,7 @@ class Admission:
         if place is None:
             self._plain.remove(call)
         else:
-            place[0].remove(place[1])
+            place.lane.remove(place.ticket)
         return True
 
     def take(
@@ -205,7 +213,6 @@ class Admission:
         untried
             Whether calls wait only because of a limit that no upstream has shown yet. A queue does not stand then.
         """
-        self._untried = untried
         found = Next()
         if not self.rules.enabled:
             if self._plain and fits(self._plain[0]):
@@ -213,7 +220,7 @@ class Admission:
                 del self.places[found.call.id]
             return found
         for priority in _ORDER:
-            found.call = self._round(now, priority, usual, fits, closed, found.turned)
+            found.call = self._round(now, priority, usual, fits, closed, untried, found.turned)
             if found.call is not None:
                 break
         return found
@@ -236,6 +243,7 @@ class Admission:
         usual: Callable[[Call], float],
         fits: Callable[[Call], bool],
         closed: Callable[[Call], float],
+        untried: bool,
         turned: list[tuple[Call, Turned]],
     ) -> Call | None:
         """One call of this priority, by deficit round robin; None when none fits."""
@@ -245,7 +253,8 @@ class Admission:
         """Lanes that this pass has found without the credit for their next call, with the tokens of that."""
         while lanes and blocked < len(lanes):
             lane = lanes[0]
-            call = self._head(now, lane, usual, turned)
+            lane.codel.watch(now, 0.0 if untried else lane.oldest(now))
+            call = self._head(now, lane, usual, closed, turned)
             if call is None:
                 self._drop(priority, lanes)
             elif not fits(call):
@@ -287,23 +296,35 @@ class Admission:
     def _last(self, call: Call) -> Call:
         """Which of those in a full queue and of this one has the least right to wait."""
         for priority in reversed(_ORDER[call.priority :]):
-            if self._rounds[priority]:
-                longest = max(self._rounds[priority], key=len)
-                own = self._lanes[priority].get(call.tenant, ()) if priority is call.priority else ()
-                if len(longest) > (len(own) + 1 if priority is call.priority else 0):
-                    return longest.newest()
+            lanes, most = self._rounds[priority], 0
+            if priority is call.priority:
+                own = self._lanes[priority].get(call.tenant)
+                most = 1 + (len(own) if own is not None else 0)
+                if len(lanes) >= len(self):
+                    break  # each of many tenants has one: nobody needs to look at all of them
+            longest = max(lanes, key=len, default=None)
+            if longest is None or len(longest) <= most:
+                continue
+            for other in longest.newest():
+                place = self.places[other.id]
+                if place is not None and not place.again:
+                    return other
         return call
 
     def _head(
-        self, now: float, lane: Lane, usual: Callable[[Call], float], turned: list[tuple[Call, Turned]]
+        self,
+        now: float,
+        lane: Lane,
+        usual: Callable[[Call], float],
+        closed: Callable[[Call], float],
+        turned: list[tuple[Call, Turned]],
     ) -> Call | None:
         """The first call of a lane that is worth starting; the others are turned away."""
-        lane.codel.watch(now, 0.0 if self._untried else lane.oldest(now))
         while (call := lane.head()) is not None:
             if call.deadline <= now or call.deadline - now < usual(call):
                 reason = Turned.DEADLINE
             elif call.priority is not Priority.CRITICAL and lane.codel.sheds(lane.waited(now)):
-                reason = Turned.SHED
+                reason = Turned.CLOSED if closed(call) > 0 else Turned.SHED
             else:
                 return call
             lane.pop()

@@ -35,6 +35,10 @@ _TIMED = 1e-6
 a factor."""
 
 
+_FACTOR = 0.9
+"""What is left of the limit of a server of one's own after an explicit signal."""
+
+
 class Limit(Protocol):
     """How many attempts may be in flight at one upstream."""
 
@@ -141,17 +145,13 @@ class Aimd:
         self._set(min(2 * self._limit, float(self.most)))
 
     def on_too_much(self, now: float, started: float, in_flight: float = math.inf) -> None:
-        """Lower the limit: a guess, and in the same burst what was found by it, to what has been taken; else by the
-        factor, unless this attempt was sent before it was last lowered. A refusal of few at once shows no guess wrong."""
-        burst, guessed = started < self._lowered, self._proven == math.inf
-        tried = 2 * in_flight >= self._limit
-        if guessed and not tried:
+        """Lower the limit (`_less`); what was in use when the trouble began is remembered."""
+        burst, guess = started < self._lowered, not self.found
+        limit = _less(self._limit, self.factor, in_flight, burst=burst, guess=guess)
+        if limit is None:
             return
-        limit = self._limit if burst else self._limit * self.factor
-        if tried and (burst or guessed):
-            limit = min(limit, in_flight)
         if self._well:
-            self._proven, self._well = min(self._limit, in_flight) if guessed else self._limit, False
+            self._proven, self._well = min(self._limit, in_flight) if guess else self._limit, False
         if not burst:
             self._lowered = now
         self._set(max(limit, float(self.least)))
@@ -230,10 +230,13 @@ class Gradient:
 
     def on_too_much(self, now: float, started: float, in_flight: float = math.inf) -> None:
         """An explicit signal counts here too."""
-        limit = min(self._limit, in_flight)
-        if started >= self._lowered:
-            self._lowered, self.found = now, True
-            limit = min(self._limit * 0.9, in_flight)
+        burst = started < self._lowered
+        limit = _less(self._limit, _FACTOR, in_flight, burst=burst, guess=not self.found)
+        if limit is None:
+            return
+        self.found = True
+        if not burst:
+            self._lowered = now
         self._set(max(limit, float(self.least)))
 
     def _set(self, limit: float) -> None:
@@ -250,3 +253,16 @@ class Gradient:
         self._long = sample if self._seen == 1 else self._long + weight * (sample - self._long)
         if self._long > 2 * self._short:
             self._long *= 0.95
+
+
+def _less(limit: float, factor: float, in_flight: float, *, burst: bool, guess: bool) -> float | None:
+    """A limit after a sign of too much; None: it stays.
+
+    A guess comes down to what is in flight, which was taken, and so does what the first sign of the same burst has made
+    of it. Later the factor is taken off, once per burst. Where little is in flight, a sign shows no guess wrong.
+    """
+    tried = 2 * in_flight >= limit
+    if guess and not tried:
+        return None
+    less = limit if burst else limit * factor
+    return min(less, in_flight) if tried and (burst or guess) else less

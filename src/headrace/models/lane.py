@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections.abc import Iterator
 
 from msgspec import Struct
 
@@ -72,9 +73,9 @@ class Lane(Struct, eq=False):
         """Take the head away."""
         del self._since[heapq.heappop(self._heap)[1]]
 
-    def newest(self) -> Call:
-        """The call that came last, where any waits."""
-        return next(reversed(self._since.values()))[1]
+    def newest(self) -> Iterator[Call]:
+        """The calls, beginning with the one that came last."""
+        return (call for _, call in reversed(self._since.values()))
 
     def remove(self, ticket: int) -> None:
         """Take a call away that is somewhere in the queue."""

@@ -54,6 +54,8 @@ class ModelRequest(Struct, frozen=True):
         How many it wants.
     repeatable
         Whether it may run twice: no tools with effects on the provider's side, nothing stored.
+    prompt_bytes
+        What `size` says, where that is known.
     beta
         The features in beta that it wants, as the header says that its dialect has for them (`Dialect.beta`).
     """
@@ -67,10 +69,11 @@ class ModelRequest(Struct, frozen=True):
     repeatable: bool = True
     answers: int = 1
     beta: bytes = b""
+    prompt_bytes: int = 0
 
     def size(self) -> int:
         """Bytes that make tokens: of pictures, sound and files, which are many bytes, few."""
-        return prompt_bytes(self.body, self.document)
+        return self.prompt_bytes or prompt_bytes(self.body, self.document)
 
 
 class Terms(Struct, frozen=True):

@@ -28,7 +28,7 @@ from headrace.models.admission import Admission, Turned
 from headrace.models.billing import Billing, read_anyway
 from headrace.models.breaker import State
 from headrace.models.budget import Extra
-from headrace.models.call import Call, Priority, Usage
+from headrace.models.call import Call, Usage
 from headrace.models.failure import Failure, Where
 from headrace.models.flight import Flight, Running
 from headrace.models.headers import NOTHING, Limits
@@ -248,13 +248,13 @@ class Router:
             flight = self._flights[found.call.id]
             self._start(now, flight, able, actions)
         if (waiting := self.admission.peek()) is not None:
-            self._unblocked = now + max(self.selection.wait(now, waiting), _TICK)
+            wait = self.selection.wait(now, waiting, self.admission.reserved(now, waiting))
+            self._unblocked = now + max(wait, _TICK)
         return actions
 
     def _able(self, now: float, flight: Flight) -> Sequence[Upstream]:
         """Upstreams that can take the call now: those that have not failed it, or else any that may still be asked."""
-        call, tried = flight.call, flight.tried
-        reserved = 0.0 if call.priority is Priority.CRITICAL else self.admission.reserved(now)
+        call, tried, reserved = flight.call, flight.tried, self.admission.reserved(now, flight.call)
         fresh = self.selection.able(now, call, reserved=reserved, without=tried)
         if fresh or tried == flight.barred:
             return fresh
@@ -463,7 +463,7 @@ class Router:
             retry_after = self._closed(now, flight.call)
             closed = self.selection.paused(now, without=flight.barred)
         elif reason.of_load:
-            closed = self.selection.full(self.admission.reserved(now), without=flight.barred)
+            closed = self.selection.full(self.admission.reserved(now, flight.call), without=flight.barred)
         del self._flights[flight.call.id]
         flight.winner = None
         if retry_after is None and reason in (Reason.SHED, Reason.QUEUE_FULL):

@@ -104,10 +104,10 @@ class Selection:
                 return self._by_name[kept.name]
         return self._balancer.pick(now, able, self._random)
 
-    def wait(self, now: float, call: Call) -> float:
+    def wait(self, now: float, call: Call, reserved: float = 0.0) -> float:
         """Seconds until time alone may let the call start (a quota, the end of an ejection); infinite: it will not."""
         panic = self.panics(now)
-        waits = [one.wait(now, call, 0.0, panic) for one in self.upstreams]
+        waits = [one.wait(now, call, reserved, panic) for one in self.upstreams]
         return min((wait for wait in waits if wait > 0), default=math.inf)
 
     def closed(self, now: float, call: Call, *, without: Collection[str] = _NOBODY) -> float:
@@ -141,10 +141,8 @@ class Selection:
 
     def full(self, reserved: float, *, without: Collection[str] = _NOBODY) -> tuple[Full, ...]:
         """Which of them have as much in flight as they may, that share left free."""
-        asked = [one for one in self.upstreams if one.name not in without]
-        return tuple(
-            Full(one.name, one.in_flight) for one in asked if one.in_flight >= one.limit.current * (1 - reserved)
-        )
+        full = (one for one in self.upstreams if one.in_flight >= one.room(reserved) and one.name not in without)
+        return tuple(Full(one.name, one.in_flight) for one in full)
 
     def utilisation(self, now: float) -> float:
         """Attempts in flight over the concurrency of the upstreams that are not ejected."""

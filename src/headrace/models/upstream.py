@@ -118,7 +118,9 @@ class Upstream(Load):
         self._keeps_quota = policies.quota.enabled
         self._by_work = policies.balancer.weigh == "work"
         self._filled = math.inf
-        """When as many were first in flight as the limit allows, since it last doubled."""
+        """When a call first had to wait for the limit alone since it doubled or was half free; infinite: none had."""
+        self._overloaded = math.inf
+        """When it said that it is overloaded, where no attempt that began later has been answered."""
         self._heard = -math.inf
         """When a first byte came last, or a failure that was no timeout."""
         self._mute = -math.inf
@@ -159,18 +161,26 @@ class Upstream(Load):
         """
         if self.breaker.ejected and not panic and not self.breaker.allows(now):
             return max(self.breaker.until - now, 0.0) or math.inf
-        room = self.limit.current
-        if reserved:
-            room = max(int(room * (1 - reserved)), 1)
-        if self.in_flight >= room:
-            taken = self._filled + _TAKEN - now
-            return taken if taken > 0 and not self.limit.found else math.inf
+        if self.in_flight >= self.room(reserved):
+            return self._taken(now)
         return self.quota.wait(now, call.prompt_tokens, call.output_tokens)
+
+    def _taken(self, now: float) -> float:
+        """Seconds until what is in flight counts as taken, so that the limit may grow; infinite: only an end helps."""
+        if self.limit.found:
+            return math.inf
+        if self._filled == math.inf:
+            self._filled = now
+        return self._filled + _TAKEN - now if now < self._filled + _TAKEN else math.inf
+
+    def room(self, reserved: float) -> int:
+        """How much may be in flight, that share left free."""
+        return max(int(self.limit.current * (1 - reserved)), 1) if reserved else self.limit.current
 
     def widen(self, now: float, reserved: float) -> bool:
         """Whether it is closed by a limit that it has not shown itself: it might take more. If it has refused nothing
         for a while, it is tried."""
-        if self.limit.found or self.in_flight < self.limit.current * (1 - reserved):
+        if self.limit.found or self.in_flight < self.room(reserved):
             return False
         if not self.breaker.allows(now) or self.quota.paused(now):
             return False
@@ -200,8 +210,6 @@ class Upstream(Load):
             first, rest = 1.0, 0.0
         self.started += 1
         self.in_flight += 1
-        if self.in_flight >= self.limit.current and self._filled == math.inf:
-            self._filled = now
         self.work += first + rest
         probe = self.breaker.ejected and self.breaker.begin(now)
         self._reckon()
@@ -215,6 +223,8 @@ class Upstream(Load):
         if lease.probe:
             self.forget()
         self.trouble.count(now, bad=False)
+        if lease.started >= self._overloaded:
+            self._overloaded = math.inf
         self.score.observe(now, seconds / lease.seen_work)
         self.work -= lease.first_weight
         self.quota.on_success()
@@ -248,11 +258,19 @@ class Upstream(Load):
             self._score(now, lease, failure)
         if failure in (Failure.RATE_LIMITED, Failure.QUOTA) and self._keeps_quota:
             self.quota.on_refusal(now, failure, limits.retry_after, lease.started)
-        if failure.means_too_much:
+        if failure.means_too_much and not self._stray(now, failure):
             tried = math.inf if failure is Failure.TIMEOUT else float(self.in_flight)
             self.limit.on_too_much(now, lease.started, tried)
         self.breaker.on_failure(now, failure, probe=lease.probe)
         self._reckon()
+
+    def _stray(self, now: float, failure: Failure) -> bool:
+        """Whether it says that it is overloaded, and had not since an attempt that began later was answered: providers
+        do so now and then, however little runs there. The second time it is too much."""
+        if failure is not Failure.OVERLOADED or self._overloaded < math.inf:
+            return False
+        self._overloaded = now
+        return True
 
     def late(self, now: float, lease: Lease) -> None:
         """Its first byte is later than `timeouts.first_token`. Unless that is usual here, it is a failure already."""
@@ -343,6 +361,8 @@ class Upstream(Load):
 
     def _leave(self, now: float, lease: Lease, usage: Usage | None, limits: Limits) -> None:
         self.in_flight -= 1
+        if self._filled < math.inf and 2 * self.in_flight < self.limit.current:
+            self._filled = math.inf
         self.work -= lease.rest_weight
         if lease.first_at is None:
             self.work -= lease.first_weight

@@ -35,7 +35,7 @@ def check_fit(what: str, function: Callable[..., Any], takes: Sequence[Any], giv
     DeclarationError
         It cannot be.
     """
-    if inspect.isasyncgenfunction(function):
+    if inspect.isasyncgenfunction(function) or (inspect.isgeneratorfunction(function) and _known(gives)):
         raise DeclarationError(f"{what} yields, and is to give one answer", hint="write: return, in place of yield")
     try:
         signature = inspect.signature(function, eval_str=True)

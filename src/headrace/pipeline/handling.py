@@ -131,7 +131,7 @@ class Handling:
         self._again = (endpoint.on_stale.tries > 0 and endpoint.on_stale.fix is None) or any(
             isinstance(one, Rule | OtherModel) for one in endpoint.fallbacks
         )
-        self._told = False
+        self._uncopied = False
 
     def unanswered(self, work: Work, error: HeadraceError) -> dict[str, Any]:
         """The problem of a request that gets no answer; where a model or the time failed it, the log has its id."""
@@ -198,8 +198,8 @@ class Handling:
             return deepcopy(value)
         # The boundary to user code: the input's type is the app's, and may refuse it. There is an answer all the same.
         except Exception as error:
-            if not self._told:
-                self._told = True
+            if not self._uncopied:
+                self._uncopied = True
                 why = f"{type(error).__name__}: {error}"
                 log.warning("inputs of %s cannot be copied, so all tries share one: %s", self.endpoint.path, why)
             return value
@@ -291,7 +291,7 @@ class Handling:
         """What an exception that leaves a handler counts as. `asyncio.TaskGroup` raises a group: one of it is told."""
         if _not_its_own(error):
             return error
-        ours = [_told(one) for one in _ours(error)]
+        ours = [_as_input(one) for one in _ours(error)]
         # One for which no fallback answers goes first: the request was wrong, say, and a model failed beside that.
         return next((one for one in ours if not isinstance(one, RESCUED)), ours[0]) if ours else self.blame(run, error)
 
@@ -409,7 +409,7 @@ def _ours(error: BaseException) -> list[HeadraceError]:
     return [one for found in inner for one in found] if all(inner) else []
 
 
-def _told(error: HeadraceError) -> HeadraceError:
+def _as_input(error: HeadraceError) -> HeadraceError:
     """The same, but where a model of the app's own says that the request is wrong: it is, and no fallback mends it."""
     if not isinstance(error, ModelRefused) or not error.unfit:
         return error

@@ -164,8 +164,9 @@ def _unfit(error: ValidationError, given: Any) -> BadInput:
     found = error.errors(include_url=False, include_context=False, include_input=True)
     if found[0]["type"] == "json_invalid":
         return _refused(f"the body is not JSON: {found[0]['msg']}", "syntax", hint="send one JSON value")
-    document = json.loads(given) if isinstance(given, bytes) else given
-    problems = [_problem(document, one) for one in found[:_MOST_PROBLEMS]]
+    parsed = isinstance(given, bytes)
+    document = json.loads(given) if parsed else given
+    problems = [_problem(document, one, parsed=parsed) for one in found[:_MOST_PROBLEMS]]
     first = problems[0]
     where = f" at {first['pointer']}" if first["pointer"] else ""
     more = f", and {len(found) - 1} more" if len(found) > 1 else ""
@@ -178,8 +179,8 @@ def _unfit(error: ValidationError, given: Any) -> BadInput:
     )
 
 
-def _problem(document: Any, one: Any) -> dict[str, str]:
-    spot = find(document, one["loc"], one["input"], missing=one["type"] == "missing")
+def _problem(document: Any, one: Any, *, parsed: bool) -> dict[str, str]:
+    spot = find(document, one["loc"], one["input"], parsed=parsed, missing=one["type"] == "missing")
     read_as = f" (read as {', '.join(spot.read_as):.100})" if spot.read_as else ""
     return {"pointer": spot.pointer, "kind": one["type"], "message": f"{_say(one)}{read_as}"}
 

@@ -38,7 +38,7 @@ def pointer(place: Iterable[Part]) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in place)
 
 
-def find(document: Any, place: Sequence[Part], given: Any, *, missing: bool = False) -> Spot:
+def find(document: Any, place: Sequence[Part], given: Any, *, parsed: bool, missing: bool = False) -> Spot:
     """The place of one of Pydantic's errors, within a document.
 
     Pydantic's places have more in them than the document: which member of a union was tried, and "[key]" for a key.
@@ -48,32 +48,46 @@ def find(document: Any, place: Sequence[Part], given: Any, *, missing: bool = Fa
     ----------
     given
         The value that is wrong; of a field that is missing, the object that should have it.
+    parsed
+        Whether the document is JSON that was parsed apart: it is equal to what Pydantic was given, and not the same.
     missing
         Whether the last part of the place is a field that is missing.
 
     Examples
     --------
-    >>> find({"pet": {"kind": "cat", "zz": 1}}, ("pet", "Cat", "zz"), 1)
+    >>> find({"pet": {"kind": "cat", "zz": 1}}, ("pet", "Cat", "zz"), 1, parsed=True)
     Spot(pointer='/pet/zz', read_as=('Cat',))
     """
     end = place[:-1] if missing else place
     ways = list(islice(_ways(document, end), _MOST_WAYS))
-    taken = next((taken for taken, value in ways if type(value) is type(given) and value == given), ways[0][0])
+    taken = next((taken for taken, value in ways if value is given or (parsed and _same(value, given))), ways[0][0])
     parts = [part for part, kept in zip(end, taken, strict=True) if kept]
     read_as = (str(part) for part, kept in zip(end, taken, strict=True) if not kept)
     return Spot(pointer([*parts, *place[len(end) :]]), tuple(read_as))
 
 
+def _same(value: Any, given: Any) -> bool:
+    """Whether two values that were parsed from JSON are equal."""
+    return type(value) is type(given) and value == given
+
+
 def _ways(value: Any, place: Sequence[Part]) -> Iterator[tuple[tuple[bool, ...], Any]]:
-    """The ways down by parts of a place: which parts are taken, and what is there; those that take more come first."""
-    if not place:
-        yield (), value
+    """The ways down by parts of a place: which parts are taken, and what is there; those that take more come first.
+
+    Into what is no plain data there is no way: what is left of the place is taken as it is.
+    """
+    if not place or not _plain(value):
+        yield (True,) * len(place), value
         return
     if _has(value, place[0]):
         for taken, found in _ways(value[place[0]], place[1:]):
             yield (True, *taken), found
     for taken, found in _ways(value, place[1:]):
         yield (False, *taken), found
+
+
+def _plain(value: Any) -> bool:
+    return value is None or isinstance(value, Mapping | list | tuple | str | int | float)
 
 
 def _has(value: Any, part: Part) -> bool:

@@ -22,6 +22,8 @@ from headrace.server.watch import Stamps
 
 log = logging.getLogger("headrace.server")
 
+_LONGEST = 2**24
+"""Bytes of a report: it may name many files."""
 _LOADING = 2.0
 """Seconds that a process which does not serve yet has to end."""
 
@@ -141,7 +143,7 @@ class Child:
 async def _read_line(fd: int) -> dict[str, Any]:
     """The one line that a child reports; {} when it ended without one."""
     loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
+    reader = asyncio.StreamReader(_LONGEST)
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(fd, "rb", 0))
     try:
         line = await reader.readline()

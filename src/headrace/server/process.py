@@ -248,8 +248,8 @@ def _report(charge: Charge, document: dict[str, Any]) -> None:
     """Tell the parent, who may be gone."""
     document = document | {"files": files_read()}
     try:
-        os.write(charge.report, msgspec.json.encode(document) + b"\n")
-        os.close(charge.report)
+        with os.fdopen(charge.report, "wb") as pipe:
+            pipe.write(msgspec.json.encode(document) + b"\n")
     except BrokenPipeError:
         log.debug("the parent process waits for no word any more: it was told to stop meanwhile")
     except OSError as error:

@@ -8,8 +8,9 @@ from random import Random
 import pytest
 
 from headrace.models.action import Action, Attempt, Reason, Refused, Start
-from headrace.models.call import Call, Usage
+from headrace.models.call import Call, Priority, Usage
 from headrace.models.failure import Failure
+from headrace.models.headers import Limits
 from headrace.models.router import Router
 from headrace.models.settings import Policies, UpstreamSpec
 from headrace.models.turned import TurnedLog
@@ -100,3 +101,72 @@ def test_the_log_says_now_and_then_that_calls_are_turned_away(caplog: pytest.Log
     assert [record.getMessage() for record in caplog.records] == [
         f"the model 'llm' turned {calls} away (queue_full): {busy}" for calls in ("a call", "3 calls", "3 calls")
     ]
+
+
+def test_a_share_that_is_kept_for_critical_calls_does_not_stop_a_limit_from_growing() -> None:
+    one = router()
+    [first] = started(one.submit(0.0, Call("vip", 10, 10, 30.0, priority=Priority.CRITICAL)))
+    one.on_first_token(0.1, first.id)
+    one.on_end(0.2, first.id, Usage(10, 10))
+    assert len(started(burst(one, 100, now=1.0))) == 25, "a fifth of 32 is kept"
+    later = waited(one, 1.0, LONG)
+    assert [at for at, action in later if isinstance(action, Start)] == [1.5] * 26 + [2.0] * 49
+    assert not any(isinstance(action, Refused) for _, action in later)
+
+
+@pytest.mark.parametrize("failure", [Failure.RATE_LIMITED, Failure.OVERLOADED])
+def test_one_refusal_in_the_quiet_says_nothing_about_a_burst(failure: Failure) -> None:
+    one = router(retry={"attempts": 1})
+    [first] = started(one.submit(0.0, Call("alone", 10, 10, 30.0)))
+    one.on_failure(0.1, first.id, failure)
+    upstream = one.selection.named("a")
+    assert (upstream.limit.current, upstream.limit.found) == (32, False)
+    assert len(started(burst(one, 100, now=10.0))) == 32
+    assert not any(isinstance(action, Refused) for _, action in waited(one, 10.0, 10.0 + LONG - 1))
+
+
+def test_that_an_upstream_says_now_and_then_that_it_is_overloaded_is_not_its_limit() -> None:
+    one = router(concurrency={"initial": 8, "most": 8}, retry={"attempts": 1})
+    limit = one.selection.named("a").limit
+    for at in range(20):
+        running = started(burst(one, 8, now=float(at), stream=True))
+        one.on_failure(at + 0.05, running[0].id, Failure.OVERLOADED)
+        for attempt in running[1:]:
+            one.on_first_token(at + 0.3, attempt.id)
+            one.on_end(at + 0.5, attempt.id, Usage(10, 10))
+        assert limit.current == 8
+        # What begins after it was refused is answered.
+        [after] = started(burst(one, 1, now=at + 0.6, stream=True))
+        one.on_first_token(at + 0.7, after.id)
+        one.on_end(at + 0.8, after.id, Usage(10, 10))
+    running = started(burst(one, 8, now=30.0, stream=True))
+    for attempt in running[6:]:
+        one.on_failure(30.05, attempt.id, Failure.OVERLOADED)
+    assert limit.current < 8, "two in a row are no accident"
+
+
+def test_a_limit_that_was_reached_long_ago_does_not_double_at_once() -> None:
+    one = router()
+    for attempt in started(burst(one, 33)):
+        one.on_first_token(0.1, attempt.id)
+    waited(one, 0.1, 0.2)
+    upstream = one.selection.named("a")
+    for attempt in [running.attempt for running in list(one._running.values())]:  # pyright: ignore[reportPrivateUsage]
+        one.on_end(0.3, attempt.id, Usage(100, 240))
+    before = upstream.limit.current
+    burst(one, before + 1, now=1000.0)
+    assert upstream.limit.current == before
+    waited(one, 1000.0, 1000.6)
+    assert upstream.limit.current == 2 * before
+
+
+def test_what_waits_for_a_paused_upstream_is_told_that_and_not_that_it_was_shed() -> None:
+    one = router(retry={"attempts": 1})
+    [first] = started(one.submit(0.0, Call("first", 10, 10, 20.0)))
+    one.on_failure(0.1, first.id, Failure.RATE_LIMITED, Limits(retry_after=15.0))
+    refused: list[Refused] = []
+    for number in range(24):
+        now = 0.2 + number / 2
+        refused += [a for a in one.submit(now, Call(f"c{number}", 10, 10, now + 20)) if isinstance(a, Refused)]
+    assert {action.reason for action in refused} <= {Reason.RATE_LIMITED}
+    assert all(action.retry_after is not None and action.retry_after <= 15 for action in refused)

@@ -46,3 +46,11 @@ def test_tenants_that_are_turned_away_leave_nothing_behind() -> None:
     for number in range(100):
         queue.offer(0.0, Call(f"t{number}", 1, 1, 9.0, tenant=f"t{number}"))
     assert sum(map(len, queue._lanes)) == 1  # pyright: ignore[reportPrivateUsage]
+
+
+def test_a_retry_keeps_its_place_in_a_full_queue() -> None:
+    queue = Admission(AdmissionRules(most=3))
+    for number in range(3):
+        queue.offer(0.0, Call(f"a{number}", 1, 1, 9.0, tenant="a"))
+    queue.offer(0.1, Call("again", 1, 1, 9.0, tenant="a"), again=True)
+    assert [other.id for other, _ in queue.offer(0.2, Call("b", 1, 1, 9.0, tenant="b"))] == ["a2"]

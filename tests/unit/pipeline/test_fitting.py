@@ -103,3 +103,13 @@ def test_one_that_never_fits_is_refused(said: Any, gives: Any) -> None:
 @pytest.mark.parametrize("one", [lambda ask: 1, print, dict.get])
 def test_what_says_nothing_is_taken(one: Callable[..., Any]) -> None:
     check_fit("it", one, [Page], Page)
+
+
+def test_a_function_that_yields_gives_no_answer() -> None:
+    def one_by_one(ask: Ask) -> Any:
+        yield ask.text
+
+    for gives in (str, Page):
+        with pytest.raises(DeclarationError, match="it yields"):
+            check_fit("it", one_by_one, [Ask], gives)
+    check_fit("it", one_by_one, [Ask], list[str])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -189,6 +190,38 @@ def test_the_place_of_an_error_is_found_soon_however_a_body_is_named() -> None:
         body = {"kind": "cat", "friends": [body], "cat": [[body]]}
     with pytest.raises(BadInput, match="there is no such field"):
         Reader(shape(PET), Bounds()).check(body)
+
+
+class Odd:
+    """As an array or a table of data: whether it equals another is no yes or no."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("ambiguous")
+
+    __hash__ = object.__hash__
+
+
+class Rows:
+    lines: Any = (1, "x")
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ({"lines": [Odd()]}, "/lines/0"),
+        ({"lines": Odd()}, "/lines"),
+        ({"lines": deque([1, "x"])}, "/lines/1"),
+        (Rows(), "/lines/1"),
+    ],
+)
+def test_the_place_of_an_error_in_python_values_is_found_whatever_they_are(given: Any, place: str) -> None:
+    class Numbers(BaseModel):
+        model_config = ConfigDict(from_attributes=True)
+        lines: list[int]
+
+    with pytest.raises(BadInput) as refused:
+        Reader(shape(Numbers), Bounds()).check(given)
+    assert [one["pointer"] for one in refused.value.problems] == [place]
 
 
 def test_python_values_are_checked_as_well() -> None:

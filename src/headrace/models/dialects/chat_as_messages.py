@@ -29,6 +29,8 @@ from headrace.models.dialects.sse import write
 from headrace.models.dialects.stream import MessagesReader
 from headrace.models.dialects.untranslatable import Malformed, Untranslatable
 from headrace.models.dialects.usage import chat_usage, read_counts, read_usage
+from headrace.models.failure import Failure
+from headrace.models.provider import Failed
 
 _ENCODE = msgspec.json.Encoder().encode
 _DECODE = msgspec.json.Decoder(Any).decode
@@ -194,7 +196,10 @@ def _parts(content: Any) -> Iterable[_Object]:
 def _source(url: str) -> _Object:
     if not url.startswith("data:"):
         return {"type": "url", "url": url}
-    kind, _, data = url.removeprefix("data:").partition(";base64,")
+    head, comma, data = url.removeprefix("data:").partition(",")
+    kind, *parameters = head.split(";")
+    if not comma or "base64" not in parameters:
+        raise Untranslatable(f"a picture in a data: URL that is no base64 ({head:.40})")
     return {"type": "base64", "media_type": kind, "data": data}
 
 
@@ -225,7 +230,7 @@ def whole(body: bytes, created: int) -> bytes:
                 thoughts.append(block.get("thinking", ""))
             case "tool_use":
                 arguments = _ENCODE(block.get("input") or _EMPTY).decode()
-                function = {"name": block.get("name"), "arguments": arguments}
+                function = {"name": _named(block), "arguments": arguments}
                 calls.append({"id": block.get("id"), "type": "function", "function": function})
             case _:
                 pass  # a tool of the provider's own, of which chat knows nothing
@@ -243,6 +248,14 @@ def whole(body: bytes, created: int) -> bytes:
             "usage": chat_usage(read_usage(read_counts(document.get("usage")))),
         }
     )
+
+
+def _named(tool: _Object) -> str:
+    """Which function a `tool_use` is of."""
+    name = tool.get("name")
+    if not isinstance(name, str) or not name:
+        raise Failed(Failure.MALFORMED, f"a tool_use of the answer names no function: {tool!r:.100}")
+    return name
 
 
 class ChatOfMessages(MessagesReader):
@@ -297,7 +310,7 @@ class ChatOfMessages(MessagesReader):
         number = self._tools[block] = self._calls
         self._calls += 1
         self._unsaid[block] = tool.get("input") or _EMPTY
-        function = {"name": tool.get("name"), "arguments": ""}
+        function = {"name": _named(tool), "arguments": ""}
         call = {"index": number, "id": tool.get("id"), "type": "function", "function": function}
         return self._chunk({"tool_calls": [call]})
 

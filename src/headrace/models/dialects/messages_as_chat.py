@@ -296,8 +296,10 @@ class MessagesOfChat(ChatReader):
                 self._calls.add(number)
                 block = {"type": "tool_use", "id": call.get("id"), "name": _name(call), "input": _EMPTY}
                 self._begin(block, number, out)
-            if function.get("arguments"):
-                out.append(self._delta({"type": "input_json_delta", "partial_json": function["arguments"]}))
+            if part := function.get("arguments"):
+                if not isinstance(part, str):
+                    raise Failed(Failure.MALFORMED, f"arguments of a tool call that are no text: {part!r:.60}")
+                out.append(self._delta({"type": "input_json_delta", "partial_json": part}))
         if choice.get("finish_reason"):
             self._stop = STOP.get(choice["finish_reason"], "end_turn")
 
@@ -338,7 +340,7 @@ def _said(content: Any) -> str:
 def _name(call: _Object) -> str:
     """Which function a tool call is of."""
     name = (call.get("function") or _EMPTY).get("name")
-    if not name:
+    if not isinstance(name, str) or not name:
         raise Failed(Failure.MALFORMED, f"a tool call of the answer names no function: {call!r:.100}")
     return name
 

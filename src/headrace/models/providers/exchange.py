@@ -197,7 +197,7 @@ class HttpCarrier:
             return self.headers
         beta = request.dialect.beta
         said = [value for name, value in self.headers if name == beta] + [request.beta]
-        features = dict.fromkeys(one.strip() for one in b",".join(said).split(b","))
+        features = dict.fromkeys(filter(None, (one.strip() for one in b",".join(said).split(b","))))
         others = (field for field in self.headers if field[0] != beta)
         return (*others, (beta, b",".join(features)))
 

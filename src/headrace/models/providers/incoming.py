@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from headrace.core.errors import BadAnswer, ExchangeError, PoolFull, TimedOut, Unreachable
+from headrace.core.errors import BadAnswer, ExchangeError, PoolFull, TimedOut
 from headrace.http1.answer import Answer
 from headrace.http1.headers import Field
 from headrace.models.call import Usage
@@ -124,13 +124,13 @@ class IncomingStream:
 def exchange_failure(error: ExchangeError) -> Failed:
     """What the end of an exchange says about the upstream.
 
-    >>> exchange_failure(Unreachable("cannot connect")).failure
+    >>> exchange_failure(Unreachable("cannot connect", sent=False)).failure
     <Failure.UNREACHABLE: 'unreachable'>
     """
     failure = Failure.CONNECTION
     if isinstance(error, PoolFull):
         failure = Failure.OVERLOADED
-    elif isinstance(error, Unreachable) or not error.sent:
+    elif not error.sent:
         failure = Failure.UNREACHABLE  # nothing was sent, so nothing is paid
     elif isinstance(error, TimedOut):
         failure = Failure.TIMEOUT

@@ -106,6 +106,7 @@ class Exchange(Struct, eq=False):
     _task: asyncio.Task[None] | None = None
     _unsent: _Ready | None = None
     _spent: Usage | None = _NOTHING
+    _by: str = ""
 
     def __repr__(self) -> str:
         return f"<Exchange {self.id}>"
@@ -234,8 +235,9 @@ class Exchange(Struct, eq=False):
             self.id, started + access.seconds, access.tenant, session, access.account, access.priority, access.priced
         )
         document = Lazy(body, asked.model)
+        size = prompt_bytes(body, document)
         if key is not None:
-            tokens = access.offer.tokens(started, prompt_bytes(body, document), output) if access.metered else 0
+            tokens = access.offer.tokens(started, size, output) if access.metered else 0
             self._grant = parts.allowances.reserve(started, parts.clock.now() / SECOND, key, tokens)
         wanted: Wish | None = None
         if access.wants_context or asked.headrace is not ABSENT:
@@ -249,19 +251,20 @@ class Exchange(Struct, eq=False):
         # No tokens are named: whoever carries it knows better how many bytes make one.
         stream = asked.stream is True
         repeatable, answers, beta = asked.repeatable(), asked.answers(), access.beta
-        asking = ModelRequest(self.dialect, body, document, stream, 0, output, repeatable, answers, beta)
+        asking = ModelRequest(self.dialect, body, document, stream, 0, output, repeatable, answers, beta, size)
         return access, asking, terms, wanted
 
     def _allow(self, sender: Sender, model: str) -> Access:
         """Whether the model, which is asked for the first time with such a head, may be, and how."""
         offers, tally = self.parts.offers, self.parts.tally
+        self._by = "" if sender.key is None else sender.key.name
         offer = self._offer = offers.get(model)
         if offer is None:
             key = sender.key
             names = sorted(name for name in offers if key is None or key.allows(name))
             message = f"there is no model {model[:100]!r} here; {suggest(model, names)}"
             raise Complaint(404, message, code="model_not_found", param="model", retry=False)
-        answers = tally.answers(model, "" if sender.key is None else sender.key.name)
+        answers = tally.answers(model, self._by)
         access = sender.accesses[model] = access_to(offer, sender.key, self.dialect, self.request, answers)
         return access
 
@@ -283,8 +286,9 @@ class Exchange(Struct, eq=False):
         cost: Decimal | None = Decimal(0)
         for left in range(RETRIES, -1, -1):
             injected = await self._read_into(body, terms, wanted)
-            asking = replace(asking, body=injected.body, document=Lazy(injected.body, offer.name))
-            size = asking.size()
+            document = Lazy(injected.body, offer.name)
+            size = prompt_bytes(injected.body, document)
+            asking = replace(asking, body=injected.body, document=document, prompt_bytes=size)
             if left == RETRIES:
                 self._hold_more(access, size - asked, 0)
             else:
@@ -449,7 +453,7 @@ class Exchange(Struct, eq=False):
 
     def _refused(self, response: Response, upstream: str = "") -> Response:
         access = self._access
-        answers = self.parts.tally.answers(self._model) if access is None else access.answers
+        answers = self.parts.tally.answers(self._model, self._by) if access is None else access.answers
         answers[upstream, response.status] += 1
         if self._grant is not None:
             response.lines += self._grant.lines(self.parts.clock.monotonic())

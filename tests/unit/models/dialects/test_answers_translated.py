@@ -56,7 +56,7 @@ def over(index: int) -> dict[str, Any]:
                 begun(1, name="v"),
                 part(1, '{"b":2}'),
                 over(1),
-                begun(2),
+                begun(2, name="u"),
                 over(2),
             ],
             ["{}", '{"b":2}', "{}"],
@@ -81,6 +81,17 @@ def test_a_call_without_arguments_in_a_whole_answer_has_an_empty_object(given: d
     answer = {"content": [{"type": "tool_use", "id": "t", "name": "w", **given}], "stop_reason": "tool_use"}
     [choice] = json.loads(chat_as_messages.whole(json.dumps(answer).encode(), 7))["choices"]
     assert choice["message"]["tool_calls"][0]["function"] == {"name": "w", "arguments": "{}"}
+
+
+@pytest.mark.parametrize("named", [{}, {"name": None}, {"name": ""}, {"name": 5}])
+def test_a_call_of_messages_that_names_no_function_is_no_answer(named: dict[str, Any]) -> None:
+    answer = {"content": [{"type": "tool_use", "id": "t", "input": {}, **named}], "stop_reason": "tool_use"}
+    with pytest.raises(Failed, match="names no function") as caught:
+        chat_as_messages.whole(json.dumps(answer).encode(), 7)
+    reader = chat_as_messages.ChatOfMessages(created=7, usage=False)
+    reader.feed(stream(begun(0, **named)))
+    assert reader.failed is not None
+    assert (caught.value.failure, reader.failed.failure) == (Failure.MALFORMED, Failure.MALFORMED)
 
 
 # Chat as messages ----------------------------------------------------------------------------------------------------
@@ -162,6 +173,15 @@ def test_what_is_no_answer_of_chat_is_told(message: dict[str, Any], said: str) -
     assert reader.failed is not None
     assert said in reader.failed.message
     assert (caught.value.failure, reader.failed.failure) == (Failure.MALFORMED, Failure.MALFORMED)
+
+
+def test_parts_of_arguments_that_are_no_text_break_a_stream() -> None:
+    reader = messages_as_chat.MessagesOfChat()
+    call = {"index": 0, "id": "t", "function": {"name": "w", "arguments": {"a": 1}}}
+    said = events(reader.feed(stream(chunk({"tool_calls": [call]}))))
+    assert reader.failed is not None
+    assert (reader.failed.failure, "no text: {'a': 1}" in reader.failed.message) == (Failure.MALFORMED, True)
+    assert not [event for event in said if event["type"] == "content_block_delta"]
 
 
 @pytest.mark.parametrize("content", ["Hi", 5, [5], [{"type": "text"}], [{"type": "text", "text": 5}], {"type": "text"}])

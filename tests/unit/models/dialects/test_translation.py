@@ -108,6 +108,16 @@ def test_a_request_of_messages_as_chat() -> None:
     assert found == wanted
 
 
+def picture(url: str) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def test_parameters_of_a_data_url_are_no_part_of_its_type() -> None:
+    asked = {"messages": [{"role": "user", "content": [picture("data:image/png;charset=utf-8;base64,iVBO")]}]}
+    [message] = chat_as_messages.request(asked)["messages"]
+    assert message["content"][0]["source"] == {"type": "base64", "media_type": "image/png", "data": "iVBO"}
+
+
 @pytest.mark.parametrize(
     "more",
     [
@@ -121,6 +131,8 @@ def test_a_request_of_messages_as_chat() -> None:
         {"modalities": ["text", "audio"]},
         {"web_search_options": {}},
         {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]},
+        {"messages": [{"role": "user", "content": [picture("data:image/svg+xml,%3Csvg/%3E")]}]},
+        {"messages": [{"role": "user", "content": [picture("data:image/png;base64")]}]},
         {"messages": [{"role": "assistant", "tool_calls": [{"id": "1", "function": {"arguments": "{"}}]}]},
         {"tools": [{"type": "custom"}]},
         {"tools": [{"type": "function"}]},
