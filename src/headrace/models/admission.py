@@ -7,8 +7,9 @@
 - Within a tenant: the earliest deadline first. A call whose deadline does not leave enough for it is turned away when
   its turn comes, or when its deadline passes: what nobody waits for any more is not worth an upstream's time. So is one
   that all upstreams are closed to for longer than its deadline leaves.
-- A queue that stands is shortened (`Codel`, one per tenant), critical calls excepted. While it stands, sheddable calls
-  are turned away at the door. What waits for a limit to be found (`concurrency.py`) is no queue that stands.
+- A queue that stands is shortened (`Codel`, one per tenant), critical calls excepted, and the only one in it. While it
+  stands, sheddable calls are turned away at the door. What waits for a limit to be found (`concurrency.py`) is no queue
+  that stands.
 - It is bounded: beyond `most` calls somebody is turned away, with a word about when to come again. That is whoever
   comes, unless a call of lower priority waits, or a tenant has at least two more in the queue than its own has: then it
   is the one of those that came last.
@@ -275,6 +276,7 @@ class Admission:
             else:
                 lane.credit -= call.tokens
                 lane.pop()
+                lane.codel.served(now)
                 del self.places[call.id]
                 return call
         return None
@@ -323,7 +325,7 @@ class Admission:
         while (call := lane.head()) is not None:
             if call.deadline <= now or call.deadline - now < usual(call):
                 reason = Turned.DEADLINE
-            elif call.priority is not Priority.CRITICAL and lane.codel.sheds(lane.waited(now)):
+            elif call.priority is not Priority.CRITICAL and len(lane) > 1 and lane.codel.sheds(lane.waited(now)):
                 reason = Turned.CLOSED if closed(call) > 0 else Turned.SHED
             else:
                 return call

@@ -43,17 +43,18 @@ class Pause(Struct, frozen=True, gc=False):
 
 
 class Full(Struct, frozen=True, gc=False):
-    """An upstream has as much in flight as it may.
+    """An upstream has as much in flight as it may, or nearly.
 
-    >>> str(Full("east", 24))
-    'east has 24 in flight and takes no more at once (`concurrency`)'
+    >>> str(Full("east", 24, 24))
+    'east has 24 in flight, of at most 24 at once (`concurrency`)'
     """
 
     upstream: str
     in_flight: int
+    most: int
 
     def __str__(self) -> str:
-        return f"{self.upstream} has {self.in_flight} in flight and takes no more at once (`concurrency`)"
+        return f"{self.upstream} has {self.in_flight} in flight, of at most {self.most} at once (`concurrency`)"
 
 
 class PauseLog:

@@ -140,9 +140,10 @@ class Selection:
         return tuple(pause for pause in pauses if pause is not None)
 
     def full(self, reserved: float, *, without: Collection[str] = _NOBODY) -> tuple[Full, ...]:
-        """Which of them have as much in flight as they may, that share left free."""
-        full = (one for one in self.upstreams if one.in_flight >= one.room(reserved) and one.name not in without)
-        return tuple(Full(one.name, one.in_flight) for one in full)
+        """Which of them have as much in flight as they may, that share left free; or had until one ended just now."""
+        asked = (one for one in self.upstreams if one.name not in without)
+        loads = ((one, one.room(reserved)) for one in asked)
+        return tuple(Full(one.name, one.in_flight, room) for one, room in loads if one.in_flight + 1 >= room)
 
     def utilisation(self, now: float) -> float:
         """Attempts in flight over the concurrency of the upstreams that are not ejected."""

@@ -173,7 +173,8 @@ async def test_features_in_beta_of_another_dialect_are_named_as_left_out(start: 
     assert not [name for name, _ in upstream.headers[0] if name.endswith(b"-beta")]
 
 
-async def test_what_the_cache_was_written_with_has_its_price(start: Any) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_the_cache_was_written_with_has_its_price(start: Any, stream: bool) -> None:
     usage = {
         "input_tokens": 1000,
         "cache_creation_input_tokens": 3000,
@@ -181,12 +182,19 @@ async def test_what_the_cache_was_written_with_has_its_price(start: Any) -> None
         "output_tokens": 100,
     }
     usage |= {"cache_creation": {"ephemeral_5m_input_tokens": 1000, "ephemeral_1h_input_tokens": 2000}}
-    upstream = await start(answers(body=json.dumps(json.loads(WHOLE) | {"usage": usage})))
+    begin, *rest = STREAM
+    begun = json.loads(begin.split(b"data: ")[1].split(b"\n")[0])
+    begun["message"]["usage"] = usage | {"output_tokens": 1}
+    middle = b"".join(rest).replace(b'"output_tokens":2', b'"output_tokens":100')
+    event = b"event: message_start\ndata: %b\n\n" % json.dumps(begun).encode()
+    opened = begin[begin.index(b"event: content_block_start") :]
+    whole = answers(body=json.dumps(json.loads(WHOLE) | {"usage": usage}))
+    upstream = await start(streams(event, opened, middle) if stream else whole)
     prices = Prices.parse(
         'models: {c: {input: "1", cached_input: "0.1", cache_write: "1.25", cache_write_1h: "2", output: "5"}}'
     )
     async with running(Anthropic(upstream.url, model="c"), prices=prices) as run:
-        reply = await run.llm.send(asking(dialect=Dialect.MESSAGES, max_tokens=5), run.terms())
+        reply = await run.llm.send(asking(dialect=Dialect.MESSAGES, max_tokens=5, stream=stream), run.terms())
         await reply.read()
         assert reply.usage == Usage(4500, 100, 500, 3000, 2000)
         assert reply.cost == Decimal("0.0068"), "1000 + 50 + 1250 + 4000 + 500 millionths"

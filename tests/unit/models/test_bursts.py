@@ -86,7 +86,7 @@ def test_a_queue_before_a_limit_that_is_known_is_shortened() -> None:
     refused = [action for at in range(12) for action in burst(one, 4, now=0.5 * at) if isinstance(action, Refused)]
     assert {one.reason for one in refused} == {Reason.SHED}
     message = refusal("llm", refused[0], 0, None).message
-    assert message.endswith("; a has 4 in flight and takes no more at once (`concurrency`)")
+    assert message.endswith("; a has 4 in flight, of at most 4 at once (`concurrency`)")
 
 
 def test_the_log_says_now_and_then_that_calls_are_turned_away(caplog: pytest.LogCaptureFixture) -> None:
@@ -97,7 +97,7 @@ def test_the_log_says_now_and_then_that_calls_are_turned_away(caplog: pytest.Log
     with caplog.at_level(logging.WARNING):
         for at, action in enumerate(refused):
             log.add(20.0 * at, action)
-    busy = "a has 1 in flight and takes no more at once (`concurrency`)"
+    busy = "a has 1 in flight, of at most 1 at once (`concurrency`)"
     assert [record.getMessage() for record in caplog.records] == [
         f"the model 'llm' turned {calls} away (queue_full): {busy}" for calls in ("a call", "3 calls", "3 calls")
     ]
@@ -170,3 +170,33 @@ def test_what_waits_for_a_paused_upstream_is_told_that_and_not_that_it_was_shed(
         refused += [a for a in one.submit(now, Call(f"c{number}", 10, 10, now + 20)) if isinstance(a, Refused)]
     assert {action.reason for action in refused} <= {Reason.RATE_LIMITED}
     assert all(action.retry_after is not None and action.retry_after <= 15 for action in refused)
+
+
+def test_a_slow_rate_limit_is_no_queue_that_stands() -> None:
+    """Twenty a minute: whoever waits for the next one gets it, also where nobody looks at the queue meanwhile."""
+    one = Router([UpstreamSpec(name="a", requests_per_minute=20)], Policies(), Random(1))
+    now, answered = 0.0, 0
+    for attempt in started(burst(one, 20)):
+        one.on_first_token(0.1, attempt.id)
+        one.on_end(0.2, attempt.id, Usage(10, 10))
+    for number in range(12):
+        now = 1.0 + 3.3 * number  # a little less often than the limit allows, two seconds after the last was answered
+        said = one.submit(now, Call(f"late-{number}", 10, 10, now + 30))
+        said += [action for _, action in waited(one, now, now + 3.3)]
+        assert not any(isinstance(action, Refused) for action in said)
+        for attempt in started(said):
+            answered += 1
+            one.on_first_token(now + 3.3, attempt.id)
+            one.on_end(now + 3.3, attempt.id, Usage(10, 10))
+    assert answered >= 10
+
+
+def test_of_two_that_wait_for_a_rate_limit_both_are_answered() -> None:
+    one = Router([UpstreamSpec(name="a", requests_per_minute=20)], Policies(), Random(1))
+    for attempt in started(burst(one, 20)):
+        one.on_end(0.2, attempt.id, Usage(10, 10))
+    said = one.submit(1.0, Call("a", 10, 10, 31.0))
+    said += [action for _, action in waited(one, 1.0, 2.0)]
+    said += one.submit(2.0, Call("b", 10, 10, 32.0))
+    said += [action for _, action in waited(one, 2.0, 9.0)]
+    assert [attempt.call.id for attempt in started(said)] == ["a", "b"]

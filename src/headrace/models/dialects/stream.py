@@ -111,6 +111,7 @@ class StreamReader:
         self.written += 1
         if len(data) > _FRAME:
             self.written += (len(data) - _FRAME) // 4
+        begun = self.begun
         try:
             return self._take(event, name, data)
         except Failed as failed:
@@ -121,6 +122,7 @@ class StreamReader:
         except Exception as error:
             what = f"an event of the stream is not as its dialect says ({type(error).__name__}): {data[:100]!r}"
             self.failed = Failed(Failure.MALFORMED, what)
+        self.begun = begun  # what is wrong begins nothing: it can still be tried elsewhere
         return b""
 
     def _take(self, event: bytes, name: bytes, data: bytes) -> bytes:
@@ -309,6 +311,13 @@ class _MessageEvent(msgspec.Struct):
 
 
 _MESSAGE = msgspec.json.Decoder(_MessageEvent)
+_COUNTED = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+    "cache_creation",
+)
 
 
 class MessagesReader(StreamReader):
@@ -346,7 +355,7 @@ class MessagesReader(StreamReader):
         counts = read_counts(said)
         if counts is None:
             return
-        for field in ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"):
+        for field in _COUNTED:
             value = getattr(counts, field)
             if value is not None:
                 setattr(self._counts, field, value)

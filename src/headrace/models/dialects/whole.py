@@ -41,6 +41,8 @@ class _Lenient(msgspec.Struct):
 _DECODE = msgspec.json.Decoder(_Answer).decode
 _DECODE_LENIENT = msgspec.json.Decoder(_Lenient).decode
 _NOTHING = (_NONE, msgspec.Raw(b"null"))
+_EMPTY = msgspec.Raw(b"[]")
+"""A list of choices without any; answers of other dialects may well be empty."""
 _FIELDS = {
     Dialect.CHAT: "choices",
     Dialect.RESPONSES: "output",
@@ -81,7 +83,8 @@ def check_whole(dialect: Dialect, body: bytes) -> Usage | None:
     if found.status == "failed":
         raise Failed(Failure.SERVER_ERROR, "the answer says that it failed", body=body)
     field = _FIELDS[dialect]
-    if getattr(found, field) in _NOTHING:
+    said = getattr(found, field)
+    if said in _NOTHING or (dialect is Dialect.CHAT and said == _EMPTY):
         raise Failed(Failure.SERVER_ERROR, f"the answer has no {field!r}: {body[:100]!r}", body=body)
     return read_usage(usage)
 

@@ -10,9 +10,11 @@ import pytest
 
 from headrace.models.dialects import chat_as_messages, messages_as_chat
 from headrace.models.dialects.sse import Splitter, parse
+from headrace.models.dialects.whole import check_whole
 from headrace.models.failure import Failure
 from headrace.models.provider import Failed
 from headrace.models.providers.exchange import translated
+from headrace.models.request import Dialect
 
 
 def events(stream: bytes) -> list[Any]:
@@ -210,3 +212,19 @@ def test_that_a_tool_failed_is_said_in_the_text(result: dict[str, Any], text: st
     content = [{"type": "tool_result", "tool_use_id": "t", **result}]
     asked = messages_as_chat.request({"messages": [{"role": "user", "content": content}]})
     assert asked["messages"] == [{"role": "tool", "tool_call_id": "t", "content": text}]
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_what_is_malformed_begins_nothing_however_its_bytes_are_cut(apart: bool) -> None:
+    reader = messages_as_chat.MessagesOfChat()
+    first, second = stream(chunk({"role": "assistant"})), stream(chunk({"tool_calls": [{"index": 0, "id": "t"}]}))
+    for part in (first, second) if apart else (first + second,):
+        reader.feed(part)
+    assert reader.failed is not None
+    assert not reader.begun, "so it is tried elsewhere"
+
+
+def test_an_answer_without_a_choice_is_none() -> None:
+    with pytest.raises(Failed, match="has no 'choices'"):
+        check_whole(Dialect.CHAT, b'{"choices": []}')
+    assert check_whole(Dialect.MESSAGES, b'{"content": []}') is None
