@@ -103,7 +103,7 @@ class Admission:
     --------
     >>> queue = Admission(AdmissionRules())
     >>> for name, deadline in (("late", 30.0), ("soon", 10.0)):
-    ...     queue.offer(0.0, Call(name, 100, 100, deadline))
+    ...     turned_away = queue.offer(0.0, Call(name, 100, 100, deadline))
     >>> queue.take(0.0, lambda call: 1.0, lambda call: True).call.id
     'soon'
     """

@@ -124,7 +124,7 @@ class IncomingStream:
 def exchange_failure(error: ExchangeError) -> Failed:
     """What the end of an exchange says about the upstream.
 
-    >>> exchange_failure(Unreachable("cannot connect", sent=False)).failure
+    >>> exchange_failure(ExchangeError("cannot connect", sent=False)).failure
     <Failure.UNREACHABLE: 'unreachable'>
     """
     failure = Failure.CONNECTION
