@@ -1,19 +1,19 @@
 """How an attempt at an upstream can fail, and what each failure says about the upstream.
 
-| failure      | blames it | tried again | lowers concurrency | example                               |
-|--------------|-----------|-------------|--------------------|---------------------------------------|
-| rate limited | no        | anywhere    | yes                | 429 with `retry-after`                |
-| quota        | no        | elsewhere   | no                 | 429 `insufficient_quota`, 402         |
-| overloaded   | yes       | anywhere    | yes                | 503, 529                              |
-| server error | yes       | anywhere    | no                 | 500, 502, 504                         |
-| timeout      | yes       | anywhere    | yes                | no first byte in time, a stalled body |
-| connection   | yes       | anywhere    | no                 | reset, a truncated stream             |
-| unreachable  | yes       | anywhere    | no                 | refused: nothing was sent             |
-| credentials  | no        | elsewhere   | no                 | 401, 403                              |
-| missing      | no        | elsewhere   | no                 | 404: this upstream lacks the model    |
-| malformed    | yes       | elsewhere   | no                 | a tool call without its function      |
-| bad request  | no        | nowhere     | no                 | 400, 413, 422: the request's fault    |
-| cancelled    | no        | nowhere     | no                 | the client went away                  |
+| failure      | blames it | tried again | lowers concurrency  | example                               |
+|--------------|-----------|-------------|---------------------|---------------------------------------|
+| rate limited | no        | anywhere    | yes                 | 429 with `retry-after`                |
+| quota        | no        | elsewhere   | no                  | 429 `insufficient_quota`, 402         |
+| overloaded   | yes       | anywhere    | the second in a row | 503, 529                              |
+| server error | yes       | anywhere    | no                  | 500, 502, 504                         |
+| timeout      | yes       | anywhere    | yes                 | no first byte in time, a stalled body |
+| connection   | yes       | anywhere    | no                  | reset, a truncated stream             |
+| unreachable  | yes       | anywhere    | no                  | refused: nothing was sent             |
+| credentials  | no        | elsewhere   | no                  | 401, 403                              |
+| missing      | no        | elsewhere   | no                  | 404: this upstream lacks the model    |
+| malformed    | yes       | elsewhere   | no                  | a tool call without its function      |
+| bad request  | no        | nowhere     | no                  | 400, 413, 422: the request's fault    |
+| cancelled    | no        | nowhere     | no                  | the client went away                  |
 """
 
 from __future__ import annotations

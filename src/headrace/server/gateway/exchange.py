@@ -246,6 +246,7 @@ class Exchange(Struct, eq=False):
             if wanted is None:
                 body = without(body)
                 document = Lazy(body, asked.model)
+                size = prompt_bytes(body, document)
             else:
                 _may_read(key, wanted)
         # No tokens are named: whoever carries it knows better how many bytes make one.
